@@ -1,0 +1,1 @@
+//! GStreamer plugin that records live calls.

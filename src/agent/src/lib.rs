@@ -1,0 +1,1 @@
+//! The loop that turns a recording's outputs into effects.

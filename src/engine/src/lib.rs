@@ -1,0 +1,1 @@
+//! The recording side's media thread: taps, branches, sockets.

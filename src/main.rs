@@ -1,0 +1,3 @@
+//! The program `siprec`: argument parsing and wiring of the subcommands, nothing else.
+
+fn main() {}

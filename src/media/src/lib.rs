@@ -1,0 +1,1 @@
+//! RTP packets of a recording branch: ring, rewrite, counters.

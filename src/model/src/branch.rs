@@ -1,0 +1,367 @@
+//! What the recording session tells the media engine, and what the engine reports.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::{BranchId, Medium, StreamId};
+
+/// How the recording session reaches the media engine. The agent knows the engine only as this.
+pub trait MediaControl: Send + Sync + 'static {
+    /// Queues a command for the engine. Never blocks.
+    ///
+    /// # Errors
+    /// [`MediaControlError::Full`] when the bounded queue is full, [`MediaControlError::Stopped`] when the engine
+    /// has ended. In both cases the command has no effect.
+    fn command(&self, command: BranchCommand) -> Result<(), MediaControlError>;
+}
+
+/// Why a command did not reach the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediaControlError {
+    /// The engine's command queue is full.
+    #[error("the media engine's command queue is full")]
+    Full,
+    /// The engine has stopped.
+    #[error("the media engine has stopped")]
+    Stopped,
+}
+
+/// A command to one branch. Commands to one branch take effect in the order in which they were given.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BranchCommand {
+    /// Makes a branch in state *holding*: packets of `stream` wait in its ring until it is opened.
+    Create {
+        /// The new branch. A branch with this id must not exist.
+        branch: BranchId,
+        /// The tapped call stream that feeds it.
+        stream: StreamId,
+        /// Audio or video: decides what a full ring throws out.
+        medium: Medium,
+        /// RTP clock rate of the main codec in Hz, above 0.
+        clock_rate: u32,
+        /// RTCP canonical name (RFC 3550 §6.5.1): one for each party.
+        cname: String,
+        /// Bounds of ring and catch-up.
+        limits: BranchLimits,
+    },
+    /// Binds a port pair on `local` for the branch, before the offer. Answered by [`BranchEvent::PortsReady`] or
+    /// [`BranchEvent::PortsFailed`]. A pair already held on the same address is kept.
+    Bind {
+        /// The branch.
+        branch: BranchId,
+        /// Local address, not a wildcard.
+        local: IpAddr,
+        /// A pair of ports or one port for both.
+        rtcp: RtcpMode,
+    },
+    /// Lets the branch send: what is held first, then live packets (state *open*). Also moves an open branch to a
+    /// new address. A new interval begins unless address and rules are unchanged and the branch is open.
+    Open(OpenBranch),
+    /// Stops sending (state *paused*); what is held stays in the ring, unsent, and goes first after the next
+    /// [`BranchCommand::Open`]. RTCP goes on.
+    Pause {
+        /// The branch.
+        branch: BranchId,
+    },
+    /// Waits for the next [`BranchCommand::Open`], storing what comes (state *holding*).
+    Hold {
+        /// The branch.
+        branch: BranchId,
+    },
+    /// Stops sending and forgets what is held; packets are counted as [`DropCause::Closed`] until the next
+    /// [`BranchCommand::Hold`] or [`BranchCommand::Open`] (a refused or removed stream). RTCP goes on.
+    Disable {
+        /// The branch.
+        branch: BranchId,
+    },
+    /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
+    /// has sent everything it holds.
+    Drain {
+        /// The branch.
+        branch: BranchId,
+    },
+    /// RTCP BYE, release of ports and ring. What is still held is reported as lost. Answered by
+    /// [`BranchEvent::Closed`].
+    Close {
+        /// The branch.
+        branch: BranchId,
+    },
+}
+
+impl BranchCommand {
+    /// The branch that the command is for.
+    pub fn branch(&self) -> BranchId {
+        match self {
+            Self::Create { branch, .. }
+            | Self::Bind { branch, .. }
+            | Self::Pause { branch }
+            | Self::Hold { branch }
+            | Self::Disable { branch }
+            | Self::Drain { branch }
+            | Self::Close { branch } => *branch,
+            Self::Open(open) => open.branch,
+        }
+    }
+}
+
+/// Where and how an open branch sends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenBranch {
+    /// The branch.
+    pub branch: BranchId,
+    /// Where RTP goes.
+    pub rtp: SocketAddr,
+    /// Where RTCP goes; `None` when the recorder takes none. Equal to `rtp` with rtcp-mux.
+    pub rtcp: Option<SocketAddr>,
+    /// How packets are secured.
+    pub security: MediaSecurity,
+    /// Which of the call's payload types are sent, and as what. Others are dropped and counted
+    /// (`protocol` rule 2.3).
+    pub payloads: Vec<PayloadRule>,
+}
+
+/// One payload type of the call and its number at the recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PayloadRule {
+    /// Payload type in the call's packets, 0-127.
+    pub from: u8,
+    /// Payload type in the recording's packets, 0-127.
+    pub to: u8,
+}
+
+/// How the packets of a branch are secured.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MediaSecurity {
+    /// Plain RTP (`RTP/AVP`).
+    Plain,
+}
+
+/// How RTCP shares the ports of RTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum RtcpMode {
+    /// RTP on an even port, RTCP on the next one (RFC 3550 §11).
+    #[default]
+    Pair,
+    /// Both on one port (RFC 5761).
+    Mux,
+}
+
+/// The two halves of an RTP session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Component {
+    /// RTP
+    Rtp,
+    /// RTCP
+    Rtcp,
+}
+
+/// Bounds of a branch's ring and of its catch-up.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BranchLimits {
+    /// Longest time that a packet is held. Default 30 s.
+    pub hold_time: Duration,
+    /// Most bytes held. Default 512 KiB (audio).
+    pub hold_bytes: usize,
+    /// How much faster than real time a backlog may leave, 1.0 to 100.0; 0.0 drops the backlog on opening and
+    /// reports it as a gap. Default 2.0.
+    pub catch_up: f32,
+}
+
+impl Default for BranchLimits {
+    fn default() -> Self {
+        Self { hold_time: Duration::from_secs(30), hold_bytes: 512 * 1024, catch_up: 2.0 }
+    }
+}
+
+/// What happens on a branch. An event of one branch is never overtaken by a later one of the same branch.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BranchEvent {
+    /// The ports for the offer are bound.
+    PortsReady {
+        /// Local RTP address.
+        rtp: SocketAddr,
+        /// Local RTCP address; equal to `rtp` with rtcp-mux.
+        rtcp: SocketAddr,
+    },
+    /// No ports could be bound.
+    PortsFailed {
+        /// What the system said, with address and range.
+        reason: String,
+    },
+    /// The stream's first packet arrived (for each branch once).
+    FirstPacket {
+        /// Its payload type.
+        payload_type: u8,
+        /// Its synchronisation source.
+        ssrc: u32,
+    },
+    /// The call stream goes on with another synchronisation source.
+    SourceChanged {
+        /// The new source.
+        ssrc: u32,
+    },
+    /// A payload type came that the agreed m-line does not have; once for each payload type and opening.
+    PayloadUnknown {
+        /// The payload type, 0-127.
+        payload_type: u8,
+    },
+    /// The recorder's host answered "port unreachable", or sending failed. At most one event a second.
+    RemoteRefused {
+        /// The port concerned.
+        component: Component,
+    },
+    /// The recorder sent a receiver report.
+    ReportReceived {
+        /// Extended highest sequence number received, as in the report.
+        highest_sequence: u32,
+        /// Cumulative number of packets lost, as in the report.
+        cumulative_lost: i32,
+        /// Fraction lost since the last report, in 1/256.
+        fraction_lost: u8,
+    },
+    /// Receiver reports came and have stayed away for three intervals.
+    ReportsStopped,
+    /// The recorder asks for a key frame (PLI or FIR).
+    KeyframeWanted,
+    /// After [`BranchCommand::Drain`]: all that was held has been sent.
+    BacklogEmpty,
+    /// Something that should be recorded was not: a hole of this length in the recording.
+    Gap {
+        /// Packets lost.
+        packets: u64,
+        /// Their span in the stream's own time.
+        duration: Duration,
+        /// Why.
+        cause: DropCause,
+    },
+    /// The branch is gone; its last event.
+    Closed(Box<BranchReport>),
+    /// The engine lost this branch by a fault of its own (a caught panic): it is gone, and nothing else is touched.
+    Crashed {
+        /// What is known of it.
+        reason: String,
+    },
+}
+
+/// Why a packet of the call was not sent to a recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DropCause {
+    /// Not RTP: RTCP, STUN, DTLS or anything else on the stream's pad (`protocol` rule 2.5).
+    NotRtp,
+    /// RTP that contradicts itself: truncated header, CSRC, extension or padding.
+    Malformed,
+    /// The tap's queue was full: the engine did not keep up.
+    QueueFull,
+    /// The ring was full or the packet too old.
+    RingFull,
+    /// Its payload type is not in the agreed m-line.
+    PayloadUnknown,
+    /// Older than the first packet of the interval, or a duplicate.
+    Stale,
+    /// The stream is switched off at this recorder, or the recording is over.
+    Closed,
+    /// More synchronisation sources than a stream may have.
+    TooManySources,
+    /// The socket did not take it.
+    SendFailed,
+    /// Still held when the recording ended.
+    NotDrained,
+}
+
+impl DropCause {
+    /// Every cause, in the order of [`DropCounts`].
+    pub const ALL: [Self; 10] = [
+        Self::NotRtp,
+        Self::Malformed,
+        Self::QueueFull,
+        Self::RingFull,
+        Self::PayloadUnknown,
+        Self::Stale,
+        Self::Closed,
+        Self::TooManySources,
+        Self::SendFailed,
+        Self::NotDrained,
+    ];
+
+    /// The word used in statistics and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRtp => "not-rtp",
+            Self::Malformed => "malformed",
+            Self::QueueFull => "queue-full",
+            Self::RingFull => "ring-full",
+            Self::PayloadUnknown => "payload-unknown",
+            Self::Stale => "stale",
+            Self::Closed => "closed",
+            Self::TooManySources => "too-many-sources",
+            Self::SendFailed => "send-failed",
+            Self::NotDrained => "not-drained",
+        }
+    }
+}
+
+/// Dropped packets by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts([u64; DropCause::ALL.len()]);
+
+impl DropCounts {
+    /// Adds `packets` to the count of `cause`.
+    pub fn add(&mut self, cause: DropCause, packets: u64) {
+        if let Some(count) = self.0.get_mut(cause as usize) {
+            *count = count.saturating_add(packets);
+        }
+    }
+
+    /// The count of `cause`.
+    pub fn of(&self, cause: DropCause) -> u64 {
+        self.0.get(cause as usize).copied().unwrap_or(0)
+    }
+
+    /// Every cause with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (DropCause, u64)> + '_ {
+        DropCause::ALL.into_iter().zip(self.0.iter().copied())
+    }
+
+    /// The sum over all causes.
+    pub fn total(&self) -> u64 {
+        self.0.iter().sum()
+    }
+}
+
+/// The account of one branch at its end. `seen = sent + drops.total()` holds for every report.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BranchReport {
+    /// Packets that the call sent while the stream was meant to be recorded.
+    pub seen: u64,
+    /// Packets sent to the recorder.
+    pub sent: u64,
+    /// Bytes of RTP sent to the recorder.
+    pub sent_bytes: u64,
+    /// How many of the sent packets waited in the ring first.
+    pub held: u64,
+    /// Packets not sent, by cause.
+    pub drops: DropCounts,
+    /// Holes in the recording.
+    pub gaps: u64,
+    /// The recorder's last cumulative loss, where it reported.
+    pub receiver_lost: Option<i32>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_counts_for_itself() {
+        let mut counts = DropCounts::default();
+        for (index, cause) in DropCause::ALL.into_iter().enumerate() {
+            counts.add(cause, index as u64 + 1);
+        }
+        for (index, (cause, count)) in counts.iter().enumerate() {
+            assert_eq!(count, index as u64 + 1, "{}", cause.as_str());
+            assert_eq!(counts.of(cause), count);
+        }
+        assert_eq!(counts.total(), 55);
+    }
+}

@@ -1,0 +1,196 @@
+//! What the application is told of a recording.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::{BranchReport, CallUuid, DropCause, Medium, RecordingId};
+
+/// The state of a recording as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum RecordingState {
+    /// Not started.
+    #[default]
+    Idle,
+    /// A recorder is being invited.
+    Starting,
+    /// At least one recorder takes the call's media.
+    Recording,
+    /// Paused by command or because a party muted.
+    Paused,
+    /// The call has ended; what is held is still being sent.
+    Draining,
+    /// Over.
+    Stopped,
+    /// Over, because no recorder could take it.
+    Failed,
+}
+
+impl RecordingState {
+    /// The word used in properties and messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Idle => "idle",
+            Self::Starting => "starting",
+            Self::Recording => "recording",
+            Self::Paused => "paused",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed => "failed",
+        }
+    }
+
+    /// Whether nothing follows.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Stopped | Self::Failed)
+    }
+}
+
+impl fmt::Display for RecordingState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which session an event speaks of. Fields that do not apply are empty or `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Call-ID of the dialog with the recorder, once there is one.
+    pub session: Option<String>,
+    /// The recording's id.
+    pub recording_id: RecordingId,
+    /// The call's id.
+    pub call_uuid: CallUuid,
+    /// The recorder's URI, without any password.
+    pub recorder: Option<String>,
+    /// The party concerned, where one is.
+    pub dn: Option<String>,
+}
+
+/// Something that happened to a recording, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionEvent {
+    /// The session it happened to.
+    pub info: SessionInfo,
+    /// What happened.
+    pub kind: SessionEventKind,
+}
+
+/// What happened to a recording.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SessionEventKind {
+    /// The aggregate state changed.
+    StateChanged {
+        /// The new state.
+        state: RecordingState,
+        /// Why, in words for people.
+        reason: String,
+    },
+    /// A recorder accepted the session: media flows.
+    Started,
+    /// The recorder agreed to a pause, or the session was set up paused.
+    Paused,
+    /// Media flows again.
+    Resumed,
+    /// The session ended as asked or by the recorder's BYE.
+    Stopped {
+        /// Why.
+        reason: StopReason,
+    },
+    /// The session failed at this recorder.
+    Failed {
+        /// Why.
+        reason: FailureReason,
+        /// The SIP status code behind it, where there is one.
+        sip_code: Option<u16>,
+    },
+    /// A medium is not recorded although the call has it.
+    MediumOff {
+        /// Which.
+        medium: Medium,
+        /// Why, in words for people.
+        reason: String,
+    },
+    /// The recording has a hole.
+    Gap {
+        /// Packets lost.
+        packets: u64,
+        /// Their span.
+        duration: Duration,
+        /// Why.
+        cause: DropCause,
+    },
+    /// A key frame is wanted of the source of the stream of [`SessionInfo::dn`].
+    KeyframeWanted,
+    /// The final account of one stream.
+    Report {
+        /// Audio or video.
+        medium: Medium,
+        /// The account.
+        report: Box<BranchReport>,
+    },
+}
+
+/// Why a session ended without a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StopReason {
+    /// `stop` was asked and everything held was delivered.
+    Asked,
+    /// `stop-now` was asked.
+    AskedAtOnce,
+    /// The call ended (EOS, or the element left PAUSED).
+    CallEnded,
+    /// The call ended, and the deadline passed before everything held was delivered.
+    DrainTimeout,
+    /// The recorder sent BYE.
+    Recorder,
+    /// The agent shut down.
+    Shutdown,
+}
+
+impl StopReason {
+    /// The word used in messages.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Asked => "asked",
+            Self::AskedAtOnce => "asked-at-once",
+            Self::CallEnded => "call-ended",
+            Self::DrainTimeout => "drain-timeout",
+            Self::Recorder => "recorder-bye",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Why a session failed at a recorder (`protocol` 1.6).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FailureReason {
+    /// The recorder answered negatively.
+    #[error("the recorder refused: {code} {phrase}")]
+    Refused {
+        /// SIP status code.
+        code: u16,
+        /// Reason phrase.
+        phrase: String,
+    },
+    /// The recorder did not answer in time.
+    #[error("the recorder did not answer within {0:?}")]
+    Timeout(Duration),
+    /// The recorder's address could not be found.
+    #[error("the recorder cannot be resolved: {0}")]
+    Unresolved(String),
+    /// The recorder cannot be reached.
+    #[error("the recorder cannot be reached: {0}")]
+    Unreachable(String),
+    /// The recorder accepted, but its session description is of no use.
+    #[error("the recorder's answer cannot be used: {0}")]
+    UnusableAnswer(String),
+    /// The dialog was lost (408, 481, no answer).
+    #[error("the dialog with the recorder is lost: {0}")]
+    DialogLost(String),
+    /// No local ports, or the media engine could not serve the session.
+    #[error("local resources: {0}")]
+    LocalResources(String),
+    /// The session itself cannot be described (bad id, parameter or header).
+    #[error("configuration: {0}")]
+    Configuration(String),
+}

@@ -1,0 +1,19 @@
+//! Words that all crates of gst-siprec share: ids, media formats, and what the recording session and the media
+//! engine say to each other ([`BranchCommand`], [`BranchEvent`]) and to the application ([`SessionEvent`]).
+//!
+//! Only data lives here. The crates that act on it never see each other: the session decides, the engine sends.
+
+#![forbid(unsafe_code)]
+
+mod branch;
+mod event;
+mod format;
+mod id;
+
+pub use branch::{
+    BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts, MediaControl,
+    MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode,
+};
+pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
+pub use format::{Medium, PayloadFormat, StreamFormat};
+pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};

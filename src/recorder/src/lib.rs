@@ -1,0 +1,1 @@
+//! Reference recorder: answers recording sessions and writes files.

@@ -1,0 +1,1 @@
+//! Sans-IO recording sessions: offer and answer, dialects, legs.

@@ -1,0 +1,1 @@
+//! Sans-IO SIP and SDP for recording dialogs.
