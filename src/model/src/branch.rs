@@ -37,12 +37,22 @@ pub enum BranchCommand {
         stream: StreamId,
         /// Audio or video: decides what a full ring throws out.
         medium: Medium,
-        /// RTP clock rate of the main codec in Hz, above 0.
+        /// RTP clock rate of the main codec in Hz, above 0; 8000 where it is not known yet.
         clock_rate: u32,
         /// RTCP canonical name (RFC 3550 §6.5.1): one for each party.
         cname: String,
         /// Bounds of ring and catch-up.
         limits: BranchLimits,
+    },
+    /// What the stream carries has become known, or has changed. A stream is often tapped before its caps come, so
+    /// `Create` may have had to guess; durations and sender reports use the new clock rate from now on.
+    Describe {
+        /// The branch.
+        branch: BranchId,
+        /// Audio or video.
+        medium: Medium,
+        /// RTP clock rate of the main codec in Hz, above 0.
+        clock_rate: u32,
     },
     /// Binds a port pair on `local` for the branch, before the offer. Answered by [`BranchEvent::PortsReady`] or
     /// [`BranchEvent::PortsFailed`]. A pair already held on the same address is kept.
@@ -93,6 +103,7 @@ impl BranchCommand {
     pub fn branch(&self) -> BranchId {
         match self {
             Self::Create { branch, .. }
+            | Self::Describe { branch, .. }
             | Self::Bind { branch, .. }
             | Self::Pause { branch }
             | Self::Hold { branch }
