@@ -1,0 +1,66 @@
+#!/bin/sh
+# Installs the system packages that gst-siprec needs, by apt, where they are missing.
+#
+#   pipelines/bootstrap.sh run     what building and the demo need (the default)
+#   pipelines/bootstrap.sh test    that, and what the tests need
+#
+# Does nothing, and needs no root, when everything is there.
+set -eu
+
+run_packages="
+    build-essential pkg-config meson ninja-build
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+    gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
+    espeak-ng sox"
+test_packages="
+    gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi
+    sip-tester baresip-core tshark"
+
+case "${1:-run}" in
+    run) packages=$run_packages ;;
+    test) packages="$run_packages $test_packages" ;;
+    *) echo "bootstrap.sh: unknown set '$1' (run or test)" >&2; exit 2 ;;
+esac
+
+if ! command -v cargo > /dev/null; then
+    echo "bootstrap.sh: cargo is missing. Install Rust 1.95 or later (https://rustup.rs), then run this again." >&2
+    exit 1
+fi
+
+if ! command -v dpkg-query > /dev/null || ! command -v apt-get > /dev/null; then
+    # Good enough to go on with: what a build cannot do without.
+    pkg-config --exists 'gstreamer-1.0 >= 1.22' 'gstreamer-rtp-1.0 >= 1.22' && exit 0
+    echo "bootstrap.sh: no apt here. Install these (Debian names) with your own package manager:" >&2
+    # shellcheck disable=SC2086 # one word a package
+    echo $packages >&2
+    exit 1
+fi
+
+wanted=
+for package in $packages; do
+    dpkg-query -W -f '${db:Status-Status}\n' "$package" 2> /dev/null | grep -q '^installed$' || wanted="$wanted $package"
+done
+[ -n "$wanted" ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=
+elif command -v sudo > /dev/null && sudo -n true 2> /dev/null; then
+    as_root=sudo
+else
+    echo "bootstrap.sh: these packages are missing, and this is not root. Run" >&2
+    echo "    sudo apt-get install --no-install-recommends$wanted" >&2
+    exit 1
+fi
+
+echo "bootstrap.sh: installing$wanted"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() {
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y "$@" > "$log" 2>&1 && return
+    echo "bootstrap.sh: apt-get $1 failed:" >&2
+    tail -n 20 "$log" >&2
+    exit 1
+}
+apt update
+# shellcheck disable=SC2086 # one word a package
+apt install --no-install-recommends $wanted
