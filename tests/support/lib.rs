@@ -1,1 +1,4 @@
-//! Support for the system tests.
+//! What the system tests share: the program and plugin under test, child processes that cannot outlive a test, the
+//! reference recorder, speech and RTP to feed a call with.
+
+pub mod metadata;
