@@ -2,3 +2,9 @@
 //! reference recorder, speech and RTP to feed a call with.
 
 pub mod metadata;
+pub mod net;
+pub mod process;
+pub mod recorder;
+pub mod rtp;
+pub mod sandbox;
+pub mod wav;
