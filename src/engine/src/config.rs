@@ -1,0 +1,101 @@
+//! What an engine is told at its start, and why it may refuse.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+/// Settings of an [`Engine`](crate::Engine).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Local UDP ports that branches may use. `None` takes ephemeral ports. The range must hold an even port and
+    /// the odd one above it (RFC 3550 §11); ports below 1 are not possible.
+    pub port_range: Option<RangeInclusive<u16>>,
+    /// Differentiated services code point of RTP and RTCP, 0-63; `None` leaves the system's default.
+    pub dscp: Option<u8>,
+    /// How many packets per second of held backlog may leave beyond real time, over all branches together. It is
+    /// shared fairly. Default 5000; with 0 a backlog leaves in real time only.
+    pub catch_up_budget: u32,
+    /// How many commands may wait, at least 1. Default 4096.
+    pub command_queue: usize,
+    /// Whether several packets may go to the kernel as one (UDP generic segmentation offload) where it can.
+    /// Default true; what arrives is the same.
+    pub segmentation_offload: bool,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            port_range: None,
+            dscp: None,
+            catch_up_budget: 5000,
+            command_queue: 4096,
+            segmentation_offload: true,
+        }
+    }
+}
+
+impl EngineConfig {
+    pub(crate) fn check(&self) -> Result<(), EngineError> {
+        if let Some(range) = &self.port_range {
+            let (first, last) = (*range.start(), *range.end());
+            let first_even = u32::from(first) + u32::from(first % 2);
+            if first == 0 || first_even + 1 > u32::from(last) {
+                return Err(EngineError::PortRange { first, last });
+            }
+        }
+        match self.dscp {
+            Some(dscp) if dscp > 63 => Err(EngineError::Dscp(dscp)),
+            _ if self.command_queue == 0 => Err(EngineError::CommandQueue),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Why an engine did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The configured range has no pair of ports.
+    #[error("port range {first}-{last} holds no even port with the odd port above it")]
+    PortRange {
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+    },
+    /// The configured code point does not exist.
+    #[error("DSCP {0} is not in 0-63")]
+    Dscp(u8),
+    /// The configured command queue has no room for a single command.
+    #[error("the command queue must hold at least one command")]
+    CommandQueue,
+    /// The system refused the thread or one of its descriptors.
+    #[error("the media thread cannot start: {0}")]
+    Start(#[source] io::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_range(first: u16, last: u16) -> EngineConfig {
+        EngineConfig { port_range: Some(first..=last), ..EngineConfig::default() }
+    }
+
+    #[test]
+    fn a_range_needs_an_even_port_and_its_successor() {
+        assert!(with_range(10_000, 10_001).check().is_ok());
+        assert!(with_range(10_001, 10_003).check().is_ok());
+        for (first, last) in [(10_001, 10_002), (10_000, 10_000), (0, 9), (65_535, 65_535), (20, 10)] {
+            assert!(
+                matches!(with_range(first, last).check(), Err(EngineError::PortRange { .. })),
+                "{first}-{last}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_code_point_has_six_bits() {
+        assert!(EngineConfig { dscp: Some(63), ..EngineConfig::default() }.check().is_ok());
+        let config = EngineConfig { dscp: Some(64), ..EngineConfig::default() };
+        assert!(matches!(config.check(), Err(EngineError::Dscp(64))));
+    }
+}

@@ -1,0 +1,252 @@
+//! The system calls that the standard library does not have. The only file of this crate with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::mem::{MaybeUninit, offset_of};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
+
+use socket2::SockAddr;
+
+/// Most datagrams that one call to [`send`] hands to the kernel.
+pub(crate) const MAX_MESSAGES: usize = 16;
+
+/// Wakes a thread out of [`wait`].
+#[derive(Debug)]
+pub(crate) struct Waker {
+    event: File,
+}
+
+impl Waker {
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: `eventfd` takes no pointers.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: the descriptor is new and nobody else owns it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        Ok(Self { event: File::from(fd) })
+    }
+
+    /// Never waits: a counter that is full has woken its thread already.
+    pub(crate) fn wake(&self) {
+        let _ = (&self.event).write(&1u64.to_ne_bytes());
+    }
+
+    /// Forgets the calls of [`Waker::wake`] so far.
+    pub(crate) fn reset(&self) {
+        let _ = (&self.event).read(&mut [0; 8]);
+    }
+}
+
+impl AsFd for Waker {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+/// Which of many sockets have something to tell.
+#[derive(Debug)]
+pub(crate) struct Epoll {
+    fd: OwnedFd,
+}
+
+impl Epoll {
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(crate) fn new() -> io::Result<Self> {
+        // SAFETY: `epoll_create1` takes no pointers.
+        let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+        // SAFETY: the descriptor is new and nobody else owns it.
+        Ok(Self { fd: unsafe { OwnedFd::from_raw_fd(fd) } })
+    }
+
+    /// Watches `socket` for errors, and for datagrams if `readable`. Closing the socket ends the watch.
+    ///
+    /// # Errors
+    /// When the kernel has no room for it.
+    pub(crate) fn add(&self, socket: BorrowedFd<'_>, token: u64, readable: bool) -> io::Result<()> {
+        let events = if readable { libc::EPOLLIN as u32 } else { 0 };
+        let mut event = libc::epoll_event { events, u64: token };
+        let (epoll, socket) = (self.fd.as_raw_fd(), socket.as_raw_fd());
+        // SAFETY: both descriptors are open, and `event` outlives the call.
+        check(unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, socket, &mut event) }).map(drop)
+    }
+
+    /// The tokens of sockets that have something to tell now; at most 64 are added to `ready`.
+    pub(crate) fn ready(&self, ready: &mut Vec<u64>) {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        // SAFETY: `events` is valid for as many entries as the call is told.
+        let count = unsafe {
+            libc::epoll_wait(self.fd.as_raw_fd(), events.as_mut_ptr(), events.len() as libc::c_int, 0)
+        };
+        ready.extend(events.iter().take(usize::try_from(count).unwrap_or(0)).map(|event| event.u64));
+    }
+}
+
+/// Waits until `waker` was woken, until a socket of `epoll` (where given) has something to tell, or for `timeout`
+/// (`None`: for ever), rounded up to milliseconds. May return early.
+pub(crate) fn wait(waker: &Waker, epoll: Option<&Epoll>, timeout: Option<Duration>) {
+    let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    // A negative descriptor is skipped (POSIX poll()).
+    let mut fds = [watch(waker.event.as_raw_fd()), watch(epoll.map_or(-1, |epoll| epoll.fd.as_raw_fd()))];
+    let timeout = timeout.map_or(-1, |timeout| {
+        libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: `fds` is valid for as many entries as the call is told.
+    unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+}
+
+/// One datagram to send, or several for one address.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    /// Destination.
+    pub(crate) to: &'a SockAddr,
+    /// Payload.
+    pub(crate) bytes: &'a [u8],
+    /// Where given, the kernel cuts the payload into datagrams of this size, the last one being what is left
+    /// (`UDP_SEGMENT`, Linux 4.18).
+    pub(crate) segment: Option<u16>,
+}
+
+/// Sends up to [`MAX_MESSAGES`] messages in order by one system call; how many were taken. Never waits.
+///
+/// # Errors
+/// Why the first message was not taken.
+pub(crate) fn send(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usize> {
+    // SAFETY: zeroes are a valid value of all of these C structures.
+    let (mut headers, mut vectors, mut controls) = unsafe {
+        (
+            MaybeUninit::<[libc::mmsghdr; MAX_MESSAGES]>::zeroed().assume_init(),
+            MaybeUninit::<[libc::iovec; MAX_MESSAGES]>::zeroed().assume_init(),
+            MaybeUninit::<[SegmentControl; MAX_MESSAGES]>::zeroed().assume_init(),
+        )
+    };
+    let slots = headers.iter_mut().zip(&mut vectors).zip(&mut controls);
+    for (message, ((header, vector), control)) in messages.iter().zip(slots) {
+        vector.iov_base = message.bytes.as_ptr().cast_mut().cast();
+        vector.iov_len = message.bytes.len();
+        let header = &mut header.msg_hdr;
+        header.msg_name = message.to.as_ptr().cast_mut().cast();
+        header.msg_namelen = message.to.len();
+        header.msg_iov = vector;
+        header.msg_iovlen = 1;
+        if let Some(segment) = message.segment {
+            control.header.cmsg_len = (offset_of!(SegmentControl, size) + size_of::<u16>()) as _;
+            control.header.cmsg_level = libc::SOL_UDP;
+            control.header.cmsg_type = libc::UDP_SEGMENT;
+            control.size = segment;
+            header.msg_control = std::ptr::from_mut(control).cast();
+            header.msg_controllen = size_of::<SegmentControl>() as _;
+        }
+    }
+    let count = messages.len().min(MAX_MESSAGES);
+    // SAFETY: the first `count` headers point at addresses, payloads and controls that outlive the call, each
+    // valid for the length given; the kernel only reads what `msg_name`, `msg_iov` and `msg_control` point at.
+    let sent = check(unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            headers.as_mut_ptr(),
+            count as libc::c_uint,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    })?;
+    Ok(usize::try_from(sent).unwrap_or(0))
+}
+
+/// The control message of `UDP_SEGMENT`, laid out as `CMSG_DATA` and `CMSG_SPACE` have it on Linux: the data
+/// follows the header, and the whole is aligned like a pointer.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct SegmentControl {
+    header: libc::cmsghdr,
+    size: u16,
+}
+
+/// Whether the kernel segments UDP payloads.
+pub(crate) fn has_segmentation_offload() -> bool {
+    let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else { return false };
+    set_int(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 1200).is_ok()
+}
+
+/// Makes the kernel keep ICMP errors of this socket for [`receive_error`] (`IP_RECVERR`).
+///
+/// # Errors
+/// When the kernel does not know the option.
+pub(crate) fn report_errors(socket: &UdpSocket, local: IpAddr) -> io::Result<()> {
+    match local {
+        IpAddr::V4(_) => set_int(socket, libc::IPPROTO_IP, libc::IP_RECVERR, 1),
+        IpAddr::V6(_) => set_int(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1),
+    }
+}
+
+/// The destination of the oldest datagram of `socket` that came to grief on its way, where one is known.
+///
+/// # Errors
+/// [`io::ErrorKind::WouldBlock`] when there is none.
+pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
+    // The control message says what ICMP said; that it came is all that matters here, so it may be cut off.
+    let mut payload = [0u8; 64];
+    // SAFETY: zeroes are a valid value of both structures.
+    let (mut address, mut header) = unsafe {
+        (
+            MaybeUninit::<libc::sockaddr_storage>::zeroed().assume_init(),
+            MaybeUninit::<libc::msghdr>::zeroed().assume_init(),
+        )
+    };
+    let mut vector = libc::iovec { iov_base: payload.as_mut_ptr().cast(), iov_len: payload.len() };
+    header.msg_name = std::ptr::from_mut(&mut address).cast();
+    header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    header.msg_iov = &mut vector;
+    header.msg_iovlen = 1;
+    // SAFETY: `header` points at an address and a buffer that outlive the call, with their sizes.
+    let size =
+        unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
+    if size < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(match libc::c_int::from(address.ss_family) {
+        libc::AF_INET if header.msg_namelen as usize >= size_of::<libc::sockaddr_in>() => {
+            // SAFETY: the family says that the storage holds a `sockaddr_in`, which is smaller and aligned weaker.
+            let address = unsafe { &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+            Some(SocketAddr::from((ip, u16::from_be(address.sin_port))))
+        }
+        libc::AF_INET6 if header.msg_namelen as usize >= size_of::<libc::sockaddr_in6>() => {
+            // SAFETY: the family says that the storage holds a `sockaddr_in6`, which is smaller and aligned weaker.
+            let address = unsafe { &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+            Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
+        }
+        _ => None,
+    })
+}
+
+/// Gives the calling thread `nice` steps less priority than it has, where that is permitted.
+pub(crate) fn lower_priority(nice: i32) {
+    // SAFETY: neither call takes a pointer. On Linux, 0 means the calling thread.
+    unsafe {
+        let now = libc::getpriority(libc::PRIO_PROCESS, 0);
+        libc::setpriority(libc::PRIO_PROCESS, 0, now.saturating_add(nice));
+    }
+}
+
+fn set_int(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    // SAFETY: the option value is an int that outlives the call, with its size.
+    check(unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            std::ptr::from_ref(&value).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    })
+    .map(drop)
+}
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}

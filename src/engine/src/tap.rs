@@ -1,0 +1,201 @@
+//! Where a call's packets enter the engine.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use siprec_model::StreamId;
+
+use crate::queue::{Overflow, PacketQueue, Pushed};
+use crate::shared::Shared;
+
+/// Settings of a [`Tap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TapConfig {
+    /// Most bytes that may wait for the media thread, bookkeeping included; twice as many while it is reading.
+    /// At least 66 KiB, so that any datagram fits. Default 256 KiB: 24 s of G.711, half a second of video at
+    /// 4 Mbit/s. When it is full, the newest packets are dropped, counted as
+    /// [`QueueFull`](siprec_model::DropCause::QueueFull) and reported as a gap.
+    pub queue_bytes: usize,
+    /// Whether packets are taken from the start. Default open.
+    pub gate: Gate,
+}
+
+impl Default for TapConfig {
+    fn default() -> Self {
+        Self { queue_bytes: 256 * 1024, gate: Gate::Open }
+    }
+}
+
+/// Whether a tap lets packets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Packets are taken, and what branches hold may be sent.
+    Open,
+    /// Packets are not stored, and nothing of the stream is sent. What was taken before is kept.
+    Closed,
+}
+
+/// What a tap has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TapStats {
+    /// Packets taken.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Packets that met a closed gate.
+    pub gated: u64,
+    /// Packets dropped because the media thread did not keep up.
+    pub queue_full: u64,
+}
+
+/// One tapped stream of a call: copies packets to the engine. Dropping it says that the stream is gone; what it
+/// took before still reaches the branches.
+pub struct Tap {
+    tap: Arc<TapState>,
+    engine: Arc<Shared>,
+}
+
+impl Tap {
+    pub(crate) fn new(config: TapConfig, engine: Arc<Shared>) -> (Self, Arc<TapState>) {
+        let tap = Arc::new(TapState {
+            stream: StreamId::unique(),
+            queue: PacketQueue::new(config.queue_bytes.max(66 * 1024)),
+            closed: AtomicBool::new(config.gate == Gate::Closed),
+            gone: AtomicBool::new(false),
+            packets: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+            gated: AtomicU64::new(0),
+            queue_full: AtomicU64::new(0),
+        });
+        (Self { tap: tap.clone(), engine }, tap)
+    }
+
+    /// The name by which branches are fed from this tap.
+    pub fn stream(&self) -> StreamId {
+        self.tap.stream
+    }
+
+    /// Copies one packet of the call for the recording. `arrival` is when it came in; it decides about lateness
+    /// and about the wall clock of sender reports. Anything is taken, RTP or not: the branches judge.
+    ///
+    /// Never waits for the media thread or a system call, save one write of 8 bytes to wake the thread after a
+    /// pause of the whole process's traffic.
+    pub fn push(&self, packet: &[u8], arrival: Instant) {
+        self.push_gathered(&[packet], arrival);
+    }
+
+    /// As [`Tap::push`], for one packet whose bytes lie in several pieces.
+    pub fn push_gathered(&self, parts: &[&[u8]], arrival: Instant) {
+        let tap = &*self.tap;
+        let mut producer = tap.queue.produce();
+        // Under the producer's lock: a closer that has it afterwards knows that no later packet is stored.
+        if tap.closed.load(Ordering::Relaxed) {
+            drop(producer);
+            tap.gated.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let pushed = producer.push(parts, arrival);
+        drop(producer);
+        match pushed {
+            Pushed::Dropped => {
+                tap.queue_full.fetch_add(1, Ordering::Relaxed);
+            }
+            Pushed::First | Pushed::Queued => {
+                tap.packets.fetch_add(1, Ordering::Relaxed);
+                let size = parts.iter().map(|part| part.len() as u64).sum();
+                tap.bytes.fetch_add(size, Ordering::Relaxed);
+            }
+        }
+        if pushed == Pushed::First {
+            self.engine.wake_if_asleep();
+        }
+    }
+
+    /// Closes the gate. When it returns, no packet that is pushed from now on is stored, and nothing of this stream
+    /// leaves any more; what was pushed before is kept. Waits at most for one batch of sends (some 100 µs).
+    pub fn close_gate(&self) {
+        {
+            let _producer = self.tap.queue.produce();
+            self.tap.closed.store(true, Ordering::SeqCst);
+        }
+        self.engine.section.wait();
+    }
+
+    /// Opens the gate. Packets pushed from now on are stored even if the stream's branches are still paused:
+    /// those wait from here on, until they are opened.
+    pub fn open_gate(&self) {
+        {
+            let mut producer = self.tap.queue.produce();
+            if !self.tap.closed.swap(false, Ordering::SeqCst) {
+                return;
+            }
+            producer.gate_opened();
+        }
+        self.engine.wake();
+    }
+
+    /// The gate's state.
+    pub fn gate(&self) -> Gate {
+        if self.tap.is_closed() { Gate::Closed } else { Gate::Open }
+    }
+
+    /// What the tap has seen so far.
+    pub fn stats(&self) -> TapStats {
+        TapStats {
+            packets: self.tap.packets.load(Ordering::Relaxed),
+            bytes: self.tap.bytes.load(Ordering::Relaxed),
+            gated: self.tap.gated.load(Ordering::Relaxed),
+            queue_full: self.tap.queue_full.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Debug for Tap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tap")
+            .field("stream", &self.stream())
+            .field("gate", &self.gate())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.tap.gone.store(true, Ordering::SeqCst);
+        self.engine.wake();
+    }
+}
+
+/// The part of a tap that the media thread sees.
+#[derive(Debug)]
+pub(crate) struct TapState {
+    pub(crate) stream: StreamId,
+    pub(crate) queue: PacketQueue,
+    closed: AtomicBool,
+    gone: AtomicBool,
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    gated: AtomicU64,
+    queue_full: AtomicU64,
+}
+
+impl TapState {
+    /// Whether the gate is closed. The media thread asks inside its send section.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether the tap was dropped: nothing more is added to its queue.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::SeqCst)
+    }
+}
+
+impl Overflow {
+    /// How long the hole is, from its first packet to its last.
+    pub(crate) fn duration(&self) -> std::time::Duration {
+        self.last.saturating_duration_since(self.first)
+    }
+}
