@@ -1,1 +1,59 @@
-//! RTP packets of a recording branch: ring, rewrite, counters.
+//! RTP packets on their way from a call to a recorder, without sockets, threads or a clock of its own.
+//!
+//! - [`RtpView`] judges one packet of the call: RTP or not, sound or not. This is the only header parse.
+//! - [`Branch`] is one stream of the call on its way to one recorder: it holds packets until the recorder
+//!   answers, rewrites what leaves ([`Branch::handle_packet`], [`Branch::next_packet`]) and keeps the account
+//!   in which `seen = sent + drops + held` always holds.
+//! - [`rtcp::Reporter`] speaks RTCP beside a branch: sender reports, CNAME, BYE, and what the recorder reports.
+//!
+//! Time comes in as [`std::time::Instant`], packets as byte slices, and what leaves is appended to a buffer of the
+//! caller, who may thus place many packets in one buffer for a batched send. After warm-up no packet costs a heap
+//! allocation.
+//!
+//! ```
+//! use std::time::Instant;
+//! use siprec_media::{Branch, BranchSettings, RtpView};
+//! use siprec_model::{BranchLimits, Medium, PayloadRule};
+//!
+//! let now = Instant::now();
+//! let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits: BranchLimits::default() };
+//! let mut branch = Branch::new(settings, 4711, now);
+//! let packet = [0x80, 0, 0xAB, 0xCD, 0, 0, 0, 1, 0, 0, 0, 2, 0xFF];
+//! let mut out = Vec::new();
+//!
+//! // The recorder has not answered yet: the packet waits.
+//! let view = RtpView::parse(&packet).unwrap();
+//! assert!(branch.handle_packet(&view, now, &mut out).is_none());
+//!
+//! // It answers: what waited leaves first, under the branch's own sequence numbers.
+//! branch.open(&[PayloadRule { from: 0, to: 0 }], now);
+//! let sent = branch.next_packet(now, &mut out).unwrap();
+//! assert_eq!(sent.index, 4711);
+//! assert_eq!(&out[4..], &packet[4..]);
+//! ```
+//!
+//! # Rules of `protocol` section 3 that live here
+//! | rule | where |
+//! |---|---|
+//! | offset + extended call sequence within one open interval; last sent + 1 at each re-opening | `numbering` |
+//! | no index twice (window of 128), older than the first of the interval dropped | `numbering` |
+//! | at most 8 sources at once, one retired is never admitted again | `source` |
+//! | in-order drain, catch-up | `pacer`, [`Branch::next_packet`] |
+
+#![forbid(unsafe_code)]
+
+mod branch;
+mod clock;
+mod gap;
+mod numbering;
+mod pacer;
+mod payload;
+mod ring;
+pub mod rtcp;
+mod rtp;
+mod source;
+
+pub use branch::{Branch, BranchSettings, Sent};
+pub use clock::WallClock;
+pub use rtp::{RtpView, Unusable};
+pub use source::Sender;

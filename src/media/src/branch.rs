@@ -1,0 +1,550 @@
+//! One stream of the call on its way to one recorder.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule};
+
+use crate::gap::Gaps;
+use crate::numbering::Numbered;
+use crate::pacer::Pacer;
+use crate::payload::PayloadMap;
+use crate::ring::{Held, Ring, Times};
+use crate::rtp::{Header, RtpView};
+use crate::source::{Sender, Sources};
+
+/// One stream of the call on its way to one recorder.
+///
+/// # States
+/// | state | a packet of the call | what is held |
+/// |---|---|---|
+/// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out |
+/// | *open* | leaves at once, or joins the tail while something is held | leaves in order, paced |
+/// | *paused* | is not stored and not counted | stays, unsent |
+/// | *closed* | is counted as [`DropCause::Closed`] | nothing |
+///
+/// # Use
+/// 1. Packets: [`RtpView::parse`], then [`Branch::handle_packet`]; what cannot be parsed, or never got here, goes to
+///    [`Branch::handle_loss`]. While the caller's gate is shut, [`Branch::store_packet`] instead.
+/// 2. Commands: [`open`](Branch::open), [`pause`](Branch::pause), [`hold`](Branch::hold),
+///    [`disable`](Branch::disable), [`drain`](Branch::drain), [`close`](Branch::close), in any state.
+/// 3. Sending: [`Branch::next_packet`] until `None`, again at [`Branch::next_timeout`]. A branch that is not asked
+///    keeps what it holds. What the socket refused goes to [`Branch::handle_send_failure`].
+/// 4. Then [`Branch::poll_event`] until `None`.
+///
+/// At any time `seen = sent + drops.total() + held`, see [`Branch::report`] and [`Branch::held_packets`].
+#[derive(Debug)]
+pub struct Branch {
+    state: State,
+    clock: BranchClock,
+    limits: BranchLimits,
+    rewriter: Rewriter,
+    account: Account,
+    first_packet: FirstPacket,
+    drain: Drain,
+}
+
+/// What a branch is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct BranchSettings {
+    /// Audio or video: decides where the marker bit is set.
+    pub medium: Medium,
+    /// RTP clock rate of the main codec in Hz; 0 counts as 8000.
+    pub clock_rate: u32,
+    /// Bounds of ring and catch-up. A `catch_up` between 0 and 1, or no number, counts as 1; more than 100 as 100.
+    pub limits: BranchLimits,
+}
+
+/// A packet that was appended to the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Its length in bytes: the last so many bytes of the output.
+    pub length: usize,
+    /// Rollover counter x 65,536 + sequence number on the branch. For one [`Sent::ssrc`] no index comes twice in the
+    /// life of a branch.
+    pub index: u64,
+    /// Its synchronisation source.
+    pub ssrc: u32,
+    /// It waited in the ring: counts against the host's catch-up budget.
+    pub held: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed,
+    Holding(Holding),
+    Open(Open),
+    Paused(Paused),
+}
+
+/// Packets wait until a recorder takes them.
+#[derive(Debug)]
+struct Holding {
+    ring: Ring,
+}
+
+/// Packets leave.
+#[derive(Debug)]
+struct Open {
+    ring: Ring,
+    payloads: PayloadMap,
+    pacer: Pacer,
+}
+
+/// What is held is frozen; what comes is not for the recorder.
+#[derive(Debug)]
+struct Paused {
+    ring: Ring,
+    since: Instant,
+}
+
+/// The branch's own time, with and without pauses: what is held does not grow old while it may not leave.
+#[derive(Debug)]
+struct BranchClock {
+    start: Instant,
+    paused: Duration,
+}
+
+/// Decides whether and as what a packet leaves.
+#[derive(Debug)]
+struct Rewriter {
+    medium: Medium,
+    clock_rate: u32,
+    sources: Sources,
+    /// Number of the open interval: a source numbered in an older one begins a new run.
+    interval: u32,
+}
+
+/// What is written over a header: the second byte and the sequence number.
+#[derive(Clone, Copy, Debug)]
+struct Rewrite {
+    marker_and_type: u8,
+    index: u64,
+}
+
+/// The branch's account, and the holes in it.
+#[derive(Debug, Default)]
+struct Account {
+    report: BranchReport,
+    gaps: Gaps,
+    /// Sources that the events have told of.
+    sources_told: usize,
+    last_arrival: Option<Instant>,
+    /// Mean time between packets: the length of a lost packet that nobody saw.
+    spacing: Duration,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum FirstPacket {
+    Awaited,
+    Untold { payload_type: u8, ssrc: u32 },
+    Told,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Drain {
+    NotAsked,
+    Asked,
+    Told,
+}
+
+impl Branch {
+    /// A branch in state *holding*. `first_sequence` is the number of the first packet that each source sends: random
+    /// in 256 ..= 32,767 (RFC 4568 §6.4); other values are brought into that range.
+    pub fn new(settings: BranchSettings, first_sequence: u16, now: Instant) -> Self {
+        let BranchSettings { medium, clock_rate, limits } = settings;
+        Self {
+            state: State::Holding(Holding { ring: Ring::new(limits.hold_bytes) }),
+            clock: BranchClock { start: now, paused: Duration::ZERO },
+            limits,
+            rewriter: Rewriter {
+                medium,
+                clock_rate: if clock_rate == 0 { 8000 } else { clock_rate },
+                sources: Sources::new(first_sequence.clamp(256, 0x7FFF)),
+                interval: 0,
+            },
+            account: Account::default(),
+            first_packet: FirstPacket::Awaited,
+            drain: Drain::NotAsked,
+        }
+    }
+
+    /// Takes a packet of the call that arrived at `arrival`. If it leaves at once, its bytes are appended to `out`
+    /// and described; else it waits, or is dropped and counted, and `out` is untouched.
+    pub fn handle_packet(
+        &mut self,
+        packet: &RtpView<'_>,
+        arrival: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<Sent> {
+        match &mut self.state {
+            State::Open(open) if open.ring.is_empty() => {
+                self.first_packet.note(&packet.header);
+                self.account.seen(arrival);
+                let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival);
+                self.account.leaves(rewrite, arrival, &packet.header, false, out, |out| {
+                    out.extend_from_slice(packet.bytes());
+                })
+            }
+            _ => {
+                self.store_packet(packet, arrival);
+                None
+            }
+        }
+    }
+
+    /// Takes a packet of the call that must not leave now although the branch may be open: it arrived before the
+    /// gate of its tap was shut.
+    pub fn store_packet(&mut self, packet: &RtpView<'_>, arrival: Instant) {
+        let times = self.clock.times(arrival);
+        let (ring, hold_time) = match &mut self.state {
+            State::Closed => {
+                self.account.seen(arrival);
+                self.account.dropped(DropCause::Closed, 1, Duration::ZERO);
+                return;
+            }
+            State::Paused(paused) if arrival >= paused.since => return,
+            State::Paused(paused) => (&mut paused.ring, None),
+            State::Holding(holding) => (&mut holding.ring, Some(self.limits.hold_time)),
+            // Time does not count once packets may leave: a slow drain must not lose what it has promised.
+            State::Open(open) => (&mut open.ring, None),
+        };
+        self.first_packet.note(&packet.header);
+        self.account.seen(arrival);
+        if !ring.could_hold(packet) {
+            self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
+            return;
+        }
+        let oldest = hold_time.map(|limit| times.active.saturating_sub(nanos(limit)));
+        let next = Held::arriving(packet, times);
+        let mut evicted = false;
+        while ring.front().is_some_and(|front| {
+            !ring.has_room_for(packet) || oldest.is_some_and(|oldest| front.times.active < oldest)
+        }) {
+            evicted |= evict_oldest(ring, &mut self.account, self.rewriter.clock_rate, Some(&next));
+        }
+        if evicted {
+            self.rewriter.begin_interval();
+        }
+        ring.push(packet, times);
+    }
+
+    /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
+    pub fn handle_loss(&mut self, cause: DropCause, packets: u64) {
+        if !matches!(self.state, State::Paused(_)) {
+            self.account.report.seen += packets;
+            self.account.dropped(cause, packets, times(self.account.spacing, packets));
+        }
+    }
+
+    /// Accounts for packets, `bytes` in all, that were given out as sent but did not leave the host.
+    pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
+        let report = &mut self.account.report;
+        let packets = packets.min(report.sent);
+        report.sent -= packets;
+        report.sent_bytes = report.sent_bytes.saturating_sub(bytes);
+        report.held = report.held.min(report.sent);
+        self.account.dropped(DropCause::SendFailed, packets, times(self.account.spacing, packets));
+    }
+
+    /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open
+    /// with the same rules already.
+    pub fn open(&mut self, payloads: &[PayloadRule], now: Instant) {
+        let payloads = PayloadMap::new(payloads);
+        if let State::Open(open) = &mut self.state {
+            if !open.payloads.is_same(&payloads) {
+                open.payloads = payloads;
+                self.rewriter.begin_interval();
+            }
+            return;
+        }
+        let mut ring = self.leave_state(now);
+        let oldest = self.clock.times(now).active.saturating_sub(nanos(self.limits.hold_time));
+        let no_catch_up = self.limits.catch_up == 0.0;
+        while ring.front().is_some_and(|front| no_catch_up || front.times.active < oldest) {
+            evict_oldest(&mut ring, &mut self.account, self.rewriter.clock_rate, None);
+        }
+        self.rewriter.begin_interval();
+        let pacer = Pacer::new(f64::from(self.limits.catch_up.clamp(1.0, 100.0)));
+        self.state = State::Open(Open { ring, payloads, pacer });
+    }
+
+    /// Begins a new interval of sequence numbers: the recorder moved, or takes the stream anew.
+    pub fn begin_interval(&mut self) {
+        self.rewriter.begin_interval();
+    }
+
+    /// Stops sending. What is held stays, and goes first when the branch opens again.
+    pub fn pause(&mut self, now: Instant) {
+        if !matches!(self.state, State::Paused(_)) {
+            let ring = self.leave_state(now);
+            self.state = State::Paused(Paused { ring, since: now });
+        }
+    }
+
+    /// Waits for the next opening, storing what comes.
+    pub fn hold(&mut self, now: Instant) {
+        if !matches!(self.state, State::Holding(_)) {
+            let ring = self.leave_state(now);
+            self.state = State::Holding(Holding { ring });
+        }
+    }
+
+    /// Stops sending and forgets what is held: the stream is off at this recorder.
+    pub fn disable(&mut self, now: Instant) {
+        let ring = self.leave_state(now);
+        self.account.dropped(DropCause::Closed, ring.packets() as u64, Duration::ZERO);
+        self.account.gaps.end(now);
+    }
+
+    /// The call has ended. [`BranchEvent::BacklogEmpty`] comes once, as soon as nothing is held.
+    pub fn drain(&mut self) {
+        if self.drain == Drain::NotAsked {
+            self.drain = Drain::Asked;
+        }
+    }
+
+    /// The recording is over: what is still held is lost and told as a gap. [`Branch::report`] is final after this,
+    /// apart from [`Branch::handle_send_failure`]; packets that come nevertheless count as [`DropCause::Closed`].
+    pub fn close(&mut self, now: Instant) {
+        let mut ring = self.leave_state(now);
+        while let Some(held) = ring.pop() {
+            let span = span(&held, ring.front().as_ref(), self.rewriter.clock_rate);
+            self.account.dropped(DropCause::NotDrained, 1, span.unwrap_or(self.account.spacing));
+        }
+        self.account.gaps.end(now);
+    }
+
+    /// Appends the next held packet that is due at `now` to `out`.
+    pub fn next_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
+        let State::Open(open) = &mut self.state else { return None };
+        while let Some(held) = open.ring.front() {
+            if open.pacer.due(held.times.active, now) > now {
+                return None;
+            }
+            open.pacer.left(held.times.active, now);
+            let arrival = self.clock.arrival(held.times);
+            let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival);
+            let sent = self.account.leaves(rewrite, now, &held.header, true, out, |out| {
+                open.ring.copy_front(&held, out);
+            });
+            open.ring.pop();
+            if open.ring.is_empty() {
+                open.pacer.rest();
+            }
+            if sent.is_some() {
+                return sent;
+            }
+        }
+        None
+    }
+
+    /// When [`Branch::next_packet`] has something to give, at the earliest; `None` when nothing may leave.
+    pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
+        match &self.state {
+            State::Open(open) => open.ring.front().map(|held| open.pacer.due(held.times.active, now)),
+            State::Closed | State::Holding(_) | State::Paused(_) => None,
+        }
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<BranchEvent> {
+        if let FirstPacket::Untold { payload_type, ssrc } = self.first_packet {
+            self.first_packet = FirstPacket::Told;
+            return Some(BranchEvent::FirstPacket { payload_type, ssrc });
+        }
+        if let Some(ssrc) = self.poll_source_change() {
+            return Some(BranchEvent::SourceChanged { ssrc });
+        }
+        if let State::Open(open) = &mut self.state
+            && let Some(payload_type) = open.payloads.poll_unknown()
+        {
+            return Some(BranchEvent::PayloadUnknown { payload_type });
+        }
+        if let Some(gap) = self.account.gaps.poll() {
+            return Some(gap);
+        }
+        if self.drain == Drain::Asked && self.held_packets() == 0 {
+            self.drain = Drain::Told;
+            return Some(BranchEvent::BacklogEmpty);
+        }
+        None
+    }
+
+    /// The account so far.
+    pub fn report(&self) -> BranchReport {
+        BranchReport { gaps: self.account.gaps.told(), ..self.account.report.clone() }
+    }
+
+    /// Packets that wait.
+    pub fn held_packets(&self) -> usize {
+        self.ring().map_or(0, Ring::packets)
+    }
+
+    /// Bytes that wait, a few bytes of bookkeeping for each packet included.
+    pub fn held_bytes(&self) -> usize {
+        self.ring().map_or(0, Ring::bytes)
+    }
+
+    /// What sender reports say of each source, in the order in which they appeared.
+    pub fn senders(&self) -> impl Iterator<Item = &Sender> {
+        self.rewriter.sources.senders()
+    }
+
+    /// The last source that sent, or would have.
+    pub fn last_ssrc(&self) -> Option<u32> {
+        self.rewriter.sources.last_ssrc()
+    }
+
+    fn ring(&self) -> Option<&Ring> {
+        match &self.state {
+            State::Closed => None,
+            State::Holding(holding) => Some(&holding.ring),
+            State::Open(open) => Some(&open.ring),
+            State::Paused(paused) => Some(&paused.ring),
+        }
+    }
+
+    /// Ends the present state and takes out its ring, leaving *closed*.
+    fn leave_state(&mut self, now: Instant) -> Ring {
+        match std::mem::replace(&mut self.state, State::Closed) {
+            State::Closed => Ring::new(self.limits.hold_bytes),
+            State::Holding(holding) => holding.ring,
+            State::Open(open) => open.ring,
+            State::Paused(paused) => {
+                self.clock.paused += now.saturating_duration_since(paused.since);
+                paused.ring
+            }
+        }
+    }
+
+    /// A source after the first: the first is told by [`BranchEvent::FirstPacket`].
+    fn poll_source_change(&mut self) -> Option<u32> {
+        let admitted = self.rewriter.sources.admitted();
+        let untold = admitted.checked_sub(self.account.sources_told.max(1)).filter(|untold| *untold > 0)?;
+        self.account.sources_told = admitted - untold + 1;
+        self.rewriter.sources.newest(untold - 1)
+    }
+}
+
+impl Rewriter {
+    fn begin_interval(&mut self) {
+        self.interval = self.interval.wrapping_add(1);
+    }
+
+    fn rewrite(
+        &mut self,
+        payloads: &mut PayloadMap,
+        header: &Header,
+        arrival: Instant,
+    ) -> Result<Rewrite, DropCause> {
+        let payload_type = payloads.map(header.payload_type).ok_or(DropCause::PayloadUnknown)?;
+        let source = self.sources.of(header, arrival).map_err(|_| DropCause::TooManySources)?;
+        let Numbered { index, begins } = source
+            .numbering
+            .assign(self.interval, header.sequence, header.timestamp, self.clock_rate)
+            .map_err(|_| DropCause::Stale)?;
+        // The receiver's play-out starts afresh after a hole of our making (RFC 3551 §4.1).
+        let restarts = begins && self.medium == Medium::Audio && !source.is_new();
+        source.sent(header, arrival, begins);
+        let marker = if header.marker || restarts { 0x80 } else { 0 };
+        Ok(Rewrite { marker_and_type: marker | payload_type, index })
+    }
+}
+
+impl Account {
+    fn seen(&mut self, arrival: Instant) {
+        self.report.seen += 1;
+        if let Some(last) = self.last_arrival {
+            let step = arrival.saturating_duration_since(last).min(Duration::from_secs(1));
+            self.spacing = if self.spacing.is_zero() { step } else { (self.spacing * 7 + step) / 8 };
+        }
+        self.last_arrival = Some(arrival);
+    }
+
+    fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration) {
+        self.report.drops.add(cause, packets);
+        self.gaps.lost(cause, packets, duration);
+    }
+
+    /// Writes a packet that may leave, and accounts for it either way. Encryption in place belongs at the end of
+    /// this function, where the header is final and its index is known to be new.
+    fn leaves(
+        &mut self,
+        rewrite: Result<Rewrite, DropCause>,
+        now: Instant,
+        header: &Header,
+        held: bool,
+        out: &mut Vec<u8>,
+        copy: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Sent> {
+        let Rewrite { marker_and_type, index } = match rewrite {
+            Ok(rewrite) => rewrite,
+            Err(cause) => {
+                self.dropped(cause, 1, self.spacing);
+                return None;
+            }
+        };
+        self.gaps.go_on(now);
+        let start = out.len();
+        copy(out);
+        if let Some([_, second, high, low, ..]) = out.get_mut(start..) {
+            *second = marker_and_type;
+            // The low 16 bits are the sequence number, those above the rollover counter (RFC 3711 §3.3.1).
+            [*high, *low] = (index as u16).to_be_bytes();
+        }
+        let length = out.len() - start;
+        self.report.sent += 1;
+        self.report.sent_bytes += length as u64;
+        self.report.held += u64::from(held);
+        Some(Sent { length, index, ssrc: header.ssrc, held })
+    }
+}
+
+impl FirstPacket {
+    fn note(&mut self, header: &Header) {
+        if *self == Self::Awaited {
+            *self = Self::Untold { payload_type: header.payload_type, ssrc: header.ssrc };
+        }
+    }
+}
+
+impl BranchClock {
+    fn times(&self, at: Instant) -> Times {
+        let arrival = at.saturating_duration_since(self.start);
+        Times { arrival: nanos(arrival), active: nanos(arrival.saturating_sub(self.paused)) }
+    }
+
+    fn arrival(&self, times: Times) -> Instant {
+        self.start + Duration::from_nanos(times.arrival)
+    }
+}
+
+/// Throws out the oldest packet of a full ring. `next` is the one behind it when the ring holds no other.
+fn evict_oldest(ring: &mut Ring, account: &mut Account, clock_rate: u32, next: Option<&Held>) -> bool {
+    let Some(oldest) = ring.pop() else { return false };
+    let span = span(&oldest, ring.front().as_ref().or(next), clock_rate);
+    account.dropped(DropCause::RingFull, 1, span.unwrap_or(account.spacing));
+    true
+}
+
+/// The time from one packet to the next in the stream's own time: by RTP timestamp where that makes sense, else by
+/// arrival.
+fn span(from: &Held, to: Option<&Held>, clock_rate: u32) -> Option<Duration> {
+    let to = to?;
+    let ticks = to.header.timestamp.wrapping_sub(from.header.timestamp);
+    if from.header.ssrc == to.header.ssrc && ticks.cast_signed() >= 0 {
+        let by_timestamp = Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(clock_rate));
+        if by_timestamp < Duration::from_secs(10) {
+            return Some(by_timestamp);
+        }
+    }
+    Some(Duration::from_nanos(to.times.active.saturating_sub(from.times.active)))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn times(spacing: Duration, packets: u64) -> Duration {
+    spacing.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,150 @@
+//! Holes in the recording, reported with their length.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchEvent, DropCause};
+
+/// Holes of one cause that follow each other within this time are told as one.
+const MERGE: Duration = Duration::from_secs(1);
+
+/// Causes that make a hole in what should have been recorded. The others are told in another way
+/// (a payload type, a stream that is off) or lose nothing (duplicates, packets that are not RTP).
+const CAUSES: [DropCause; 5] = [
+    DropCause::QueueFull,
+    DropCause::RingFull,
+    DropCause::TooManySources,
+    DropCause::SendFailed,
+    DropCause::NotDrained,
+];
+
+/// Collects what is lost until the recording goes on, so that one hole is one event.
+#[derive(Debug, Default)]
+pub(crate) struct Gaps {
+    collecting: [Hole; CAUSES.len()],
+    /// Whether any hole is being collected: the one question that a healthy packet asks.
+    any: bool,
+    /// Whether any hole is complete and waits to be told.
+    ready: bool,
+    told: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Hole {
+    packets: u64,
+    duration: Duration,
+    complete: bool,
+    last_told: Option<Instant>,
+}
+
+impl Gaps {
+    /// Adds lost packets that span `duration`.
+    pub(crate) fn lost(&mut self, cause: DropCause, packets: u64, duration: Duration) {
+        let place = CAUSES.iter().position(|known| *known == cause);
+        if let Some(hole) = place.and_then(|place| self.collecting.get_mut(place)).filter(|_| packets > 0) {
+            hole.packets = hole.packets.saturating_add(packets);
+            hole.duration = hole.duration.saturating_add(duration);
+            self.any = true;
+        }
+    }
+
+    /// The recording goes on: what is missing before this packet can be told.
+    pub(crate) fn go_on(&mut self, now: Instant) {
+        if self.any {
+            self.complete(
+                |hole| hole.last_told.is_none_or(|last| now.saturating_duration_since(last) >= MERGE),
+                now,
+            );
+        }
+    }
+
+    /// The recording is over: everything is told.
+    pub(crate) fn end(&mut self, now: Instant) {
+        self.complete(|_| true, now);
+    }
+
+    /// The next complete hole.
+    pub(crate) fn poll(&mut self) -> Option<BranchEvent> {
+        if !self.ready {
+            return None;
+        }
+        for (hole, cause) in self.collecting.iter_mut().zip(CAUSES) {
+            if std::mem::take(&mut hole.complete) {
+                self.told += 1;
+                let packets = std::mem::take(&mut hole.packets);
+                let duration = std::mem::take(&mut hole.duration);
+                return Some(BranchEvent::Gap { packets, duration, cause });
+            }
+        }
+        self.ready = false;
+        None
+    }
+
+    /// Holes told so far.
+    pub(crate) fn told(&self) -> u64 {
+        self.told
+    }
+
+    fn complete(&mut self, is_due: impl Fn(&Hole) -> bool, now: Instant) {
+        self.any = false;
+        for hole in self.collecting.iter_mut().filter(|hole| hole.packets > 0 && !hole.complete) {
+            if is_due(hole) {
+                hole.complete = true;
+                hole.last_told = Some(now);
+                self.ready = true;
+            } else {
+                self.any = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(packets: u64, ms: u64, cause: DropCause) -> Option<BranchEvent> {
+        Some(BranchEvent::Gap { packets, duration: Duration::from_millis(ms), cause })
+    }
+
+    #[test]
+    fn a_hole_is_told_once_and_whole_when_the_recording_goes_on() {
+        let now = Instant::now();
+        let mut gaps = Gaps::default();
+        gaps.lost(DropCause::RingFull, 2, Duration::from_millis(40));
+        gaps.lost(DropCause::RingFull, 1, Duration::from_millis(20));
+        assert_eq!(gaps.poll(), None);
+        gaps.go_on(now);
+        assert_eq!(gaps.poll(), gap(3, 60, DropCause::RingFull));
+        assert_eq!(gaps.poll(), None);
+        assert_eq!(gaps.told(), 1);
+    }
+
+    #[test]
+    fn holes_in_quick_succession_are_told_as_one() {
+        let start = Instant::now();
+        let mut gaps = Gaps::default();
+        let mut events = Vec::new();
+        for n in 0..200 {
+            gaps.lost(DropCause::QueueFull, 1, Duration::from_millis(20));
+            gaps.go_on(start + Duration::from_millis(10 * n));
+            events.extend(gaps.poll());
+        }
+        gaps.end(start + Duration::from_secs(2));
+        events.extend(gaps.poll());
+        let causes = [gap(1, 20, DropCause::QueueFull), gap(100, 2000, DropCause::QueueFull)];
+        assert_eq!(events[..2], causes.map(Option::unwrap));
+        assert_eq!(events.len(), 3);
+    }
+
+    #[test]
+    fn causes_are_told_apart_and_harmless_ones_not_at_all() {
+        let now = Instant::now();
+        let mut gaps = Gaps::default();
+        for cause in DropCause::ALL {
+            gaps.lost(cause, 1, Duration::ZERO);
+        }
+        gaps.end(now);
+        let told: Vec<_> = std::iter::from_fn(|| gaps.poll()).collect();
+        assert_eq!(told.len(), CAUSES.len());
+    }
+}

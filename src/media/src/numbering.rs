@@ -1,0 +1,213 @@
+//! The sequence numbers of one source on a branch (`protocol` section 3, first two rules).
+
+/// How many indices back a late packet may still take its place.
+const WINDOW: u64 = 128;
+/// A jump of the call's sequence number by more than this, either way, is another stream (RFC 3550 A.1).
+const MAX_JUMP: i64 = 3000;
+/// Packets within [`MAX_JUMP`] cannot be older than this: late packets and duplicates lie so far behind at most.
+const MAX_LATENESS_S: u32 = 60;
+/// So many useless packets in a row are a source that has started again, whatever their timestamps say.
+const MAX_STALE_RUN: u8 = 25;
+
+/// Gives each packet of one source its index on the branch: rollover counter x 65,536 + sequence number.
+///
+/// Within one open interval the index is the call's extended sequence number plus a constant, so that losses and
+/// reordering of the call stay visible. A new interval goes on at the last index sent + 1: the receiver's rollover
+/// counter stays right however long the pause was (RFC 3711 §3.3.1). No index is ever given twice, which is what
+/// forbids a two-time pad once packets are encrypted under it (RFC 3711 §9.1, RFC 7714 §8.4).
+#[derive(Clone, Debug)]
+pub(crate) struct Numbering {
+    /// Highest index given so far; before the first packet, one less than the first index.
+    highest: u64,
+    /// Bit n: index `highest - n` has been given.
+    given: u128,
+    run: Option<Run>,
+    /// Useless packets since the last one that was numbered.
+    stale_run: u8,
+}
+
+/// What holds within one interval.
+#[derive(Clone, Debug)]
+struct Run {
+    interval: u32,
+    /// Index of the interval's first packet.
+    first: u64,
+    /// The call's sequence number of the highest index.
+    call_sequence: u16,
+    /// Newest RTP timestamp of the interval.
+    timestamp: u32,
+}
+
+/// The place of a packet on the branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Numbered {
+    pub(crate) index: u64,
+    /// The packet begins a new run of numbers.
+    pub(crate) begins: bool,
+}
+
+/// A duplicate, or older than what the interval may still send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stale;
+
+impl Numbering {
+    /// Numbers that begin with `first`.
+    pub(crate) fn starting_at(first: u16) -> Self {
+        Self { highest: u64::from(first).wrapping_sub(1), given: 0, run: None, stale_run: 0 }
+    }
+
+    /// Numbers the next packet of the source in the open interval `interval`.
+    pub(crate) fn assign(
+        &mut self,
+        interval: u32,
+        sequence: u16,
+        timestamp: u32,
+        clock_rate: u32,
+    ) -> Result<Numbered, Stale> {
+        let Some(run) = self.run.as_mut().filter(|run| run.interval == interval) else {
+            return Ok(self.begin(interval, sequence, timestamp));
+        };
+        let step = i64::from(sequence.wrapping_sub(run.call_sequence).cast_signed());
+        if step.abs() > MAX_JUMP {
+            return Ok(self.begin(interval, sequence, timestamp));
+        }
+        if step > 0 {
+            let step = step.unsigned_abs();
+            run.call_sequence = sequence;
+            if timestamp.wrapping_sub(run.timestamp).cast_signed() > 0 {
+                run.timestamp = timestamp;
+            }
+            return Ok(self.advance(step, false));
+        }
+        let back = step.unsigned_abs();
+        let bit = 1u128.checked_shl(u32::try_from(back).unwrap_or(u32::MAX)).unwrap_or(0);
+        let index = self.highest.saturating_sub(back);
+        if back < WINDOW && index >= run.first && self.given & bit == 0 {
+            self.given |= bit;
+            self.stale_run = 0;
+            return Ok(Numbered { index, begins: false });
+        }
+        // A source that starts again with numbers a little lower than before looks like a burst of old packets,
+        // but its timestamps do not.
+        let behind = run.timestamp.wrapping_sub(timestamp);
+        let is_late = behind <= clock_rate.saturating_mul(MAX_LATENESS_S);
+        if !is_late || self.stale_run >= MAX_STALE_RUN {
+            return Ok(self.begin(interval, sequence, timestamp));
+        }
+        self.stale_run += 1;
+        Err(Stale)
+    }
+
+    fn begin(&mut self, interval: u32, sequence: u16, timestamp: u32) -> Numbered {
+        let numbered = self.advance(1, true);
+        self.run = Some(Run { interval, first: numbered.index, call_sequence: sequence, timestamp });
+        numbered
+    }
+
+    fn advance(&mut self, step: u64, begins: bool) -> Numbered {
+        // The first index may be 0: then `highest` starts one below it.
+        self.highest = self.highest.wrapping_add(step);
+        self.given = u32::try_from(step).ok().and_then(|step| self.given.checked_shl(step)).unwrap_or(0) | 1;
+        self.stale_run = 0;
+        Numbered { index: self.highest, begins }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u32 = 8000;
+
+    /// A stream of 20 ms packets: the timestamp follows the sequence number.
+    fn timestamp_of(sequence: u16) -> u32 {
+        u32::from(sequence) * 160
+    }
+
+    fn indices(numbering: &mut Numbering, interval: u32, sequences: &[u16]) -> Vec<Option<u64>> {
+        sequences
+            .iter()
+            .map(|&sequence| {
+                numbering.assign(interval, sequence, timestamp_of(sequence), RATE).ok().map(|n| n.index)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_first_packet_gets_the_first_number() {
+        let mut numbering = Numbering::starting_at(256);
+        let first = numbering.assign(0, 40_000, 0, RATE).unwrap();
+        assert_eq!(first, Numbered { index: 256, begins: true });
+        let mut from_zero = Numbering::starting_at(0);
+        assert_eq!(indices(&mut from_zero, 0, &[9, 10]), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn losses_and_reordering_of_the_call_stay_visible() {
+        let mut numbering = Numbering::starting_at(1000);
+        let sent = indices(&mut numbering, 0, &[10, 11, 14, 13, 15]);
+        assert_eq!(sent, [Some(1000), Some(1001), Some(1004), Some(1003), Some(1005)]);
+    }
+
+    #[test]
+    fn wraps_of_the_call_and_of_the_branch_go_on_counting() {
+        let mut numbering = Numbering::starting_at(65_534);
+        let sent = indices(&mut numbering, 0, &[65_535, 0, 1]);
+        assert_eq!(sent, [Some(65_534), Some(65_535), Some(65_536)]);
+    }
+
+    #[test]
+    fn a_new_interval_goes_on_at_last_sent_plus_one() {
+        let mut numbering = Numbering::starting_at(300);
+        assert_eq!(indices(&mut numbering, 0, &[10, 11, 13]), [Some(300), Some(301), Some(303)]);
+        // 40,000 packets of pause.
+        let next = numbering.assign(1, 40_013, 7, RATE).unwrap();
+        assert_eq!(next, Numbered { index: 304, begins: true });
+        assert_eq!(numbering.assign(1, 40_014, 8, RATE).unwrap(), Numbered { index: 305, begins: false });
+    }
+
+    #[test]
+    fn older_than_the_first_of_the_interval_is_stale() {
+        let mut numbering = Numbering::starting_at(300);
+        assert_eq!(indices(&mut numbering, 0, &[10, 9]), [Some(300), None]);
+        assert_eq!(indices(&mut numbering, 1, &[20, 19, 21]), [Some(301), None, Some(302)]);
+    }
+
+    #[test]
+    fn duplicates_and_packets_behind_the_window_are_stale() {
+        let mut numbering = Numbering::starting_at(300);
+        let mut sequences: Vec<u16> = (0..200).filter(|n| *n != 71 && *n != 72).collect();
+        sequences.extend([199, 150, 72, 71]);
+        let sent = indices(&mut numbering, 0, &sequences);
+        // 199 - 72 = 127 is the last place of the window, 71 lies behind it.
+        assert_eq!(&sent[198..], [None, None, Some(372), None]);
+    }
+
+    #[test]
+    fn a_jump_beyond_3000_begins_a_new_run() {
+        for (jump, expected) in [(3000u16, 3256), (3001, 257), (62_000, 257)] {
+            let mut numbering = Numbering::starting_at(256);
+            indices(&mut numbering, 0, &[100]);
+            let sequence = 100u16.wrapping_add(jump);
+            let next = numbering.assign(0, sequence, 0, RATE).unwrap();
+            assert_eq!(next, Numbered { index: expected, begins: expected == 257 }, "jump {jump}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_starts_again_a_little_lower_begins_a_new_run() {
+        let mut numbering = Numbering::starting_at(256);
+        indices(&mut numbering, 0, &[1000, 1001, 1002]);
+        let restarted = numbering.assign(0, 700, 0xF000_0000, RATE).unwrap();
+        assert_eq!(restarted, Numbered { index: 259, begins: true });
+    }
+
+    #[test]
+    fn a_source_stuck_in_the_past_begins_a_new_run_in_the_end() {
+        let mut numbering = Numbering::starting_at(256);
+        indices(&mut numbering, 0, &[1000]);
+        let sent = indices(&mut numbering, 0, &(500..530).collect::<Vec<u16>>());
+        assert!(sent[..25].iter().all(Option::is_none));
+        assert_eq!(&sent[25..], [Some(257), Some(258), Some(259), Some(260), Some(261)]);
+    }
+}

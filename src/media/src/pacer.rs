@@ -1,0 +1,79 @@
+//! How fast a backlog leaves.
+
+use std::time::{Duration, Instant};
+
+/// A packet that leaves later than it might have does not make the next ones leave closer together than this.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// Lets held packets out at a multiple of the speed at which they came.
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    /// Times faster than real time, at least 1.
+    speed: f64,
+    /// A moment of the backlog (ns of [`crate::ring::Times::active`]) and when it was or may be sent.
+    anchor: Option<(u64, Instant)>,
+}
+
+impl Pacer {
+    pub(crate) fn new(speed: f64) -> Self {
+        Self { speed: speed.max(1.0), anchor: None }
+    }
+
+    /// When the packet that came at `active` may leave.
+    pub(crate) fn due(&self, active: u64, now: Instant) -> Instant {
+        let Some((from, at)) = self.anchor else { return now };
+        // A float loses at most microseconds here, over hours of backlog.
+        let wait = active.saturating_sub(from) as f64 / self.speed;
+        at.checked_add(Duration::from_nanos(wait as u64)).unwrap_or(now)
+    }
+
+    /// Notes that the packet that came at `active` leaves, and goes on counting from it when the plan is no longer
+    /// kept: a drain that was slowed down by its host must not hurry afterwards.
+    pub(crate) fn left(&mut self, active: u64, now: Instant) {
+        let due = self.due(active, now);
+        if self.anchor.is_none() || now.saturating_duration_since(due) > SLACK {
+            self.anchor = Some((active, now));
+        }
+    }
+
+    /// The backlog is gone; the next one is paced anew.
+    pub(crate) fn rest(&mut self) {
+        self.anchor = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn a_backlog_leaves_at_its_speed() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(2.0);
+        assert_eq!(pacer.due(700 * MS, start), start);
+        pacer.left(700 * MS, start);
+        assert_eq!(pacer.due(720 * MS, start), start + Duration::from_millis(10));
+        assert_eq!(pacer.due(1700 * MS, start), start + Duration::from_millis(500));
+    }
+
+    #[test]
+    fn a_drain_that_was_held_up_does_not_hurry_afterwards() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(2.0);
+        pacer.left(0, start);
+        let late = start + Duration::from_secs(3);
+        pacer.left(20 * MS, late);
+        assert_eq!(pacer.due(40 * MS, late), late + Duration::from_millis(10));
+    }
+
+    #[test]
+    fn a_late_wake_up_is_made_good() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(2.0);
+        pacer.left(0, start);
+        pacer.left(20 * MS, start + Duration::from_millis(15));
+        assert_eq!(pacer.due(40 * MS, start), start + Duration::from_millis(20));
+    }
+}

@@ -1,0 +1,235 @@
+//! The RTCP of one branch.
+
+use std::time::{Duration, Instant};
+
+use rtcp_types::prelude::*;
+use rtcp_types::{
+    Bye, Compound, CompoundBuilder, ReceiverReport, RtcpWriteError, Sdes, SdesChunk, SdesItem, SenderReport,
+};
+use siprec_model::BranchEvent;
+
+use super::feedback::{Feedback, feedback};
+use super::interval::{INTERVAL, Intervals};
+use crate::{Branch, Sender, WallClock};
+
+/// Bytes that an SDES item holds at most (RFC 3550 §6.5).
+const MAX_CNAME: usize = 255;
+/// Reports that the recorder may leave out before they count as stopped.
+const MISSED_REPORTS: u32 = 3;
+
+/// Speaks RTCP for a branch: sender reports with CNAME, a BYE at the end, and listens to what the recorder reports.
+///
+/// It goes on while the branch is paused or inactive: the recorder's keepalive (RFC 3264 §5.1, RFC 7866 §8.2.3).
+///
+/// Call [`Reporter::poll_report`] whenever the branch has sent and at [`Reporter::next_timeout`],
+/// [`Reporter::handle_datagram`] with what comes from the recorder, and [`Reporter::poll_event`] after either.
+#[derive(Debug)]
+pub struct Reporter {
+    cname: String,
+    /// Speaks for the branch until the call has shown a source.
+    own_ssrc: u32,
+    own_ssrc_used: bool,
+    intervals: Intervals,
+    due: Instant,
+    /// What the last two reports said of each source.
+    history: Vec<Reported>,
+    reception: Reception,
+}
+
+#[derive(Debug)]
+struct Reported {
+    ssrc: u32,
+    /// Packets sent at the last report and at the one before.
+    packets: [u64; 2],
+}
+
+/// What the recorder says of what it receives.
+#[derive(Debug, Default)]
+struct Reception {
+    expected: Option<Expected>,
+    lost: Option<i32>,
+    untold_report: Option<BranchEvent>,
+    untold_stop: bool,
+    untold_keyframe: bool,
+}
+
+/// Reports have come: the next ones should.
+#[derive(Debug)]
+struct Expected {
+    last: Instant,
+    interval: Duration,
+}
+
+impl Reporter {
+    /// `cname` names the party in all its streams (RFC 3550 §6.5.1; cut at 255 bytes); `seed` is random and spreads
+    /// the reports of many branches.
+    pub fn new(cname: &str, seed: u64, now: Instant) -> Self {
+        let mut intervals = Intervals::new(seed);
+        let end = (0..=MAX_CNAME.min(cname.len())).rev().find(|end| cname.is_char_boundary(*end));
+        Self {
+            cname: cname.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
+            own_ssrc: (seed >> 32) as u32 ^ seed as u32,
+            own_ssrc_used: false,
+            due: now + intervals.first(),
+            intervals,
+            history: Vec::new(),
+            reception: Reception::default(),
+        }
+    }
+
+    /// When the next report is due.
+    pub fn next_timeout(&self) -> Instant {
+        let stopped = self.reception.expected.as_ref().map(Expected::stops);
+        stopped.map_or(self.due, |stopped| stopped.min(self.due))
+    }
+
+    /// Appends a compound packet to `out` when one is due: on the timer, and at once when the first packet of a
+    /// source has left, since a recorder aligns the streams by our sender reports (RFC 3550 §6.2 lets unicast
+    /// sessions start without delay). Gives its length in bytes.
+    pub fn poll_report(
+        &mut self,
+        branch: &Branch,
+        clock: &WallClock,
+        now: Instant,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        self.reception.check(now);
+        let has_new_source = branch.senders().any(|sender| self.reported(sender.ssrc).is_none());
+        if now < self.due && !has_new_source {
+            return None;
+        }
+        self.due = now + self.intervals.next();
+        let length = append(&self.compound(branch, clock, false), out).ok();
+        self.remember(branch);
+        length
+    }
+
+    /// Appends the last compound packet, with a BYE for every source (RFC 3550 §6.6). Gives its length in bytes, or
+    /// `None` when nothing was ever said that needs one.
+    pub fn goodbye(&mut self, branch: &Branch, clock: &WallClock, out: &mut Vec<u8>) -> Option<usize> {
+        if self.history.is_empty() && !self.own_ssrc_used && branch.senders().next().is_none() {
+            return None;
+        }
+        let mut bye = Bye::builder();
+        for sender in branch.senders() {
+            bye = bye.add_source(sender.ssrc);
+        }
+        if self.own_ssrc_used {
+            bye = bye.add_source(self.own_ssrc);
+        }
+        let compound = self.compound(branch, clock, true).add_packet(bye);
+        append(&compound, out).ok()
+    }
+
+    /// Takes a datagram that came from the recorder on the RTCP port. What makes no sense is passed over.
+    pub fn handle_datagram(&mut self, datagram: &[u8], branch: &Branch, now: Instant) {
+        let is_ours = |ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
+        let reception = &mut self.reception;
+        feedback(datagram, |told| match told {
+            Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost } if is_ours(ssrc) => {
+                reception.came(now);
+                reception.lost = Some(cumulative_lost);
+                reception.untold_report =
+                    Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
+            }
+            Feedback::KeyframeWanted { ssrc } if is_ours(ssrc) => reception.untold_keyframe = true,
+            Feedback::Bye => reception.expected = None,
+            Feedback::Report { .. } | Feedback::KeyframeWanted { .. } => {}
+        });
+    }
+
+    /// The next thing that the recorder told. Of several reports or key frame requests since the last call, the
+    /// newest counts.
+    pub fn poll_event(&mut self) -> Option<BranchEvent> {
+        let reception = &mut self.reception;
+        if let Some(report) = reception.untold_report.take() {
+            return Some(report);
+        }
+        if std::mem::take(&mut reception.untold_stop) {
+            return Some(BranchEvent::ReportsStopped);
+        }
+        std::mem::take(&mut reception.untold_keyframe).then_some(BranchEvent::KeyframeWanted)
+    }
+
+    /// The recorder's last cumulative loss, where it reported.
+    pub fn receiver_lost(&self) -> Option<i32> {
+        self.reception.lost
+    }
+
+    /// A report for each source that has sent since the last report but one; without any, an empty receiver report
+    /// (RFC 3550 §6.4). Then the CNAME of each source named.
+    fn compound(&mut self, branch: &Branch, clock: &WallClock, ends: bool) -> CompoundBuilder<'_> {
+        let mut compound = Compound::builder();
+        let mut sdes = Sdes::builder();
+        let mut reports = 0;
+        let active = |sender: &&Sender| {
+            ends || self.reported(sender.ssrc).is_none_or(|before| before.packets[1] != sender.packets)
+        };
+        for sender in branch.senders().filter(active) {
+            reports += 1;
+            compound = compound.add_packet(
+                SenderReport::builder(sender.ssrc)
+                    // The pair is the arrival of a packet of the call and its timestamp, not the moment of this
+                    // report: so the streams of a call align however late they leave (`protocol` rule 2.6).
+                    .ntp_timestamp(clock.ntp(sender.arrival))
+                    .rtp_timestamp(sender.timestamp)
+                    .packet_count(sender.packets as u32)
+                    .octet_count(sender.octets as u32),
+            );
+            sdes = sdes.add_chunk(chunk(sender.ssrc, &self.cname));
+        }
+        if reports == 0 {
+            let last = branch.senders().max_by_key(|sender| sender.arrival);
+            let ssrc = last.map_or(self.own_ssrc, |sender| sender.ssrc);
+            self.own_ssrc_used |= last.is_none();
+            compound = compound.add_packet(ReceiverReport::builder(ssrc));
+            sdes = sdes.add_chunk(chunk(ssrc, &self.cname));
+        }
+        compound.add_packet(sdes)
+    }
+
+    fn reported(&self, ssrc: u32) -> Option<&Reported> {
+        self.history.iter().find(|reported| reported.ssrc == ssrc)
+    }
+
+    fn remember(&mut self, branch: &Branch) {
+        self.history.retain(|reported| branch.senders().any(|sender| sender.ssrc == reported.ssrc));
+        for sender in branch.senders() {
+            match self.history.iter_mut().find(|reported| reported.ssrc == sender.ssrc) {
+                Some(reported) => reported.packets = [sender.packets, reported.packets[0]],
+                None => self.history.push(Reported { ssrc: sender.ssrc, packets: [sender.packets, 0] }),
+            }
+        }
+    }
+}
+
+impl Reception {
+    fn came(&mut self, now: Instant) {
+        let spacing = self.expected.as_ref().map(|expected| now.saturating_duration_since(expected.last));
+        self.expected = Some(Expected { last: now, interval: spacing.unwrap_or(INTERVAL).max(INTERVAL) });
+    }
+
+    fn check(&mut self, now: Instant) {
+        if self.expected.as_ref().is_some_and(|expected| now >= expected.stops()) {
+            self.expected = None;
+            self.untold_stop = true;
+        }
+    }
+}
+
+impl Expected {
+    fn stops(&self) -> Instant {
+        self.last + self.interval * MISSED_REPORTS
+    }
+}
+
+fn chunk(ssrc: u32, cname: &str) -> rtcp_types::SdesChunkBuilder<'_> {
+    SdesChunk::builder(ssrc).add_item(SdesItem::builder(SdesItem::CNAME, cname))
+}
+
+fn append(compound: &CompoundBuilder<'_>, out: &mut Vec<u8>) -> Result<usize, RtcpWriteError> {
+    let start = out.len();
+    let size = compound.calculate_size()?;
+    out.resize(start + size, 0);
+    compound.write_into(out.get_mut(start..).unwrap_or_default())
+}

@@ -1,0 +1,140 @@
+//! The synchronisation sources of one stream.
+
+use std::time::{Duration, Instant};
+
+use crate::numbering::Numbering;
+use crate::rtp::Header;
+
+/// Sources that a stream has at once (`protocol` section 3).
+const MAX_ACTIVE: usize = 8;
+/// Sources that a stream has over its whole life: those retired are remembered, since they may not come again.
+const MAX_EVER: usize = 64;
+/// A source silent for so long gives its place to a new one.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// What a sender report says of one source (RFC 3550 §6.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// Synchronisation source, the call's own.
+    pub ssrc: u32,
+    /// RTP packets sent to the recorder.
+    pub packets: u64,
+    /// Payload bytes sent to the recorder.
+    pub octets: u64,
+    /// RTP timestamp of the newest moment of the stream that was sent.
+    pub timestamp: u32,
+    /// When the call's packet with this timestamp arrived. Not when it was sent: a backlog leaves late.
+    pub arrival: Instant,
+}
+
+/// One source: its numbers, and its account for sender reports.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) numbering: Numbering,
+    sender: Sender,
+    last_arrival: Instant,
+}
+
+/// The sources that a branch has sent packets of.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    first_sequence: u16,
+    active: Vec<Source>,
+    retired: Vec<u32>,
+    /// Place of the source of the last packet: nearly always that of the next one too.
+    last: usize,
+    admitted: usize,
+}
+
+/// The stream has had more sources than it may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooManySources;
+
+impl Sources {
+    pub(crate) fn new(first_sequence: u16) -> Self {
+        Self { first_sequence, active: Vec::with_capacity(1), retired: Vec::new(), last: 0, admitted: 0 }
+    }
+
+    /// The source of a packet. A new one is admitted while there is room; when all places are taken, the one silent
+    /// for longest gives way if it has been silent for [`IDLE`], so that a flood of forged sources cannot push out
+    /// the call's own.
+    pub(crate) fn of(&mut self, header: &Header, arrival: Instant) -> Result<&mut Source, TooManySources> {
+        let known = match self.active.get(self.last) {
+            Some(source) if source.sender.ssrc == header.ssrc => Some(self.last),
+            _ => self.active.iter().position(|source| source.sender.ssrc == header.ssrc),
+        };
+        self.last = match known {
+            Some(place) => place,
+            None => self.admit(header, arrival)?,
+        };
+        self.active.get_mut(self.last).ok_or(TooManySources)
+    }
+
+    /// Sources admitted so far.
+    pub(crate) fn admitted(&self) -> usize {
+        self.admitted
+    }
+
+    /// The source admitted as the last but `back`, if it is still active.
+    pub(crate) fn newest(&self, back: usize) -> Option<u32> {
+        let place = self.active.len().checked_sub(back + 1)?;
+        self.active.get(place).map(|source| source.sender.ssrc)
+    }
+
+    /// The account of each source, in the order of admission.
+    pub(crate) fn senders(&self) -> impl Iterator<Item = &Sender> {
+        self.active.iter().map(|source| &source.sender).filter(|sender| sender.packets > 0)
+    }
+
+    /// The source of the last packet.
+    pub(crate) fn last_ssrc(&self) -> Option<u32> {
+        self.active.get(self.last).map(|source| source.sender.ssrc)
+    }
+
+    fn admit(&mut self, header: &Header, arrival: Instant) -> Result<usize, TooManySources> {
+        if self.admitted >= MAX_EVER || self.retired.contains(&header.ssrc) {
+            return Err(TooManySources);
+        }
+        if self.active.len() >= MAX_ACTIVE {
+            self.retire_idle(arrival)?;
+        }
+        self.admitted += 1;
+        self.active.push(Source {
+            numbering: Numbering::starting_at(self.first_sequence),
+            sender: Sender { ssrc: header.ssrc, packets: 0, octets: 0, timestamp: header.timestamp, arrival },
+            last_arrival: arrival,
+        });
+        Ok(self.active.len() - 1)
+    }
+
+    fn retire_idle(&mut self, now: Instant) -> Result<(), TooManySources> {
+        let idle = self.active.iter().enumerate().min_by_key(|(_, source)| source.last_arrival);
+        let place = idle
+            .filter(|(_, source)| now.saturating_duration_since(source.last_arrival) >= IDLE)
+            .map(|(place, _)| place)
+            .ok_or(TooManySources)?;
+        self.retired.push(self.active.remove(place).sender.ssrc);
+        Ok(())
+    }
+}
+
+impl Source {
+    /// Whether nothing of this source has been sent yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.sender.packets == 0
+    }
+
+    /// Accounts for a packet that leaves; `begins` a run of numbers, so that its timestamp owes nothing to the last.
+    pub(crate) fn sent(&mut self, header: &Header, arrival: Instant, begins: bool) {
+        // Packets that share a timestamp (a video frame, a telephone event, RFC 4733 §2.2.1) arrive one after the
+        // other; the first of them is the moment that the timestamp means.
+        let newer = header.timestamp.wrapping_sub(self.sender.timestamp).cast_signed() > 0;
+        if newer || begins || arrival.saturating_duration_since(self.sender.arrival) >= IDLE {
+            self.sender.timestamp = header.timestamp;
+            self.sender.arrival = arrival;
+        }
+        self.sender.packets += 1;
+        self.sender.octets += u64::from(header.payload_octets);
+        self.last_arrival = arrival;
+    }
+}
