@@ -1,0 +1,224 @@
+//! One m-line of a description.
+
+use siprec_model::{Medium, PayloadFormat, StreamFormat};
+
+use super::{Address, Direction};
+
+/// An m-line with all that applies to it. Session-level lines apply where it has none of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct MediaView<'a> {
+    session: &'a sdp_types::Session,
+    media: &'a sdp_types::Media,
+}
+
+impl<'a> MediaView<'a> {
+    pub(super) const fn new(session: &'a sdp_types::Session, media: &'a sdp_types::Media) -> Self {
+        Self { session, media }
+    }
+
+    /// The media word: `audio`, `video`, `image`, …
+    pub fn kind(&self) -> &'a str {
+        &self.media.media
+    }
+
+    /// Audio or video, where it is one.
+    pub fn medium(&self) -> Option<Medium> {
+        [Medium::Audio, Medium::Video]
+            .into_iter()
+            .find(|medium| self.kind().eq_ignore_ascii_case(medium.as_str()))
+    }
+
+    /// The RTP port; 0 means that the stream is off.
+    pub const fn port(&self) -> u16 {
+        self.media.port
+    }
+
+    /// Whether the stream is refused or switched off (RFC 3264 §6, §8.2).
+    pub const fn is_off(&self) -> bool {
+        self.media.port == 0
+    }
+
+    /// The transport: `RTP/AVP`, `RTP/SAVP`, …
+    pub fn proto(&self) -> &'a str {
+        &self.media.proto
+    }
+
+    /// The formats of the m-line, as written.
+    pub fn formats(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.media.fmt.split_ascii_whitespace()
+    }
+
+    /// The RTP payload types of the m-line, 0-127, in order; what is none is left out.
+    pub fn payload_types(&self) -> impl Iterator<Item = u8> + use<'a> {
+        self.formats().filter_map(|format| format.parse().ok()).filter(|payload_type| *payload_type < 128)
+    }
+
+    /// What `a=rtpmap` says of a payload type, or what RFC 3551 §6 does. Without `fmtp`, see
+    /// [`MediaView::payload_format`].
+    pub fn rtpmap(&self, payload_type: u8) -> Option<PayloadFormat> {
+        self.values("rtpmap")
+            .find_map(|value| parse_rtpmap(payload_type, value))
+            .or_else(|| static_format(payload_type))
+    }
+
+    /// The format parameters of a payload type.
+    pub fn fmtp(&self, payload_type: u8) -> Option<&'a str> {
+        self.values("fmtp").find_map(|value| of_payload_type(payload_type, value))
+    }
+
+    /// `a=rtpmap` and `a=fmtp` of a payload type together.
+    pub fn payload_format(&self, payload_type: u8) -> Option<PayloadFormat> {
+        let format = self.rtpmap(payload_type)?;
+        Some(PayloadFormat { fmtp: self.fmtp(payload_type).map(str::to_owned), ..format })
+    }
+
+    /// The stream as the m-line describes it; `None` where it is neither audio nor video, or names no payload type
+    /// with a known format.
+    pub fn stream_format(&self) -> Option<StreamFormat> {
+        let payloads: Vec<_> =
+            self.payload_types().filter_map(|payload_type| self.payload_format(payload_type)).collect();
+        let medium = self.medium().filter(|_| !payloads.is_empty())?;
+        Some(StreamFormat { medium, payloads, ptime_ms: self.ptime_ms() })
+    }
+
+    /// Which way media flows, from the view of who wrote the description: the m-line's own word, else the
+    /// session's, else both ways (RFC 3264 §5.1).
+    pub fn direction(&self) -> Direction {
+        self.own_direction().unwrap_or_default()
+    }
+
+    fn own_direction(&self) -> Option<Direction> {
+        let find = |attributes: &[sdp_types::Attribute]| {
+            attributes.iter().find_map(|attribute| {
+                let name = attribute.attribute.trim();
+                Direction::ALL.into_iter().find(|direction| name.eq_ignore_ascii_case(direction.as_str()))
+            })
+        };
+        find(&self.media.attributes).or_else(|| find(&self.session.attributes))
+    }
+
+    /// Where media goes: the m-line's own `c=`, else the session's, else, out of tolerance, another m-line's.
+    pub fn connection(&self) -> Option<Address> {
+        let others = self.session.medias.iter().flat_map(|media| media.connections.first());
+        let connection = self
+            .media
+            .connections
+            .first()
+            .or(self.session.connection.as_ref())
+            .or_else(|| others.into_iter().next())?;
+        Some(Address::from_line(&connection.connection_address))
+    }
+
+    /// Where RTP goes; `None` where there is no address, or the stream is off.
+    pub fn rtp(&self) -> Option<(Address, u16)> {
+        (!self.is_off()).then(|| self.connection().map(|address| (address, self.port())))?
+    }
+
+    /// Where RTCP goes: the RTP port with `a=rtcp-mux` (RFC 5761 §5.1.1), what `a=rtcp` says (RFC 3605), else the
+    /// port above RTP's. `None` where there is no address, no such port, or the stream is off.
+    pub fn rtcp(&self) -> Option<(Address, u16)> {
+        let (address, port) = self.rtp()?;
+        if self.rtcp_mux() {
+            return Some((address, port));
+        }
+        if let Some(value) = first_value(&self.media.attributes, "rtcp") {
+            let mut words = value.split_ascii_whitespace();
+            if let Some(port) =
+                words.next().and_then(|port| port.parse::<u16>().ok()).filter(|port| *port > 0)
+            {
+                return Some((words.nth(2).map_or(address, Address::from_line), port));
+            }
+        }
+        Some((address, port.checked_add(1)?))
+    }
+
+    /// Whether RTP and RTCP share a port (RFC 5761).
+    pub fn rtcp_mux(&self) -> bool {
+        self.values("rtcp-mux").next().is_some()
+    }
+
+    /// Packet time in milliseconds, above 0 and rounded, where it is said.
+    pub fn ptime_ms(&self) -> Option<u32> {
+        self.values("ptime")
+            .find_map(|value| value.parse::<f32>().ok())
+            .map(|ptime| ptime.round() as u32)
+            .filter(|ptime| (1..=10_000).contains(ptime))
+    }
+
+    /// The label (RFC 4574). It belongs to one m-line, so the session's attributes do not count.
+    pub fn label(&self) -> Option<&'a str> {
+        first_value(&self.media.attributes, "label")
+    }
+
+    /// The value of the first attribute of this name, the m-line's or else the session's; empty where it has none.
+    pub fn attribute(&self, name: &str) -> Option<&'a str> {
+        first_value(&self.media.attributes, name).or_else(|| first_value(&self.session.attributes, name))
+    }
+
+    /// Every value of this name: the m-line's, then the session's.
+    pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        values(&self.media.attributes, name).chain(values(&self.session.attributes, name))
+    }
+}
+
+pub(super) fn first_value<'a>(attributes: &'a [sdp_types::Attribute], name: &str) -> Option<&'a str> {
+    values(attributes, name).next()
+}
+
+/// Names compare without regard to case, and white space around name and value does not count: both are seen.
+fn values<'a, 'n>(
+    attributes: &'a [sdp_types::Attribute],
+    name: &'n str,
+) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+    attributes
+        .iter()
+        .filter(move |attribute| attribute.attribute.trim().eq_ignore_ascii_case(name))
+        .map(|attribute| attribute.value.as_deref().unwrap_or_default().trim())
+}
+
+/// What follows `payload_type` in the value of `rtpmap` or `fmtp`.
+fn of_payload_type(payload_type: u8, value: &str) -> Option<&str> {
+    let (own, rest) = value.split_once([' ', '\t'])?;
+    (own.parse() == Ok(payload_type)).then(|| rest.trim())
+}
+
+/// `encoding/clock-rate[/channels]` (RFC 8866 §6.6).
+fn parse_rtpmap(payload_type: u8, value: &str) -> Option<PayloadFormat> {
+    let mut parts = of_payload_type(payload_type, value)?.split('/').map(str::trim);
+    let encoding = parts.next().filter(|encoding| !encoding.is_empty())?.to_owned();
+    let clock_rate = parts.next()?.parse().ok().filter(|rate| *rate > 0)?;
+    let channels = parts.next().and_then(|channels| channels.parse().ok()).filter(|channels| *channels > 0);
+    Some(PayloadFormat { payload_type, encoding, clock_rate, channels, fmtp: None })
+}
+
+/// The payload types that need no `a=rtpmap` (RFC 3551 §6).
+fn static_format(payload_type: u8) -> Option<PayloadFormat> {
+    let (encoding, clock_rate, channels) = match payload_type {
+        0 => ("PCMU", 8000, None),
+        3 => ("GSM", 8000, None),
+        4 => ("G723", 8000, None),
+        5 => ("DVI4", 8000, None),
+        6 => ("DVI4", 16000, None),
+        7 => ("LPC", 8000, None),
+        8 => ("PCMA", 8000, None),
+        9 => ("G722", 8000, None),
+        10 => ("L16", 44100, Some(2)),
+        11 => ("L16", 44100, None),
+        12 => ("QCELP", 8000, None),
+        13 => ("CN", 8000, None),
+        14 => ("MPA", 90000, None),
+        15 => ("G728", 8000, None),
+        16 => ("DVI4", 11025, None),
+        17 => ("DVI4", 22050, None),
+        18 => ("G729", 8000, None),
+        25 => ("CelB", 90000, None),
+        26 => ("JPEG", 90000, None),
+        28 => ("nv", 90000, None),
+        31 => ("H261", 90000, None),
+        32 => ("MPV", 90000, None),
+        33 => ("MP2T", 90000, None),
+        34 => ("H263", 90000, None),
+        _ => return None,
+    };
+    Some(PayloadFormat { payload_type, encoding: encoding.to_owned(), clock_rate, channels, fmtp: None })
+}
