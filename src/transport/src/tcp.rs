@@ -280,7 +280,7 @@ async fn write(
             () = &mut closed => return "the transport has ended".to_owned(),
         };
         let bytes = match next {
-            None => return "closed to make room for others".to_owned(),
+            None => return "closed on this side".to_owned(),
             Some(Write::Pong) => b"\r\n".to_vec(),
             Some(Write::Message(outgoing)) if link.is_repetition(&outgoing) => continue,
             Some(Write::Message(outgoing)) => {
@@ -342,7 +342,12 @@ async fn read(
                     }
                 }
                 Ok(None) => break,
-                Err(reason) => return reason,
+                Err(reason) => {
+                    tracing::debug!(%source, %reason, "the stream cannot go on");
+                    // Ends the writer, once it has written the rejection.
+                    lock(&shared.connections).remove(link.remote, link.id);
+                    return std::future::pending().await;
+                }
             }
         }
         if inbound.take_ping()
