@@ -1,5 +1,7 @@
 //! Random streams and commands, judged by a model that is written for clarity: unbounded integers, sets and lists.
 
+#![cfg(test)]
+
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 

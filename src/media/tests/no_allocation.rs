@@ -1,5 +1,6 @@
 //! No packet costs a heap allocation after warm-up.
 
+#![cfg(test)]
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
