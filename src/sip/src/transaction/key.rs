@@ -1,0 +1,83 @@
+//! Which message belongs to which transaction.
+
+use crate::{HeaderName, Method, Request, Response};
+
+/// What RFC 3261 §8.1.1.7 puts before each branch, so that it is known to be unique.
+const MAGIC_COOKIE: &str = "z9hG4bK";
+
+/// A client transaction is known by the branch of the top Via and the method of the CSeq (RFC 3261 §17.1.3).
+#[derive(Debug)]
+pub(super) struct ClientKey {
+    branch: String,
+    method: Method,
+}
+
+impl ClientKey {
+    pub(super) fn of_request(request: &Request) -> ClientKey {
+        let branch =
+            request.headers.via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default();
+        ClientKey { branch, method: request.method.clone() }
+    }
+
+    pub(super) fn is_match(&self, response: &Response) -> bool {
+        let (Ok(via), Ok(cseq)) = (response.headers.via(), response.headers.cseq()) else { return false };
+        cseq.method == self.method
+            && via.branch().is_some_and(|branch| branch.eq_ignore_ascii_case(&self.branch))
+    }
+}
+
+/// A server transaction is known by the top Via (RFC 3261 §17.2.3), or, when the peer makes no unique branches, by what
+/// RFC 2543 compared.
+#[derive(Debug)]
+pub(super) struct ServerKey {
+    method: Method,
+    origin: Origin,
+}
+
+#[derive(Debug, PartialEq)]
+enum Origin {
+    Branch { branch: String, host: String, port: u16 },
+    Old { uri: String, call_id: Vec<u8>, from_tag: Option<String>, cseq: u32, via: Vec<u8> },
+}
+
+impl ServerKey {
+    pub(super) fn of(request: &Request) -> ServerKey {
+        ServerKey { method: request.method.clone(), origin: Origin::of(request) }
+    }
+
+    pub(super) fn is_match(&self, request: &Request) -> bool {
+        let same_method =
+            request.method == self.method || (request.method == Method::Ack && self.method == Method::Invite);
+        same_method && Origin::of(request) == self.origin
+    }
+
+    pub(super) fn is_cancelled_by(&self, cancel: &Request) -> bool {
+        cancel.method == Method::Cancel
+            && !matches!(self.method, Method::Ack | Method::Cancel)
+            && Origin::of(cancel) == self.origin
+    }
+}
+
+impl Origin {
+    fn of(request: &Request) -> Origin {
+        let headers = &request.headers;
+        if let Ok(via) = headers.via()
+            && let Some(branch) = via.branch()
+            && branch.get(..MAGIC_COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(MAGIC_COOKIE))
+        {
+            // Tokens compare without regard to case (RFC 3261 §7.3.1).
+            return Origin::Branch {
+                branch: branch.to_ascii_lowercase(),
+                host: via.host().to_ascii_lowercase(),
+                port: via.port.unwrap_or(5060),
+            };
+        }
+        Origin::Old {
+            uri: request.uri.to_string(),
+            call_id: headers.get(&HeaderName::CallId).map(|id| id.as_bytes().to_vec()).unwrap_or_default(),
+            from_tag: headers.from().ok().and_then(|from| from.tag().map(str::to_owned)),
+            cseq: headers.cseq().map_or(0, |cseq| cseq.number),
+            via: headers.get(&HeaderName::Via).map(|via| via.as_bytes().to_vec()).unwrap_or_default(),
+        }
+    }
+}
