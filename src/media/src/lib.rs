@@ -42,14 +42,12 @@
 
 #![forbid(unsafe_code)]
 
-mod account;
 mod branch;
 mod clock;
 mod gap;
 mod numbering;
 mod pacer;
 mod payload;
-mod rewrite;
 mod ring;
 pub mod rtcp;
 mod rtp;

@@ -7,6 +7,8 @@
 //! | framing on a stream | [`stream::Framer`] | RFC 3261 §18.3, RFC 5626 §3.5.1 |
 //! | session descriptions | [`sdp`] | RFC 8866, RFC 3264, RFC 3605, RFC 5761, RFC 4574 |
 //! | multipart bodies | [`multipart`] | RFC 2046 §5.1, RFC 5621 |
+//! | transactions, alone or in a dialog | [`ClientTransaction`], [`ServerTransaction`] | RFC 3261 §17, RFC 6026 |
+//! | a dialog at either end | [`DialogUa`] | RFC 3261 §8, §9, §12-§15; RFC 3311 §5 |
 //! | randomness as an argument | [`Random`] | |
 //!
 //! ```
@@ -27,6 +29,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod dialog;
 pub mod header;
 pub mod message;
 pub mod multipart;
@@ -34,8 +37,11 @@ mod random;
 pub mod sdp;
 pub mod stream;
 mod syntax;
+mod transaction;
+mod ua;
 pub mod uri;
 
+pub use dialog::Dialog;
 pub use header::{
     CSeq, ContentType, HeaderError, HeaderName, HeaderValue, Headers, NameAddr, Params, Refresher,
     SessionExpires, Via,
@@ -45,4 +51,12 @@ pub use multipart::{Multipart, Part};
 pub use random::Random;
 pub use sdp::SessionDescription;
 pub use syntax::{SyntaxError, Token};
+pub use transaction::{
+    AlreadyAnswered, ClientTransaction, ServerTransaction, T1, T2, T4, TRANSACTION_TIMEOUT,
+    TransactionFailure, Transport, response_to,
+};
+pub use ua::{
+    Body, DialogEvent, DialogUa, Endpoint, NothingToAcknowledge, RequestError, RequestToken, RespondError,
+    ServerToken, Termination, UacConfig,
+};
 pub use uri::{Uri, UriBuilder, UriError};

@@ -70,9 +70,7 @@ impl fmt::Display for ContentType {
 
 impl From<&ContentType> for HeaderValue {
     fn from(content_type: &ContentType) -> Self {
-        let mut out = format!("{}/{}", content_type.main, content_type.sub).into_bytes();
-        content_type.params.write(&mut out);
-        Self::from(out)
+        Self::from(content_type.to_string())
     }
 }
 

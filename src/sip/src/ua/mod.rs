@@ -1,0 +1,364 @@
+//! One dialog of an INVITE with all its transactions, at either end.
+
+mod answer;
+mod endpoint;
+mod event;
+mod incoming;
+mod outgoing;
+mod slots;
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+pub use endpoint::{Body, Endpoint};
+pub use event::{
+    DialogEvent, NothingToAcknowledge, RequestError, RequestToken, RespondError, ServerToken, Termination,
+};
+
+use crate::dialog::Dialog;
+use crate::transaction::TRANSACTION_TIMEOUT;
+use crate::transaction::timer::{Timers, earliest};
+use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Uri};
+use slots::{ClientSlot, Fork, ServerSlot};
+
+/// Whom to invite, and how.
+#[derive(Debug, Clone)]
+pub struct UacConfig {
+    /// How we present ourselves.
+    pub endpoint: Endpoint,
+    /// Request-URI of the INVITE; the remote target until the peer gives its Contact.
+    pub request_uri: Uri,
+    /// From; its tag is made here.
+    pub from: NameAddr,
+    /// To; a tag is taken off.
+    pub to: NameAddr,
+    /// Proxies to go through, the first hop first; they give way to the peer's Record-Route.
+    pub route: Vec<Uri>,
+}
+
+/// One dialog that an INVITE opens, with all its transactions, as caller or as callee.
+///
+/// What the dialog can decide alone it does: ACK, CANCEL at its time (RFC 3261 §9.1), ACK and BYE to the other branches
+/// of a fork, retransmission, 200 to BYE, INFO, OPTIONS and an UPDATE without a body, 487 to what a BYE leaves open,
+/// 491 and 500 at glare, 405, 420, 481, 489, 501. Offers and answers are the user's.
+///
+/// # Run loop
+/// After each `handle_*` and each command: take all of [`poll_transmit`](Self::poll_transmit), then all of
+/// [`poll_event`](Self::poll_event), and again, until both are empty; then wait for
+/// [`next_timeout`](Self::next_timeout). After [`DialogEvent::Terminated`] the value goes on answering late messages
+/// until [`is_finished`](Self::is_finished); it may be dropped sooner.
+///
+/// No time limit for an answer is set here, besides those of RFC 3261: give up by [`cancel`](Self::cancel), or BYE.
+#[derive(Debug)]
+pub struct DialogUa {
+    endpoint: Endpoint,
+    random: Random,
+    role: Role,
+    /// The caller's view before anybody answered, of which each answer opens a dialog; the callee's first view.
+    origin: Dialog,
+    state: State,
+    clients: Vec<ClientSlot>,
+    servers: Vec<ServerSlot>,
+    forks: Vec<Fork>,
+    timers: Timers<Timer>,
+    out: VecDeque<Message>,
+    events: VecDeque<DialogEvent>,
+    last_token: u64,
+}
+
+/// Which end of the first INVITE this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Owner of the Call-ID.
+    Caller,
+    /// `cseq` is the number of the INVITE that came.
+    Callee { cseq: u32 },
+}
+
+#[derive(Debug)]
+enum State {
+    Calling(Calling),
+    Ringing(Ringing),
+    Confirmed(Confirmed),
+    Ending(Ending),
+    Ended(Ended),
+}
+
+/// Caller, without a final response.
+#[derive(Debug)]
+struct Calling {
+    early: Vec<Dialog>,
+    cancel: Cancel,
+}
+
+/// How far the wish to cancel has come (RFC 3261 §9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cancel {
+    NotWanted,
+    /// No provisional response has come, so CANCEL must wait for one.
+    Wanted,
+    Sent,
+}
+
+/// Callee, before its final response.
+#[derive(Debug)]
+struct Ringing {
+    dialog: Dialog,
+}
+
+#[derive(Debug)]
+struct Confirmed {
+    dialog: Dialog,
+}
+
+/// BYE is out, or waits for the ACK without which a callee must not send it (RFC 3261 §15).
+#[derive(Debug)]
+struct Ending {
+    dialog: Dialog,
+    held_bye: Option<Box<HeldBye>>,
+    why: Termination,
+}
+
+/// A BYE to be sent later.
+#[derive(Debug)]
+struct HeldBye {
+    token: RequestToken,
+    headers: Headers,
+    body: Option<Body>,
+}
+
+/// Over; the dialog is kept to know late requests by.
+#[derive(Debug)]
+struct Ended {
+    dialog: Option<Dialog>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Timer {
+    /// A cancelled INVITE counts as ended without a final response (RFC 3261 §9.1).
+    Cancelled,
+    /// After the end nothing is waited for any longer than this.
+    Linger,
+}
+
+impl DialogUa {
+    /// Takes a message that arrived.
+    ///
+    /// # Errors
+    /// Gives it back when it belongs to another dialog or to none.
+    pub fn handle_message(&mut self, message: Message, now: Instant) -> Result<(), Box<Message>> {
+        if message.headers().get(&HeaderName::CallId) != Some(self.origin.call_id()) {
+            return Err(Box::new(message));
+        }
+        let foreign = match message {
+            Message::Response(response) => {
+                self.handle_response(response, now);
+                None
+            }
+            Message::Request(request) => self.handle_request(request, now),
+        };
+        self.collect();
+        foreign.map_or(Ok(()), |request| Err(Box::new(Message::Request(request))))
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.time_out_clients(now);
+        self.time_out_servers(now);
+        for fork in &mut self.forks {
+            fork.bye.handle_timeout(now);
+        }
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Cancelled => self.give_up_cancelled(now),
+                Timer::Linger => {
+                    self.clients.clear();
+                    self.servers.clear();
+                    self.forks.clear();
+                }
+            }
+        }
+        self.collect();
+    }
+
+    /// The transport cannot send to the peer: requests of ours that wait for an answer fail at once.
+    pub fn handle_transport_error(&mut self, now: Instant) {
+        self.lose_clients(now);
+        for fork in &mut self.forks {
+            fork.bye.handle_transport_error();
+        }
+        self.collect();
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let clients = self.clients.iter().map(|slot| slot.transaction.next_timeout());
+        let servers = self.servers.iter().map(ServerSlot::next_timeout);
+        let forks = self.forks.iter().map(|fork| fork.bye.next_timeout());
+        clients.chain(servers).chain(forks).fold(self.timers.next_timeout(), earliest)
+    }
+
+    /// The next message to send. A request goes to the [next hop](Self::next_hop), a response to where its Via says.
+    pub fn poll_transmit(&mut self) -> Option<Message> {
+        self.out.pop_front()
+    }
+
+    /// The next thing that the user should know.
+    pub fn poll_event(&mut self) -> Option<DialogEvent> {
+        self.events.pop_front()
+    }
+
+    /// Call-ID, as it stands on the wire.
+    pub fn call_id(&self) -> &HeaderValue {
+        self.origin.call_id()
+    }
+
+    /// Our tag.
+    pub fn local_tag(&self) -> &str {
+        self.origin.local_tag()
+    }
+
+    /// The dialog, once it is confirmed.
+    pub fn dialog(&self) -> Option<&Dialog> {
+        self.state.dialog()
+    }
+
+    /// Where our requests are addressed to at present.
+    pub fn remote_target(&self) -> &Uri {
+        self.dialog().unwrap_or(&self.origin).remote_target()
+    }
+
+    /// Where our requests are sent to at present: the first proxy, else the remote target.
+    pub fn next_hop(&self) -> &Uri {
+        self.dialog().unwrap_or(&self.origin).next_hop()
+    }
+
+    /// How we present ourselves.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Whether the first INVITE has its 2xx and no BYE has passed.
+    pub fn is_confirmed(&self) -> bool {
+        matches!(self.state, State::Confirmed(_))
+    }
+
+    /// Whether the dialog is over.
+    pub fn is_terminated(&self) -> bool {
+        matches!(self.state, State::Ended(_))
+    }
+
+    /// Whether the dialog is over and no late message needs an answer, so that the value has no use any more.
+    pub fn is_finished(&self) -> bool {
+        self.is_terminated()
+            && self.clients.is_empty()
+            && self.servers.is_empty()
+            && self.forks.is_empty()
+            && self.out.is_empty()
+            && self.events.is_empty()
+    }
+
+    fn new(endpoint: Endpoint, random: Random, role: Role, origin: Dialog, state: State) -> DialogUa {
+        DialogUa {
+            endpoint,
+            random,
+            role,
+            origin,
+            state,
+            clients: Vec::new(),
+            servers: Vec::new(),
+            forks: Vec::new(),
+            timers: Timers::new(),
+            out: VecDeque::new(),
+            events: VecDeque::new(),
+            last_token: 0,
+        }
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    /// A 2xx or a request of the peer may say where it is from now on. Before the 2xx only responses do, at their place.
+    fn refresh_target(&mut self, headers: &Headers) {
+        if let Some(dialog) = self.state.dialog_mut() {
+            dialog.refresh_target(headers);
+        }
+    }
+
+    /// Tells the user, who hears nothing between its wish to end the dialog and the end.
+    fn emit(&mut self, event: DialogEvent) {
+        let is_ending = match &self.state {
+            State::Calling(calling) => calling.cancel != Cancel::NotWanted,
+            State::Ringing(_) | State::Confirmed(_) => false,
+            State::Ending(_) | State::Ended(_) => true,
+        };
+        if !is_ending {
+            self.events.push_back(event);
+        }
+    }
+
+    /// Ends the dialog. Transactions go on for what they owe to the peer, but not for ever.
+    fn terminate(&mut self, why: Termination, now: Instant) {
+        if self.is_terminated() {
+            return;
+        }
+        self.refuse_open_requests(now);
+        self.events.push_back(DialogEvent::Terminated(why));
+        let dialog = match self.take_state() {
+            State::Confirmed(Confirmed { dialog })
+            | State::Ending(Ending { dialog, .. })
+            | State::Ringing(Ringing { dialog }) => Some(dialog),
+            State::Ended(ended) => ended.dialog,
+            State::Calling(_) => None,
+        };
+        self.state = State::Ended(Ended { dialog });
+        self.timers.clear();
+        self.timers.set(Timer::Linger, now + TRANSACTION_TIMEOUT);
+    }
+
+    /// Moves the state out, to be replaced at once.
+    fn take_state(&mut self) -> State {
+        std::mem::replace(&mut self.state, State::Ended(Ended { dialog: None }))
+    }
+
+    /// Takes what the transactions want to send, and forgets those that are done.
+    fn collect(&mut self) {
+        for slot in &mut self.servers {
+            self.out.extend(std::iter::from_fn(|| slot.transaction.poll_transmit()));
+        }
+        for slot in &mut self.clients {
+            self.out.extend(std::iter::from_fn(|| slot.transaction.poll_transmit()));
+        }
+        for fork in &mut self.forks {
+            self.out.extend(std::iter::from_fn(|| fork.bye.poll_transmit()));
+        }
+        self.servers.retain(|slot| !slot.is_done());
+        self.clients.retain(|slot| !slot.transaction.is_terminated());
+        self.forks.retain(|fork| !fork.bye.is_terminated());
+        if self.is_terminated() && self.clients.is_empty() && self.servers.is_empty() && self.forks.is_empty()
+        {
+            self.timers.clear();
+        }
+    }
+}
+
+impl State {
+    /// The dialog, once it is confirmed.
+    fn dialog(&self) -> Option<&Dialog> {
+        match self {
+            State::Confirmed(Confirmed { dialog }) | State::Ending(Ending { dialog, .. }) => Some(dialog),
+            State::Ended(Ended { dialog }) => dialog.as_ref(),
+            State::Calling(_) | State::Ringing(_) => None,
+        }
+    }
+
+    fn dialog_mut(&mut self) -> Option<&mut Dialog> {
+        match self {
+            State::Confirmed(Confirmed { dialog }) | State::Ending(Ending { dialog, .. }) => Some(dialog),
+            State::Ended(Ended { dialog }) => dialog.as_mut(),
+            State::Calling(_) | State::Ringing(_) => None,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The transactions of a dialog and what the dialog must remember about each.
+
+use std::time::{Duration, Instant};
+
+use super::{RequestToken, ServerToken};
+use crate::transaction::timer::{T1, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
+use crate::transaction::{ClientTransaction, ServerTransaction};
+use crate::{Headers, Message, Request, Response};
+
+/// A request of ours.
+#[derive(Debug)]
+pub(super) struct ClientSlot {
+    pub(super) token: RequestToken,
+    pub(super) transaction: ClientTransaction,
+    pub(super) purpose: Purpose,
+}
+
+impl ClientSlot {
+    pub(super) fn kind(&self) -> Kind {
+        match self.purpose {
+            Purpose::Initial(_) => Kind::Initial,
+            Purpose::Bye => Kind::Bye,
+            Purpose::Cancel => Kind::Cancel,
+            Purpose::ReInvite(_) | Purpose::Update { .. } | Purpose::Other => Kind::Other,
+        }
+    }
+
+    pub(super) fn is_invite(&self) -> bool {
+        matches!(self.purpose, Purpose::Initial(_) | Purpose::ReInvite(_))
+    }
+
+    /// Whether a 2xx with an offer waits for the user's answer.
+    pub(super) fn is_ack_due(&self) -> bool {
+        match &self.purpose {
+            Purpose::Initial(invitation) | Purpose::ReInvite(invitation) => {
+                matches!(invitation.ack, Ack::Due)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What the failure of a request of ours means to the dialog.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Initial,
+    Bye,
+    Cancel,
+    Other,
+}
+
+/// What a request of ours is for.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// The first INVITE.
+    Initial(Invitation),
+    /// A later INVITE.
+    ReInvite(Invitation),
+    /// An UPDATE, with or without an offer.
+    Update {
+        offer: bool,
+    },
+    Bye,
+    Cancel,
+    Other,
+}
+
+/// What belongs to an INVITE of ours besides its transaction.
+#[derive(Debug)]
+pub(super) struct Invitation {
+    pub(super) cseq: u32,
+    /// Whether it carried the offer; else the 2xx does, and the user's answer goes into the ACK.
+    pub(super) offered: bool,
+    pub(super) ack: Ack,
+}
+
+/// The ACK of a 2xx.
+#[derive(Debug)]
+pub(super) enum Ack {
+    /// No 2xx yet.
+    NotDue,
+    /// A 2xx with an offer waits for the user's answer.
+    Due,
+    /// Sent, and sent again with each 2xx that comes again (RFC 3261 §13.2.2.4).
+    Sent(Box<Request>),
+}
+
+impl Invitation {
+    pub(super) fn new(cseq: u32, offered: bool) -> Invitation {
+        Invitation { cseq, offered, ack: Ack::NotDue }
+    }
+}
+
+/// Another branch of a forked INVITE that answered too, and is being told that nobody wants it.
+#[derive(Debug)]
+pub(super) struct Fork {
+    pub(super) remote_tag: Option<String>,
+    pub(super) ack: Request,
+    pub(super) bye: ClientTransaction,
+}
+
+/// A request of the peer.
+#[derive(Debug)]
+pub(super) struct ServerSlot {
+    pub(super) token: ServerToken,
+    pub(super) transaction: ServerTransaction,
+    /// A 2xx to an INVITE that the peer has not acknowledged.
+    pub(super) unacknowledged: Option<Unacknowledged>,
+}
+
+impl ServerSlot {
+    pub(super) fn next_timeout(&self) -> Option<Instant> {
+        let own = self.unacknowledged.as_ref().and_then(|answer| answer.timers.next_timeout());
+        earliest(own, self.transaction.next_timeout())
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.transaction.is_terminated() && self.unacknowledged.is_none()
+    }
+
+    /// Whether it carried an offer that we have yet to answer.
+    pub(super) fn is_open_offer(&self) -> bool {
+        let request = self.transaction.request();
+        !self.transaction.is_answered() && carries_sdp(&request.headers, &request.body)
+    }
+}
+
+/// A 2xx to an INVITE, sent again until its ACK comes, over any transport (RFC 3261 §13.3.1.4).
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    pub(super) cseq: u32,
+    /// Whether the 2xx makes the offer, so that the ACK must bring the answer.
+    pub(super) offers: bool,
+    response: Response,
+    interval: Duration,
+    timers: Timers<Timer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Timer {
+    Again,
+    GiveUp,
+}
+
+impl Unacknowledged {
+    pub(super) fn new(cseq: u32, offers: bool, response: Response, now: Instant) -> Unacknowledged {
+        let mut timers = Timers::new();
+        timers.set(Timer::Again, now + T1);
+        timers.set(Timer::GiveUp, now + TRANSACTION_TIMEOUT);
+        Unacknowledged { cseq, offers, response, interval: T1, timers }
+    }
+
+    /// Sends the 2xx again when it is time. True when it is time to give up.
+    pub(super) fn handle_timeout(&mut self, now: Instant, out: &mut impl Extend<Message>) -> bool {
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::GiveUp => return true,
+                Timer::Again => {
+                    self.interval = back_off(self.interval);
+                    self.timers.set(Timer::Again, now + self.interval);
+                    out.extend([Message::Response(self.response.clone())]);
+                }
+            }
+        }
+        false
+    }
+}
+
+/// Whether a body is, or holds, a session description. An untyped body counts as one, as before RFC 3261.
+pub(super) fn carries_sdp(headers: &Headers, body: &[u8]) -> bool {
+    if body.is_empty() {
+        return false;
+    }
+    match headers.content_type() {
+        Ok(Some(kind)) => kind.is("application/sdp") || kind.is_multipart(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,10 @@
+//! Two ends of a dialog on a virtual clock, over a simulated network.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "the helpers of tests are tests"
+)]
+
+mod basic;
+mod pair;
