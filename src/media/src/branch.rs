@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule};
 
-use crate::gap::Gaps;
-use crate::numbering::Numbered;
+use crate::account::Account;
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
+use crate::rewrite::Rewriter;
 use crate::ring::{Held, Ring, Times};
 use crate::rtp::{Header, RtpView};
-use crate::source::{Sender, Sources};
+use crate::source::Sender;
 
 /// One stream of the call on its way to one recorder.
 ///
@@ -104,35 +104,6 @@ struct BranchClock {
     paused: Duration,
 }
 
-/// Decides whether and as what a packet leaves.
-#[derive(Debug)]
-struct Rewriter {
-    medium: Medium,
-    clock_rate: u32,
-    sources: Sources,
-    /// Number of the open interval: a source numbered in an older one begins a new run.
-    interval: u32,
-}
-
-/// What is written over a header: the second byte and the sequence number.
-#[derive(Clone, Copy, Debug)]
-struct Rewrite {
-    marker_and_type: u8,
-    index: u64,
-}
-
-/// The branch's account, and the holes in it.
-#[derive(Debug, Default)]
-struct Account {
-    report: BranchReport,
-    gaps: Gaps,
-    /// Sources that the events have told of.
-    sources_told: usize,
-    last_arrival: Option<Instant>,
-    /// Mean time between packets: the length of a lost packet that nobody saw.
-    spacing: Duration,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum FirstPacket {
     Awaited,
@@ -156,12 +127,7 @@ impl Branch {
             state: State::Holding(Holding { ring: Ring::new(limits.hold_bytes) }),
             clock: BranchClock { start: now, paused: Duration::ZERO },
             limits,
-            rewriter: Rewriter {
-                medium,
-                clock_rate: if clock_rate == 0 { 8000 } else { clock_rate },
-                sources: Sources::new(first_sequence.clamp(256, 0x7FFF)),
-                interval: 0,
-            },
+            rewriter: Rewriter::new(medium, clock_rate, first_sequence),
             account: Account::default(),
             first_packet: FirstPacket::Awaited,
             drain: Drain::NotAsked,
@@ -180,7 +146,12 @@ impl Branch {
             State::Open(open) if open.ring.is_empty() => {
                 self.first_packet.note(&packet.header);
                 self.account.seen(arrival);
-                let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival);
+                let rewrite = self.rewriter.rewrite(
+                    &mut open.payloads,
+                    &packet.header,
+                    arrival,
+                    nanos(self.clock.paused),
+                );
                 self.account.leaves(rewrite, arrival, &packet.header, false, out, |out| {
                     out.extend_from_slice(packet.bytes());
                 })
@@ -214,13 +185,13 @@ impl Branch {
             self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
             return;
         }
-        let oldest = hold_time.map(|limit| times.active.saturating_sub(nanos(limit)));
+        let oldest = hold_time.map(|limit| times.active().saturating_sub(nanos(limit)));
         let next = Held::arriving(packet, times);
         let mut evicted = false;
         while ring.front().is_some_and(|front| {
-            !ring.has_room_for(packet) || oldest.is_some_and(|oldest| front.times.active < oldest)
+            !ring.has_room_for(packet) || oldest.is_some_and(|oldest| front.times.active() < oldest)
         }) {
-            evicted |= evict_oldest(ring, &mut self.account, self.rewriter.clock_rate, Some(&next));
+            evicted |= evict_oldest(ring, &mut self.account, self.rewriter.clock_rate(), Some(&next));
         }
         if evicted {
             self.rewriter.begin_interval();
@@ -258,14 +229,20 @@ impl Branch {
             return;
         }
         let mut ring = self.leave_state(now);
-        let oldest = self.clock.times(now).active.saturating_sub(nanos(self.limits.hold_time));
+        let oldest = self.clock.times(now).active().saturating_sub(nanos(self.limits.hold_time));
         let no_catch_up = self.limits.catch_up == 0.0;
-        while ring.front().is_some_and(|front| no_catch_up || front.times.active < oldest) {
-            evict_oldest(&mut ring, &mut self.account, self.rewriter.clock_rate, None);
+        while ring.front().is_some_and(|front| no_catch_up || front.times.active() < oldest) {
+            evict_oldest(&mut ring, &mut self.account, self.rewriter.clock_rate(), None);
         }
         self.rewriter.begin_interval();
         let pacer = Pacer::new(f64::from(self.limits.catch_up.clamp(1.0, 100.0)));
         self.state = State::Open(Open { ring, payloads, pacer });
+    }
+
+    /// What the stream carries has become known: durations are reckoned with this clock rate from now on (in Hz; 0
+    /// counts as 8000).
+    pub fn describe(&mut self, medium: Medium, clock_rate: u32) {
+        self.rewriter.describe(medium, clock_rate);
     }
 
     /// Begins a new interval of sequence numbers: the recorder moved, or takes the stream anew.
@@ -308,7 +285,7 @@ impl Branch {
     pub fn close(&mut self, now: Instant) {
         let mut ring = self.leave_state(now);
         while let Some(held) = ring.pop() {
-            let span = span(&held, ring.front().as_ref(), self.rewriter.clock_rate);
+            let span = span(&held, ring.front().as_ref(), self.rewriter.clock_rate());
             self.account.dropped(DropCause::NotDrained, 1, span.unwrap_or(self.account.spacing));
         }
         self.account.gaps.end(now);
@@ -318,12 +295,12 @@ impl Branch {
     pub fn next_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
         let State::Open(open) = &mut self.state else { return None };
         while let Some(held) = open.ring.front() {
-            if open.pacer.due(held.times.active, now) > now {
+            if open.pacer.due(held.times.active(), now) > now {
                 return None;
             }
-            open.pacer.left(held.times.active, now);
+            open.pacer.left(held.times.active(), now);
             let arrival = self.clock.arrival(held.times);
-            let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival);
+            let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival, held.times.paused);
             let sent = self.account.leaves(rewrite, now, &held.header, true, out, |out| {
                 open.ring.copy_front(&held, out);
             });
@@ -341,7 +318,7 @@ impl Branch {
     /// When [`Branch::next_packet`] has something to give, at the earliest; `None` when nothing may leave.
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.state {
-            State::Open(open) => open.ring.front().map(|held| open.pacer.due(held.times.active, now)),
+            State::Open(open) => open.ring.front().map(|held| open.pacer.due(held.times.active(), now)),
             State::Closed | State::Holding(_) | State::Paused(_) => None,
         }
     }
@@ -372,7 +349,7 @@ impl Branch {
 
     /// The account so far.
     pub fn report(&self) -> BranchReport {
-        BranchReport { gaps: self.account.gaps.told(), ..self.account.report.clone() }
+        BranchReport { gaps: self.account.gaps.count(), ..self.account.report.clone() }
     }
 
     /// Packets that wait.
@@ -426,80 +403,6 @@ impl Branch {
     }
 }
 
-impl Rewriter {
-    fn begin_interval(&mut self) {
-        self.interval = self.interval.wrapping_add(1);
-    }
-
-    fn rewrite(
-        &mut self,
-        payloads: &mut PayloadMap,
-        header: &Header,
-        arrival: Instant,
-    ) -> Result<Rewrite, DropCause> {
-        let payload_type = payloads.map(header.payload_type).ok_or(DropCause::PayloadUnknown)?;
-        let source = self.sources.of(header, arrival).map_err(|_| DropCause::TooManySources)?;
-        let Numbered { index, begins } = source
-            .numbering
-            .assign(self.interval, header.sequence, header.timestamp, self.clock_rate)
-            .map_err(|_| DropCause::Stale)?;
-        // The receiver's play-out starts afresh after a hole of our making (RFC 3551 §4.1).
-        let restarts = begins && self.medium == Medium::Audio && !source.is_new();
-        source.sent(header, arrival, begins);
-        let marker = if header.marker || restarts { 0x80 } else { 0 };
-        Ok(Rewrite { marker_and_type: marker | payload_type, index })
-    }
-}
-
-impl Account {
-    fn seen(&mut self, arrival: Instant) {
-        self.report.seen += 1;
-        if let Some(last) = self.last_arrival {
-            let step = arrival.saturating_duration_since(last).min(Duration::from_secs(1));
-            self.spacing = if self.spacing.is_zero() { step } else { (self.spacing * 7 + step) / 8 };
-        }
-        self.last_arrival = Some(arrival);
-    }
-
-    fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration) {
-        self.report.drops.add(cause, packets);
-        self.gaps.lost(cause, packets, duration);
-    }
-
-    /// Writes a packet that may leave, and accounts for it either way. Encryption in place belongs at the end of
-    /// this function, where the header is final and its index is known to be new.
-    fn leaves(
-        &mut self,
-        rewrite: Result<Rewrite, DropCause>,
-        now: Instant,
-        header: &Header,
-        held: bool,
-        out: &mut Vec<u8>,
-        copy: impl FnOnce(&mut Vec<u8>),
-    ) -> Option<Sent> {
-        let Rewrite { marker_and_type, index } = match rewrite {
-            Ok(rewrite) => rewrite,
-            Err(cause) => {
-                self.dropped(cause, 1, self.spacing);
-                return None;
-            }
-        };
-        self.gaps.go_on(now);
-        let start = out.len();
-        copy(out);
-        if let Some([_, second, high, low, ..]) = out.get_mut(start..) {
-            *second = marker_and_type;
-            // The low 16 bits are the sequence number, those above the rollover counter (RFC 3711 §3.3.1).
-            [*high, *low] = (index as u16).to_be_bytes();
-        }
-        let length = out.len() - start;
-        self.report.sent += 1;
-        self.report.sent_bytes += length as u64;
-        self.report.held += u64::from(held);
-        Some(Sent { length, index, ssrc: header.ssrc, held })
-    }
-}
-
 impl FirstPacket {
     fn note(&mut self, header: &Header) {
         if *self == Self::Awaited {
@@ -511,7 +414,7 @@ impl FirstPacket {
 impl BranchClock {
     fn times(&self, at: Instant) -> Times {
         let arrival = at.saturating_duration_since(self.start);
-        Times { arrival: nanos(arrival), active: nanos(arrival.saturating_sub(self.paused)) }
+        Times { arrival: nanos(arrival), paused: nanos(self.paused) }
     }
 
     fn arrival(&self, times: Times) -> Instant {
@@ -538,7 +441,7 @@ fn span(from: &Held, to: Option<&Held>, clock_rate: u32) -> Option<Duration> {
             return Some(by_timestamp);
         }
     }
-    Some(Duration::from_nanos(to.times.active.saturating_sub(from.times.active)))
+    Some(Duration::from_nanos(to.times.active().saturating_sub(from.times.active())))
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -25,7 +25,7 @@ pub(crate) struct Gaps {
     any: bool,
     /// Whether any hole is complete and waits to be told.
     ready: bool,
-    told: u64,
+    count: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -69,7 +69,6 @@ impl Gaps {
         }
         for (hole, cause) in self.collecting.iter_mut().zip(CAUSES) {
             if std::mem::take(&mut hole.complete) {
-                self.told += 1;
                 let packets = std::mem::take(&mut hole.packets);
                 let duration = std::mem::take(&mut hole.duration);
                 return Some(BranchEvent::Gap { packets, duration, cause });
@@ -79,9 +78,9 @@ impl Gaps {
         None
     }
 
-    /// Holes told so far.
-    pub(crate) fn told(&self) -> u64 {
-        self.told
+    /// Complete holes so far, told or not.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 
     fn complete(&mut self, is_due: impl Fn(&Hole) -> bool, now: Instant) {
@@ -89,6 +88,7 @@ impl Gaps {
         for hole in self.collecting.iter_mut().filter(|hole| hole.packets > 0 && !hole.complete) {
             if is_due(hole) {
                 hole.complete = true;
+                self.count += 1;
                 hole.last_told = Some(now);
                 self.ready = true;
             } else {
@@ -116,7 +116,7 @@ mod tests {
         gaps.go_on(now);
         assert_eq!(gaps.poll(), gap(3, 60, DropCause::RingFull));
         assert_eq!(gaps.poll(), None);
-        assert_eq!(gaps.told(), 1);
+        assert_eq!(gaps.count(), 1);
     }
 
     #[test]

@@ -42,12 +42,14 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod branch;
 mod clock;
 mod gap;
 mod numbering;
 mod pacer;
 mod payload;
+mod rewrite;
 mod ring;
 pub mod rtcp;
 mod rtp;

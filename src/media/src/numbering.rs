@@ -26,10 +26,19 @@ pub(crate) struct Numbering {
     stale_run: u8,
 }
 
+/// A stretch of the stream without a hole of our making: packets of the same opening that came after the same pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Interval {
+    /// Count of openings, ring overflows and moves before the packet left.
+    pub(crate) opening: u32,
+    /// Nanoseconds of pauses before it came: a backlog may hold packets from before and after a pause.
+    pub(crate) paused: u64,
+}
+
 /// What holds within one interval.
 #[derive(Clone, Debug)]
 struct Run {
-    interval: u32,
+    interval: Interval,
     /// Index of the interval's first packet.
     first: u64,
     /// The call's sequence number of the highest index.
@@ -59,7 +68,7 @@ impl Numbering {
     /// Numbers the next packet of the source in the open interval `interval`.
     pub(crate) fn assign(
         &mut self,
-        interval: u32,
+        interval: Interval,
         sequence: u16,
         timestamp: u32,
         clock_rate: u32,
@@ -98,7 +107,7 @@ impl Numbering {
         Err(Stale)
     }
 
-    fn begin(&mut self, interval: u32, sequence: u16, timestamp: u32) -> Numbered {
+    fn begin(&mut self, interval: Interval, sequence: u16, timestamp: u32) -> Numbered {
         let numbered = self.advance(1, true);
         self.run = Some(Run { interval, first: numbered.index, call_sequence: sequence, timestamp });
         numbered
@@ -124,11 +133,18 @@ mod tests {
         u32::from(sequence) * 160
     }
 
+    fn opening(opening: u32) -> Interval {
+        Interval { opening, paused: 0 }
+    }
+
     fn indices(numbering: &mut Numbering, interval: u32, sequences: &[u16]) -> Vec<Option<u64>> {
         sequences
             .iter()
             .map(|&sequence| {
-                numbering.assign(interval, sequence, timestamp_of(sequence), RATE).ok().map(|n| n.index)
+                numbering
+                    .assign(opening(interval), sequence, timestamp_of(sequence), RATE)
+                    .ok()
+                    .map(|n| n.index)
             })
             .collect()
     }
@@ -136,7 +152,7 @@ mod tests {
     #[test]
     fn the_first_packet_gets_the_first_number() {
         let mut numbering = Numbering::starting_at(256);
-        let first = numbering.assign(0, 40_000, 0, RATE).unwrap();
+        let first = numbering.assign(opening(0), 40_000, 0, RATE).unwrap();
         assert_eq!(first, Numbered { index: 256, begins: true });
         let mut from_zero = Numbering::starting_at(0);
         assert_eq!(indices(&mut from_zero, 0, &[9, 10]), [Some(0), Some(1)]);
@@ -161,9 +177,20 @@ mod tests {
         let mut numbering = Numbering::starting_at(300);
         assert_eq!(indices(&mut numbering, 0, &[10, 11, 13]), [Some(300), Some(301), Some(303)]);
         // 40,000 packets of pause.
-        let next = numbering.assign(1, 40_013, 7, RATE).unwrap();
+        let next = numbering.assign(opening(1), 40_013, 7, RATE).unwrap();
         assert_eq!(next, Numbered { index: 304, begins: true });
-        assert_eq!(numbering.assign(1, 40_014, 8, RATE).unwrap(), Numbered { index: 305, begins: false });
+        assert_eq!(
+            numbering.assign(opening(1), 40_014, 8, RATE).unwrap(),
+            Numbered { index: 305, begins: false }
+        );
+    }
+
+    #[test]
+    fn a_pause_within_a_backlog_leaves_no_hole() {
+        let mut numbering = Numbering::starting_at(300);
+        assert_eq!(indices(&mut numbering, 0, &[10, 11]), [Some(300), Some(301)]);
+        let after = Interval { opening: 0, paused: 7 };
+        assert_eq!(numbering.assign(after, 900, 0, RATE), Ok(Numbered { index: 302, begins: true }));
     }
 
     #[test]
@@ -189,7 +216,7 @@ mod tests {
             let mut numbering = Numbering::starting_at(256);
             indices(&mut numbering, 0, &[100]);
             let sequence = 100u16.wrapping_add(jump);
-            let next = numbering.assign(0, sequence, 0, RATE).unwrap();
+            let next = numbering.assign(opening(0), sequence, 0, RATE).unwrap();
             assert_eq!(next, Numbered { index: expected, begins: expected == 257 }, "jump {jump}");
         }
     }
@@ -198,7 +225,7 @@ mod tests {
     fn a_source_that_starts_again_a_little_lower_begins_a_new_run() {
         let mut numbering = Numbering::starting_at(256);
         indices(&mut numbering, 0, &[1000, 1001, 1002]);
-        let restarted = numbering.assign(0, 700, 0xF000_0000, RATE).unwrap();
+        let restarted = numbering.assign(opening(0), 700, 0xF000_0000, RATE).unwrap();
         assert_eq!(restarted, Numbered { index: 259, begins: true });
     }
 

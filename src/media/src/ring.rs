@@ -37,8 +37,8 @@ pub(crate) struct Held {
 pub(crate) struct Times {
     /// Since the branch was made.
     pub(crate) arrival: u64,
-    /// The same without the time that the branch was paused.
-    pub(crate) active: u64,
+    /// How much of that the branch was paused.
+    pub(crate) paused: u64,
 }
 
 impl Ring {
@@ -77,7 +77,7 @@ impl Ring {
         let Ok(length) = u16::try_from(bytes.len()) else { return };
         self.grow_to(self.used + PREFIX + bytes.len());
         self.append(&times.arrival.to_le_bytes());
-        self.append(&times.active.to_le_bytes());
+        self.append(&times.paused.to_le_bytes());
         self.append(&length.to_le_bytes());
         self.append(&packet.header.payload_octets.to_le_bytes());
         self.append(bytes);
@@ -122,11 +122,11 @@ impl Ring {
         }
         let (prefix, fixed) = bytes.split_first_chunk::<PREFIX>()?;
         let (arrival, rest) = prefix.split_first_chunk::<8>()?;
-        let (active, rest) = rest.split_first_chunk::<8>()?;
+        let (paused, rest) = rest.split_first_chunk::<8>()?;
         let [l0, l1, p0, p1] = *rest.first_chunk::<4>()?;
         Some(Held {
             header: Header::of_checked(*fixed.first_chunk()?, u16::from_le_bytes([p0, p1])),
-            times: Times { arrival: u64::from_le_bytes(*arrival), active: u64::from_le_bytes(*active) },
+            times: Times { arrival: u64::from_le_bytes(*arrival), paused: u64::from_le_bytes(*paused) },
             length: u16::from_le_bytes([l0, l1]),
         })
     }
@@ -176,6 +176,13 @@ impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { packets, used, limit, .. } = self;
         f.debug_struct("Ring").field("packets", packets).field("used", used).field("limit", limit).finish()
+    }
+}
+
+impl Times {
+    /// The branch's time without its pauses: what is held does not grow old while it may not leave.
+    pub(crate) fn active(&self) -> u64 {
+        self.arrival.saturating_sub(self.paused)
     }
 }
 

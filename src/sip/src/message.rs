@@ -1,12 +1,14 @@
 //! Requests and responses.
 
+mod error;
 mod method;
 mod parse;
 mod reason;
 
+pub use error::{MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES, ParseError, ParseErrorKind};
 pub use method::Method;
 pub(crate) use parse::{Head, head_length, headers_and_body, skip_line_ends};
-pub use parse::{MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES, ParseError, ParseErrorKind};
+
 pub use reason::reason_phrase;
 
 use crate::header::{HeaderName, Headers};

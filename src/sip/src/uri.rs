@@ -52,6 +52,9 @@ pub enum UriError {
         /// The character.
         character: char,
     },
+    /// Nothing after the scheme.
+    #[error("nothing after the scheme")]
+    Empty,
     /// The user part before the `@` is empty.
     #[error("nothing before the `@`")]
     User,
@@ -83,11 +86,14 @@ impl Uri {
         if let Some((at, character)) = text.char_indices().find(|&(_, character)| refused(character)) {
             return Err(UriError::Character { at, character });
         }
-        let (scheme, _) = text.split_once(':').ok_or(UriError::Scheme)?;
+        let (scheme, rest) = text.split_once(':').ok_or(UriError::Scheme)?;
         let scheme_is_valid = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'));
         if !scheme_is_valid {
             return Err(UriError::Scheme);
+        }
+        if rest.is_empty() {
+            return Err(UriError::Empty);
         }
         if scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips") {
             return Self::parse_sip(text, scheme.len());
@@ -214,7 +220,8 @@ impl Uri {
         self.text.get(self.headers + 1..)
     }
 
-    /// A builder that begins with all that this URI has, byte for byte.
+    /// A builder that begins with all that this SIP URI has, byte for byte. From another scheme it builds nothing but
+    /// an error, for want of a host.
     pub fn to_builder(&self) -> UriBuilder {
         UriBuilder::from_uri(self)
     }

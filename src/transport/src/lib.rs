@@ -1,1 +1,38 @@
-//! SIP over UDP and TCP.
+//! SIP over UDP and TCP, for the recording agent and for the reference recorder.
+//!
+//! One [`Transport`] owns one local port number for both protocols. [`Transport::send`] and [`Transport::respond`]
+//! only queue and never wait; what arrives, and what could not be delivered, comes out of one bounded channel of
+//! [`Incoming`].
+//!
+//! | rule | where |
+//! |---|---|
+//! | RFC 3261 §18.1.1: requests over 1300 bytes by TCP, by UDP where TCP is refused | [`Transport::send`] |
+//! | RFC 3261 §18.2.1, RFC 3581 §4: `received`, `rport` | `via` |
+//! | RFC 3261 §18.2.2: responses back on the request's transport | [`Transport::respond`] |
+//! | RFC 3261 §18.3: framing; a request that lies about its length is answered 400 | `inbound`, `tcp` |
+//! | RFC 5626 §4.4.1: the double CRLF of keepalives is answered | `tcp` |
+//! | RFC 3261 §19.1.2: host, port and transport of a URI | [`Target`] |
+//!
+//! Everything is bounded: connections, the write queue of each, the size of a message, the channel of arrivals.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod counters;
+mod destination;
+mod error;
+mod inbound;
+mod peers;
+mod resolve;
+mod socket;
+mod tcp;
+mod transport;
+mod udp;
+mod via;
+
+pub use config::{Limits, TransportConfig};
+pub use counters::TransportCounters;
+pub use destination::{Destination, Protocol, Source};
+pub use error::{BindError, ResolveError, SendError};
+pub use resolve::{DEFAULT_PORT, Target};
+pub use transport::{Incoming, Received, SendFailure, Transport};

@@ -70,7 +70,9 @@ impl fmt::Display for ContentType {
 
 impl From<&ContentType> for HeaderValue {
     fn from(content_type: &ContentType) -> Self {
-        Self::from(content_type.to_string())
+        let mut out = format!("{}/{}", content_type.main, content_type.sub).into_bytes();
+        content_type.params.write(&mut out);
+        Self::from(out)
     }
 }
 

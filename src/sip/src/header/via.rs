@@ -108,21 +108,24 @@ impl Via {
     pub fn wants_rport(&self) -> bool {
         self.params.contains("rport")
     }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let mut out = format!("{}/{} {}{port}", self.protocol, self.transport, self.host).into_bytes();
+        self.params.write(&mut out);
+        out
+    }
 }
 
 impl fmt::Display for Via {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{} {}", self.protocol, self.transport, self.host)?;
-        if let Some(port) = self.port {
-            write!(f, ":{port}")?;
-        }
-        write!(f, "{}", self.params)
+        f.write_str(&String::from_utf8_lossy(&self.to_bytes()))
     }
 }
 
 impl From<&Via> for HeaderValue {
     fn from(via: &Via) -> Self {
-        Self::from(via.to_string())
+        Self::from(via.to_bytes())
     }
 }
 

@@ -1,132 +1,10 @@
 //! From bytes to a message.
 
-use std::fmt;
-
-use super::{Message, Method, Request, Response, answer_headers};
-use crate::header::{HeaderError, HeaderName, Headers};
+use super::error::{MAX_BODY_BYTES, MAX_HEADER_BYTES, MAX_HEADER_LINES, ParseError, ParseErrorKind};
+use super::{Message, Method, Request, Response};
+use crate::header::Headers;
 use crate::syntax::{self, SyntaxError};
 use crate::uri::{Uri, UriError};
-
-/// Most bytes of start line and headers.
-pub const MAX_HEADER_BYTES: usize = 64 * 1024;
-/// Most header lines.
-pub const MAX_HEADER_LINES: usize = 512;
-/// Most bytes of a body.
-pub const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// Why bytes are no message, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ParseError {
-    /// Line number from 1, where the fault is in one line.
-    pub line: Option<usize>,
-    /// What is wrong.
-    pub kind: ParseErrorKind,
-    /// The response that RFC 3261 asks for, where the request is whole enough for one.
-    rejection: Option<Box<Response>>,
-}
-
-/// What is wrong with a message.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ParseErrorKind {
-    /// Nothing but line ends.
-    #[error("there is no message")]
-    Empty,
-    /// Start line and headers are longer than [`MAX_HEADER_BYTES`].
-    #[error("start line and headers are longer than {MAX_HEADER_BYTES} bytes")]
-    HeadersTooLong,
-    /// More lines than [`MAX_HEADER_LINES`].
-    #[error("there are more than {MAX_HEADER_LINES} header lines")]
-    TooManyHeaders,
-    /// The body is longer than [`MAX_BODY_BYTES`].
-    #[error("the body is longer than {MAX_BODY_BYTES} bytes")]
-    BodyTooLong,
-    /// No empty line ends the headers.
-    #[error("no empty line ends the headers")]
-    Unterminated,
-    /// A CR that no LF follows.
-    #[error("a carriage return stands alone")]
-    BareCarriageReturn,
-    /// The first line is neither a request line nor a status line.
-    #[error("start line: {0}")]
-    StartLine(SyntaxError),
-    /// The Request-URI.
-    #[error("Request-URI: {0}")]
-    RequestUri(UriError),
-    /// A SIP version that is not 2.0.
-    #[error("the SIP version is not 2.0")]
-    Version,
-    /// A line that is no header.
-    #[error("header line: {0}")]
-    HeaderLine(SyntaxError),
-    /// A header that every message must have, or that says how long the body is.
-    #[error("{0}")]
-    Header(HeaderError),
-    /// The method of the CSeq is not the request's.
-    #[error("the CSeq is for {cseq}, the request is {method}")]
-    MethodMismatch {
-        /// The method of the request line.
-        method: Method,
-        /// The method of the CSeq.
-        cseq: Method,
-    },
-    /// The body is shorter than declared.
-    #[error("the body has {present} bytes, Content-Length says {declared}")]
-    BodyTooShort {
-        /// What Content-Length says.
-        declared: usize,
-        /// What there is.
-        present: usize,
-    },
-}
-
-impl ParseError {
-    pub(crate) fn new(line: Option<usize>, kind: ParseErrorKind) -> Self {
-        Self { line, kind, rejection: None }
-    }
-
-    /// The response to send, where the message is a request other than ACK, and has what a response needs: 400, or
-    /// 505 for another SIP version, or 513 for one that is too long. Its reason phrase says what is wrong
-    /// (RFC 3261 §21.4.1).
-    pub fn rejection(&self) -> Option<&Response> {
-        self.rejection.as_deref()
-    }
-
-    /// Adds the response where `headers`, those of a request, have what it needs.
-    fn rejecting(mut self, method: &Method, headers: &Headers) -> Self {
-        let answerable = headers.via().is_ok()
-            && [HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq]
-                .iter()
-                .all(|name| headers.contains(name));
-        if *method == Method::Ack || !answerable {
-            return self;
-        }
-        let status = match self.kind {
-            ParseErrorKind::Version => 505,
-            ParseErrorKind::BodyTooLong | ParseErrorKind::HeadersTooLong | ParseErrorKind::TooManyHeaders => {
-                513
-            }
-            _ => 400,
-        };
-        let mut response = Response::new(status);
-        if status == 400 {
-            response.reason = format!("Bad Request: {}", self.kind);
-        }
-        response.headers = answer_headers(headers);
-        self.rejection = Some(Box::new(response));
-        self
-    }
-}
-
-impl fmt::Display for ParseError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "line {line}: {}", self.kind),
-            None => write!(f, "{}", self.kind),
-        }
-    }
-}
-
-impl std::error::Error for ParseError {}
 
 /// A message without its body, and how long that is.
 #[derive(Debug)]
@@ -149,9 +27,9 @@ enum Start {
         status: u16,
         reason: String,
     },
-    /// A request line with a fault.
+    /// A first line with a fault; the method where it can be told.
     Bad {
-        method: Method,
+        method: Option<Method>,
     },
 }
 
@@ -230,7 +108,7 @@ impl Head {
         }
         let mut lines = Lines { rest: bytes, next: 1 };
         let (start, mut fault) = match lines.next() {
-            Some((_, line)) => start_line(line).map_err(|kind| ParseError::new(Some(1), kind))?,
+            Some((_, line)) => start_line(line),
             None => return Err(ParseError::new(None, ParseErrorKind::Empty)),
         };
         let mut headers = Headers::new();
@@ -290,21 +168,23 @@ impl Head {
 impl Start {
     fn reject(&self, error: ParseError, headers: &Headers) -> ParseError {
         match self {
-            Self::Request { method, .. } | Self::Bad { method } => error.rejecting(method, headers),
-            Self::Response { .. } => error,
+            Self::Request { method, .. } | Self::Bad { method: Some(method) } => {
+                error.rejecting(method, headers)
+            }
+            Self::Response { .. } | Self::Bad { method: None } => error,
         }
     }
 
     /// The headers without which nothing can be done with a message (RFC 3261 §8.1.1, §8.2.6).
     fn check(&self, headers: &Headers) -> Result<(), ParseErrorKind> {
-        headers.vias().map_err(ParseErrorKind::Header)?;
         headers.via().map_err(ParseErrorKind::Header)?;
+        headers.vias().map_err(ParseErrorKind::Header)?;
         headers.from().map_err(ParseErrorKind::Header)?;
         headers.to().map_err(ParseErrorKind::Header)?;
         headers.call_id().map_err(ParseErrorKind::Header)?;
         let cseq = headers.cseq().map_err(ParseErrorKind::Header)?.method;
         match self {
-            Self::Request { method, .. } | Self::Bad { method } if *method != cseq => {
+            Self::Request { method, .. } if *method != cseq => {
                 Err(ParseErrorKind::MethodMismatch { method: method.clone(), cseq })
             }
             _ => Ok(()),
@@ -312,21 +192,22 @@ impl Start {
     }
 }
 
-/// A request line or a status line. A fault after the method lets the headers be read, for the response.
-fn start_line(line: &[u8]) -> Result<(Start, Option<ParseError>), ParseErrorKind> {
+/// A request line or a status line. With a fault in it the headers are still read: they say how long the message is,
+/// and what a response needs.
+fn start_line(line: &[u8]) -> (Start, Option<ParseError>) {
     let line = syntax::trim(line);
-    let (first, rest) =
-        syntax::cut(line, b' ').ok_or(ParseErrorKind::StartLine(SyntaxError::new(0, "three words")))?;
-    if first.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/")) {
-        return status_line(first, rest).map(|start| (start, None));
-    }
-    let method = std::str::from_utf8(first)
-        .ok()
-        .and_then(|name| Method::parse(name).ok())
-        .ok_or(ParseErrorKind::StartLine(SyntaxError::new(0, "a method or `SIP/2.0`")))?;
-    match request_line(rest) {
-        Ok(uri) => Ok((Start::Request { method, uri }, None)),
-        Err(kind) => Ok((Start::Bad { method }, Some(ParseError::new(Some(1), kind)))),
+    let (first, rest) = syntax::cut(line, b' ').unwrap_or((line, &[]));
+    let is_response = first.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"SIP/"));
+    let method =
+        std::str::from_utf8(first).ok().filter(|_| !is_response).and_then(|name| Method::parse(name).ok());
+    let parsed = match &method {
+        _ if is_response => status_line(first, rest),
+        Some(method) => request_line(rest).map(|uri| Start::Request { method: method.clone(), uri }),
+        None => Err(ParseErrorKind::StartLine(SyntaxError::new(0, "a method or `SIP/2.0`"))),
+    };
+    match parsed {
+        Ok(start) => (start, None),
+        Err(kind) => (Start::Bad { method }, Some(ParseError::new(Some(1), kind))),
     }
 }
 

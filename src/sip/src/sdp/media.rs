@@ -84,17 +84,13 @@ impl<'a> MediaView<'a> {
     /// Which way media flows, from the view of who wrote the description: the m-line's own word, else the
     /// session's, else both ways (RFC 3264 §5.1).
     pub fn direction(&self) -> Direction {
-        self.own_direction().unwrap_or_default()
-    }
-
-    fn own_direction(&self) -> Option<Direction> {
         let find = |attributes: &[sdp_types::Attribute]| {
             attributes.iter().find_map(|attribute| {
                 let name = attribute.attribute.trim();
                 Direction::ALL.into_iter().find(|direction| name.eq_ignore_ascii_case(direction.as_str()))
             })
         };
-        find(&self.media.attributes).or_else(|| find(&self.session.attributes))
+        find(&self.media.attributes).or_else(|| find(&self.session.attributes)).unwrap_or_default()
     }
 
     /// Where media goes: the m-line's own `c=`, else the session's, else, out of tolerance, another m-line's.

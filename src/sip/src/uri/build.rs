@@ -49,7 +49,7 @@ impl UriBuilder {
         }
     }
 
-    /// Sets the user part, and removes a password. `:`, `;` and `?` are escaped, though the grammar would let the
+    /// Sets the user part, or removes it where `user` is empty, and removes a password. `:`, `;` and `?` are escaped, though the grammar would let the
     /// last two stand: many readers cut there.
     #[must_use]
     pub fn user(mut self, user: &str) -> Self {

@@ -1,0 +1,73 @@
+//! The account of a branch.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchReport, DropCause};
+
+use crate::Sent;
+use crate::gap::Gaps;
+use crate::rewrite::Rewrite;
+use crate::rtp::Header;
+
+/// The branch's account, and the holes in it.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    pub(crate) report: BranchReport,
+    pub(crate) gaps: Gaps,
+    /// Sources that the events have told of.
+    pub(crate) sources_told: usize,
+    last_arrival: Option<Instant>,
+    /// Mean time between packets: the length of a lost packet that nobody saw.
+    pub(crate) spacing: Duration,
+}
+
+impl Account {
+    /// A packet of the call that should be recorded.
+    pub(crate) fn seen(&mut self, arrival: Instant) {
+        self.report.seen += 1;
+        if let Some(last) = self.last_arrival {
+            let step = arrival.saturating_duration_since(last).min(Duration::from_secs(1));
+            self.spacing = if self.spacing.is_zero() { step } else { (self.spacing * 7 + step) / 8 };
+        }
+        self.last_arrival = Some(arrival);
+    }
+
+    /// Packets that do not leave, a hole of `duration`.
+    pub(crate) fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration) {
+        self.report.drops.add(cause, packets);
+        self.gaps.lost(cause, packets, duration);
+    }
+
+    /// Writes a packet that may leave, and accounts for it either way. Encryption in place belongs at the end of
+    /// this function, where the header is final and its index is known to be new.
+    pub(crate) fn leaves(
+        &mut self,
+        rewrite: Result<Rewrite, DropCause>,
+        now: Instant,
+        header: &Header,
+        held: bool,
+        out: &mut Vec<u8>,
+        copy: impl FnOnce(&mut Vec<u8>),
+    ) -> Option<Sent> {
+        let Rewrite { marker_and_type, index } = match rewrite {
+            Ok(rewrite) => rewrite,
+            Err(cause) => {
+                self.dropped(cause, 1, self.spacing);
+                return None;
+            }
+        };
+        self.gaps.go_on(now);
+        let start = out.len();
+        copy(out);
+        if let Some([_, second, high, low, ..]) = out.get_mut(start..) {
+            *second = marker_and_type;
+            // The low 16 bits are the sequence number, those above the rollover counter (RFC 3711 §3.3.1).
+            [*high, *low] = (index as u16).to_be_bytes();
+        }
+        let length = out.len() - start;
+        self.report.sent += 1;
+        self.report.sent_bytes += length as u64;
+        self.report.held += u64::from(held);
+        Some(Sent { length, index, ssrc: header.ssrc, held })
+    }
+}

@@ -1,0 +1,75 @@
+//! What leaves, and as what.
+
+use std::time::Instant;
+
+use siprec_model::{DropCause, Medium};
+
+use crate::numbering::{Interval, Numbered};
+use crate::payload::PayloadMap;
+use crate::rtp::Header;
+use crate::source::Sources;
+
+/// Decides whether and as what a packet leaves.
+#[derive(Debug)]
+pub(crate) struct Rewriter {
+    medium: Medium,
+    clock_rate: u32,
+    pub(crate) sources: Sources,
+    opening: u32,
+}
+
+/// What is written over a header.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rewrite {
+    /// The second byte of the header.
+    pub(crate) marker_and_type: u8,
+    /// Rollover counter x 65,536 + sequence number.
+    pub(crate) index: u64,
+}
+
+impl Rewriter {
+    /// `first_sequence` is brought into 256 ..= 32,767 (RFC 4568 §6.4).
+    pub(crate) fn new(medium: Medium, clock_rate: u32, first_sequence: u16) -> Self {
+        let sources = Sources::new(first_sequence.clamp(256, 0x7FFF));
+        let mut rewriter = Self { medium, clock_rate, sources, opening: 0 };
+        rewriter.describe(medium, clock_rate);
+        rewriter
+    }
+
+    /// A `clock_rate` of 0 counts as 8000.
+    pub(crate) fn describe(&mut self, medium: Medium, clock_rate: u32) {
+        self.medium = medium;
+        self.clock_rate = if clock_rate == 0 { 8000 } else { clock_rate };
+    }
+
+    pub(crate) fn clock_rate(&self) -> u32 {
+        self.clock_rate
+    }
+
+    /// From now on the numbers of each source go on at the last one + 1.
+    pub(crate) fn begin_interval(&mut self) {
+        self.opening = self.opening.wrapping_add(1);
+    }
+
+    /// Decides on the next packet, which came after `paused` nanoseconds of pauses.
+    pub(crate) fn rewrite(
+        &mut self,
+        payloads: &mut PayloadMap,
+        header: &Header,
+        arrival: Instant,
+        paused: u64,
+    ) -> Result<Rewrite, DropCause> {
+        let payload_type = payloads.map(header.payload_type).ok_or(DropCause::PayloadUnknown)?;
+        let source = self.sources.of(header, arrival).map_err(|_| DropCause::TooManySources)?;
+        let interval = Interval { opening: self.opening, paused };
+        let Numbered { index, begins } = source
+            .numbering
+            .assign(interval, header.sequence, header.timestamp, self.clock_rate)
+            .map_err(|_| DropCause::Stale)?;
+        // The receiver's play-out starts afresh after a hole of our making (RFC 3551 §4.1).
+        let restarts = begins && self.medium == Medium::Audio && !source.is_new();
+        source.sent(header, arrival, begins);
+        let marker = if header.marker || restarts { 0x80 } else { 0 };
+        Ok(Rewrite { marker_and_type: marker | payload_type, index })
+    }
+}

@@ -1,0 +1,117 @@
+//! No packet costs a heap allocation after warm-up.
+
+#![cfg(test)]
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
+use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting for each thread.
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator unchanged; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller keeps the contract of `realloc`.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const RULES: [PayloadRule; 1] = [PayloadRule { from: 0, to: 0 }];
+
+struct Call {
+    branch: Branch,
+    now: Instant,
+    sequence: u16,
+    out: Vec<u8>,
+}
+
+impl Call {
+    fn new(hold_bytes: usize) -> Self {
+        let limits = BranchLimits { hold_bytes, ..BranchLimits::default() };
+        let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
+        let now = Instant::now();
+        Self {
+            branch: Branch::new(settings, 1000, now),
+            now,
+            sequence: 60_000,
+            out: Vec::with_capacity(4096),
+        }
+    }
+
+    /// One packet of the call, and all that is due.
+    fn packet(&mut self) {
+        self.now += Duration::from_millis(20);
+        self.sequence = self.sequence.wrapping_add(1);
+        let mut packet = [0u8; 172];
+        packet[0] = 0x80;
+        packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
+        packet[4..8].copy_from_slice(&(u32::from(self.sequence) * 160).to_be_bytes());
+        self.out.clear();
+        self.branch.handle_packet(&RtpView::parse(&packet).unwrap(), self.now, &mut self.out);
+        self.branch.next_packet(self.now, &mut self.out);
+        self.branch.next_packet(self.now, &mut self.out);
+        while self.branch.poll_event().is_some() {}
+    }
+}
+
+#[test]
+fn the_counter_counts() {
+    assert!(allocations(|| drop(std::hint::black_box(vec![1u8; 100]))) > 0);
+}
+
+#[test]
+fn an_open_branch_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(512 * 1024);
+    call.branch.open(&RULES, call.now);
+    (0..10).for_each(|_| call.packet());
+    assert_eq!(allocations(|| (0..10_000).for_each(|_| call.packet())), 0);
+    assert_eq!(call.branch.report().sent, 10_010);
+}
+
+#[test]
+fn a_full_ring_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(20_000);
+    (0..200).for_each(|_| call.packet());
+    assert_eq!(allocations(|| (0..10_000).for_each(|_| call.packet())), 0);
+    assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - 104);
+}
+
+#[test]
+fn a_backlog_that_leaves_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(512 * 1024);
+    (0..1000).for_each(|_| call.packet());
+    call.branch.open(&RULES, call.now);
+    (0..10).for_each(|_| call.packet());
+    assert_eq!(allocations(|| (0..2000).for_each(|_| call.packet())), 0);
+    assert_eq!((call.branch.held_packets(), call.branch.report().sent), (0, 3010));
+}

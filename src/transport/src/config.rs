@@ -1,0 +1,58 @@
+//! What a transport is made from.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Address, port and bounds of a [`Transport`](crate::Transport).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TransportConfig {
+    /// Local address; `None` is every address of the host, in both families where the host has them.
+    pub local: Option<IpAddr>,
+    /// Local port for UDP and TCP; 0 takes one that is free for both.
+    pub port: u16,
+    /// Differentiated services code point of what is sent, 0-63 (RFC 2474); `None` leaves the system's.
+    pub dscp: Option<u8>,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// Bounds of a [`Transport`](crate::Transport) against peers that are slow, dead or hostile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest time for a connection to be accepted. Default 1.5 s: one repetition of the SYN, and the fall back to
+    /// UDP still comes within the 2 s in which a first response is wanted.
+    pub connect_timeout: Duration,
+    /// A connection on which nothing passes for this long is closed. Default 30 min, beyond the refresh interval of
+    /// a session.
+    pub idle_timeout: Duration,
+    /// Longest time from the first byte of a message to its last. Default 30 s.
+    pub message_timeout: Duration,
+    /// Longest time for the peer to take one message. Default 10 s.
+    pub write_timeout: Duration,
+    /// Most connections, both ways together. Over it, an arriving connection takes the place of the arrived one that
+    /// was quiet longest, and a new one of ours fails. Default 512.
+    pub connections: usize,
+    /// Most messages that wait to be written to one peer, or to all peers by UDP; a further one fails (TCP) or is
+    /// lost and counted (UDP). Default 128 for a connection; UDP takes eight times as many.
+    pub write_queue: usize,
+    /// Most arrivals that wait to be read. Over it, datagrams are dropped and counted, and connections are not read.
+    /// Default 1024.
+    pub receive_queue: usize,
+    /// Longest message in bytes, headers and body. Default 65,535.
+    pub message_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_millis(1500),
+            idle_timeout: Duration::from_secs(1800),
+            message_timeout: Duration::from_secs(30),
+            write_timeout: Duration::from_secs(10),
+            connections: 512,
+            write_queue: 128,
+            receive_queue: 1024,
+            message_bytes: 65_535,
+        }
+    }
+}

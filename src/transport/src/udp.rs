@@ -1,0 +1,95 @@
+//! Datagrams: one message each.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use siprec_sip::Message;
+use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
+
+use crate::transport::Shared;
+use crate::{Incoming, Protocol, SendError, Source, inbound};
+
+/// The largest payload of a datagram.
+const LARGEST_DATAGRAM: usize = 65_535;
+
+/// Reads datagrams until the last handle is gone. What the reader of the arrivals cannot take is dropped and
+/// counted: its sender repeats it.
+pub(crate) async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
+    let mut buffer = vec![0; LARGEST_DATAGRAM];
+    let closed = shared.ended();
+    tokio::pin!(closed);
+    loop {
+        let received = tokio::select! {
+            () = &mut closed => return,
+            received = socket.recv_from(&mut buffer) => received,
+        };
+        let (length, remote) = match received {
+            Ok(received) => received,
+            // An ICMP error of an earlier datagram, or a moment without memory: the socket goes on.
+            Err(error) => {
+                tracing::debug!(%error, "receiving a datagram failed");
+                tokio::task::yield_now().await;
+                continue;
+            }
+        };
+        let datagram = buffer.get(..length).unwrap_or_default();
+        let source = Source { remote: canonical(remote), protocol: Protocol::Udp };
+        let Some(received) = inbound::datagram(&shared, datagram, source) else { continue };
+        match shared.incoming.try_send(Incoming::Message(received)) {
+            Ok(()) => shared.counters.received.increment(),
+            Err(mpsc::error::TrySendError::Full(_)) => shared.counters.overflowed.increment(),
+            Err(mpsc::error::TrySendError::Closed(_)) => return,
+        }
+    }
+}
+
+/// Writes what is queued until the last handle is gone and the queue is empty.
+pub(crate) async fn write(
+    shared: Arc<Shared>,
+    socket: Arc<UdpSocket>,
+    mut queue: mpsc::Receiver<(Message, SocketAddr)>,
+) {
+    let closed = shared.ended();
+    tokio::pin!(closed);
+    loop {
+        let (message, remote) = tokio::select! {
+            biased;
+            queued = queue.recv() => match queued {
+                Some(queued) => queued,
+                None => return,
+            },
+            () = &mut closed => return,
+        };
+        match socket.send_to(&message.to_bytes(), mapped(remote, shared.local)).await {
+            Ok(_) => shared.counters.sent.increment(),
+            Err(error) if is_transient(&error) => shared.counters.unsent.increment(),
+            Err(error) => {
+                let error = SendError::Datagram { remote, reason: error.to_string() };
+                shared.report(message, remote, error).await;
+            }
+        }
+    }
+}
+
+/// An IPv4 peer of a dual-stack socket under its own address.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// The address as a socket bound to `local` wants it.
+fn mapped(remote: SocketAddr, local: SocketAddr) -> SocketAddr {
+    match (remote.ip(), local.is_ipv6()) {
+        (IpAddr::V4(address), true) => SocketAddr::new(address.to_ipv6_mapped().into(), remote.port()),
+        _ => remote,
+    }
+}
+
+/// The socket reports the ICMP error of another datagram, or has no memory just now: as good as lost on the way.
+fn is_transient(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::Interrupted | io::ErrorKind::OutOfMemory
+    )
+}
