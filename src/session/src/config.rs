@@ -1,0 +1,197 @@
+//! What a recording is asked to do: everything that is known before it starts.
+
+use std::time::Duration;
+
+use siprec_model::{BranchLimits, CallUuid, RecordingId, RecordingKey, RtcpMode};
+
+use crate::dialect::Dialect;
+use crate::recorder::RecorderTarget;
+
+/// Longest user-supplied text (DN, parameter, header, id) in bytes. It keeps the INVITE of any configuration within
+/// what recorders parse.
+pub const TEXT_LIMIT: usize = 1024;
+
+/// Everything a [`Recording`](crate::Recording) is told before it starts.
+///
+/// Build it with [`RecordingConfig::new`] and change what differs; [`RecordingConfig::check`] names the first fault.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordingConfig {
+    /// The recording's number within this process.
+    pub key: RecordingKey,
+    /// The recorders in the order in which they are tried, each once. At least one.
+    pub recorders: Vec<RecorderTarget>,
+    /// What is spoken with the recorders.
+    pub dialect: Dialect,
+    /// How parties are spread over sessions.
+    pub mode: SessionMode,
+    /// The recording's name at the recorder; a random UUID where the controller gives none.
+    pub recording_id: Option<RecordingId>,
+    /// The controller's name of the call; a random UUID where it gives none.
+    pub call_uuid: Option<CallUuid>,
+    /// The parties by slot (pad index). A slot beyond the list has no DN.
+    pub parties: Vec<Party>,
+    /// Who started the recording; the first party where not given.
+    pub record_dn: Option<String>,
+    /// Further parameters of the Request-URI in the order in which they are sent.
+    pub extra_parameters: Vec<(String, String)>,
+    /// Further headers of the INVITE in the order in which they are sent.
+    pub extra_headers: Vec<(String, String)>,
+    /// User part of `From` and `Contact`.
+    pub user: String,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Invite without being told: when every stream has a format, or [`Timers::auto_start`] after the first packet.
+    pub auto_start: bool,
+    /// With `auto_start` off: hold packets before [`Command::Start`](crate::Command::Start).
+    pub pre_record: bool,
+    /// Bounds of each stream's ring and of its catch-up.
+    pub limits: BranchLimits,
+    /// How RTCP shares the ports of RTP.
+    pub rtcp_mode: RtcpMode,
+    /// How long things may take.
+    pub timers: Timers,
+}
+
+impl RecordingConfig {
+    /// The defaults, for a call that these recorders should take.
+    pub fn new(recorders: Vec<RecorderTarget>) -> Self {
+        Self {
+            key: RecordingKey::unique(),
+            recorders,
+            dialect: Dialect::default(),
+            mode: SessionMode::default(),
+            recording_id: None,
+            call_uuid: None,
+            parties: Vec::new(),
+            record_dn: None,
+            extra_parameters: Vec::new(),
+            extra_headers: Vec::new(),
+            user: "siprec".to_owned(),
+            user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
+            auto_start: true,
+            pre_record: false,
+            limits: BranchLimits::default(),
+            rtcp_mode: RtcpMode::default(),
+            timers: Timers::default(),
+        }
+    }
+
+    /// The DN of a slot, where it has one.
+    pub fn dn(&self, slot: u16) -> Option<&str> {
+        self.parties.get(usize::from(slot)).map(|party| party.dn.as_str()).filter(|dn| !dn.is_empty())
+    }
+
+    /// Finds what cannot be sent or served.
+    ///
+    /// # Errors
+    /// The first fault, in words for whoever set it.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.recorders.is_empty() {
+            return Err(ConfigError::NoRecorder);
+        }
+        let catch_up = self.limits.catch_up;
+        if catch_up != 0.0 && !(1.0..=100.0).contains(&catch_up) {
+            return Err(ConfigError::CatchUp(catch_up));
+        }
+        self.dialect.check(self)
+    }
+}
+
+/// How parties are spread over sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SessionMode {
+    /// One session with one m-line for each party.
+    #[default]
+    BothParties,
+}
+
+/// One party of the call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Party {
+    /// Its directory number, any text; empty where not known.
+    pub dn: String,
+}
+
+/// How long each step may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timers {
+    /// From a stream's first packet to the INVITE although another stream has no format yet. Default 1 s.
+    pub auto_start: Duration,
+    /// For finding and reaching the recorder's address. Default 4 s.
+    pub resolve: Duration,
+    /// For binding the local ports. Default 2 s.
+    pub ports: Duration,
+    /// From the INVITE to the first response, 100 included. Default 2 s.
+    pub first_response: Duration,
+    /// From the INVITE to the answer. Default 6 s.
+    pub answer: Duration,
+    /// From the end of the call until what is held must have been delivered. Default 10 s.
+    pub drain: Duration,
+}
+
+impl Default for Timers {
+    fn default() -> Self {
+        Self {
+            auto_start: Duration::from_secs(1),
+            resolve: Duration::from_secs(4),
+            ports: Duration::from_secs(2),
+            first_response: Duration::from_secs(2),
+            answer: Duration::from_secs(6),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// A fault of a [`RecordingConfig`]. All are the caller's.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ConfigError {
+    /// The list of recorders is empty.
+    #[error("no recorder is given")]
+    NoRecorder,
+    /// `catch-up` is neither 0 nor from 1.0 to 100.0.
+    #[error("catch-up is {0}, but must be 0 or from 1.0 to 100.0")]
+    CatchUp(f32),
+    /// A text is longer than [`TEXT_LIMIT`].
+    #[error("{what} has {length} bytes, more than {TEXT_LIMIT}")]
+    TooLong {
+        /// Which text.
+        what: String,
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// A text that must not be empty is.
+    #[error("{0} is empty")]
+    Empty(&'static str),
+    /// No INVITE can be sent to a recorder.
+    #[error("the recorder \"{recorder}\" cannot be used: {reason}")]
+    Recorder {
+        /// Its address, without user and password.
+        recorder: String,
+        /// Why.
+        reason: String,
+    },
+    /// A parameter would change routing or the dialog, or has a property of its own.
+    #[error("the parameter name \"{name}\" is refused: {reason}")]
+    RefusedParameter {
+        /// The name as given.
+        name: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// A parameter's name has characters that a URI parameter cannot have.
+    #[error("{0:?} cannot be a parameter name")]
+    BadParameterName(String),
+    /// A parameter is given twice (names compare without regard to case).
+    #[error("the parameter \"{0}\" is given twice")]
+    DuplicateParameter(String),
+    /// A header belongs to the protocol itself, or has a property of its own.
+    #[error("the header \"{0}\" is refused: the protocol sets it")]
+    RefusedHeader(String),
+    /// A header's name is no token (RFC 3261 §25.1).
+    #[error("{0:?} cannot be a header name")]
+    BadHeaderName(String),
+    /// A header's value has line breaks or other control characters.
+    #[error("the value of the header \"{0}\" has control characters")]
+    BadHeaderValue(String),
+}

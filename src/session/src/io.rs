@@ -1,0 +1,126 @@
+//! What goes into a [`Recording`](crate::Recording) and what comes out.
+
+use std::net::{IpAddr, SocketAddr};
+
+use siprec_model::{BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId};
+use siprec_sip::{Message, Transport, Uri};
+
+/// Something that happened, given to [`Recording::handle`](crate::Recording::handle).
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// The application wants something.
+    Command(Command),
+    /// A SIP message with the Call-ID of one of the recording's dialogs.
+    Message(Message),
+    /// What became of an [`Output::Resolve`] or of a connection.
+    Transport(TransportEvent),
+    /// Something happened on a branch.
+    Media(BranchId, BranchEvent),
+    /// The time of [`Recording::next_deadline`](crate::Recording::next_deadline) has come.
+    Timer,
+}
+
+/// What the application wants. Every command is valid at any time; one that makes no difference does nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A call stream is there (a pad was requested). Its packets are held from now on.
+    AddStream {
+        /// Which party, by pad index: the m-line. A slot that is taken is replaced.
+        slot: u16,
+        /// The tapped stream.
+        stream: StreamId,
+    },
+    /// What the stream carries is known, or has changed.
+    StreamFormat {
+        /// The stream.
+        stream: StreamId,
+        /// What it carries.
+        format: StreamFormat,
+    },
+    /// The call stream is gone; what it left is still delivered.
+    RemoveStream {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The party of a slot has this DN from now on. The INVITE carries what is known when it is sent.
+    SetDn {
+        /// Which party.
+        slot: u16,
+        /// Its directory number; empty where not known.
+        dn: String,
+    },
+    /// Invite the recorder.
+    Start,
+    /// End the recording after delivering what is held, within the drain time.
+    Stop(StopReason),
+    /// End the recording at once. What is held is lost and reported.
+    StopNow,
+    /// Send nothing of the call until [`Command::Resume`].
+    Pause,
+    /// Record again.
+    Resume,
+}
+
+/// What became of an attempt's way to its recorder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TransportEvent {
+    /// The recorder's address is known and a local address towards it is chosen.
+    Resolved {
+        /// Number from [`Output::Resolve`].
+        attempt: u32,
+        /// The way.
+        flow: Flow,
+    },
+    /// The recorder's address cannot be found.
+    Unresolved {
+        /// Number from [`Output::Resolve`].
+        attempt: u32,
+        /// Why, in words for people.
+        reason: String,
+    },
+    /// A message of the attempt could not be sent.
+    Failed {
+        /// Number from [`Output::Resolve`].
+        attempt: u32,
+        /// Why, in words for people.
+        reason: String,
+    },
+}
+
+/// The way to a recorder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flow {
+    /// What carries SIP.
+    pub transport: Transport,
+    /// Where the first request goes.
+    pub remote: SocketAddr,
+    /// What `Via`, `From` and `Contact` name as ours.
+    pub local: SocketAddr,
+    /// Local address of the media towards this recorder.
+    pub media: IpAddr,
+}
+
+/// Something to be done, in the order in which it must be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Find the address of a recorder and say it by [`Input::Transport`].
+    Resolve {
+        /// Number of the attempt, unique within the recording.
+        attempt: u32,
+        /// The recorder, as configured.
+        uri: Uri,
+    },
+    /// Send a SIP message on the attempt's way.
+    Send {
+        /// Number of the attempt.
+        attempt: u32,
+        /// The message.
+        message: Message,
+    },
+    /// Command a branch.
+    Branch(BranchCommand),
+    /// Tell the application.
+    Event(SessionEvent),
+    /// Everything is over: every dialog has ended, every branch is closed. The last output.
+    Finished,
+}

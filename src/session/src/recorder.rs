@@ -1,0 +1,137 @@
+//! The recorders that a recording may be sent to.
+
+use siprec_sip::Uri;
+
+/// One recorder and what is particular about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecorderTarget {
+    /// Its address: a `sip:` or `sips:` URI with a host. A user part is replaced by the recording's name.
+    pub uri: Uri,
+    /// What is particular about it.
+    pub profile: RecorderProfile,
+}
+
+impl RecorderTarget {
+    /// A recorder with nothing particular.
+    pub fn new(uri: Uri) -> Self {
+        Self { uri, profile: RecorderProfile::default() }
+    }
+
+    /// The address as it may be shown: without user and password.
+    pub(crate) fn shown(&self) -> String {
+        without_user(self.uri.as_str())
+    }
+}
+
+/// What is particular about a recorder.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct RecorderProfile {
+    /// Whose payload type numbers are sent; the dialect's rule where not set.
+    pub payload_types: Option<PayloadTypes>,
+    /// Spell the Request-URI's parameters `otherdn` and `recorddn` instead of `otherDN` and `recordDN`.
+    pub lower_case_parameters: bool,
+    /// Further headers of the INVITE for this recorder, after those of the call.
+    pub extra_headers: Vec<(String, String)>,
+}
+
+/// Whose payload type numbers are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PayloadTypes {
+    /// Those of our offer, whatever the answer lists (the vendor's text in the dialect `genesys`).
+    Offered,
+    /// Those of the answer, and only what it lists (RFC 3264 §5.1, §7).
+    Answered,
+}
+
+/// Reads a list of recorders: SIP URIs separated by white space, in the order in which they are tried.
+///
+/// # Errors
+/// Which entry is wrong, and why. An empty list is an error too.
+pub fn parse_recorders(text: &str) -> Result<Vec<RecorderTarget>, RecorderListError> {
+    let mut targets: Vec<RecorderTarget> = Vec::new();
+    for (index, entry) in text.split_whitespace().enumerate() {
+        let wrong =
+            |fault| RecorderListError::Entry { position: index + 1, text: without_user(entry), fault };
+        let uri = parse_recorder(entry).map_err(wrong)?;
+        if targets.iter().any(|target| target.uri.as_str().eq_ignore_ascii_case(entry)) {
+            return Err(wrong(RecorderFault::Twice));
+        }
+        targets.push(RecorderTarget::new(uri));
+    }
+    if targets.is_empty() { Err(RecorderListError::Empty) } else { Ok(targets) }
+}
+
+/// Why a list of recorders cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecorderListError {
+    /// There is nothing in it.
+    #[error("no recorder is given")]
+    Empty,
+    /// One entry is wrong.
+    #[error("recorder {position} (\"{text}\") {fault}")]
+    Entry {
+        /// Which, from 1.
+        position: usize,
+        /// The entry, without user and password.
+        text: String,
+        /// What is wrong with it.
+        fault: RecorderFault,
+    },
+}
+
+/// What is wrong with a recorder's URI.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecorderFault {
+    /// It does not parse.
+    #[error("is no URI: {0}")]
+    Malformed(String),
+    /// It has another scheme.
+    #[error("begins with \"{0}:\" instead of \"sip:\" or \"sips:\"")]
+    Scheme(String),
+    /// It has no host.
+    #[error("has no host")]
+    NoHost,
+    /// It has `?headers`, which a Request-URI cannot have (RFC 3261 §19.1.1).
+    #[error("has headers (\"?…\"), which a recorder's address cannot have")]
+    Headers,
+    /// It has a parameter that a Request-URI cannot have (RFC 3261 §19.1.1).
+    #[error("has the parameter \"{0}\", which a recorder's address cannot have")]
+    Parameter(String),
+    /// The same address stands earlier in the list.
+    #[error("is listed twice")]
+    Twice,
+}
+
+fn parse_recorder(entry: &str) -> Result<Uri, RecorderFault> {
+    let uri = Uri::parse(entry).map_err(|error| RecorderFault::Malformed(error.to_string()))?;
+    check_recorder(&uri)?;
+    Ok(uri)
+}
+
+/// Finds what a recorder's address cannot have.
+pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
+    if !["sip", "sips"].iter().any(|scheme| uri.scheme().eq_ignore_ascii_case(scheme)) {
+        return Err(RecorderFault::Scheme(uri.scheme().to_owned()));
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err(RecorderFault::NoHost);
+    }
+    if uri.headers().is_some() {
+        return Err(RecorderFault::Headers);
+    }
+    match uri.params().find(|(name, _)| name.eq_ignore_ascii_case("method")) {
+        Some((name, _)) => Err(RecorderFault::Parameter(name.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// `sip:user:secret@host` without `user:secret@`. Works on text, so that malformed entries can be shown too.
+fn without_user(uri: &str) -> String {
+    match (uri.find(':'), uri.rfind('@')) {
+        (Some(colon), Some(at)) if colon < at => {
+            let (head, tail) = (uri.get(..=colon), uri.get(at + 1..));
+            head.unwrap_or_default().to_owned() + tail.unwrap_or_default()
+        }
+        _ => uri.to_owned(),
+    }
+}

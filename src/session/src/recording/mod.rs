@@ -1,0 +1,303 @@
+//! One call's recording: streams, attempts at recorders, the session with the one that takes it, the end.
+
+mod end;
+mod leg;
+mod slot;
+mod tell;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchId, CallUuid, RecordingId, RecordingKey, RecordingState, StopReason,
+    StreamFormat, StreamId,
+};
+use siprec_sip::Random;
+
+use crate::config::RecordingConfig;
+use crate::io::{Command, Input, Output};
+use crate::session::RecordingSession;
+use end::Outcome;
+use leg::Leg;
+use slot::{Slot, SlotNews};
+
+/// How long closed branches may take to say that they are gone.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// The one leg of a session for both parties.
+const LEG: u16 = 0;
+
+/// One call's recording, without input, output, clock or chance of its own.
+///
+/// Give it what happens by [`handle`](Self::handle), then take what must be done from [`poll`](Self::poll) until it is
+/// empty, and call `handle` with [`Input::Timer`] when [`next_deadline`](Self::next_deadline) has come. After
+/// [`Output::Finished`] it does nothing more.
+///
+/// | state | what happens | until |
+/// |---|---|---|
+/// | idle | packets are held | every stream has a format, or 1 s after the first packet; without auto-start also [`Command::Start`] |
+/// | attempting | recorder by recorder: address, ports, INVITE | one answers, or all have failed |
+/// | in session | offer and answer follow what is wanted | the end of the call, BYE, loss |
+/// | draining | the call has ended; what is held is delivered | nothing is held, or the drain time is over |
+/// | closing | CANCEL or BYE, branches are closed | all are gone |
+#[derive(Debug)]
+pub struct Recording {
+    config: RecordingConfig,
+    id: RecordingId,
+    call_uuid: CallUuid,
+    random: Random,
+    stage: Stage,
+    slots: BTreeMap<u16, Slot>,
+    paused: bool,
+    leg: Leg,
+    /// Call-ID of the present or last dialog.
+    call_id: Option<String>,
+    /// Dialogs of failed attempts that are not over yet.
+    former: Vec<(u32, RecordingSession)>,
+    state: RecordingState,
+    /// The time of the last input.
+    handled: Instant,
+    output: VecDeque<Output>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Not started. From the deadline on, streams without a format are no longer waited for.
+    Idle { asked: bool, deadline: Option<Instant> },
+    /// Started.
+    Running,
+    /// The call has ended.
+    Draining { reason: StopReason },
+    /// The end is decided.
+    Closing { outcome: Outcome, deadline: Instant },
+    /// The application has been told; dialogs may still be open.
+    Told,
+    /// [`Output::Finished`] was given.
+    Finished,
+}
+
+impl Recording {
+    /// A recording that waits for its streams. `seed` must be unguessable: tags, branches and ids come from it.
+    pub fn new(config: RecordingConfig, seed: [u8; 32], now: Instant) -> Self {
+        let mut random = Random::from_seed(seed);
+        let id = config.recording_id.clone().unwrap_or_else(|| RecordingId::new(uuid(&mut random)));
+        let call_uuid = config.call_uuid.clone().unwrap_or_else(|| CallUuid::new(uuid(&mut random)));
+        Self {
+            id,
+            call_uuid,
+            random,
+            stage: Stage::Idle { asked: config.auto_start, deadline: None },
+            slots: BTreeMap::new(),
+            paused: false,
+            leg: Leg::default(),
+            call_id: None,
+            former: Vec::new(),
+            state: RecordingState::Idle,
+            handled: now,
+            output: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// The recording's number within this process.
+    pub fn key(&self) -> RecordingKey {
+        self.config.key
+    }
+
+    /// The aggregate state.
+    pub fn state(&self) -> RecordingState {
+        self.state
+    }
+
+    /// The recording's name at the recorder, given or made.
+    pub fn recording_id(&self) -> &RecordingId {
+        &self.id
+    }
+
+    /// The call's name, given or made.
+    pub fn call_uuid(&self) -> &CallUuid {
+        &self.call_uuid
+    }
+
+    /// Takes something that happened. Input that no longer matters is ignored.
+    pub fn handle(&mut self, input: Input, now: Instant) {
+        if matches!(self.stage, Stage::Finished) {
+            return;
+        }
+        match input {
+            Input::Command(command) => self.command(command, now),
+            Input::Message(message) => self.message(message, now),
+            Input::Transport(event) => self.transport(event, now),
+            Input::Media(branch, event) => self.media(branch, event, now),
+            Input::Timer => {}
+        }
+        self.settle(now);
+    }
+
+    /// The next thing to do, in order.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.output.pop_front()
+    }
+
+    /// When to give [`Input::Timer`], if nothing else comes before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let stage = match &self.stage {
+            // Once it has passed, the first format that becomes known starts the recording.
+            Stage::Idle { deadline, .. } => deadline.filter(|deadline| *deadline > self.handled),
+            Stage::Closing { deadline, .. } => Some(*deadline),
+            Stage::Running | Stage::Draining { .. } | Stage::Told | Stage::Finished => None,
+        };
+        let slots = self.slots.values().filter_map(|slot| slot.next_deadline(self.handled));
+        let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
+        stage.into_iter().chain(self.leg.next_deadline()).chain(slots).chain(former).min()
+    }
+
+    fn command(&mut self, command: Command, now: Instant) {
+        if matches!(self.stage, Stage::Closing { .. } | Stage::Told) {
+            return;
+        }
+        match command {
+            Command::AddStream { slot, stream } => self.add_stream(slot, stream),
+            Command::StreamFormat { stream, format } => self.describe(stream, format),
+            Command::RemoveStream { stream } => self.end_streams(|slot| slot.stream() == stream, now),
+            Command::SetDn { slot, dn } => self.set_dn(slot, dn),
+            Command::Start => self.start(now),
+            Command::Stop(reason) => self.stop(reason, now),
+            Command::StopNow => self.close(Outcome::Stopped(StopReason::AskedAtOnce), now),
+            Command::Pause => self.paused = true,
+            Command::Resume => self.paused = false,
+        }
+    }
+
+    fn add_stream(&mut self, number: u16, stream: StreamId) {
+        if matches!(self.stage, Stage::Draining { .. }) {
+            return;
+        }
+        let mut commands = Vec::new();
+        let id = BranchId { recording: self.config.key, leg: LEG, slot: number };
+        let random = &mut self.random;
+        let slot = self.slots.entry(number).or_insert_with(|| Slot::new(id, stream, random.token(20)));
+        if slot.stream() != stream {
+            slot.replace(stream, &mut commands);
+        }
+        // Before `start`, packets are held only where the recording will begin with them.
+        let holds = match self.stage {
+            Stage::Idle { asked, .. } => asked || self.config.pre_record,
+            _ => true,
+        };
+        if holds {
+            slot.create(self.config.limits, &mut commands);
+            if let Some(flow) = self.leg.flow() {
+                slot.bind(flow.media, self.config.rtcp_mode, &mut commands);
+            }
+        }
+        self.branches(commands);
+    }
+
+    fn describe(&mut self, stream: StreamId, format: StreamFormat) {
+        let mut commands = Vec::new();
+        if let Some(slot) = self.slots.values_mut().find(|slot| slot.stream() == stream)
+            && !format.payloads.is_empty()
+        {
+            slot.describe(format, &mut commands);
+        }
+        self.branches(commands);
+    }
+
+    fn set_dn(&mut self, slot: u16, dn: String) {
+        let index = usize::from(slot);
+        if self.config.parties.len() <= index {
+            self.config.parties.resize_with(index + 1, Default::default);
+        }
+        if let Some(party) = self.config.parties.get_mut(index) {
+            party.dn = dn;
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        if let Stage::Idle { asked, deadline } = &mut self.stage {
+            *asked = true;
+            deadline.get_or_insert(now + self.config.timers.auto_start);
+            let mut commands = Vec::new();
+            for slot in self.slots.values_mut() {
+                slot.create(self.config.limits, &mut commands);
+            }
+            self.branches(commands);
+        }
+    }
+
+    fn media(&mut self, id: BranchId, event: BranchEvent, now: Instant) {
+        if id.recording != self.config.key {
+            return;
+        }
+        self.tell_media(id, &event);
+        let Some(slot) = self.slots.get_mut(&id.slot) else { return };
+        let mut commands = Vec::new();
+        let news = slot.handle(&event, &mut commands);
+        self.branches(commands);
+        match news {
+            SlotNews::None => {}
+            SlotNews::FirstPacket => {
+                if let Stage::Idle { asked: true, deadline } = &mut self.stage {
+                    deadline.get_or_insert(now + self.config.timers.auto_start);
+                }
+            }
+            SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
+            SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
+        }
+    }
+
+    /// Does what the present facts ask for, until nothing more follows from them.
+    fn settle(&mut self, now: Instant) {
+        self.expire(now);
+        loop {
+            self.begin_when_ready(now);
+            self.invite_when_bound(now);
+            self.close_drained(now);
+            self.steer(now);
+            if !self.take_notices(now) {
+                break;
+            }
+        }
+        self.tell_state();
+        self.finish_when_over();
+    }
+
+    /// Starts the first attempt when there is something to offer and no reason to wait.
+    fn begin_when_ready(&mut self, now: Instant) {
+        let Stage::Idle { asked: true, deadline } = self.stage else { return };
+        let live = || self.slots.values().filter(|slot| slot.is_live());
+        let overdue = deadline.is_some_and(|deadline| now >= deadline);
+        let ready = live().any(Slot::is_described) && (overdue || live().all(Slot::is_described));
+        if ready {
+            self.stage = Stage::Running;
+            self.next_attempt(now);
+        }
+    }
+
+    /// Brings branches and session to what is wanted. Gates close before the offer that says so goes out, and open
+    /// after the answer came.
+    fn steer(&mut self, now: Instant) {
+        self.steer_branches();
+        let wanted = self.wanted();
+        self.leg.want(&wanted, now);
+        self.steer_branches();
+        self.send();
+    }
+
+    fn branches(&mut self, commands: Vec<BranchCommand>) {
+        self.output.extend(commands.into_iter().map(Output::Branch));
+    }
+}
+
+/// A random UUID (RFC 9562 §5.4).
+fn uuid(random: &mut Random) -> String {
+    let mut bytes = [0; 16];
+    random.fill(&mut bytes);
+    let number = u128::from_be_bytes(bytes);
+    let number = number & !(0xf << 76) | 4 << 76;
+    let number = number & !(0x3 << 62) | 2 << 62;
+    let hex = format!("{number:032x}");
+    let part = |range: std::ops::Range<usize>| hex.get(range).unwrap_or_default().to_owned();
+    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+}

@@ -1,0 +1,141 @@
+//! What we want to send, line by line: the source of every offer.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use siprec_model::{Medium, StreamFormat};
+use siprec_sip::SessionDescription;
+
+use crate::numbering::{NumberedFormat, Numbering};
+
+/// The local addresses of one m-line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ports {
+    pub(crate) rtp: SocketAddr,
+    pub(crate) rtcp: SocketAddr,
+}
+
+/// What the recording wants of one m-line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct WantedLine {
+    /// None for a stream that is not there (yet, or any more): port 0.
+    pub(crate) ports: Option<Ports>,
+    /// None where it is not known yet.
+    pub(crate) format: Option<StreamFormat>,
+    /// `sendonly`, else `inactive`.
+    pub(crate) send: bool,
+}
+
+impl WantedLine {
+    /// A line without a stream.
+    pub(crate) const ABSENT: Self = Self { ports: None, format: None, send: false };
+}
+
+/// All m-lines of ours, in order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Description {
+    pub(crate) lines: Vec<Line>,
+}
+
+/// One m-line.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Line {
+    /// A party's stream.
+    Stream(StreamLine),
+    /// An m-line that only the recorder wanted: port 0 for as long as the session lives.
+    Foreign(ForeignLine),
+}
+
+/// One m-line of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StreamLine {
+    pub(crate) medium: Medium,
+    pub(crate) ports: Option<Ports>,
+    /// Never empty in a description that can be offered.
+    pub(crate) formats: Vec<NumberedFormat>,
+    pub(crate) ptime_ms: Option<u32>,
+    pub(crate) send: bool,
+}
+
+/// An m-line of the recorder's, which a refusal repeats (RFC 3264 §6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForeignLine {
+    pub(crate) offer: Arc<SessionDescription>,
+    pub(crate) index: usize,
+}
+
+/// What the m-lines of one session have been: they never become fewer (RFC 3264 §8), and their payload type numbers
+/// never change their codec.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Layout {
+    slots: Vec<SlotHistory>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SlotHistory {
+    numbering: Numbering,
+    foreign: Option<ForeignLine>,
+}
+
+impl Layout {
+    /// Turns what is wanted into m-lines. A line without a format takes that of the first line that has one.
+    pub(crate) fn describe(&mut self, wanted: &[WantedLine]) -> Description {
+        self.slots.resize_with(self.slots.len().max(wanted.len()), SlotHistory::default);
+        let known = wanted.iter().find_map(|line| line.format.as_ref());
+        let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
+            let wanted = match (wanted.get(index), &slot.foreign) {
+                (None | Some(&WantedLine::ABSENT), Some(foreign)) => return Line::Foreign(foreign.clone()),
+                (wanted, _) => wanted.unwrap_or(&WantedLine::ABSENT),
+            };
+            slot.foreign = None;
+            let format = wanted.format.as_ref().or(known);
+            let payloads = format.map_or(&[][..], |format| &format.payloads);
+            Line::Stream(StreamLine {
+                medium: format.map_or(Medium::Audio, |format| format.medium),
+                ports: wanted.ports,
+                formats: slot.numbering.assign(payloads),
+                ptime_ms: format.and_then(|format| format.ptime_ms),
+                send: wanted.send && wanted.ports.is_some(),
+            })
+        });
+        Description { lines: lines.collect() }
+    }
+
+    /// Remembers the m-lines beyond ours that the recorder offered.
+    pub(crate) fn extend(&mut self, offered: impl Iterator<Item = ForeignLine>) {
+        for foreign in offered.skip(self.slots.len()) {
+            self.slots.push(SlotHistory { numbering: Numbering::default(), foreign: Some(foreign) });
+        }
+    }
+
+    /// The m-lines from `index` on that only the recorder wanted.
+    pub(crate) fn rejected(&self, index: usize) -> impl Iterator<Item = Line> + '_ {
+        self.slots.iter().skip(index).filter_map(|slot| slot.foreign.clone()).map(Line::Foreign)
+    }
+}
+
+impl Description {
+    /// Whether any stream has ports, and every stream has something to say of its format.
+    pub(crate) fn is_offerable(&self) -> bool {
+        self.streams().any(|line| line.ports.is_some()) && self.streams().all(|line| !line.formats.is_empty())
+    }
+
+    /// The lines that are streams.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamLine> {
+        self.lines.iter().filter_map(Line::stream)
+    }
+
+    /// The stream of an m-line.
+    pub(crate) fn stream(&self, index: usize) -> Option<&StreamLine> {
+        self.lines.get(index)?.stream()
+    }
+}
+
+impl Line {
+    pub(crate) fn stream(&self) -> Option<&StreamLine> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Foreign(_) => None,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What the recorder asks for within a session (`protocol` 1.4).
+
+use std::time::Instant;
+
+use siprec_sip::{Body, HeaderName, Headers, Method, Request, ServerToken};
+
+use super::agreement::Agreement;
+use super::description::{Description, Line, StreamLine};
+use super::offer::Offer;
+use super::remote::{RemoteDescription, RemoteLine, SdpFault, sdp_of};
+use super::{Notice, Phase, RecordingSession};
+use crate::numbering::{NumberedFormat, same_codec};
+use crate::recorder::PayloadTypes;
+
+impl RecordingSession {
+    /// A re-INVITE, or an UPDATE with a body.
+    pub(super) fn requested(&mut self, token: ServerToken, request: &Request, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else {
+            // Before the answer there is nothing to change yet (RFC 3261 §14.2).
+            self.respond(token, 491, Headers::new(), None, now);
+            return;
+        };
+        let offered = sdp_of(&request.headers, &request.body).and_then(RemoteDescription::parse);
+        let offer = match offered {
+            Ok(offer) => offer,
+            Err(SdpFault::Missing) if request.method == Method::Invite && request.body.is_empty() => {
+                let headers = up.clock.answer(&request.headers, now);
+                let description = up.agreed.ours.clone();
+                if let Ok(body) = self.writer.write(&description) {
+                    up.offer = Offer::InAnswer { token, description };
+                    self.respond(token, 200, headers, Some(Body::sdp(body)), now);
+                }
+                return;
+            }
+            Err(SdpFault::Missing) => {
+                let mut headers = Headers::new();
+                headers.push(HeaderName::Accept, "application/sdp");
+                self.respond(token, 415, headers, None, now);
+                return;
+            }
+            Err(SdpFault::Malformed(_) | SdpFault::NothingTaken(_)) => {
+                self.respond(token, 488, Headers::new(), None, now);
+                return;
+            }
+        };
+        // A description that has not changed asks for nothing, and so gets what it got before.
+        let unchanged = offer == up.agreed.theirs;
+        let basis = if unchanged { &up.agreed.ours } else { up.answerable(&self.wanted) };
+        let answer = answer_to(&offer, basis, self.rules.payload_types);
+        let Ok(body) = self.writer.write(&answer) else {
+            self.respond(token, 500, Headers::new(), None, now);
+            return;
+        };
+        let lines = basis.lines.iter().take(offer.lines.len()).cloned().collect();
+        let headers = up.clock.answer(&request.headers, now);
+        self.layout.extend(offer.foreign());
+        if !unchanged {
+            up.agreed = Agreement { ours: Description { lines }, theirs: offer, offered_by_recorder: true };
+            // The m-lines that only the recorder wanted stay, switched off.
+            for description in [&mut up.agreed.ours, &mut self.wanted] {
+                let rejected: Vec<Line> = self.layout.rejected(description.lines.len()).collect();
+                description.lines.extend(rejected);
+            }
+        }
+        self.respond(token, 200, headers, Some(Body::sdp(body)), now);
+    }
+
+    /// The ACK of our 2xx; where that made an offer, it brings the answer. One that cannot be used keeps what was.
+    pub(super) fn acknowledged(&mut self, token: ServerToken, ack: &Request, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if let Some(description) = up.offer.take_answered(token)
+            && let Ok(theirs) = sdp_of(&ack.headers, &ack.body).and_then(RemoteDescription::parse)
+        {
+            up.agreed.renew(description, Some(theirs));
+        }
+        self.offer_difference(now);
+    }
+
+    /// An INFO, which is answered already.
+    pub(super) fn informed(&mut self, request: &Request) {
+        // RFC 5168 §5.
+        let is_control = request
+            .headers
+            .content_type()
+            .ok()
+            .flatten()
+            .is_some_and(|content_type| content_type.is("application/media_control+xml"));
+        if is_control && String::from_utf8_lossy(&request.body).contains("picture_fast_update") {
+            self.notices.push_back(Notice::KeyframeWanted);
+        }
+    }
+
+    fn respond(
+        &mut self,
+        token: ServerToken,
+        status: u16,
+        headers: Headers,
+        body: Option<Body>,
+        now: Instant,
+    ) {
+        // A request that was cancelled meanwhile, or ended by a BYE, needs no answer.
+        let _ = self.ua.respond(token, status, "", headers, body, now);
+    }
+}
+
+/// Our answer to an offer of the recorder: as many m-lines as it has, those beyond ours refused.
+fn answer_to(offer: &RemoteDescription, ours: &Description, policy: PayloadTypes) -> Description {
+    let lines = offer.lines.iter().zip(offer.foreign()).enumerate().map(|(index, (theirs, foreign))| {
+        ours.stream(index)
+            .and_then(|stream| answer_line(stream, theirs, policy))
+            .map_or(Line::Foreign(foreign), Line::Stream)
+    });
+    Description { lines: lines.collect() }
+}
+
+fn answer_line(ours: &StreamLine, theirs: &RemoteLine, policy: PayloadTypes) -> Option<StreamLine> {
+    theirs.target_for(ours.medium).ok()?;
+    ours.ports?;
+    let formats: Vec<NumberedFormat> = match policy {
+        PayloadTypes::Offered => ours.formats.clone(),
+        PayloadTypes::Answered => ours
+            .formats
+            .iter()
+            .filter_map(|numbered| {
+                let theirs = theirs.formats.iter().find(|theirs| same_codec(theirs, &numbered.format))?;
+                let mut format = numbered.clone();
+                format.format.payload_type = theirs.payload_type;
+                Some(format)
+            })
+            .collect(),
+    };
+    let send = ours.send && theirs.direction.receives();
+    (!formats.is_empty()).then(|| StreamLine { formats, send, ..ours.clone() })
+}

@@ -1,0 +1,399 @@
+//! One dialog with one recorder: offer and answer.
+
+mod agreement;
+mod clock;
+mod description;
+mod incoming;
+mod offer;
+mod remote;
+mod write;
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use siprec_model::{BranchId, FailureReason, RtcpMode};
+use siprec_sip::{
+    Body, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response, Termination,
+    TransactionFailure, UacConfig,
+};
+
+use crate::branches::BranchMode;
+use crate::config::Timers;
+use crate::dialect::Dialect;
+use crate::recorder::PayloadTypes;
+use agreement::Agreement;
+pub(crate) use agreement::Verdict;
+use clock::{SESSION_EXPIRES, SessionClock};
+use description::{Description, Layout};
+pub(crate) use description::{Ports, WantedLine};
+use offer::{Offer, Refusal};
+use remote::{RemoteDescription, sdp_of};
+use write::Writer;
+
+/// How a session is to be negotiated.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    pub(crate) dialect: Dialect,
+    pub(crate) payload_types: PayloadTypes,
+    pub(crate) rtcp: RtcpMode,
+    pub(crate) timers: Timers,
+    /// Local address of the media.
+    pub(crate) media: IpAddr,
+}
+
+/// One dialog with one recorder.
+///
+/// What is *wanted* is one [`Description`], replaced at any time. When no transaction is open, the difference between
+/// it and what is *agreed* makes the next offer; an offer that was refused is not repeated until wanted changes.
+#[derive(Debug)]
+pub(crate) struct RecordingSession {
+    ua: DialogUa,
+    rules: Rules,
+    layout: Layout,
+    writer: Writer,
+    wanted: Description,
+    phase: Phase,
+    notices: VecDeque<Notice>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// The INVITE is out.
+    Inviting(Inviting),
+    /// The recorder has accepted.
+    Up(Box<Up>),
+    /// CANCEL or BYE is out, or the dialog is over.
+    Ending,
+}
+
+#[derive(Debug)]
+struct Inviting {
+    offered: Description,
+    /// None once anything was heard.
+    first_response: Option<Instant>,
+    answer: Instant,
+}
+
+#[derive(Debug)]
+struct Up {
+    agreed: Agreement,
+    offer: Offer,
+    refused: Option<Refusal>,
+    clock: SessionClock,
+}
+
+/// What the session tells the recording.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Notice {
+    /// The recorder accepted.
+    Answered,
+    /// The recorder refused what was offered within the session, which goes on as before.
+    OfferRefused { code: u16, phrase: String },
+    /// The session failed; the dialog may still have to end.
+    Failed { reason: FailureReason, sip_code: Option<u16> },
+    /// The recorder sent BYE.
+    EndedByRecorder,
+    /// The recorder asks for a key frame.
+    KeyframeWanted,
+}
+
+impl RecordingSession {
+    /// Sends the INVITE.
+    ///
+    /// # Errors
+    /// Where nothing can be offered.
+    pub(crate) fn invite(
+        config: UacConfig,
+        mut headers: Headers,
+        rules: Rules,
+        wanted: &[WantedLine],
+        random: &mut Random,
+        now: Instant,
+    ) -> Result<Self, FailureReason> {
+        let mut layout = Layout::default();
+        let description = layout.describe(wanted);
+        if !description.is_offerable() {
+            return Err(FailureReason::LocalResources("no stream can be offered".to_owned()));
+        }
+        let mut writer = Writer::new(rules.media, rules.rtcp, random);
+        let text =
+            writer.write(&description).map_err(|error| FailureReason::Configuration(error.to_string()))?;
+        headers.push(HeaderName::SessionExpires, SESSION_EXPIRES.to_string());
+        let inviting = Inviting {
+            offered: description.clone(),
+            first_response: Some(now + rules.timers.first_response),
+            answer: now + rules.timers.answer,
+        };
+        Ok(Self {
+            ua: DialogUa::invite(config, headers, Some(Body::sdp(text)), random, now),
+            rules,
+            layout,
+            writer,
+            wanted: description,
+            phase: Phase::Inviting(inviting),
+            notices: VecDeque::new(),
+        })
+    }
+
+    /// The dialog's Call-ID.
+    pub(crate) fn call_id(&self) -> String {
+        self.ua.call_id().to_string()
+    }
+
+    /// Whether the recorder has accepted and the session goes on.
+    pub(crate) fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_))
+    }
+
+    /// Whether the recorder's answer to the INVITE is awaited.
+    pub(crate) fn is_inviting(&self) -> bool {
+        matches!(self.phase, Phase::Inviting(_))
+    }
+
+    /// Whether the dialog is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ua.is_terminated()
+    }
+
+    /// Whether what is wanted is agreed or refused: no offer is open or to come.
+    pub(crate) fn is_settled(&self) -> bool {
+        match &self.phase {
+            Phase::Up(up) => !up.offer.is_open() && !up.differs(&self.wanted),
+            Phase::Inviting(_) | Phase::Ending => false,
+        }
+    }
+
+    /// Whether nothing is sent by agreement.
+    pub(crate) fn is_silent(&self) -> bool {
+        match &self.phase {
+            Phase::Up(up) => up.agreed.ours.streams().all(|stream| !stream.send),
+            Phase::Inviting(_) | Phase::Ending => false,
+        }
+    }
+
+    /// What the branch of an m-line is to do, and whether the recorder takes the stream.
+    pub(crate) fn verdict(&self, branch: BranchId) -> Verdict {
+        match &self.phase {
+            Phase::Up(up) => up.verdict(branch, &self.wanted, &self.rules),
+            Phase::Inviting(_) | Phase::Ending => Verdict { mode: BranchMode::Holding, off: None },
+        }
+    }
+
+    /// Takes a message.
+    ///
+    /// # Errors
+    /// Gives it back when it belongs to another dialog.
+    pub(crate) fn handle_message(&mut self, message: Message, now: Instant) -> Result<(), Box<Message>> {
+        self.ua.handle_message(message, now)?;
+        self.take_events(now);
+        Ok(())
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        self.ua.handle_timeout(now);
+        self.take_events(now);
+        match &self.phase {
+            Phase::Inviting(inviting) => {
+                let timers = self.rules.timers;
+                if inviting.answer <= now {
+                    self.abandon(FailureReason::Timeout(timers.answer), now);
+                } else if inviting.first_response.is_some_and(|deadline| deadline <= now) {
+                    self.abandon(FailureReason::Timeout(timers.first_response), now);
+                }
+            }
+            Phase::Up(up) if up.offer.is_overdue(now) => self.lose("an offer was never answered", now),
+            Phase::Up(up) if up.clock.has_expired(now) => self.lose("the session timer expired", now),
+            Phase::Up(_) => self.offer_difference(now),
+            Phase::Ending => {}
+        }
+    }
+
+    /// A message could not be sent.
+    pub(crate) fn handle_transport_error(&mut self, reason: &str, now: Instant) {
+        self.ua.handle_transport_error(now);
+        if self.is_inviting() && self.ua.is_terminated() {
+            self.fail(FailureReason::Unreachable(reason.to_owned()), None);
+        }
+        self.take_events(now);
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let own = match &self.phase {
+            Phase::Inviting(inviting) => {
+                [inviting.first_response, Some(inviting.answer)].into_iter().flatten().min()
+            }
+            Phase::Up(up) => up.next_deadline(),
+            Phase::Ending => None,
+        };
+        own.into_iter().chain(self.ua.next_timeout()).min()
+    }
+
+    /// Replaces what is wanted, and offers it as soon as it may be.
+    pub(crate) fn want(&mut self, wanted: &[WantedLine], now: Instant) {
+        let wanted = self.layout.describe(wanted);
+        if wanted != self.wanted {
+            self.wanted = wanted;
+            if let Phase::Up(up) = &mut self.phase {
+                up.forget_refusal();
+            }
+        }
+        self.offer_difference(now);
+    }
+
+    /// Ends the session: CANCEL before the answer, BYE after it.
+    pub(crate) fn end(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Inviting(_) => self.ua.cancel(now),
+            Phase::Up(_) => self.bye(now),
+            Phase::Ending => return,
+        }
+        self.phase = Phase::Ending;
+        self.take_events(now);
+    }
+
+    /// The next message to send.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Message> {
+        self.ua.poll_transmit()
+    }
+
+    /// The next thing that the recording should know.
+    pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
+        self.notices.pop_front()
+    }
+
+    fn take_events(&mut self, now: Instant) {
+        while let Some(event) = self.ua.poll_event() {
+            match event {
+                DialogEvent::Progress { .. } => {
+                    if let Phase::Inviting(inviting) = &mut self.phase {
+                        inviting.first_response = None;
+                    }
+                }
+                DialogEvent::Answered { response, .. } => self.answered(&response, now),
+                DialogEvent::Refused { response, .. } => self.refused(response, now),
+                DialogEvent::Failed { failure, .. } => self.unanswered(failure, now),
+                DialogEvent::Request { token, request } => self.requested(token, &request, now),
+                DialogEvent::Acknowledged { token, ack } => self.acknowledged(token, &ack, now),
+                DialogEvent::Cancelled { .. } | DialogEvent::Responded { .. } => {}
+                DialogEvent::Info(request) => self.informed(&request),
+                DialogEvent::Terminated(how) => self.terminated(&how),
+            }
+        }
+    }
+
+    fn answered(&mut self, response: &Response, now: Instant) {
+        match &mut self.phase {
+            Phase::Inviting(inviting) => {
+                let offered = std::mem::take(&mut inviting.offered);
+                self.accepted(offered, response, now);
+            }
+            Phase::Up(up) => {
+                up.clock.restart(&response.headers, now);
+                if let Some(offered) = up.offer.take() {
+                    // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
+                    let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
+                    up.agreed.renew(offered, theirs.ok());
+                    up.forget_refusal();
+                }
+                self.offer_difference(now);
+            }
+            Phase::Ending => {}
+        }
+    }
+
+    /// The recorder accepted; its answer decides whether it is of use.
+    fn accepted(&mut self, offered: Description, response: &Response, now: Instant) {
+        let agreed = sdp_of(&response.headers, &response.body)
+            .and_then(RemoteDescription::parse)
+            .map(|theirs| Agreement::new(offered, theirs))
+            .and_then(|agreed| agreed.usable());
+        match agreed {
+            Ok(agreed) => {
+                let clock = SessionClock::start(&response.headers, now);
+                let up = Up { agreed, offer: Offer::None, refused: None, clock };
+                self.phase = Phase::Up(Box::new(up));
+                self.notices.push_back(Notice::Answered);
+                self.offer_difference(now);
+            }
+            Err(fault) => {
+                self.bye(now);
+                self.fail(FailureReason::UnusableAnswer(fault.to_string()), None);
+            }
+        }
+    }
+
+    fn refused(&mut self, response: Response, now: Instant) {
+        match &mut self.phase {
+            Phase::Inviting(_) => {
+                let Response { status: code, reason: phrase, .. } = response;
+                self.fail(FailureReason::Refused { code, phrase }, Some(code));
+            }
+            Phase::Up(_) if matches!(response.status, 408 | 481) => {
+                self.lose(&format!("{} {}", response.status, response.reason), now);
+            }
+            Phase::Up(up) => {
+                let glare_delay = self.ua.glare_delay();
+                let final_refusal = up.refuse(&response, glare_delay, now);
+                if final_refusal {
+                    let Response { status: code, reason: phrase, .. } = response;
+                    self.notices.push_back(Notice::OfferRefused { code, phrase });
+                    self.offer_difference(now);
+                }
+            }
+            Phase::Ending => {}
+        }
+    }
+
+    fn unanswered(&mut self, failure: TransactionFailure, now: Instant) {
+        match (&self.phase, failure) {
+            (Phase::Inviting(_), TransactionFailure::TimedOut) => {
+                self.fail(FailureReason::Timeout(siprec_sip::TRANSACTION_TIMEOUT), None);
+            }
+            (Phase::Inviting(_), TransactionFailure::Transport) => {
+                self.fail(FailureReason::Unreachable(failure.to_string()), None);
+            }
+            (Phase::Up(_), _) => self.lose(&failure.to_string(), now),
+            (Phase::Ending, _) => {}
+        }
+    }
+
+    fn terminated(&mut self, how: &Termination) {
+        match (&self.phase, how) {
+            (Phase::Ending, _) => {}
+            (Phase::Up(_), Termination::RemoteBye(_)) => {
+                self.phase = Phase::Ending;
+                self.notices.push_back(Notice::EndedByRecorder);
+            }
+            (Phase::Inviting(_) | Phase::Up(_), _) => {
+                self.fail(FailureReason::DialogLost("the dialog ended".to_owned()), None);
+            }
+        }
+    }
+
+    /// Gives up an INVITE that nobody answers in time.
+    fn abandon(&mut self, reason: FailureReason, now: Instant) {
+        self.ua.cancel(now);
+        self.fail(reason, None);
+        self.take_events(now);
+    }
+
+    /// Gives up a dialog that the recorder seems to have lost: one BYE.
+    fn lose(&mut self, why: &str, now: Instant) {
+        self.bye(now);
+        self.fail(FailureReason::DialogLost(why.to_owned()), None);
+        self.take_events(now);
+    }
+
+    fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
+        self.phase = Phase::Ending;
+        self.notices.push_back(Notice::Failed { reason, sip_code });
+    }
+
+    fn bye(&mut self, now: Instant) {
+        // Where the dialog has ended already, there is nobody to say it to.
+        let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
+    }
+}

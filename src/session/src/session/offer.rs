@@ -1,0 +1,182 @@
+//! Our offers within a session: at most one is open, and a refused one is not repeated.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::BranchId;
+use siprec_sip::{Body, Method, Response, ServerToken};
+
+use super::description::Description;
+use super::{Phase, RecordingSession, Rules, Up, Verdict};
+use crate::branches::BranchMode;
+
+/// How long an offer may stay without a final response: as long as a transaction lives that hears nothing.
+const ANSWER_TIME: Duration = siprec_sip::TRANSACTION_TIMEOUT;
+
+/// How often an offer is repeated because the recorder asked for it by 500 or 503 with Retry-After.
+const RETRIES: u8 = 2;
+
+/// Longest Retry-After that is honoured, in seconds.
+const LONGEST_RETRY_AFTER: u32 = 300;
+
+/// The offer that is open.
+#[derive(Clone, Debug)]
+pub(super) enum Offer {
+    None,
+    /// In our re-INVITE.
+    Sent {
+        description: Description,
+        deadline: Instant,
+    },
+    /// In our 200 to an INVITE without an offer; the ACK brings the answer.
+    InAnswer {
+        token: ServerToken,
+        description: Description,
+    },
+}
+
+/// An offer that the recorder refused.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    description: Description,
+    /// When it is repeated, if at all.
+    retry: Option<Instant>,
+    /// How often it was repeated after Retry-After.
+    retries: u8,
+}
+
+impl Offer {
+    pub(super) fn is_open(&self) -> bool {
+        !matches!(self, Self::None)
+    }
+
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        matches!(self, Self::Sent { deadline, .. } if *deadline <= now)
+    }
+
+    /// What is offered and not answered yet.
+    pub(super) fn proposed(&self) -> Option<&Description> {
+        match self {
+            Self::None => None,
+            Self::Sent { description, .. } | Self::InAnswer { description, .. } => Some(description),
+        }
+    }
+
+    /// Closes an offer that was sent in a request of ours.
+    pub(super) fn take(&mut self) -> Option<Description> {
+        match std::mem::replace(self, Self::None) {
+            Self::Sent { description, .. } => Some(description),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+
+    /// Closes an offer that was sent in the answer to this request.
+    pub(super) fn take_answered(&mut self, acknowledged: ServerToken) -> Option<Description> {
+        match std::mem::replace(self, Self::None) {
+            Self::InAnswer { token, description } if token == acknowledged => Some(description),
+            other => {
+                *self = other;
+                None
+            }
+        }
+    }
+}
+
+impl Up {
+    /// Whether something is wanted that is neither agreed nor refused for good.
+    pub(super) fn differs(&self, wanted: &Description) -> bool {
+        let refused = self
+            .refused
+            .as_ref()
+            .is_some_and(|refusal| refusal.retry.is_none() && refusal.description == *wanted);
+        *wanted != self.agreed.ours && wanted.is_offerable() && !refused
+    }
+
+    /// What the branch of an m-line is to do. A stream whose ports or formats are other than those agreed waits for the
+    /// answer that says so.
+    pub(super) fn verdict(&self, branch: BranchId, wanted: &Description, rules: &Rules) -> Verdict {
+        let index = usize::from(branch.slot);
+        let agreed = self.agreed.ours.stream(index);
+        let pending = self.offer.is_open() || self.differs(wanted);
+        let renewed = agreed.zip(wanted.stream(index)).is_some_and(|(agreed, wanted)| {
+            agreed.ports != wanted.ports || pending && agreed.formats != wanted.formats
+        });
+        if renewed {
+            return Verdict { mode: BranchMode::Holding, off: None };
+        }
+        self.agreed.verdict(branch, rules, self.offer.proposed())
+    }
+
+    /// What an answer of ours may say: what is wanted, unless the recorder has refused it.
+    pub(super) fn answerable<'a>(&'a self, wanted: &'a Description) -> &'a Description {
+        if self.differs(wanted) { wanted } else { &self.agreed.ours }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        match &self.offer {
+            Offer::Sent { deadline, .. } => Some(*deadline),
+            Offer::InAnswer { .. } => None,
+            Offer::None => {
+                let retry = self.refused.as_ref().and_then(|refusal| refusal.retry);
+                retry.into_iter().chain([self.clock.next_deadline()]).min()
+            }
+        }
+    }
+
+    /// Wanted has changed, or an offer was accepted: nothing is held against the next one, but a glare back-off runs on.
+    pub(super) fn forget_refusal(&mut self) {
+        self.refused = self.refused.take().filter(|refusal| refusal.retry.is_some());
+    }
+
+    /// The recorder refused our offer: the session stays as it was (RFC 3261 §14.1). Says whether that is final.
+    pub(super) fn refuse(&mut self, response: &Response, glare_delay: Duration, now: Instant) -> bool {
+        let Some(description) = self.offer.take() else { return false };
+        let retries = self.refused.take().map_or(0, |refusal| refusal.retries);
+        let retry_after = response.headers.retry_after().ok().flatten();
+        let (retry, retries) = match (response.status, retry_after) {
+            (491, _) => (Some(now + glare_delay), retries),
+            (500 | 503, Some(seconds)) if retries < RETRIES => {
+                (Some(now + Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER).into())), retries + 1)
+            }
+            _ => (None, 0),
+        };
+        self.refused = Some(Refusal { description, retry, retries });
+        self.clock.postpone(now);
+        retry.is_none()
+    }
+
+    /// Whether the time to repeat a refused offer has not come yet.
+    fn backs_off(&self, now: Instant) -> bool {
+        self.refused.as_ref().and_then(|refusal| refusal.retry).is_some_and(|retry| now < retry)
+    }
+}
+
+impl RecordingSession {
+    /// When no transaction is open, the difference between wanted and agreed makes the next offer; without one, the
+    /// session timer may want the same again.
+    pub(super) fn offer_difference(&mut self, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if up.offer.is_open() || up.backs_off(now) || !self.ua.may_offer() {
+            return;
+        }
+        let description = if up.differs(&self.wanted) {
+            self.wanted.clone()
+        } else if up.clock.wants_refresh(now) {
+            up.agreed.ours.clone()
+        } else {
+            up.refused = up.refused.take().filter(|refusal| refusal.retry.is_none());
+            return;
+        };
+        let Ok(body) = self.writer.write(&description) else {
+            // What cannot be written will not become writable by trying again.
+            up.refused = Some(Refusal { description, retry: None, retries: 0 });
+            return;
+        };
+        let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);
+        if sent.is_ok() {
+            up.offer = Offer::Sent { description, deadline: now + ANSWER_TIME };
+        }
+    }
+}

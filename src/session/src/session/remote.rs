@@ -1,0 +1,122 @@
+//! What a recorder's session description says.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use siprec_model::{Medium, PayloadFormat};
+use siprec_sip::sdp::{Direction, MediaView, SessionDescription};
+use siprec_sip::{Headers, multipart};
+
+use super::description::ForeignLine;
+
+/// A recorder's description, as far as it matters (`protocol` 1.2).
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RemoteDescription {
+    pub(super) text: Arc<SessionDescription>,
+    pub(super) lines: Vec<RemoteLine>,
+}
+
+/// One m-line of the recorder.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RemoteLine {
+    /// Audio or video, where it is one.
+    pub(super) medium: Option<Medium>,
+    /// Where the stream goes, or why it goes nowhere.
+    pub(super) target: Result<Target, String>,
+    pub(super) direction: Direction,
+    pub(super) formats: Vec<PayloadFormat>,
+}
+
+/// Where a stream goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) rtp: SocketAddr,
+    pub(super) rtcp: Option<SocketAddr>,
+}
+
+/// Why a description is of no use.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum SdpFault {
+    /// The message has none.
+    #[error("it has no session description")]
+    Missing,
+    /// It cannot be read.
+    #[error("{0}")]
+    Malformed(String),
+    /// Every stream was refused.
+    #[error("it takes no stream ({0})")]
+    NothingTaken(String),
+}
+
+/// The session description in a message.
+pub(super) fn sdp_of(headers: &Headers, body: &[u8]) -> Result<Vec<u8>, SdpFault> {
+    if body.is_empty() {
+        return Err(SdpFault::Missing);
+    }
+    multipart::find(headers, body, "application/sdp")
+        .map_err(|error| SdpFault::Malformed(error.to_string()))?
+        .ok_or(SdpFault::Missing)
+}
+
+impl RemoteDescription {
+    /// Reads a body.
+    pub(super) fn parse(body: Vec<u8>) -> Result<Self, SdpFault> {
+        let text =
+            SessionDescription::parse(&body).map_err(|error| SdpFault::Malformed(error.to_string()))?;
+        let lines = text.medias().map(|media| RemoteLine::read(&media)).collect();
+        Ok(Self { text: Arc::new(text), lines })
+    }
+
+    /// The m-lines as refusals repeat them.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = ForeignLine> + '_ {
+        (0..self.lines.len()).map(|index| ForeignLine { offer: Arc::clone(&self.text), index })
+    }
+
+    /// The same addresses for an answer that says nothing: a 200 without SDP accepts.
+    pub(super) fn unsaid(mut self) -> Self {
+        for line in &mut self.lines {
+            line.direction = Direction::RecvOnly;
+        }
+        self
+    }
+}
+
+impl RemoteLine {
+    fn read(media: &MediaView<'_>) -> Self {
+        // `c=0.0.0.0` is the old way to say hold (RFC 3264 §8.4).
+        let on_hold = media.connection().is_some_and(|address| address.is_unspecified());
+        Self {
+            medium: media.medium(),
+            target: target(media),
+            direction: if on_hold { Direction::Inactive } else { media.direction() },
+            formats: media
+                .payload_types()
+                .filter_map(|payload_type| media.payload_format(payload_type))
+                .collect(),
+        }
+    }
+
+    /// Where a stream of this medium goes, or why it goes nowhere.
+    pub(super) fn target_for(&self, medium: Medium) -> Result<Target, String> {
+        let target = self.target.clone()?;
+        match self.medium {
+            Some(own) if own == medium => Ok(target),
+            _ => Err(format!("the recorder answers the {medium} line with another medium")),
+        }
+    }
+}
+
+fn target(media: &MediaView<'_>) -> Result<Target, String> {
+    if media.is_off() {
+        return Err("the recorder refuses it".to_owned());
+    }
+    // Encrypted profiles come with their keys; without them nothing may be sent.
+    if !["RTP/AVP", "RTP/AVPF"].iter().any(|plain| media.proto().eq_ignore_ascii_case(plain)) {
+        return Err(format!("the recorder wants {} instead of RTP/AVP", media.proto()));
+    }
+    let address = |target: Option<(siprec_sip::sdp::Address, u16)>| {
+        target.and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)))
+    };
+    let rtp = address(media.rtp()).ok_or("the recorder names no IP address for it")?;
+    Ok(Target { rtp, rtcp: address(media.rtcp()) })
+}
