@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-/// A packet that leaves later than it might have does not make the next ones leave closer together than this.
-const SLACK: Duration = Duration::from_millis(50);
+/// How far a drain that was held up by its host may fall behind its plan and still make it good in one burst.
+const SLACK: Duration = Duration::from_millis(100);
 
 /// Lets held packets out at a multiple of the speed at which they came.
 #[derive(Debug)]
@@ -27,12 +27,13 @@ impl Pacer {
         at.checked_add(Duration::from_nanos(wait as u64)).unwrap_or(now)
     }
 
-    /// Notes that the packet that came at `active` leaves, and goes on counting from it when the plan is no longer
-    /// kept: a drain that was slowed down by its host must not hurry afterwards.
+    /// Notes that the packet that came at `active` leaves. A plan that was missed by more than [`SLACK`] is put off:
+    /// the drain does not hurry afterwards.
     pub(crate) fn left(&mut self, active: u64, now: Instant) {
-        let due = self.due(active, now);
-        if self.anchor.is_none() || now.saturating_duration_since(due) > SLACK {
+        if self.anchor.is_none() {
             self.anchor = Some((active, now));
+        } else if now.saturating_duration_since(self.due(active, now)) > SLACK {
+            self.anchor = Some((active, now.checked_sub(SLACK).unwrap_or(now)));
         }
     }
 
@@ -65,7 +66,8 @@ mod tests {
         pacer.left(0, start);
         let late = start + Duration::from_secs(3);
         pacer.left(20 * MS, late);
-        assert_eq!(pacer.due(40 * MS, late), late + Duration::from_millis(10));
+        assert_eq!(pacer.due(220 * MS, late), late);
+        assert_eq!(pacer.due(240 * MS, late), late + Duration::from_millis(10));
     }
 
     #[test]
