@@ -1,0 +1,322 @@
+//! RTCP towards the recorder and back.
+
+#![cfg(test)]
+
+use std::time::{Duration, Instant, SystemTime};
+
+use rtcp_types::prelude::*;
+use rtcp_types::{Bye, Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock, SdesItem};
+use siprec_media::rtcp::Reporter;
+use siprec_media::{Branch, BranchSettings, RtpView, WallClock};
+use siprec_model::{BranchEvent, BranchLimits, Medium, PayloadRule};
+
+// No leading zero bytes: the parser that judges here takes those of a second chunk for padding.
+const A: u32 = 0xA000_0007;
+const B: u32 = 0xB000_0008;
+
+/// What a compound packet says, in short.
+#[derive(Debug, PartialEq)]
+enum Said {
+    Sender { ssrc: u32, ntp: u64, rtp: u32, packets: u32, octets: u32 },
+    Receiver(u32),
+    Cname(u32, String),
+    Bye(Vec<u32>),
+}
+
+struct Session {
+    branch: Branch,
+    reporter: Reporter,
+    clock: WallClock,
+    start: Instant,
+    ms: u64,
+}
+
+impl Session {
+    fn new() -> Self {
+        let start = Instant::now();
+        let limits = BranchLimits::default();
+        let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
+        Self {
+            branch: Branch::new(settings, 300, start),
+            reporter: Reporter::new("1001@call", 0x1234_5678_0000_0001, start),
+            clock: WallClock::new(start, SystemTime::UNIX_EPOCH),
+            start,
+            ms: 0,
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.ms)
+    }
+
+    /// NTP time of a moment of the call.
+    fn ntp(&self, ms: u64) -> u64 {
+        self.clock.ntp(self.start + Duration::from_millis(ms))
+    }
+
+    fn open(&mut self) {
+        self.branch.open(&[PayloadRule { from: 0, to: 0 }], self.now());
+    }
+
+    /// A packet of the call, now, and what is due of those held.
+    fn packet(&mut self, ssrc: u32, timestamp: u32) {
+        let header = [&[0x80, 0, 0, 0][..], &timestamp.to_be_bytes(), &ssrc.to_be_bytes(), &[0; 100]];
+        let mut packet = header.concat();
+        packet[2..4].copy_from_slice(&((self.ms / 20) as u16).to_be_bytes());
+        let mut out = Vec::new();
+        self.branch.handle_packet(&RtpView::parse(&packet).unwrap(), self.now(), &mut out);
+        while self.branch.next_packet(self.now(), &mut out).is_some() {}
+    }
+
+    fn report(&mut self) -> Option<Vec<Said>> {
+        let mut out = vec![0xEE];
+        let length = self.reporter.poll_report(&self.branch, &self.clock, self.now(), &mut out);
+        length.map(|length| {
+            assert_eq!(out.len(), 1 + length);
+            said(&out[1..])
+        })
+    }
+
+    /// Goes on to the next report and gives it.
+    fn next_report(&mut self) -> Vec<Said> {
+        while self.now() < self.reporter.next_timeout() {
+            assert_eq!(self.report(), None, "not due at {} ms", self.ms);
+            self.ms += 1;
+        }
+        self.report().unwrap()
+    }
+
+    fn goodbye(&mut self) -> Option<Vec<Said>> {
+        let mut out = Vec::new();
+        self.reporter.goodbye(&self.branch, &self.clock, &mut out).map(|_| said(&out))
+    }
+
+    fn hear(&mut self, datagram: &[u8]) -> Option<BranchEvent> {
+        self.reporter.handle_datagram(datagram, &self.branch, self.now());
+        self.reporter.poll_event()
+    }
+
+    fn hear_report(&mut self, ssrc: u32) -> Option<BranchEvent> {
+        let block = ReportBlock::builder(ssrc)
+            .fraction_lost(3)
+            .cumulative_lost(7)
+            .extended_sequence_number(0x0001_0000);
+        self.hear(&written(ReceiverReport::builder(99).add_report_block(block)))
+    }
+}
+
+fn said(compound: &[u8]) -> Vec<Said> {
+    let mut all = Vec::new();
+    for packet in Compound::parse(compound).unwrap() {
+        match packet.unwrap() {
+            Packet::Sr(report) => all.push(Said::Sender {
+                ssrc: report.ssrc(),
+                ntp: report.ntp_timestamp(),
+                rtp: report.rtp_timestamp(),
+                packets: report.packet_count(),
+                octets: report.octet_count(),
+            }),
+            Packet::Rr(report) => {
+                assert_eq!(report.n_reports(), 0);
+                all.push(Said::Receiver(report.ssrc()));
+            }
+            Packet::Sdes(sdes) => {
+                for chunk in sdes.chunks() {
+                    let items: Vec<_> = chunk.items().collect();
+                    assert_eq!(items.len(), 1);
+                    assert_eq!(items[0].type_(), SdesItem::CNAME);
+                    all.push(Said::Cname(chunk.ssrc(), items[0].get_value_string().unwrap()));
+                }
+            }
+            Packet::Bye(bye) => all.push(Said::Bye(bye.ssrcs().collect())),
+            other => panic!("{other:?}"),
+        }
+    }
+    all
+}
+
+fn written(packet: impl RtcpPacketWriter) -> Vec<u8> {
+    let mut bytes = vec![0; packet.calculate_size().unwrap()];
+    packet.write_into(&mut bytes).unwrap();
+    bytes
+}
+
+fn cname(ssrc: u32) -> Said {
+    Said::Cname(ssrc, "1001@call".into())
+}
+
+#[test]
+fn the_first_packet_of_a_source_is_reported_at_once() {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(session.report(), None);
+    session.ms = 40;
+    session.packet(A, 1000);
+    let sender = Said::Sender { ssrc: A, ntp: session.ntp(40), rtp: 1000, packets: 1, octets: 100 };
+    assert_eq!(session.report(), Some(vec![sender, cname(A)]));
+    session.ms = 60;
+    session.packet(A, 1160);
+    assert_eq!(session.report(), None);
+    session.packet(B, 5);
+    let [_, _, ..] = session.report().unwrap()[..] else { panic!("both sources are reported") };
+}
+
+#[test]
+fn a_sender_report_maps_the_arrival_and_not_the_moment_of_sending() {
+    let mut session = Session::new();
+    session.ms = 20;
+    session.packet(A, 160);
+    session.ms = 3000;
+    session.open();
+    session.packet(A, 24_000);
+    let reports = session.report().unwrap();
+    // The live packet waits behind the one held.
+    assert_eq!(reports[0], Said::Sender { ssrc: A, ntp: session.ntp(20), rtp: 160, packets: 1, octets: 100 });
+    session.ms += 1490;
+    session.packet(A, 24_000 + 1490 * 8);
+    let reports = session.next_report();
+    let Said::Sender { ntp, rtp, packets, .. } = reports[0] else { panic!("{reports:?}") };
+    assert_eq!((ntp, rtp, packets), (session.ntp(3000), 24_000, 2));
+}
+
+#[test]
+fn packets_that_share_a_timestamp_map_the_first_of_them() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.report();
+    for ms in [20, 70, 120] {
+        session.ms = ms;
+        session.packet(A, 320);
+    }
+    let reports = session.next_report();
+    assert_eq!(reports[0], Said::Sender { ssrc: A, ntp: session.ntp(20), rtp: 320, packets: 4, octets: 400 });
+}
+
+#[test]
+fn reports_go_on_while_nothing_is_sent_and_say_so() {
+    let mut session = Session::new();
+    let own = match session.next_report()[..] {
+        [Said::Receiver(own), Said::Cname(same, _)] if own == same => own,
+        ref other => panic!("{other:?}"),
+    };
+    session.open();
+    session.packet(A, 160);
+    assert!(matches!(session.report().unwrap()[..], [Said::Sender { .. }, Said::Cname(A, _)]));
+    session.branch.pause(session.now());
+    // It has sent since the last report but one: still a sender (RFC 3550 §6.4).
+    assert!(matches!(session.next_report()[0], Said::Sender { ssrc: A, .. }));
+    assert_eq!(session.next_report(), [Said::Receiver(A), cname(A)]);
+    assert_eq!(session.next_report(), [Said::Receiver(A), cname(A)]);
+    let goodbye = session.goodbye().unwrap();
+    assert_eq!(goodbye.last(), Some(&Said::Bye(vec![A, own])));
+}
+
+#[test]
+fn a_branch_that_never_spoke_says_no_goodbye() {
+    assert_eq!(Session::new().goodbye(), None);
+}
+
+#[test]
+fn goodbye_carries_a_last_report_of_every_source() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.packet(B, 160);
+    let goodbye = session.goodbye().unwrap();
+    assert!(matches!(
+        goodbye[..],
+        [
+            Said::Sender { ssrc: A, .. },
+            Said::Sender { ssrc: B, .. },
+            Said::Cname(A, _),
+            Said::Cname(B, _),
+            Said::Bye(_)
+        ]
+    ));
+    assert_eq!(goodbye.last(), Some(&Said::Bye(vec![A, B])));
+}
+
+#[test]
+fn a_long_name_is_cut_at_a_character() {
+    let start = Instant::now();
+    let mut session = Session::new();
+    session.reporter = Reporter::new(&format!("a{}", "ü".repeat(200)), 1, start);
+    let Said::Cname(_, ref name) = session.next_report()[1] else { panic!("no CNAME") };
+    assert_eq!(*name, format!("a{}", "ü".repeat(127)));
+}
+
+#[test]
+fn receiver_reports_of_our_sources_are_told() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    assert_eq!(session.hear_report(B), None, "not our source");
+    let told =
+        BranchEvent::ReportReceived { highest_sequence: 0x0001_0000, cumulative_lost: 7, fraction_lost: 3 };
+    assert_eq!(session.hear_report(A), Some(told));
+    assert_eq!(session.reporter.receiver_lost(), Some(7));
+}
+
+#[test]
+fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.ms = 60_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None, "none came, none is missed");
+    session.hear_report(A);
+    session.ms = 74_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    while session.now() < session.reporter.next_timeout() {
+        session.ms += 1;
+    }
+    assert_eq!(session.ms, 75_000, "the timer knows of it");
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+    session.ms = 200_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.hear_report(A);
+    session.ms = 14_000;
+    session.hear_report(A);
+    session.ms = 14_000 + 41_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    session.ms += 1;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+}
+
+#[test]
+fn after_its_bye_no_report_is_missed() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.hear_report(A);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    session.ms = 100_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn key_frame_requests_for_our_sources_are_told_as_one() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    let of = |ssrc| written(PayloadFeedback::builder_owned(Pli::builder()).sender_ssrc(99).media_ssrc(ssrc));
+    assert_eq!(session.hear(&of(B)), None);
+    session.reporter.handle_datagram(&of(A), &session.branch, session.start);
+    assert_eq!(session.hear(&of(A)), Some(BranchEvent::KeyframeWanted));
+    assert_eq!(session.reporter.poll_event(), None);
+}
