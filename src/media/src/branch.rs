@@ -235,7 +235,7 @@ impl Branch {
             evict_oldest(&mut ring, &mut self.account, self.rewriter.clock_rate(), None);
         }
         self.rewriter.begin_interval();
-        let pacer = Pacer::new(f64::from(self.limits.catch_up.clamp(1.0, 100.0)));
+        let pacer = Pacer::new(self.limits.catch_up);
         self.state = State::Open(Open { ring, payloads, pacer });
     }
 

@@ -8,15 +8,21 @@ const SLACK: Duration = Duration::from_millis(100);
 /// Lets held packets out at a multiple of the speed at which they came.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    /// Times faster than real time, at least 1.
+    /// Times faster than real time: at least 1, infinite where nothing waits for its time.
     speed: f64,
     /// A moment of the backlog (ns of [`crate::ring::Times::active`]) and when it was or may be sent.
     anchor: Option<(u64, Instant)>,
 }
 
 impl Pacer {
-    pub(crate) fn new(speed: f64) -> Self {
-        Self { speed: speed.max(1.0), anchor: None }
+    /// `catch_up` as in [`BranchLimits`]. With 0 there is no backlog to pace: the little that a shut gate may have
+    /// left behind goes at once, so that live packets do not queue up behind it.
+    ///
+    /// [`BranchLimits`]: siprec_model::BranchLimits
+    pub(crate) fn new(catch_up: f32) -> Self {
+        let speed =
+            if catch_up == 0.0 { f64::INFINITY } else { f64::from(catch_up).clamp(1.0, 100.0).max(1.0) };
+        Self { speed, anchor: None }
     }
 
     /// When the packet that came at `active` may leave.
@@ -68,6 +74,24 @@ mod tests {
         pacer.left(20 * MS, late);
         assert_eq!(pacer.due(220 * MS, late), late);
         assert_eq!(pacer.due(240 * MS, late), late + Duration::from_millis(10));
+    }
+
+    #[test]
+    fn without_catch_up_nothing_waits() {
+        let start = Instant::now();
+        let mut pacer = Pacer::new(0.0);
+        pacer.left(0, start);
+        assert_eq!(pacer.due(20_000 * MS, start), start);
+    }
+
+    #[test]
+    fn speeds_out_of_range_are_brought_into_it() {
+        let start = Instant::now();
+        for (catch_up, ms) in [(0.5, 1000), (f32::NAN, 1000), (-3.0, 1000), (1e9, 10)] {
+            let mut pacer = Pacer::new(catch_up);
+            pacer.left(0, start);
+            assert_eq!(pacer.due(1000 * MS, start), start + Duration::from_millis(ms), "{catch_up}");
+        }
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Header {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
     use super::*;
 
     const PLAIN: [u8; 16] = [0x80, 0x88, 0x12, 0x34, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9];
@@ -185,6 +188,21 @@ mod tests {
         ];
         for (bytes, octets) in sound {
             assert_eq!(RtpView::parse(&bytes).unwrap().header.payload_octets, octets, "{bytes:?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5000, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+        #[test]
+        fn no_bytes_make_it_panic_or_claim_more_payload_than_there_is(
+            first in 0x80u8..=0xBF,
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            padding in any::<u8>(),
+        ) {
+            let packet = [&[first], &bytes[..], &[padding]].concat();
+            if let Ok(view) = RtpView::parse(&packet) {
+                prop_assert!(usize::from(view.header.payload_octets) + Header::FIXED <= packet.len());
+            }
         }
     }
 }
