@@ -177,3 +177,59 @@ fn parse_part(bytes: &[u8], number: usize) -> Result<Part, MultipartError> {
     let (headers, body) = crate::message::headers_and_body(bytes).ok_or(MultipartError::Header(number))?;
     Ok(Part { headers, body: body.to_vec() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content_type(text: &str) -> ContentType {
+        ContentType::new(text).unwrap()
+    }
+
+    #[test]
+    fn preamble_epilogue_and_line_ends_around_boundaries_are_not_content() {
+        let body = b"preamble\r\n--b 1 \r\nContent-Type: a/b\r\nX: y\r\n\r\none\r\n\r\n--b 1\r\n\r\n--b 12\r\n--b 1--\r\nend";
+        let parts = Multipart::parse(&content_type("multipart/mixed;boundary=\"b 1\""), body).unwrap().parts;
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0].body, b"one\r\n");
+        assert!(parts[0].headers.content_type().unwrap().unwrap().is("a/b"));
+        assert_eq!(parts[1].body, b"--b 12");
+        assert!(parts[1].headers.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_multipart_is_refused_with_the_reason() {
+        let parse = |content: &str, body: &str| Multipart::parse(&content_type(content), body.as_bytes());
+        let mixed = "multipart/mixed;boundary=b";
+        assert_eq!(parse("multipart/mixed", "--b--"), Err(MultipartError::Boundary));
+        assert_eq!(parse(mixed, "--c--"), Err(MultipartError::NoPart));
+        assert_eq!(parse(mixed, "--b\r\n\r\nx"), Err(MultipartError::Unterminated));
+        assert_eq!(parse(mixed, "--b\r\n\r\nx\r\n--b\r\nx\r\n--b--"), Err(MultipartError::Header(2)));
+        assert_eq!(parse(mixed, &"--b\r\n".repeat(99)), Err(MultipartError::TooManyParts));
+        assert_eq!(parse(mixed, "--b--"), Ok(Multipart::default()));
+    }
+
+    #[test]
+    fn a_description_is_found_wherever_it_stands() {
+        let inner = "--i\r\nContent-Type: Application/SDP\r\n\r\nv=0\r\n--i--";
+        let outer = format!(
+            "--o\r\nContent-Type: text/plain\r\n\r\nhi\r\n--o\r\n\
+             Content-Type: multipart/alternative;boundary=i\r\n\r\n{inner}\r\n--o--"
+        );
+        for (content, body, expected) in [
+            (Some("application/sdp"), "v=0", Some("v=0")),
+            (Some("multipart/mixed;boundary=o"), outer.as_str(), Some("v=0")),
+            (None, "v=0", Some("v=0")),
+            (None, "x", None),
+            (Some("text/plain"), "v=0", None),
+            (Some("application/sdp"), "", None),
+        ] {
+            let mut headers = Headers::new();
+            if let Some(content) = content {
+                headers.push(HeaderName::ContentType, content);
+            }
+            let found = find(&headers, body.as_bytes(), "application/sdp").unwrap();
+            assert_eq!(found.as_deref(), expected.map(str::as_bytes), "{content:?}");
+        }
+    }
+}

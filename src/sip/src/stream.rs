@@ -108,3 +108,73 @@ impl Iterator for Framer {
         Some(message)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "OPTIONS sip:a SIP/2.0\r\nv: SIP/2.0/TCP h;branch=1\r\nf: <sip:a>;tag=1\r\nt: <sip:b>\r\n\
+                        i: 1\r\nCSeq: 1 OPTIONS\r\n";
+
+    fn framed(stream: &str) -> Vec<Result<Message, FrameError>> {
+        let mut framer = Framer::new();
+        framer.push(stream.as_bytes());
+        framer.collect()
+    }
+
+    #[test]
+    fn keep_alives_between_messages_are_skipped() {
+        let message = format!("{HEAD}l: 2\r\n\r\nab");
+        let found = framed(&format!("\r\n\r\n{message}\r\n{message}\r\n\r\n"));
+        assert_eq!(found.len(), 2);
+        assert!(found.iter().all(|message| message.as_ref().is_ok_and(|message| message.body() == b"ab")));
+    }
+
+    #[test]
+    fn a_message_waits_for_its_last_byte() {
+        let message = format!("{HEAD}l: 2\r\n\r\nab");
+        let mut framer = Framer::new();
+        for byte in message.bytes() {
+            assert!(framer.next().is_none());
+            framer.push(&[byte]);
+        }
+        assert!(framer.next().is_some_and(|message| message.is_ok()));
+        assert_eq!(framer.pending(), 0);
+    }
+
+    #[test]
+    fn a_bad_message_of_known_length_does_not_stop_the_stream() {
+        let good = format!("{HEAD}l: 0\r\n\r\n");
+        for bad in [
+            good.replace("CSeq: 1 OPTIONS", "CSeq: x"),
+            good.replace("SIP/2.0\r\nv", "SIP/3.0\r\nv"),
+            good.replace("OPTIONS sip:a SIP/2.0", "SIP/2.0 4294967301 no"),
+            good.replace("OPTIONS sip:a SIP/2.0", "nonsense"),
+            good.replace("l: 0", "l: 3\r\nnonsense") + "abc",
+        ] {
+            let found = framed(&format!("{bad}{good}"));
+            assert!(matches!(found.as_slice(), [Err(FrameError::Bad(_)), Ok(_)]), "{bad}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_unknown_length_ends_the_stream() {
+        for (bad, status) in [
+            (format!("{HEAD}\r\n"), Some(400)),
+            (format!("{HEAD}l: x\r\n\r\n"), Some(400)),
+            (format!("{HEAD}l: 1\r\nl: 2\r\n\r\n"), Some(400)),
+            (format!("{HEAD}l: 1048577\r\n\r\n"), Some(513)),
+            ("GET / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), None),
+            ("x".repeat(MAX_HEADER_BYTES + 1), None),
+        ] {
+            let found = framed(&format!("{bad}{HEAD}l: 0\r\n\r\n"));
+            let [Err(FrameError::Lost(error))] = found.as_slice() else { panic!("{found:?}") };
+            assert_eq!(error.rejection().map(|rejection| rejection.status), status);
+        }
+        let mut framer = Framer::new();
+        framer.push(b"\xff\xff\r\n\r\n");
+        assert!(framer.next().is_some_and(|message| message.is_err()));
+        framer.push(HEAD.as_bytes());
+        assert_eq!((framer.next(), framer.pending()), (None, 0));
+    }
+}

@@ -280,3 +280,98 @@ pub fn unescape(text: &str) -> Cow<'_, str> {
 fn hex_digit(byte: u8) -> Option<u8> {
     char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_found_and_the_text_is_kept() {
+        // text, user, host, port, parameters, headers
+        let table = [
+            ("sip:h", None, "h", None, "", None),
+            ("sip:a@b:5060", Some("a"), "b", Some(5060), "", None),
+            ("sips:a:pw@b;lr", Some("a"), "b", None, "lr", None),
+            ("sip:a%40b@h", Some("a%40b"), "h", None, "", None),
+            ("sip:record=ID@host;calluuid=X;DN=1", Some("record=ID"), "host", None, "calluuid=X DN=1", None),
+            ("sip:u;par=u%40e@h;q?x=y&z=;?", Some("u;par=u%40e"), "h", None, "q", Some("x=y&z=;?")),
+            ("sip:a?b/c,d=e&f$+g@h", Some("a?b/c,d=e&f$+g"), "h", None, "", None),
+            (
+                "sip:[2001:db8::1]:5061;transport=tls",
+                None,
+                "[2001:db8::1]",
+                Some(5061),
+                "transport=tls",
+                None,
+            ),
+            ("sip:a@[::1]?x", Some("a"), "[::1]", None, "", Some("x")),
+            ("sip:h;gvp-tenant-id=[T].p/q:1;;x=", None, "h", None, "gvp-tenant-id=[T].p/q:1 x=", None),
+            (
+                "sip:+1-555;phone-context=x@gw;user=phone",
+                Some("+1-555;phone-context=x"),
+                "gw",
+                None,
+                "user=phone",
+                None,
+            ),
+        ];
+        for (text, user, host, port, params, headers) in table {
+            let uri = Uri::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(uri.as_str(), text);
+            assert_eq!((uri.user(), uri.host(), uri.port()), (user, Some(host), port), "{text}");
+            let own: Vec<_> = uri
+                .params()
+                .map(|(name, value)| value.map_or(name.to_owned(), |value| format!("{name}={value}")))
+                .collect();
+            assert_eq!(own.join(" "), params, "{text}");
+            assert_eq!(uri.headers(), headers, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_schemes_are_kept() {
+        let tel = Uri::parse("tel:+1-201-555-0123;phone-context=example.com;x").unwrap();
+        assert_eq!((tel.scheme(), tel.address()), ("tel", "+1-201-555-0123"));
+        assert_eq!(tel.param("PHONE-CONTEXT"), Some("example.com"));
+        assert_eq!((tel.user(), tel.host(), tel.port(), tel.is_sip()), (None, None, None, false));
+        assert_eq!(Uri::parse("urn:service:sos").unwrap().address(), "service:sos");
+    }
+
+    #[test]
+    fn names_of_parameters_compare_without_case_and_escapes() {
+        let uri = Uri::parse("sip:h;Call%55UID=a%3Bb;lr").unwrap();
+        assert_eq!(uri.param("calluuid"), Some("a%3Bb"));
+        assert_eq!(uri.param_unescaped("callUUID").as_deref(), Some("a;b"));
+        assert_eq!((uri.param("lr"), uri.param("dn")), (Some(""), None));
+        assert_eq!(unescape("a%4"), "a%4");
+        assert_eq!(unescape("%zz%ff"), "%zz\u{fffd}");
+    }
+
+    #[test]
+    fn what_is_no_uri_is_refused_with_the_reason() {
+        let character = |at, character| UriError::Character { at, character };
+        for (text, error) in [
+            ("", UriError::Scheme),
+            ("recorder.example", UriError::Scheme),
+            ("1sip:h", UriError::Scheme),
+            (":h", UriError::Scheme),
+            ("tel:", UriError::Empty),
+            ("sip:@h", UriError::User),
+            ("sip:a@", UriError::Host(String::new())),
+            ("sip:a@b@c", UriError::Host("b@c".to_owned())),
+            ("sip:h:", UriError::Port(String::new())),
+            ("sip:h:65536", UriError::Port("65536".to_owned())),
+            ("sip:h:5o60", UriError::Port("5o60".to_owned())),
+            ("sip:[::1", UriError::Host("[::1".to_owned())),
+            ("sip:[::1]x", UriError::Port("x".to_owned())),
+            ("sip:2001:db8::10", UriError::Port("db8::10".to_owned())),
+            ("sip:h\u{e9}", UriError::Host("h\u{e9}".to_owned())),
+            ("sip:a b@h", character(5, ' ')),
+            ("sip:h\r\nVia: x", character(5, '\r')),
+            ("sip:h>", character(5, '>')),
+            ("sip:\0", character(4, '\0')),
+        ] {
+            assert_eq!(Uri::parse(text), Err(error), "{text:?}");
+        }
+    }
+}
