@@ -20,6 +20,9 @@ pub use value::{HeaderValue, InvalidHeaderValue};
 pub use via::Via;
 pub(crate) use via::is_host;
 
+use std::fmt;
+
+use crate::redact::is_secret;
 use crate::syntax::{self, SyntaxError};
 
 /// The headers of a message or body part, in order, each line as it came.
@@ -30,7 +33,7 @@ use crate::syntax::{self, SyntaxError};
 pub struct Headers(Vec<Field>);
 
 /// One header line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Field {
     name: HeaderName,
     /// The name as written, where that is not the usual spelling.
@@ -184,6 +187,16 @@ impl Headers {
 impl Field {
     fn written_name(&self) -> &str {
         self.spelling.as_deref().unwrap_or_else(|| self.name.as_str())
+    }
+}
+
+/// Without credentials.
+impl fmt::Debug for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match is_secret(&self.name) {
+            true => write!(f, "{}: [redacted]", self.written_name()),
+            false => write!(f, "{}: {}", self.written_name(), self.value),
+        }
     }
 }
 

@@ -34,6 +34,7 @@ pub mod header;
 pub mod message;
 pub mod multipart;
 mod random;
+mod redact;
 pub mod sdp;
 pub mod stream;
 mod syntax;

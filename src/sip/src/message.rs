@@ -11,7 +11,10 @@ pub(crate) use parse::{Head, head_length, headers_and_body, skip_line_ends};
 
 pub use reason::reason_phrase;
 
+use std::fmt;
+
 use crate::header::{HeaderName, Headers};
+use crate::redact::redact;
 use crate::uri::Uri;
 
 /// A SIP message.
@@ -24,7 +27,7 @@ pub enum Message {
 }
 
 /// A SIP request (RFC 3261 §7.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request {
     /// What is asked for.
     pub method: Method,
@@ -37,7 +40,7 @@ pub struct Request {
 }
 
 /// A SIP response (RFC 3261 §7.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// Status code, 100-699.
     pub status: u16,
@@ -70,6 +73,11 @@ impl Message {
             Self::Request(request) => request.to_bytes(),
             Self::Response(response) => response.to_bytes(),
         }
+    }
+
+    /// The text for logs and ladders: as on the wire, without keys and credentials.
+    pub fn redacted(&self) -> String {
+        redact(&self.to_bytes())
     }
 
     /// The headers of either kind.
@@ -144,6 +152,20 @@ impl Response {
     }
 }
 
+/// Without keys and credentials.
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&redact(&self.to_bytes()), f)
+    }
+}
+
+/// Without keys and credentials.
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&redact(&self.to_bytes()), f)
+    }
+}
+
 impl From<Request> for Message {
     fn from(request: Request) -> Self {
         Self::Request(request)
@@ -182,6 +204,24 @@ mod tests {
         let mut response = Response::new(486);
         response.reason = "Busy\r\nVia: x".to_owned();
         assert_eq!(response.to_bytes(), b"SIP/2.0 486 Busy  Via: x\r\nContent-Length: 0\r\n\r\n");
+    }
+
+    #[test]
+    fn debug_and_log_text_have_no_secret() {
+        let mut request = Request::new(Method::Invite, Uri::parse("sip:a").unwrap());
+        request.headers.push(HeaderName::Authorization, "Digest SECRET");
+        request.body = b"a=crypto:1 X inline:SECRET".to_vec();
+        for text in [
+            format!("{request:?}"),
+            format!("{:?}", request.headers),
+            Message::from(request.clone()).redacted(),
+            format!(
+                "{:?}",
+                Response { status: 200, reason: String::new(), headers: request.headers, body: vec![] }
+            ),
+        ] {
+            assert!(text.contains("redacted") && !text.contains("SECRET"), "{text}");
+        }
     }
 
     #[test]

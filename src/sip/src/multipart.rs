@@ -1,7 +1,10 @@
 //! Multipart bodies (RFC 2046 §5.1, RFC 5621).
 
+use std::fmt;
+
 use crate::header::{ContentType, HeaderError, HeaderName, Headers};
 use crate::random::Random;
+use crate::redact::redact;
 use crate::syntax;
 
 /// Most parts of a body.
@@ -15,7 +18,7 @@ pub struct Multipart {
 }
 
 /// One part.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Part {
     /// Content-Type, Content-Disposition and the like; without Content-Type it is `text/plain`.
     pub headers: Headers,
@@ -144,6 +147,13 @@ fn find_in(
         }
     }
     Ok(None)
+}
+
+/// Without keys.
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Part").field("headers", &self.headers).field("body", &redact(&self.body)).finish()
+    }
 }
 
 /// What stands around a delimiter line.

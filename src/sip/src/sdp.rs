@@ -14,7 +14,10 @@ pub use build::{MediaBuilder, SdpBuilder};
 pub use direction::Direction;
 pub use media::MediaView;
 
+use std::fmt;
 use std::net::IpAddr;
+
+use crate::redact::redact;
 
 /// Most bytes of a session description.
 pub const MAX_SDP_BYTES: usize = 64 * 1024;
@@ -22,7 +25,7 @@ pub const MAX_SDP_BYTES: usize = 64 * 1024;
 pub const MAX_MEDIA: usize = 64;
 
 /// A session description (RFC 8866).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SessionDescription(sdp_types::Session);
 
 /// Why bytes are no session description, or a value cannot stand in one.
@@ -106,6 +109,13 @@ impl SessionDescription {
     /// Everything that `sdp-types` knows of it.
     pub const fn as_session(&self) -> &sdp_types::Session {
         &self.0
+    }
+}
+
+/// Without keys.
+impl fmt::Debug for SessionDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&redact(&self.to_bytes()), f)
     }
 }
 

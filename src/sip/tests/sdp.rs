@@ -235,7 +235,7 @@ fn no_value_breaks_out_of_a_description() {
     let audio = || MediaBuilder::new(Medium::Audio, 1, "RTP/AVP", &[pcmu()]);
     let with = |format: PayloadFormat| MediaBuilder::new(Medium::Audio, 1, "RTP/AVP", &[format]);
     let evil = "x\r\na=crypto:1 A inline:b".to_owned();
-    for media in [
+    for (index, media) in [
         with(PayloadFormat { encoding: evil.clone(), ..pcmu() }),
         with(PayloadFormat { encoding: "PC MU".to_owned(), ..pcmu() }),
         with(PayloadFormat { clock_rate: 0, ..pcmu() }),
@@ -246,9 +246,12 @@ fn no_value_breaks_out_of_a_description() {
         audio().label(&evil),
         audio().attribute("a b", ""),
         audio().attribute("", "x"),
-    ] {
-        let result = builder().media(media.clone()).build();
-        assert!(matches!(result, Err(SdpError::Value(_))), "{media:?}");
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let result = builder().media(media).build();
+        assert!(matches!(result, Err(SdpError::Value(_))), "{index}: {result:?}");
     }
     let address = "192.0.2.1".parse().unwrap();
     let origin = Origin { session_id: 1, version: 1, address };

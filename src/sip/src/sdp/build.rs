@@ -9,14 +9,14 @@ use super::{Direction, MAX_MEDIA, MediaView, Origin, SdpError, SessionDescriptio
 use crate::syntax;
 
 /// Builds a description: `v= o=- s= c= t=0 0`, then the m-lines in the order in which they were added.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SdpBuilder {
     session: Session,
     fault: Option<SdpError>,
 }
 
 /// Builds one m-line.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MediaBuilder {
     media: Media,
     fault: Option<SdpError>,

@@ -1,11 +1,13 @@
 //! One m-line of a description.
 
+use std::fmt;
+
 use siprec_model::{Medium, PayloadFormat, StreamFormat};
 
 use super::{Address, Direction};
 
 /// An m-line with all that applies to it. Session-level lines apply where it has none of its own.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct MediaView<'a> {
     session: &'a sdp_types::Session,
     media: &'a sdp_types::Media,
@@ -154,6 +156,13 @@ impl<'a> MediaView<'a> {
     /// Every value of this name: the m-line's, then the session's.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         values(&self.media.attributes, name).chain(values(&self.session.attributes, name))
+    }
+}
+
+/// The m-line alone: attributes may hold keys.
+impl fmt::Debug for MediaView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "m={} {} {} {}", self.kind(), self.port(), self.proto(), self.media.fmt)
     }
 }
 
