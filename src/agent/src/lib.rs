@@ -1,1 +1,42 @@
 //! The loop that turns a recording's outputs into effects.
+//!
+//! An [`Agent`] owns one SIP port and one task. What happens (commands, SIP messages, branch events, time) goes into
+//! the sans-IO [`Recording`](siprec_session::Recording)s; what they want done (resolve, send, command a branch, tell the
+//! application) is done here. The media engine is known only as a [`MediaControl`](siprec_model::MediaControl).
+//!
+//! | thread | what it does | what may hold it up |
+//! |---|---|---|
+//! | `siprec-agent` x 2 | the loop, sockets, name look-ups; shared by all agents of the process | nothing of the application |
+//! | `siprec-notify` | calls the application, one event after the other | the application's handlers |
+//! | the caller's | queues, and returns; waits only in `wait_idle` and `shutdown` | their deadline |
+//!
+//! | queue | bound | when full |
+//! |---|---|---|
+//! | commands of a recording | 1024 | refused: [`AgentError::Busy`] |
+//! | media events | 8192 that only inform | those are dropped and counted; the others are always taken, each branch makes a few |
+//! | events to the application | 64 of a recording | state changes, pauses and gaps merge; the few others are always taken |
+//! | commands to the engine | 16,384, for 2 s | the recording is told that the branch is lost |
+//! | SIP, each way | [`Limits`] | see there |
+//!
+//! A panic inside one recording ends that recording, told as a failure; the others go on.
+
+#![forbid(unsafe_code)]
+
+mod agent;
+mod config;
+mod entry;
+mod error;
+mod idle;
+mod inbox;
+mod notifier;
+mod outbox;
+mod redact;
+mod responder;
+mod routes;
+mod runtime;
+mod worker;
+
+pub use agent::{Agent, RecordingHandle};
+pub use config::AgentConfig;
+pub use error::AgentError;
+pub use siprec_transport::{BindError, Limits};

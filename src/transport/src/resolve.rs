@@ -44,6 +44,11 @@ impl Target {
         Ok(Self { host: host.to_ascii_lowercase(), port: uri.port().unwrap_or(DEFAULT_PORT), protocol })
     }
 
+    /// The transport that the URI asks for.
+    pub fn protocol(&self) -> Option<Protocol> {
+        self.protocol
+    }
+
     /// The destination of a literal address; `None` for a host name.
     pub fn literal(&self) -> Option<Destination> {
         let address: IpAddr = self.host.parse().ok()?;

@@ -1,0 +1,200 @@
+//! The agent's doors.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
+use siprec_session::{Command, RecordingConfig};
+use siprec_transport::{Transport, TransportConfig};
+use tracing::instrument::WithSubscriber as _;
+
+use crate::idle::Idle;
+use crate::inbox::{Inbox, Opening, Shared};
+use crate::notifier::Notifier;
+use crate::outbox::Outbox;
+use crate::responder::Responder;
+use crate::runtime::AgentRuntime;
+use crate::worker::{Parts, Worker};
+use crate::{AgentConfig, AgentError};
+
+/// How long recordings may go on after their agent was dropped: longer than any drain and BYE.
+const LINGER: Duration = Duration::from_secs(60);
+
+/// The recording client of a process: it carries the SIP of many recordings over one port, commands the media engine,
+/// and tells the application what happens.
+///
+/// No method but [`wait_idle`](Self::wait_idle) and [`shutdown`](Self::shutdown) ever waits. Dropping the agent lets
+/// its recordings end by themselves, as [`shutdown`](Self::shutdown) with a minute, which nobody waits for.
+#[derive(Debug)]
+pub struct Agent {
+    config: AgentConfig,
+    doors: Arc<Doors>,
+    local: SocketAddr,
+}
+
+/// What handles share with the agent.
+struct Doors {
+    inbox: Arc<Inbox>,
+    idle: Arc<Idle>,
+    runtime: Arc<AgentRuntime>,
+}
+
+impl Agent {
+    /// Takes the SIP port and starts to serve.
+    ///
+    /// # Errors
+    /// [`AgentError::Bind`], [`AgentError::Threads`] or [`AgentError::Forked`].
+    pub fn start(config: AgentConfig, media: Arc<dyn MediaControl>) -> Result<Self, AgentError> {
+        let runtime = AgentRuntime::shared()?;
+        let log = config.log.clone().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
+        let (transport, arrivals) = {
+            let _entered = runtime.handle().enter();
+            let transport = TransportConfig {
+                local: config.local_address,
+                port: config.sip_port,
+                dscp: config.sip_dscp,
+                limits: config.limits.clone(),
+            };
+            tracing::dispatcher::with_default(&log, || Transport::bind(transport))?
+        };
+        let local = transport.local();
+        let (inbox, idle) = (Arc::new(Inbox::default()), Arc::new(Idle::default()));
+        let notifier = Notifier::start(Arc::clone(&idle), log.clone()).map_err(AgentError::Threads)?;
+        let worker = Worker::new(Parts {
+            transport,
+            arrivals,
+            inbox: Arc::clone(&inbox),
+            outbox: Outbox::new(media),
+            notifier,
+            idle: Arc::clone(&idle),
+            responder: Responder::new(config.user_agent.clone()),
+            advertised: config.advertised_address,
+            media: config.media_address,
+            resolve_timeout: config.resolve_timeout,
+            runtime: Arc::clone(&runtime),
+        });
+        runtime.handle().spawn(worker.run().with_subscriber(log));
+        Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local })
+    }
+
+    /// Opens a recording. Its `user` and `user_agent` are the agent's. `events` is called with all that happens to it,
+    /// in order, on the agent's notifier thread, which all recordings share; it is dropped there after the last event.
+    ///
+    /// Dropping the handle does not end the recording.
+    ///
+    /// # Errors
+    /// [`AgentError::Config`], [`AgentError::TooManySessions`], [`AgentError::Duplicate`], [`AgentError::Randomness`],
+    /// [`AgentError::ShutDown`] or [`AgentError::Forked`]; `events` is never called then.
+    pub fn open(
+        &self,
+        mut config: RecordingConfig,
+        events: impl Fn(SessionEvent) + Send + 'static,
+    ) -> Result<RecordingHandle, AgentError> {
+        if !self.doors.runtime.is_ours() {
+            return Err(AgentError::Forked);
+        }
+        config.user.clone_from(&self.config.user);
+        config.user_agent.clone_from(&self.config.user_agent);
+        config.check()?;
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| AgentError::Randomness(error.to_string()))?;
+        let key = config.key;
+        self.doors.idle.enter(key, self.config.max_sessions)?;
+        let shared = Arc::new(Shared::default());
+        let opening = Opening {
+            config,
+            seed,
+            opened: Instant::now(),
+            shared: Arc::clone(&shared),
+            events: Box::new(events),
+        };
+        if let Err(error) = self.doors.inbox.open(opening) {
+            self.doors.idle.leave(key);
+            return Err(error);
+        }
+        Ok(RecordingHandle { key, shared, doors: Arc::clone(&self.doors) })
+    }
+
+    /// Takes what happened on a branch, for the engine's thread. Never waits.
+    ///
+    /// Events that only inform (reports, refusals, key frame requests) are dropped and counted while 8192 of them wait;
+    /// those on which a recording's course depends are always taken.
+    pub fn media_event(&self, branch: BranchId, event: BranchEvent) {
+        self.doors.inbox.media(branch, event);
+    }
+
+    /// The local SIP address as bound (perhaps a wildcard) and its port, for UDP and TCP.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// How many recordings have not ended.
+    pub fn sessions(&self) -> usize {
+        self.doors.idle.recordings()
+    }
+
+    /// Waits until every recording has ended and all events are delivered; says whether that came within `longest`.
+    pub fn wait_idle(&self, longest: Duration) -> bool {
+        self.doors.runtime.is_ours() && self.doors.idle.wait(longest)
+    }
+
+    /// Ends every recording: delivers what is held and says BYE; shortly before `longest` is over, what is left is
+    /// ended at once, and then given up. Takes no further recordings. Waits for all that, at most `longest`; says
+    /// whether everything ended and every event was delivered.
+    pub fn shutdown(&self, longest: Duration) -> bool {
+        if !self.doors.runtime.is_ours() {
+            return false;
+        }
+        let started = Instant::now();
+        self.doors.inbox.shut_down(started.checked_add(longest).unwrap_or(started + LINGER));
+        self.doors.idle.wait_ended(longest)
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.doors.inbox.shut_down(Instant::now() + LINGER);
+    }
+}
+
+impl std::fmt::Debug for Doors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Doors").field("idle", &self.idle).finish_non_exhaustive()
+    }
+}
+
+/// The way to one recording.
+#[derive(Clone, Debug)]
+pub struct RecordingHandle {
+    key: RecordingKey,
+    shared: Arc<Shared>,
+    doors: Arc<Doors>,
+}
+
+impl RecordingHandle {
+    /// The recording's number within this process.
+    pub fn key(&self) -> RecordingKey {
+        self.key
+    }
+
+    /// The recording's state as of the last thing that happened to it.
+    pub fn state(&self) -> RecordingState {
+        self.shared.state()
+    }
+
+    /// Queues a command. Never waits. After the recording's end it does nothing.
+    ///
+    /// # Errors
+    /// [`AgentError::Busy`] while 1024 commands of this recording wait, which means that the agent is stuck;
+    /// [`AgentError::Forked`].
+    pub fn command(&self, command: Command) -> Result<(), AgentError> {
+        if !self.doors.runtime.is_ours() {
+            return Err(AgentError::Forked);
+        }
+        if self.state().is_final() {
+            return Ok(());
+        }
+        self.doors.inbox.command(self.key, &self.shared, command)
+    }
+}

@@ -1,0 +1,53 @@
+//! What an agent is made from.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use siprec_transport::Limits;
+
+/// Addresses, names and bounds of an [`Agent`](crate::Agent).
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Local address of SIP; `None` is every address of the host, and each recorder sees the one that the route to it
+    /// begins with.
+    pub local_address: Option<IpAddr>,
+    /// Local port of SIP, for UDP and TCP; 0 takes a free one.
+    pub sip_port: u16,
+    /// The address that Via and Contact name instead of the local one (a host behind address translation).
+    pub advertised_address: Option<IpAddr>,
+    /// Local address of RTP and RTCP; `None` is the one that SIP uses towards the recorder.
+    pub media_address: Option<IpAddr>,
+    /// User part of From and Contact of every recording.
+    pub user: String,
+    /// `User-Agent` of every recording, and `Server` of what the agent answers by itself.
+    pub user_agent: String,
+    /// Most recordings at once, 0 for no bound. Default 0.
+    pub max_sessions: usize,
+    /// Differentiated services code point of SIP, 0-63; `None` leaves the system's.
+    pub sip_dscp: Option<u8>,
+    /// How long a host name may take to be resolved. Default 4 s.
+    pub resolve_timeout: Duration,
+    /// Bounds of the SIP transport.
+    pub limits: Limits,
+    /// Where the agent's tasks and its notifier thread log to; `None` is wherever the process logs to. No global
+    /// subscriber is ever installed.
+    pub log: Option<tracing::Dispatch>,
+}
+
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            local_address: None,
+            sip_port: 0,
+            advertised_address: None,
+            media_address: None,
+            user: "siprec".to_owned(),
+            user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
+            max_sessions: 0,
+            sip_dscp: None,
+            resolve_timeout: Duration::from_secs(4),
+            limits: Limits::default(),
+            log: None,
+        }
+    }
+}

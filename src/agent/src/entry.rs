@@ -1,0 +1,99 @@
+//! One recording within the loop.
+
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use siprec_model::{BranchCommand, BranchEvent, BranchId, CallUuid, RecordingId, RecordingKey, SessionInfo};
+use siprec_session::{Input, Output, Recording};
+
+use crate::inbox::{Opening, Shared};
+use crate::routes::Routes;
+
+/// A recording and what the loop keeps of it.
+pub(crate) struct Entry {
+    recording: Recording,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) routes: Routes,
+    /// Call-IDs of its dialogs.
+    pub(crate) call_ids: Vec<String>,
+    /// Branches that the engine has for it.
+    pub(crate) branches: BTreeSet<BranchId>,
+    /// Which session its last event spoke of.
+    pub(crate) info: SessionInfo,
+    /// When it is in the table of timers.
+    pub(crate) deadline: Option<Instant>,
+}
+
+/// The recording's code panicked: its state is not to be relied on.
+#[derive(Debug)]
+pub(crate) struct Panicked;
+
+impl Entry {
+    /// Makes the recording.
+    ///
+    /// # Errors
+    /// [`Panicked`].
+    pub(crate) fn open(opening: Opening) -> Result<Self, Panicked> {
+        let Opening { config, seed, opened, shared, .. } = opening;
+        let recording = catch_unwind(AssertUnwindSafe(|| Recording::new(config, seed, opened)));
+        let recording = recording.map_err(|_| Panicked)?;
+        let info = SessionInfo {
+            session: None,
+            recording_id: recording.recording_id().clone(),
+            call_uuid: recording.call_uuid().clone(),
+            recorder: None,
+            dn: None,
+        };
+        Ok(Self {
+            recording,
+            shared,
+            routes: Routes::default(),
+            call_ids: Vec::new(),
+            branches: BTreeSet::new(),
+            info,
+            deadline: None,
+        })
+    }
+
+    /// Tells the recording something, and takes what it wants done.
+    ///
+    /// # Errors
+    /// [`Panicked`]; the entry is to be given up.
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Result<Vec<Output>, Panicked> {
+        if let Input::Media(branch, BranchEvent::Closed(_) | BranchEvent::Crashed { .. }) = &input {
+            self.branches.remove(branch);
+        }
+        catch_unwind(AssertUnwindSafe(|| {
+            self.recording.handle(input, now);
+            let outputs = std::iter::from_fn(|| self.recording.poll()).collect();
+            self.shared.set_state(self.recording.state());
+            outputs
+        }))
+        .map_err(|_| Panicked)
+    }
+
+    /// When the recording wants to be told the time.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.recording.next_deadline()
+    }
+
+    /// Notes what the engine will have.
+    pub(crate) fn note(&mut self, command: &BranchCommand) {
+        if let BranchCommand::Create { branch, .. } = command {
+            self.branches.insert(*branch);
+        }
+    }
+}
+
+/// How a recording presents itself that could not even be made.
+pub(crate) fn unmade(key: RecordingKey) -> SessionInfo {
+    SessionInfo {
+        session: None,
+        recording_id: RecordingId::new(key.to_string()),
+        call_uuid: CallUuid::new(""),
+        recorder: None,
+        dn: None,
+    }
+}

@@ -1,0 +1,141 @@
+//! Which recordings there are, and waiting for there to be none.
+
+use std::collections::HashSet;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use siprec_model::RecordingKey;
+
+use crate::AgentError;
+
+/// The only thing of the agent that a caller's thread may wait on.
+#[derive(Debug, Default)]
+pub(crate) struct Idle {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    recordings: HashSet<RecordingKey>,
+    /// The notifier has events that no callback has taken.
+    delivering: bool,
+    /// The loop has ended, and with it the SIP port.
+    ended: bool,
+}
+
+impl State {
+    fn is_idle(&self) -> bool {
+        self.recordings.is_empty() && !self.delivering
+    }
+}
+
+impl Idle {
+    /// Counts a recording in, unless there are `limit` (0: no limit).
+    ///
+    /// # Errors
+    /// [`AgentError::TooManySessions`] or [`AgentError::Duplicate`].
+    pub(crate) fn enter(&self, key: RecordingKey, limit: usize) -> Result<(), AgentError> {
+        let mut state = self.lock();
+        if limit != 0 && state.recordings.len() >= limit {
+            return Err(AgentError::TooManySessions { limit });
+        }
+        if state.recordings.insert(key) { Ok(()) } else { Err(AgentError::Duplicate) }
+    }
+
+    /// Counts a recording out. Its last event must have been given to the notifier.
+    pub(crate) fn leave(&self, key: RecordingKey) {
+        let mut state = self.lock();
+        state.recordings.remove(&key);
+        self.changed.notify_all();
+    }
+
+    /// Recordings that have not ended.
+    pub(crate) fn recordings(&self) -> usize {
+        self.lock().recordings.len()
+    }
+
+    /// Says that the loop is over.
+    pub(crate) fn set_ended(&self) {
+        self.lock().ended = true;
+        self.changed.notify_all();
+    }
+
+    /// Says whether events wait for their callbacks.
+    pub(crate) fn set_delivering(&self, delivering: bool) {
+        self.lock().delivering = delivering;
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is no recording and no event is left to deliver; says whether that came within `longest`.
+    pub(crate) fn wait(&self, longest: Duration) -> bool {
+        self.wait_until(longest, State::is_idle)
+    }
+
+    /// Waits until, besides, the loop is over.
+    pub(crate) fn wait_ended(&self, longest: Duration) -> bool {
+        self.wait_until(longest, |state| state.ended && state.is_idle())
+    }
+
+    fn wait_until(&self, longest: Duration, reached: impl Fn(&State) -> bool) -> bool {
+        let started = Instant::now();
+        let mut state = self.lock();
+        while !reached(&state) {
+            let left = longest.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return false;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: RecordingKey = RecordingKey::from_raw(1);
+    const OTHER: RecordingKey = RecordingKey::from_raw(2);
+
+    #[test]
+    fn waiting_ends_at_its_deadline() {
+        let idle = Idle::default();
+        idle.enter(KEY, 0).unwrap();
+        let started = Instant::now();
+        assert!(!idle.wait(Duration::from_millis(20)));
+        assert!(started.elapsed() >= Duration::from_millis(20));
+        idle.leave(KEY);
+        assert!(idle.wait(Duration::ZERO));
+        assert!(!idle.wait_ended(Duration::ZERO));
+        idle.set_ended();
+        assert!(idle.wait_ended(Duration::ZERO));
+    }
+
+    #[test]
+    fn undelivered_events_are_waited_for() {
+        let idle = Idle::default();
+        idle.set_delivering(true);
+        assert!(!idle.wait(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| idle.wait(Duration::from_secs(10)));
+            idle.set_delivering(false);
+            assert!(waiter.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn the_limit_counts_what_has_not_ended_and_no_key_is_used_twice() {
+        let idle = Idle::default();
+        idle.enter(KEY, 1).unwrap();
+        assert!(matches!(idle.enter(OTHER, 1), Err(AgentError::TooManySessions { limit: 1 })));
+        assert!(matches!(idle.enter(KEY, 2), Err(AgentError::Duplicate)));
+        idle.leave(KEY);
+        idle.enter(OTHER, 1).unwrap();
+        assert_eq!(idle.recordings(), 1);
+    }
+}

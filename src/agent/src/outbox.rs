@@ -1,0 +1,139 @@
+//! Commands on their way to the media engine, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchCommand, MediaControl, MediaControlError};
+
+/// How often a full engine is asked again.
+const RETRY: Duration = Duration::from_millis(5);
+/// How long a command may wait for a full engine.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Most commands that wait for a full engine.
+const CAPACITY: usize = 16 * 1024;
+
+/// A command that the engine did not take, and why.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) command: BranchCommand,
+    pub(crate) error: MediaControlError,
+}
+
+/// The way to the engine. A full engine is asked again for 2 s, which a burst of new calls may need; then, and at once
+/// when it has stopped, the command is given back, so that its recording learns of it.
+pub(crate) struct Outbox {
+    media: Arc<dyn MediaControl>,
+    waiting: VecDeque<(Instant, BranchCommand)>,
+}
+
+impl Outbox {
+    pub(crate) fn new(media: Arc<dyn MediaControl>) -> Self {
+        Self { media, waiting: VecDeque::new() }
+    }
+
+    /// Gives a command, behind those that wait.
+    ///
+    /// # Errors
+    /// The command, when the engine will not take it.
+    pub(crate) fn push(&mut self, command: BranchCommand, now: Instant) -> Result<(), Refused> {
+        if self.waiting.is_empty() {
+            match self.media.command(command.clone()) {
+                Ok(()) => return Ok(()),
+                Err(MediaControlError::Full) => {}
+                Err(error) => return Err(Refused { command, error }),
+            }
+        }
+        if self.waiting.len() >= CAPACITY {
+            return Err(Refused { command, error: MediaControlError::Full });
+        }
+        self.waiting.push_back((now, command));
+        Ok(())
+    }
+
+    /// Gives what waits, and takes back what waited too long.
+    pub(crate) fn retry(&mut self, now: Instant) -> Vec<Refused> {
+        let mut refused = Vec::new();
+        while let Some((since, command)) = self.waiting.front() {
+            match self.media.command(command.clone()) {
+                Ok(()) => {}
+                Err(MediaControlError::Full) if now.duration_since(*since) < PATIENCE => break,
+                Err(error) => refused.push(Refused { command: command.clone(), error }),
+            }
+            self.waiting.pop_front();
+        }
+        refused
+    }
+
+    /// When to call [`Outbox::retry`].
+    pub(crate) fn next_retry(&self, now: Instant) -> Option<Instant> {
+        (!self.waiting.is_empty()).then(|| now + RETRY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use siprec_model::{BranchId, RecordingKey};
+
+    use super::*;
+
+    struct Scripted {
+        answers: Mutex<VecDeque<Result<(), MediaControlError>>>,
+        taken: Mutex<Vec<u16>>,
+    }
+
+    impl MediaControl for Scripted {
+        fn command(&self, command: BranchCommand) -> Result<(), MediaControlError> {
+            let answer = self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()));
+            if answer.is_ok() {
+                self.taken.lock().unwrap().push(command.branch().slot);
+            }
+            answer
+        }
+    }
+
+    fn outbox(answers: impl IntoIterator<Item = Result<(), MediaControlError>>) -> (Outbox, Arc<Scripted>) {
+        let answers = Mutex::new(answers.into_iter().collect());
+        let media = Arc::new(Scripted { answers, taken: Mutex::default() });
+        (Outbox::new(Arc::clone(&media) as Arc<dyn MediaControl>), media)
+    }
+
+    fn pause(slot: u16) -> BranchCommand {
+        BranchCommand::Pause { branch: BranchId { recording: RecordingKey::from_raw(1), leg: 0, slot } }
+    }
+
+    #[test]
+    fn a_full_engine_gets_the_commands_later_and_in_order() {
+        let now = Instant::now();
+        let (mut outbox, media) = outbox([Err(MediaControlError::Full)]);
+        outbox.push(pause(0), now).unwrap();
+        outbox.push(pause(1), now).unwrap();
+        assert!(outbox.next_retry(now).is_some());
+        assert!(outbox.retry(now).is_empty());
+        outbox.push(pause(2), now).unwrap();
+        assert_eq!(*media.taken.lock().unwrap(), [0, 1, 2]);
+        assert_eq!(outbox.next_retry(now), None);
+    }
+
+    #[test]
+    fn a_command_that_stays_refused_is_given_back() {
+        let now = Instant::now();
+        let (mut outbox, media) = outbox([Err(MediaControlError::Full); 3]);
+        outbox.push(pause(0), now).unwrap();
+        assert!(outbox.retry(now + PATIENCE / 2).is_empty());
+        let refused = outbox.retry(now + PATIENCE);
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].error, MediaControlError::Full);
+        assert!(media.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_stopped_engine_refuses_at_once() {
+        let (mut outbox, _) = outbox([Err(MediaControlError::Stopped)]);
+        let refused = outbox.push(pause(0), Instant::now()).unwrap_err();
+        assert_eq!(refused.error, MediaControlError::Stopped);
+        assert_eq!(refused.command, pause(0));
+    }
+}

@@ -1,0 +1,205 @@
+//! Where the requests of each attempt go.
+
+use std::collections::HashMap;
+
+use siprec_sip::Request;
+use siprec_transport::{Destination, ResolveError, Target};
+
+/// Most different next hops of one attempt that are remembered.
+const HOPS: usize = 8;
+/// Most requests of one attempt that wait for a name to be resolved.
+const WAITING: usize = 32;
+
+/// The ways of one recording's attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(HashMap<u32, Route>);
+
+/// The way of one attempt: that of its first request, and those of the hops that the recorder named since.
+#[derive(Debug)]
+struct Route {
+    target: Target,
+    first: Destination,
+    hops: Vec<Hop>,
+    /// Requests that wait until the hop of the first of them is resolved; later ones stay behind, in order.
+    waiting: Vec<Request>,
+}
+
+#[derive(Debug)]
+struct Hop {
+    target: Target,
+    /// `None` while it is being resolved.
+    destination: Option<Destination>,
+}
+
+/// What to do with a request.
+#[derive(Debug)]
+pub(crate) enum Way {
+    /// Send it there.
+    Send(Box<Request>, Destination),
+    /// It waits; resolve this.
+    Resolve(Target),
+    /// It waits for what is being resolved already.
+    Wait,
+    /// It cannot be sent.
+    Lost(&'static str),
+}
+
+impl Routes {
+    /// Begins an attempt.
+    pub(crate) fn insert(&mut self, attempt: u32, target: Target, first: Destination) {
+        self.0.insert(attempt, Route { target, first, hops: Vec::new(), waiting: Vec::new() });
+    }
+
+    /// Finds the way of a request (RFC 3261 §8.1.2): to the top Route, else to the Request-URI.
+    pub(crate) fn way(&mut self, attempt: u32, request: Request) -> Way {
+        match self.0.get_mut(&attempt) {
+            Some(route) => route.way(request),
+            None => Way::Lost("the attempt has no resolved recorder"),
+        }
+    }
+
+    /// Takes the outcome of [`Way::Resolve`], and gives the requests that can go now, in order. A hop that cannot be
+    /// resolved is replaced by the attempt's first one: recorders put names into Contact that only they know.
+    pub(crate) fn resolved(
+        &mut self,
+        attempt: u32,
+        target: &Target,
+        outcome: Result<Destination, ResolveError>,
+    ) -> Vec<Way> {
+        let Some(route) = self.0.get_mut(&attempt) else { return Vec::new() };
+        if let Err(error) = &outcome {
+            tracing::warn!(%error, instead = %route.first.remote, "the recorder named a hop that cannot be found");
+        }
+        let destination = outcome.map_or(route.first, |found| route.under_way(target, found));
+        if let Some(hop) = route.hops.iter_mut().find(|hop| hop.target == *target) {
+            hop.destination = Some(destination);
+        }
+        std::mem::take(&mut route.waiting).into_iter().map(|request| route.way(request)).collect()
+    }
+}
+
+impl Route {
+    fn way(&mut self, request: Request) -> Way {
+        if !self.waiting.is_empty() {
+            return self.wait(request, Way::Wait);
+        }
+        // A hop without a usable URI (a tel: or sips: Contact) is where everything went so far.
+        let Some(target) = next_hop(&request).filter(|target| *target != self.target) else {
+            return Way::Send(Box::new(request), self.first);
+        };
+        if let Some(literal) = target.literal() {
+            return Way::Send(Box::new(request), self.under_way(&target, literal));
+        }
+        match self.hops.iter().find(|hop| hop.target == target).map(|hop| hop.destination) {
+            Some(Some(destination)) => Way::Send(Box::new(request), destination),
+            Some(None) => self.wait(request, Way::Wait),
+            None => {
+                if self.hops.len() >= HOPS {
+                    self.hops.remove(0);
+                }
+                self.hops.push(Hop { target: target.clone(), destination: None });
+                self.wait(request, Way::Resolve(target))
+            }
+        }
+    }
+
+    fn wait(&mut self, request: Request, way: Way) -> Way {
+        if self.waiting.len() >= WAITING {
+            return Way::Lost("too many requests wait for the recorder's name to be resolved");
+        }
+        self.waiting.push(request);
+        way
+    }
+
+    /// A recorder whose transport is fixed keeps it in hops that name none.
+    fn under_way(&self, target: &Target, found: Destination) -> Destination {
+        match target.protocol() {
+            Some(_) => found,
+            None => Destination { protocol: self.first.protocol, fixed: self.first.fixed, ..found },
+        }
+    }
+}
+
+fn next_hop(request: &Request) -> Option<Target> {
+    let routes = request.headers.routes().ok()?;
+    let uri = routes.first().map_or(&request.uri, |route| &route.uri);
+    Target::of(uri).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use siprec_sip::{HeaderName, Method, Uri};
+    use siprec_transport::Protocol;
+
+    use super::*;
+
+    fn routes(recorder: &str) -> Routes {
+        let target = Target::of(&Uri::parse(recorder).unwrap()).unwrap();
+        let first = target.literal().unwrap();
+        let mut routes = Routes::default();
+        routes.insert(1, target, first);
+        routes
+    }
+
+    fn request(uri: &str) -> Request {
+        Request::new(Method::Bye, Uri::parse(uri).unwrap())
+    }
+
+    fn sent(way: Way) -> (String, Protocol, bool) {
+        match way {
+            Way::Send(_, destination) => {
+                (destination.remote.to_string(), destination.protocol, destination.fixed)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_first_hop_is_the_recorder_then_what_contact_says_and_routes_before_it() {
+        let mut routes = routes("sip:192.0.2.1");
+        assert_eq!(sent(routes.way(1, request("sip:record=1@192.0.2.1"))).0, "192.0.2.1:5060");
+        assert_eq!(sent(routes.way(1, request("sip:x@192.0.2.7:5080"))).0, "192.0.2.7:5080");
+        let mut routed = request("sip:x@192.0.2.7:5080");
+        routed.headers.push(HeaderName::Route, "<sip:192.0.2.9;lr>, <sip:192.0.2.10;lr>");
+        assert_eq!(sent(routes.way(1, routed)).0, "192.0.2.9:5060");
+    }
+
+    #[test]
+    fn a_fixed_transport_is_kept_by_hops_that_name_none() {
+        let mut routes = routes("sip:192.0.2.1;transport=tcp");
+        assert_eq!(
+            sent(routes.way(1, request("sip:192.0.2.7"))),
+            ("192.0.2.7:5060".into(), Protocol::Tcp, true)
+        );
+        let udp = sent(routes.way(1, request("sip:192.0.2.7;transport=udp")));
+        assert_eq!(udp, ("192.0.2.7:5060".into(), Protocol::Udp, true));
+    }
+
+    #[test]
+    fn requests_to_a_name_wait_in_order_and_what_cannot_be_resolved_goes_to_the_recorder() {
+        let mut routes = routes("sip:192.0.2.1");
+        let Way::Resolve(target) = routes.way(1, request("sip:node7.inside")) else { panic!("not resolved") };
+        assert!(matches!(routes.way(1, request("sip:192.0.2.9")), Way::Wait));
+        let failed = ResolveError::NotFound { host: "node7.inside".into(), reason: "unknown".into() };
+        let ways = routes.resolved(1, &target, Err(failed));
+        let hops: Vec<_> = ways.into_iter().map(|way| sent(way).0).collect();
+        assert_eq!(hops, ["192.0.2.1:5060", "192.0.2.9:5060"]);
+        assert_eq!(sent(routes.way(1, request("sip:node7.inside"))).0, "192.0.2.1:5060", "once is enough");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_what_has_no_way_is_lost() {
+        let mut routes = routes("sip:192.0.2.1");
+        assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Resolve(_)));
+        for _ in 1..WAITING {
+            assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Wait));
+        }
+        assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Lost(_)));
+        assert!(matches!(routes.way(2, request("sip:192.0.2.1")), Way::Lost(_)));
+    }
+
+    #[test]
+    fn a_contact_that_is_no_sip_address_leaves_the_way_as_it_is() {
+        assert_eq!(sent(routes("sip:192.0.2.1").way(1, request("tel:+15550100"))).0, "192.0.2.1:5060");
+    }
+}
