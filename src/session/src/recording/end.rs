@@ -50,7 +50,8 @@ impl Recording {
 
     /// Closes the branches of streams that have ended and delivered what they held; ends the session when the call has
     /// ended and that is so for all.
-    pub(super) fn close_drained(&mut self, now: Instant) {
+    /// Says whether that was so for any.
+    pub(super) fn close_drained(&mut self, now: Instant) -> bool {
         let attempting = self.leg.is_attempting();
         let unsettled = self.leg.session().is_some_and(|session| session.is_up() && !session.is_settled());
         let may_open = attempting || unsettled;
@@ -59,15 +60,18 @@ impl Recording {
             Stage::Draining { reason } if self.slots.values().all(drained) => {
                 let overdue = self.slots.values().any(|slot| slot.is_overdue(now));
                 self.close(Outcome::Stopped(if overdue { StopReason::DrainTimeout } else { reason }), now);
+                true
             }
             Stage::Idle { .. } | Stage::Running => {
                 let mut commands = Vec::new();
                 for slot in self.slots.values_mut().filter(|slot| drained(slot)) {
                     slot.close(&mut commands);
                 }
+                let any = !commands.is_empty();
                 self.branches(commands);
+                any
             }
-            _ => {}
+            _ => false,
         }
     }
 

@@ -88,16 +88,24 @@ impl Leg {
         }
     }
 
-    pub(super) fn want(&mut self, wanted: &[WantedLine], now: Instant) {
+    pub(super) fn want(&mut self, wanted: &[WantedLine]) {
         if let Some(session) = self.session_mut() {
-            session.want(wanted, now);
+            session.want(wanted);
         }
     }
 
-    /// What a branch is to do while nothing asks for silence.
-    pub(super) fn verdict(&self, branch: BranchId) -> Verdict {
-        self.session()
-            .map_or(Verdict { mode: BranchMode::Holding, off: None }, |session| session.verdict(branch))
+    pub(super) fn offer(&mut self, now: Instant) {
+        if let Some(session) = self.session_mut() {
+            session.offer_difference(now);
+        }
+    }
+
+    /// What a branch is to do while nothing asks for silence; None where it goes on as it is.
+    fn verdict(&self, branch: BranchId) -> Option<Verdict> {
+        match &self.step {
+            Step::Session { session, .. } => session.verdict(branch),
+            _ => Some(Verdict { mode: BranchMode::Holding, off: None }),
+        }
     }
 
     /// Takes the session out; nothing is attempted any more.
@@ -229,7 +237,7 @@ impl Recording {
     pub(super) fn wanted(&self) -> Vec<WantedLine> {
         const PARTIES: usize = 2;
         let count = self.slots.keys().next_back().map_or(0, |last| usize::from(*last) + 1).max(PARTIES);
-        let mut wanted = vec![WantedLine::ABSENT; count];
+        let mut wanted = vec![WantedLine::Absent; count];
         for (number, slot) in &self.slots {
             if let Some(line) = wanted.get_mut(usize::from(*number)) {
                 *line = slot.wanted(self.paused);
@@ -244,7 +252,7 @@ impl Recording {
         let mut off = Vec::new();
         for (number, slot) in &mut self.slots {
             let branch = BranchId { recording: self.config.key, leg: LEG, slot: *number };
-            let Verdict { mode, off: reason } = self.leg.verdict(branch);
+            let Some(Verdict { mode, off: reason }) = self.leg.verdict(branch) else { continue };
             slot.steer(if self.paused { BranchMode::Paused } else { mode }, &mut commands);
             if slot.turns_off(reason.is_some())
                 && let Some(reason) = reason

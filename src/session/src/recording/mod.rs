@@ -253,12 +253,13 @@ impl Recording {
         loop {
             self.begin_when_ready(now);
             self.invite_when_bound(now);
-            self.close_drained(now);
             self.steer(now);
-            if !self.take_notices(now) {
+            let news = self.take_notices(now);
+            if !self.close_drained(now) && !news {
                 break;
             }
         }
+        self.send();
         self.tell_state();
         self.finish_when_over();
     }
@@ -278,11 +279,11 @@ impl Recording {
     /// Brings branches and session to what is wanted. Gates close before the offer that says so goes out, and open
     /// after the answer came.
     fn steer(&mut self, now: Instant) {
-        self.steer_branches();
         let wanted = self.wanted();
-        self.leg.want(&wanted, now);
+        self.leg.want(&wanted);
         self.steer_branches();
-        self.send();
+        self.leg.offer(now);
+        self.steer_branches();
     }
 
     fn branches(&mut self, commands: Vec<BranchCommand>) {

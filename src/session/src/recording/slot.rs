@@ -156,16 +156,22 @@ impl Slot {
 
     /// The m-line that the slot wants.
     pub(super) fn wanted(&self, paused: bool) -> WantedLine {
-        let ports = self.branch.as_ref().and_then(|branch| match branch.ports {
-            PortsState::Bound(ports) => Some(ports),
-            PortsState::Unbound | PortsState::Asked => None,
-        });
-        WantedLine { ports, format: self.format.clone(), send: !paused && self.format.is_some() }
+        let Some(branch) = &self.branch else { return WantedLine::Absent };
+        match (branch.ports, &self.format) {
+            (PortsState::Bound(ports), Some(format)) => {
+                WantedLine::Stream { ports, format: format.clone(), send: !paused }
+            }
+            (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), silent: paused },
+            (PortsState::Asked, _) => WantedLine::Unready { ports: None, silent: paused },
+            (PortsState::Unbound, _) => WantedLine::Absent,
+        }
     }
 
-    /// Brings the branch into a mode.
+    /// Brings the branch into a mode. One that has no ports or no format cannot be open.
     pub(super) fn steer(&mut self, mode: BranchMode, out: &mut Vec<BranchCommand>) {
         if let Some(branch) = &mut self.branch {
+            let ready = self.format.is_some() && matches!(branch.ports, PortsState::Bound(_));
+            let mode = if matches!(mode, BranchMode::Open(_)) && !ready { BranchMode::Holding } else { mode };
             out.extend(difference(self.id, &branch.mode, &mode));
             branch.mode = mode;
         }

@@ -17,18 +17,22 @@ pub(crate) struct Ports {
 
 /// What the recording wants of one m-line.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct WantedLine {
-    /// None for a stream that is not there (yet, or any more): port 0.
-    pub(crate) ports: Option<Ports>,
-    /// None where it is not known yet.
-    pub(crate) format: Option<StreamFormat>,
-    /// `sendonly`, else `inactive`.
-    pub(crate) send: bool,
-}
-
-impl WantedLine {
-    /// A line without a stream.
-    pub(crate) const ABSENT: Self = Self { ports: None, format: None, send: false };
+pub(crate) enum WantedLine {
+    /// No stream (yet, or any more): port 0.
+    Absent,
+    /// A stream that is not ready to be described: the line stays as it is, or silent.
+    Unready {
+        /// What can be offered of it where the line must be new: `inactive`, with another line's format.
+        ports: Option<Ports>,
+        silent: bool,
+    },
+    /// A stream.
+    Stream {
+        ports: Ports,
+        format: StreamFormat,
+        /// `sendonly`, else `inactive`.
+        send: bool,
+    },
 }
 
 /// All m-lines of ours, in order.
@@ -78,25 +82,30 @@ struct SlotHistory {
 }
 
 impl Layout {
-    /// Turns what is wanted into m-lines. A line without a format takes that of the first line that has one.
-    pub(crate) fn describe(&mut self, wanted: &[WantedLine]) -> Description {
+    /// Turns what is wanted into m-lines; `before` is what was wanted until now.
+    pub(crate) fn describe(&mut self, wanted: &[WantedLine], before: &Description) -> Description {
         self.slots.resize_with(self.slots.len().max(wanted.len()), SlotHistory::default);
-        let known = wanted.iter().find_map(|line| line.format.as_ref());
+        let known = wanted.iter().find_map(|line| match line {
+            WantedLine::Stream { format, .. } => Some(format),
+            WantedLine::Absent | WantedLine::Unready { .. } => None,
+        });
         let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
-            let wanted = match (wanted.get(index), &slot.foreign) {
-                (None | Some(&WantedLine::ABSENT), Some(foreign)) => return Line::Foreign(foreign.clone()),
-                (wanted, _) => wanted.unwrap_or(&WantedLine::ABSENT),
-            };
-            slot.foreign = None;
-            let format = wanted.format.as_ref().or(known);
-            let payloads = format.map_or(&[][..], |format| &format.payloads);
-            Line::Stream(StreamLine {
-                medium: format.map_or(Medium::Audio, |format| format.medium),
-                ports: wanted.ports,
-                formats: slot.numbering.assign(payloads),
-                ptime_ms: format.and_then(|format| format.ptime_ms),
-                send: wanted.send && wanted.ports.is_some(),
-            })
+            let wanted = wanted.get(index).unwrap_or(&WantedLine::Absent);
+            match (wanted, before.lines.get(index), &slot.foreign) {
+                (WantedLine::Stream { ports, format, send }, ..) => {
+                    slot.foreign = None;
+                    slot.stream(Some(*ports), Some(format), *send)
+                }
+                (_, _, Some(foreign)) => Line::Foreign(foreign.clone()),
+                (WantedLine::Unready { silent, .. }, Some(Line::Stream(line)), None) => {
+                    Line::Stream(StreamLine { send: line.send && !silent, ..line.clone() })
+                }
+                (WantedLine::Unready { ports, .. }, _, None) => slot.stream(*ports, known, false),
+                (WantedLine::Absent, Some(Line::Stream(line)), None) => {
+                    Line::Stream(StreamLine { ports: None, send: false, ..line.clone() })
+                }
+                (WantedLine::Absent, _, None) => slot.stream(None, known, false),
+            }
         });
         Description { lines: lines.collect() }
     }
@@ -111,6 +120,19 @@ impl Layout {
     /// The m-lines from `index` on that only the recorder wanted.
     pub(crate) fn rejected(&self, index: usize) -> impl Iterator<Item = Line> + '_ {
         self.slots.iter().skip(index).filter_map(|slot| slot.foreign.clone()).map(Line::Foreign)
+    }
+}
+
+impl SlotHistory {
+    fn stream(&mut self, ports: Option<Ports>, format: Option<&StreamFormat>, send: bool) -> Line {
+        let payloads = format.map_or(&[][..], |format| &format.payloads);
+        Line::Stream(StreamLine {
+            medium: format.map_or(Medium::Audio, |format| format.medium),
+            ports,
+            formats: self.numbering.assign(payloads),
+            ptime_ms: format.and_then(|format| format.ptime_ms),
+            send,
+        })
     }
 }
 

@@ -112,7 +112,7 @@ impl RecordingSession {
         now: Instant,
     ) -> Result<Self, FailureReason> {
         let mut layout = Layout::default();
-        let description = layout.describe(wanted);
+        let description = layout.describe(wanted, &Description::default());
         if !description.is_offerable() {
             return Err(FailureReason::LocalResources("no stream can be offered".to_owned()));
         }
@@ -172,11 +172,13 @@ impl RecordingSession {
         }
     }
 
-    /// What the branch of an m-line is to do, and whether the recorder takes the stream.
-    pub(crate) fn verdict(&self, branch: BranchId) -> Verdict {
+    /// What the branch of an m-line is to do, and whether the recorder takes the stream; None where the session is about
+    /// to end.
+    pub(crate) fn verdict(&self, branch: BranchId) -> Option<Verdict> {
         match &self.phase {
-            Phase::Up(up) => up.verdict(branch, &self.wanted, &self.rules),
-            Phase::Inviting(_) | Phase::Ending => Verdict { mode: BranchMode::Holding, off: None },
+            Phase::Up(up) => Some(up.verdict(branch, &self.wanted, &self.rules)),
+            Phase::Inviting(_) => Some(Verdict { mode: BranchMode::Holding, off: None }),
+            Phase::Ending => None,
         }
     }
 
@@ -231,16 +233,15 @@ impl RecordingSession {
         own.into_iter().chain(self.ua.next_timeout()).min()
     }
 
-    /// Replaces what is wanted, and offers it as soon as it may be.
-    pub(crate) fn want(&mut self, wanted: &[WantedLine], now: Instant) {
-        let wanted = self.layout.describe(wanted);
+    /// Replaces what is wanted; [`Self::offer_difference`] makes it known.
+    pub(crate) fn want(&mut self, wanted: &[WantedLine]) {
+        let wanted = self.layout.describe(wanted, &self.wanted);
         if wanted != self.wanted {
             self.wanted = wanted;
             if let Phase::Up(up) = &mut self.phase {
                 up.forget_refusal();
             }
         }
-        self.offer_difference(now);
     }
 
     /// Ends the session: CANCEL before the answer, BYE after it.

@@ -156,7 +156,7 @@ impl Up {
 impl RecordingSession {
     /// When no transaction is open, the difference between wanted and agreed makes the next offer; without one, the
     /// session timer may want the same again.
-    pub(super) fn offer_difference(&mut self, now: Instant) {
+    pub(crate) fn offer_difference(&mut self, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
         if up.offer.is_open() || up.backs_off(now) || !self.ua.may_offer() {
             return;

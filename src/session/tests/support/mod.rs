@@ -1,0 +1,425 @@
+//! A call on a virtual clock: the recording under test, an engine and a resolver that do as they are told, and the
+//! recorder's side of the dialog. What the recording does is kept as a transcript, one line for each output.
+
+#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchId, BranchReport, Medium, PayloadFormat, RecordingKey, SessionEvent,
+    SessionEventKind, StreamFormat, StreamId,
+};
+use siprec_session::{
+    Command, Flow, Input, Output, Party, Recording, RecordingConfig, TransportEvent, parse_recorders,
+};
+use siprec_sip::{HeaderName, Message, Method, Request, Response, SessionDescription, Transport, Uri};
+
+pub const KEY: RecordingKey = RecordingKey::from_raw(7);
+
+/// What the engine does by itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Engine {
+    pub binds: bool,
+    pub drains: bool,
+    pub closes: bool,
+}
+
+/// One call.
+pub struct Call {
+    pub recording: Recording,
+    pub now: Instant,
+    pub engine: Engine,
+    pub resolves: bool,
+    pub transcript: Vec<String>,
+    /// Messages to the recorder that it has not looked at yet.
+    pub wire: Vec<(u32, Message)>,
+    pub events: Vec<SessionEvent>,
+    pub branches: Vec<BranchCommand>,
+    pub finished: usize,
+    ended: [bool; 8],
+    open: [bool; 8],
+    epoch: Instant,
+    cseq: u32,
+}
+
+pub fn config(recorders: &str) -> RecordingConfig {
+    let mut config = RecordingConfig::new(parse_recorders(recorders).unwrap());
+    config.key = KEY;
+    config.recording_id = Some(siprec_model::RecordingId::new("00FA08K"));
+    config.call_uuid = Some(siprec_model::CallUuid::new("UUID1"));
+    config.parties = vec![Party { dn: "1001".into() }, Party { dn: "1002".into() }];
+    config
+}
+
+pub fn pcmu() -> StreamFormat {
+    audio(&[(0, "PCMU", 8000)])
+}
+
+pub fn audio(payloads: &[(u8, &str, u32)]) -> StreamFormat {
+    let payload = |&(payload_type, encoding, clock_rate): &(u8, &str, u32)| PayloadFormat {
+        payload_type,
+        encoding: encoding.into(),
+        clock_rate,
+        channels: None,
+        fmtp: None,
+    };
+    StreamFormat { medium: Medium::Audio, payloads: payloads.iter().map(payload).collect(), ptime_ms: None }
+}
+
+pub fn stream(slot: u16) -> StreamId {
+    StreamId::from_raw(100 + u64::from(slot))
+}
+
+pub fn branch(slot: u16) -> BranchId {
+    BranchId { recording: KEY, leg: 0, slot }
+}
+
+impl Call {
+    pub fn new(config: RecordingConfig) -> Self {
+        let now = Instant::now();
+        Self {
+            recording: Recording::new(config, [3; 32], now),
+            now,
+            engine: Engine { binds: true, drains: true, closes: true },
+            resolves: true,
+            transcript: Vec::new(),
+            wire: Vec::new(),
+            events: Vec::new(),
+            branches: Vec::new(),
+            finished: 0,
+            ended: [false; 8],
+            open: [false; 8],
+            epoch: now,
+            cseq: 100,
+        }
+    }
+
+    /// Two parties with PCMU, one recorder: the INVITE is out.
+    pub fn inviting() -> Self {
+        Self::inviting_with(config("sip:rec.example"))
+    }
+
+    pub fn inviting_with(config: RecordingConfig) -> Self {
+        let mut call = Self::new(config);
+        call.add(0);
+        call.add(1);
+        call.format(0, pcmu());
+        call.format(1, pcmu());
+        call
+    }
+
+    /// The same, answered, with the transcript up to here dropped.
+    pub fn established() -> Self {
+        Self::established_with(config("sip:rec.example"))
+    }
+
+    pub fn established_with(config: RecordingConfig) -> Self {
+        let mut call = Self::inviting_with(config);
+        call.answer_invite(&sdp(&[4000, 4002]));
+        call.take();
+        call
+    }
+
+    pub fn add(&mut self, slot: u16) {
+        self.command(Command::AddStream { slot, stream: stream(slot) });
+    }
+
+    pub fn format(&mut self, slot: u16, format: StreamFormat) {
+        self.command(Command::StreamFormat { stream: stream(slot), format });
+    }
+
+    pub fn packet(&mut self, slot: u16) {
+        self.media(slot, BranchEvent::FirstPacket { payload_type: 0, ssrc: 1 });
+    }
+
+    pub fn command(&mut self, command: Command) {
+        self.input(Input::Command(command));
+    }
+
+    pub fn media(&mut self, slot: u16, event: BranchEvent) {
+        self.input(Input::Media(branch(slot), event));
+    }
+
+    pub fn input(&mut self, input: Input) {
+        self.recording.handle(input, self.now);
+        self.run();
+    }
+
+    /// Lets time pass, with every timer on its way.
+    pub fn wait(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let mut steps = 0;
+        while let Some(deadline) = self.recording.next_deadline().filter(|deadline| *deadline <= end) {
+            steps += 1;
+            assert!(steps < 10_000, "the timer does not advance");
+            self.now = self.now.max(deadline);
+            self.input(Input::Timer);
+        }
+        self.now = end;
+        self.input(Input::Timer);
+    }
+
+    pub fn wait_ms(&mut self, milliseconds: u64) {
+        self.wait(Duration::from_millis(milliseconds));
+    }
+
+    /// What happened since the last look.
+    pub fn take(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.transcript)
+    }
+
+    #[track_caller]
+    pub fn expect(&mut self, lines: &[&str]) {
+        let transcript = self.take();
+        assert_eq!(transcript, lines, "\nat {:?}", self.now - self.epoch);
+    }
+
+    /// The newest request of this method to the recorder; older messages are dropped.
+    #[track_caller]
+    pub fn request(&mut self, method: &Method) -> Request {
+        let found = self.find_request(method);
+        found.unwrap_or_else(|| panic!("no {method} was sent; transcript: {:?}", self.transcript))
+    }
+
+    pub fn find_request(&mut self, method: &Method) -> Option<Request> {
+        let wire = std::mem::take(&mut self.wire);
+        wire.into_iter().rev().find_map(|(_, message)| match message {
+            Message::Request(request) if request.method == *method => Some(request),
+            _ => None,
+        })
+    }
+
+    /// The newest response to the recorder.
+    #[track_caller]
+    pub fn response(&mut self) -> Response {
+        let wire = std::mem::take(&mut self.wire);
+        wire.into_iter()
+            .rev()
+            .find_map(|(_, message)| match message {
+                Message::Response(response) => Some(response),
+                Message::Request(_) => None,
+            })
+            .expect("a response")
+    }
+
+    /// The recorder answers a request.
+    pub fn answer(&mut self, request: &Request, status: u16, headers: &[(&str, &str)], body: &str) {
+        self.receive(&response_to(request, status, headers, body));
+    }
+
+    pub fn answer_invite(&mut self, body: &str) -> Request {
+        let invite = self.request(&Method::Invite);
+        self.answer(&invite, 200, &[], body);
+        invite
+    }
+
+    pub fn answer_bye(&mut self) {
+        let bye = self.request(&Method::Bye);
+        self.answer(&bye, 200, &[], "");
+    }
+
+    pub fn receive(&mut self, bytes: &str) {
+        let message = Message::parse(bytes.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{bytes}"));
+        self.input(Input::Message(message));
+    }
+
+    /// The recorder sends a request in the dialog that `invite` opened.
+    pub fn recorder_sends(&mut self, invite: &Request, method: &str, headers: &[(&str, &str)], body: &str) {
+        self.cseq += 1;
+        let cseq = self.cseq;
+        self.recorder_sends_numbered(invite, method, cseq, headers, body);
+    }
+
+    pub fn recorder_sends_numbered(
+        &mut self,
+        invite: &Request,
+        method: &str,
+        cseq: u32,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
+        let from = value(invite, &HeaderName::From);
+        let to = value(invite, &HeaderName::To);
+        let call_id = value(invite, &HeaderName::CallId);
+        let mut text = format!(
+            "{method} sip:siprec@192.0.2.1:5060 SIP/2.0\r\n\
+             Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKr{cseq}{method}\r\n\
+             Max-Forwards: 70\r\nFrom: {to};tag=rec\r\nTo: {from}\r\nCall-ID: {call_id}\r\n\
+             CSeq: {cseq} {method}\r\nContact: <sip:rec@192.0.2.9:5060>\r\n"
+        );
+        append(&mut text, headers, body);
+        self.receive(&text);
+    }
+
+    fn run(&mut self) {
+        while let Some(output) = self.recording.poll() {
+            assert_eq!(self.finished, 0, "nothing comes after Finished: {output:?}");
+            self.transcript.extend(self.line(&output));
+            match output {
+                Output::Resolve { attempt, .. } if self.resolves => {
+                    let flow = self.flow();
+                    let event = TransportEvent::Resolved { attempt, flow };
+                    self.recording.handle(Input::Transport(event), self.now);
+                }
+                Output::Resolve { .. } => {}
+                Output::Send { attempt, message } => self.wire.push((attempt, message)),
+                Output::Branch(command) => self.obey(command),
+                Output::Event(event) => self.events.push(event),
+                Output::Finished => self.finished += 1,
+            }
+        }
+    }
+
+    pub fn flow(&self) -> Flow {
+        Flow {
+            transport: Transport::Udp,
+            remote: "192.0.2.9:5060".parse().unwrap(),
+            local: "192.0.2.1:5060".parse().unwrap(),
+            media: "192.0.2.1".parse().unwrap(),
+        }
+    }
+
+    fn obey(&mut self, command: BranchCommand) {
+        let id = command.branch();
+        let index = usize::from(id.slot);
+        let event = match &command {
+            BranchCommand::Bind { local, .. } if self.engine.binds => {
+                let rtp = SocketAddr::new(*local, 10_000 + 2 * id.slot);
+                let rtcp = SocketAddr::new(*local, 10_001 + 2 * id.slot);
+                Some(BranchEvent::PortsReady { rtp, rtcp })
+            }
+            BranchCommand::Open(_) => {
+                self.open[index] = true;
+                (self.ended[index] && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+            }
+            BranchCommand::Drain { .. } => {
+                self.ended[index] = true;
+                (self.open[index] && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+            }
+            BranchCommand::Pause { .. } | BranchCommand::Hold { .. } | BranchCommand::Disable { .. } => {
+                self.open[index] = false;
+                None
+            }
+            BranchCommand::Create { .. } => {
+                self.open[index] = false;
+                self.ended[index] = false;
+                None
+            }
+            BranchCommand::Close { .. } if self.engine.closes => {
+                Some(BranchEvent::Closed(Box::new(BranchReport::default())))
+            }
+            _ => None,
+        };
+        self.branches.push(command);
+        if let Some(event) = event {
+            self.recording.handle(Input::Media(id, event), self.now);
+        }
+    }
+
+    /// One output as a line; what says little (bind, reports) is left out.
+    fn line(&self, output: &Output) -> Option<String> {
+        Some(match output {
+            Output::Resolve { uri, .. } => format!("resolve {uri}"),
+            Output::Send { message: Message::Request(request), .. } => format!("> {}", describe(request)),
+            Output::Send { message: Message::Response(response), .. } => {
+                let method = response.headers.cseq().unwrap().method;
+                format!("> {} {method}", response.status)
+            }
+            Output::Branch(command) => {
+                let slot = command.branch().slot;
+                match command {
+                    BranchCommand::Bind { .. } => return None,
+                    BranchCommand::Create { .. } => format!("create {slot}"),
+                    BranchCommand::Describe { .. } => format!("describe {slot}"),
+                    BranchCommand::Open(open) => format!("open {slot} to {}", open.rtp),
+                    BranchCommand::Pause { .. } => format!("pause {slot}"),
+                    BranchCommand::Hold { .. } => format!("hold {slot}"),
+                    BranchCommand::Disable { .. } => format!("disable {slot}"),
+                    BranchCommand::Drain { .. } => format!("drain {slot}"),
+                    BranchCommand::Close { .. } => format!("close {slot}"),
+                }
+            }
+            Output::Event(event) => match &event.kind {
+                SessionEventKind::StateChanged { state, .. } => format!("= {state}"),
+                SessionEventKind::Started => "* started".into(),
+                SessionEventKind::Paused => "* paused".into(),
+                SessionEventKind::Resumed => "* resumed".into(),
+                SessionEventKind::Stopped { reason } => format!("* stopped: {}", reason.as_str()),
+                SessionEventKind::Failed { reason, .. } => format!("* failed: {reason}"),
+                SessionEventKind::MediumOff { medium, reason } => {
+                    format!("* {medium} of {} off: {reason}", event.info.dn.as_deref().unwrap_or("?"))
+                }
+                SessionEventKind::Gap { packets, .. } => format!("* gap of {packets}"),
+                SessionEventKind::KeyframeWanted => "* key frame wanted".into(),
+                SessionEventKind::Report { .. } => return None,
+            },
+            Output::Finished => "finished".into(),
+        })
+    }
+}
+
+/// `INVITE sendonly/inactive v2`: the method, and of an offer the directions and the version.
+fn describe(request: &Request) -> String {
+    let mut text = request.method.to_string();
+    if let Ok(sdp) = SessionDescription::parse(&request.body) {
+        text.push(' ');
+        text.push_str(&lines(&sdp));
+        text.push_str(&format!(" v{}", sdp.version()));
+    }
+    text
+}
+
+/// Directions of the m-lines; a line with port 0 is `off`.
+pub fn lines(sdp: &SessionDescription) -> String {
+    let words: Vec<_> =
+        sdp.medias().map(|media| if media.is_off() { "off" } else { media.direction().as_str() }).collect();
+    words.join("/")
+}
+
+pub fn response_to(request: &Request, status: u16, headers: &[(&str, &str)], body: &str) -> String {
+    let mut text = format!("SIP/2.0 {status} {}\r\n", siprec_sip::message::reason_phrase(status));
+    for name in [HeaderName::Via, HeaderName::From, HeaderName::CallId, HeaderName::CSeq] {
+        text.push_str(&format!("{name}: {}\r\n", value(request, &name)));
+    }
+    let to = value(request, &HeaderName::To);
+    let tag = if to.contains("tag=") || status == 100 { "" } else { ";tag=rec" };
+    text.push_str(&format!("To: {to}{tag}\r\n"));
+    if request.method == Method::Invite {
+        text.push_str("Contact: <sip:rec@192.0.2.9:5060>\r\n");
+    }
+    append(&mut text, headers, body);
+    text
+}
+
+fn append(text: &mut String, headers: &[(&str, &str)], body: &str) {
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if body.starts_with("v=0") && !headers.iter().any(|(name, _)| *name == "Content-Type") {
+        text.push_str("Content-Type: application/sdp\r\n");
+    }
+    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+}
+
+pub fn value(request: &Request, name: &HeaderName) -> String {
+    request.headers.get(name).map(ToString::to_string).unwrap_or_default()
+}
+
+pub fn uri(text: &str) -> Uri {
+    Uri::parse(text).unwrap()
+}
+
+/// An answer of the recorder that receives PCMU on these ports.
+pub fn sdp(ports: &[u16]) -> String {
+    sdp_with(ports, "a=recvonly\r\n")
+}
+
+/// The same with other lines behind each m-line.
+pub fn sdp_with(ports: &[u16], attributes: &str) -> String {
+    let mut text = "v=0\r\no=rec 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n".to_owned();
+    for port in ports {
+        text.push_str(&format!("m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n{attributes}"));
+    }
+    text
+}
