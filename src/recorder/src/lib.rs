@@ -1,1 +1,39 @@
-//! Reference recorder: answers recording sessions and writes files.
+//! Reference recorder: answers recording sessions of the dialect `genesys` and writes what it hears.
+//!
+//! ```text
+//!            SIP (UDP, TCP)                     RTP, RTCP
+//!                  |                                |
+//!   recorder -> session (one a dialog) -> recording (streams and files)
+//!                  |                          |            |
+//!               ladder                     media/       files/
+//! ```
+//!
+//! Packets are stored as they come and placed on one time line by their timestamps and sender reports, never by
+//! arrival; see `media/layout.rs` for the rule when no sender report came. Decoding is GStreamer's. Nothing of this
+//! path is shared with the crates that send, so that the recorder can judge them.
+
+#![forbid(unsafe_code)]
+
+mod answer;
+mod clock;
+mod config;
+mod files;
+mod finished;
+mod invitation;
+mod ladder;
+mod media;
+mod picture;
+mod recorder;
+mod recording;
+mod session;
+
+pub use config::{RecorderConfig, StartError};
+pub use files::archive::FileError;
+pub use files::report::{
+    Alignment, Channel, GapReport, ParameterReport, PartyReport, SessionReport, SourceReport, StateReport,
+    StreamReport, WavReport,
+};
+pub use files::wav::WavSound;
+pub use finished::FinishedSession;
+pub use picture::{PictureError, draw};
+pub use recorder::Recorder;

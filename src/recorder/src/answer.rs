@@ -1,0 +1,162 @@
+//! The answer to an offer of streams to record (RFC 3264 §6).
+
+use std::net::{IpAddr, SocketAddr};
+
+use siprec_model::PayloadFormat;
+use siprec_sip::SessionDescription;
+use siprec_sip::sdp::{Direction, MediaBuilder, MediaView, Origin, SdpBuilder, SdpError};
+
+/// What the recorder does with one m-line of an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Takes it.
+    Taken(TakenLine),
+    /// Refuses it, or the offer switched it off.
+    Off,
+}
+
+/// An m-line that is received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TakenLine {
+    /// `audio` or `video`.
+    pub(crate) medium: &'static str,
+    pub(crate) formats: Vec<PayloadFormat>,
+    pub(crate) direction: Direction,
+    pub(crate) mux: bool,
+    pub(crate) label: Option<String>,
+    /// Where reports on it go.
+    pub(crate) rtcp: Option<SocketAddr>,
+}
+
+/// Decides on every m-line of an offer, in order.
+pub(crate) fn lines(offer: &SessionDescription) -> Vec<Line> {
+    offer.medias().map(|media| taken(&media).map_or(Line::Off, Line::Taken)).collect()
+}
+
+fn taken(media: &MediaView<'_>) -> Option<TakenLine> {
+    let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| proto.eq_ignore_ascii_case(media.proto()));
+    if media.is_off() || !is_plain {
+        return None;
+    }
+    let stream = media.stream_format()?;
+    let held = media.connection().is_some_and(|address| address.is_unspecified());
+    let direction = match media.direction() {
+        Direction::SendOnly | Direction::SendRecv if !held => Direction::RecvOnly,
+        _ => Direction::Inactive,
+    };
+    let rtcp = media.rtcp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
+    Some(TakenLine {
+        medium: stream.medium.as_str(),
+        formats: stream.payloads,
+        direction,
+        mux: media.rtcp_mux(),
+        label: media.label().map(str::to_owned),
+        rtcp: rtcp.filter(|address| !address.ip().is_unspecified()),
+    })
+}
+
+/// Writes the answer: taken lines with the local ports of `ports`, the others with port 0.
+///
+/// # Errors
+/// [`SdpError`] when the offer holds a word that must not be repeated.
+pub(crate) fn describe(
+    offer: &SessionDescription,
+    lines: &[Line],
+    ports: impl Fn(usize) -> Option<u16>,
+    origin: Origin,
+    address: IpAddr,
+) -> Result<SessionDescription, SdpError> {
+    let mut answer = SdpBuilder::new(origin, "siprec recorder", address);
+    for (index, media) in offer.medias().enumerate() {
+        let line = match (lines.get(index), ports(index)) {
+            (Some(Line::Taken(line)), Some(port)) => {
+                let medium = match line.medium {
+                    "video" => siprec_model::Medium::Video,
+                    _ => siprec_model::Medium::Audio,
+                };
+                let taken =
+                    MediaBuilder::new(medium, port, media.proto(), &line.formats).direction(line.direction);
+                let taken = if line.mux { taken.rtcp_mux() } else { taken };
+                match &line.label {
+                    Some(label) => taken.label(label),
+                    None => taken,
+                }
+            }
+            _ => MediaBuilder::refusal(&media),
+        };
+        answer = answer.media(line);
+    }
+    answer.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offer(lines: &str) -> SessionDescription {
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=phone-call\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{}\r\n",
+            lines.replace('\n', "\r\n")
+        );
+        SessionDescription::parse(text.as_bytes()).unwrap()
+    }
+
+    fn answered(lines_of_offer: &str) -> Vec<(u16, Direction, Vec<u8>)> {
+        let offer = offer(lines_of_offer);
+        let lines = lines(&offer);
+        let address = "127.0.0.1".parse().unwrap();
+        let origin = Origin { session_id: 1, version: 1, address };
+        let answer =
+            describe(&offer, &lines, |index| Some(4000 + 2 * index as u16), origin, address).unwrap();
+        let answer = SessionDescription::parse(&answer.to_bytes()).unwrap();
+        answer
+            .medias()
+            .map(|media| (media.port(), media.direction(), media.payload_types().collect()))
+            .collect()
+    }
+
+    #[test]
+    fn every_stream_is_taken_with_all_its_formats() {
+        assert_eq!(
+            answered(
+                "m=audio 5000 RTP/AVP 0 101\na=rtpmap:101 telephone-event/8000\na=sendonly\n\
+                 m=audio 5002 RTP/AVP 8\na=sendrecv"
+            ),
+            [(4000, Direction::RecvOnly, vec![0, 101]), (4002, Direction::RecvOnly, vec![8])]
+        );
+    }
+
+    #[test]
+    fn pauses_in_every_spelling_are_answered_inactive() {
+        for hold in ["a=inactive", "a=recvonly", "c=IN IP4 0.0.0.0\na=sendonly"] {
+            let answer = answered(&format!("m=audio 5000 RTP/AVP 0\n{hold}"));
+            assert_eq!(answer, [(4000, Direction::Inactive, vec![0])], "{hold}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_received_has_port_0() {
+        assert_eq!(
+            answered(
+                "m=audio 0 RTP/AVP 0\nm=audio 5000 RTP/SAVP 0\nm=image 5002 udptl t38\nm=audio 5004 RTP/AVP 96\n\
+                 m=video 5006 RTP/AVP 97\na=rtpmap:97 H264/90000\na=sendonly"
+            )
+            .iter()
+            .map(|line| line.0)
+            .collect::<Vec<_>>(),
+            [0, 0, 0, 0, 4008]
+        );
+    }
+
+    #[test]
+    fn reports_go_where_the_offer_says() {
+        let line = |text: &str| match lines(&offer(text)).remove(0) {
+            Line::Taken(line) => (line.rtcp.map(|address| address.to_string()), line.mux),
+            Line::Off => panic!("off"),
+        };
+        assert_eq!(line("m=audio 5000 RTP/AVP 0"), (Some("127.0.0.1:5001".into()), false));
+        assert_eq!(line("m=audio 5000 RTP/AVP 0\na=rtcp:7777"), (Some("127.0.0.1:7777".into()), false));
+        assert_eq!(line("m=audio 5000 RTP/AVP 0\na=rtcp-mux"), (Some("127.0.0.1:5000".into()), true));
+        assert_eq!(line("m=audio 5000 RTP/AVP 0\nc=IN IP4 0.0.0.0"), (None, false));
+    }
+}

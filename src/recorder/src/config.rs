@@ -1,0 +1,63 @@
+//! What a recorder is made from.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use siprec_transport::BindError;
+
+use crate::files::archive::FileError;
+
+/// Address, folder and habits of a [`Recorder`](crate::Recorder).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecorderConfig {
+    /// Local address for SIP by UDP and TCP; port 0 takes one that is free for both. RTP comes to the same address.
+    pub listen: SocketAddr,
+    /// Folder in which every session gets a folder of its own; made when it does not exist.
+    pub output: PathBuf,
+    /// Count packets, write nothing.
+    pub count_only: bool,
+    /// Keep the packets of every stream as `.rtpdump`, not only of those that cannot be decoded.
+    pub keep_rtp: bool,
+    /// How long an INVITE rings (180) before it is answered.
+    pub answer_delay: Duration,
+    /// Refuse every INVITE with this status, 300-699.
+    pub refuse: Option<u16>,
+    /// Longest time that [`Recorder::stop`](crate::Recorder::stop) takes.
+    pub stop_timeout: Duration,
+}
+
+impl RecorderConfig {
+    /// A recorder that answers at once and records.
+    pub fn new(listen: SocketAddr, output: impl Into<PathBuf>) -> Self {
+        Self {
+            listen,
+            output: output.into(),
+            count_only: false,
+            keep_rtp: false,
+            answer_delay: Duration::ZERO,
+            refuse: None,
+            stop_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a recorder does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The SIP port cannot be had.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The output folder cannot be written to.
+    #[error(transparent)]
+    Output(#[from] FileError),
+    /// GStreamer does not start.
+    #[error("GStreamer: {0}")]
+    GStreamer(#[from] gst::glib::Error),
+    /// The system gives no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+    /// [`RecorderConfig::refuse`] is no status that refuses.
+    #[error("{0} does not refuse: the status must be 300-699")]
+    Refusal(u16),
+}

@@ -1,0 +1,366 @@
+//! The folder of one session.
+//!
+//! While the session runs, its files have names with `.partial` in them: `session.partial.wav` is playable at any
+//! time, `audio-0.partial.rtpdump` holds what was received, `session.partial.json` who and what. At the end the WAV is
+//! rendered anew from the packets where a late sender report or a late packet asks for it, and everything gets its
+//! final name. A file that could not be completed keeps its partial name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use siprec_model::PayloadFormat;
+
+use super::render::Renderer;
+use super::report::{Alignment, Channel, SessionReport, StreamReport, WavReport};
+use super::track::{Datagram, Track};
+use crate::media::layout::{Basis, Layout};
+use crate::media::timeline::SECOND;
+
+/// Two channels of the WAV; further audio streams are kept as RTP.
+const MAX_CHANNELS: usize = 2;
+/// How long the running file waits for packets that come late, in ns.
+const PATIENCE: i64 = SECOND / 2;
+/// The running file stands where it is while sender reports move it by less than this many ms.
+const TOLERANCE_MS: i64 = 20;
+
+/// Why a session's files cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct FileError {
+    /// What was tried.
+    pub action: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+/// The files of one session.
+pub(crate) struct Archive {
+    folder: PathBuf,
+    started: SystemTime,
+    keep_rtp: bool,
+    /// In the order of the m-lines; `None` for one that is not received.
+    tracks: Vec<Option<Track>>,
+    renderer: Option<Renderer>,
+    ladder: File,
+    /// The first error ended all writing.
+    error: Option<String>,
+}
+
+impl Archive {
+    /// Makes a new folder below `output`, named after the recording's id.
+    ///
+    /// # Errors
+    /// [`FileError`] when the folder or a file in it cannot be made.
+    pub(crate) fn create(
+        output: &Path,
+        id: &str,
+        started: SystemTime,
+        keep_rtp: bool,
+    ) -> Result<Self, FileError> {
+        let folder = new_folder(output, id)?;
+        let path = folder.join("ladder.partial.txt");
+        let ladder = OpenOptions::new()
+            .append(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|source| FileError { action: "create", path, source })?;
+        Ok(Self { folder, started, keep_rtp, tracks: Vec::new(), renderer: None, ladder, error: None })
+    }
+
+    /// Where the files are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What ended the writing, if anything did.
+    pub(crate) fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// Begins a stream, or tells more of one that runs.
+    pub(crate) fn stream(
+        &mut self,
+        index: usize,
+        medium: &str,
+        local: SocketAddr,
+        formats: &[PayloadFormat],
+    ) {
+        if self.tracks.len() <= index {
+            self.tracks.resize_with(index + 1, || None);
+        }
+        let path = self.folder.join(rtp_name(medium, index, true));
+        let started = self.started;
+        if let Some(slot @ None) = self.tracks.get_mut(index) {
+            match Track::create(&path, medium, local, started) {
+                Ok(track) => *slot = Some(track),
+                Err(source) => return self.fail("create", path, source),
+            }
+        }
+        if let Some(Some(track)) = self.tracks.get_mut(index) {
+            track.learn(formats);
+        }
+    }
+
+    /// Adds text to the ladder.
+    pub(crate) fn ladder(&mut self, text: &str) {
+        if self.error.is_none()
+            && let Err(source) = self.ladder.write_all(text.as_bytes())
+        {
+            self.fail("write", self.folder.join("ladder.partial.txt"), source);
+        }
+    }
+
+    /// Stores datagrams, each with the index of its stream.
+    pub(crate) fn store(&mut self, datagrams: &[(usize, Datagram)]) {
+        if self.error.is_some() {
+            return;
+        }
+        for (index, datagram) in datagrams {
+            if let Some(Some(track)) = self.tracks.get_mut(*index) {
+                track.store(datagram);
+            }
+        }
+        for index in 0..self.tracks.len() {
+            if let Some(Some(track)) = self.tracks.get_mut(index)
+                && let Err(source) = track.flush()
+            {
+                let path = self.folder.join(rtp_name(&track.medium, index, true));
+                return self.fail("write", path, source);
+            }
+        }
+    }
+
+    /// Brings the playable file up to `now`, in ns since 1970.
+    pub(crate) fn render(&mut self, now: i64) {
+        if self.error.is_none()
+            && let Err(error) = self.advance(now - PATIENCE, false)
+        {
+            self.fail(error.action, error.path, error.source);
+        }
+    }
+
+    /// Replaces `session.partial.json`.
+    pub(crate) fn report(&mut self, report: &SessionReport) {
+        if self.error.is_none()
+            && let Err(error) = self.write_report(report, "session.partial.json")
+        {
+            self.fail(error.action, error.path, error.source);
+        }
+    }
+
+    /// Completes all files and `report`. Unless everything could be written, the files that are incomplete keep their
+    /// partial names and the report says why.
+    pub(crate) fn finish(mut self, report: &mut SessionReport) {
+        if self.error.is_none()
+            && let Err(error) = self.advance(i64::MAX, true)
+        {
+            self.fail(error.action, error.path, error.source);
+        }
+        if self.error.is_none()
+            && let Err(error) = self.rename_all()
+        {
+            self.fail(error.action, error.path, error.source);
+        }
+        self.describe(report);
+        // The reports of a full disk need room on it: what was received gives way only if it is not wanted.
+        if let Err(error) = self.complete_report(report) {
+            self.fail(error.action, error.path, error.source);
+            report.error = self.error.clone();
+        }
+    }
+
+    /// The indices of the streams that are channels of the WAV, left first.
+    fn channels(&self) -> Vec<usize> {
+        let audio = |track: &Option<Track>| track.as_ref().is_some_and(|track| track.medium == "audio");
+        let indices =
+            self.tracks.iter().enumerate().filter(|(_, track)| audio(track)).map(|(index, _)| index);
+        indices.take(MAX_CHANNELS).collect()
+    }
+
+    fn advance(&mut self, until: i64, last: bool) -> Result<(), FileError> {
+        let path = self.folder.join("session.partial.wav");
+        let failed = |path: &Path, source| FileError { action: "write", path: path.into(), source };
+        let channels = self.channels();
+        let mut tracks: Vec<&mut Track> = Vec::new();
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            if channels.contains(&index) {
+                tracks.extend(track.as_mut());
+            }
+        }
+        let Some(rate) = tracks.iter().filter_map(|track| track.rate()).max() else { return Ok(()) };
+        let timelines: Vec<_> = tracks.iter().map(|track| &track.timeline).collect();
+        let layout = Layout::of(&timelines, rate);
+        let count = tracks.len() as u16;
+        let usable = self.renderer.as_mut().is_some_and(|renderer| {
+            let tolerance = if last { 0 } else { i64::from(rate) * TOLERANCE_MS / 1000 };
+            renderer.wav.channels() == count
+                && renderer.layout.extend(&layout, tolerance)
+                && !(last && renderer.late)
+        });
+        if usable && let Some(renderer) = &mut self.renderer {
+            renderer.advance(&mut tracks, until).map_err(|source| failed(&path, source))?;
+            if last {
+                renderer.finish().map_err(|source| failed(&path, source))?;
+            }
+            if !(last && renderer.late) {
+                return Ok(());
+            }
+        }
+        // The running file stays as it is until the new one has taken its place.
+        let next = self.folder.join("session.next.wav");
+        let mut renderer = Renderer::create(&next, count, layout).map_err(|source| failed(&next, source))?;
+        renderer.advance(&mut tracks, until).map_err(|source| failed(&next, source))?;
+        if last {
+            renderer.finish().map_err(|source| failed(&next, source))?;
+        }
+        fs::rename(&next, &path).map_err(|source| FileError { action: "rename", path: next, source })?;
+        self.renderer = Some(renderer);
+        Ok(())
+    }
+
+    fn rename_all(&mut self) -> Result<(), FileError> {
+        if self.renderer.is_some() {
+            self.rename("session.partial.wav", "session.wav")?;
+        }
+        self.rename("ladder.partial.txt", "ladder.txt")?;
+        for (index, track) in self.tracks.iter().enumerate() {
+            let Some(track) = track else { continue };
+            let partial = rtp_name(&track.medium, index, true);
+            if self.keeps(index, track) {
+                self.rename(&partial, &rtp_name(&track.medium, index, false))?;
+            } else {
+                let path = self.folder.join(partial);
+                fs::remove_file(&path).map_err(|source| FileError { action: "remove", path, source })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a stream's packets stay: when asked, and when the WAV does not have all of their sound.
+    fn keeps(&self, index: usize, track: &Track) -> bool {
+        let in_wav = self.channels().contains(&index) && track.not_decoded.is_none();
+        self.keep_rtp || (!in_wav && !track.entries().is_empty()) || track.unknown_payload_type > 0
+    }
+
+    fn describe(&mut self, report: &mut SessionReport) {
+        if let Some(error) = &self.error {
+            report.error = Some(error.clone());
+        }
+        let partial = self.error.is_some();
+        report.wav = self.renderer.as_ref().map(|renderer| WavReport {
+            file: if partial { "session.partial.wav" } else { "session.wav" }.into(),
+            rate: renderer.wav.rate(),
+            channels: renderer.wav.channels(),
+            frames: renderer.wav.frames(),
+            duration: renderer.wav.frames() as f64 / f64::from(renderer.wav.rate().max(1)),
+            refused: renderer.wav.refused(),
+        });
+        let channels = self.channels();
+        for (index, track) in self.tracks.iter().enumerate() {
+            let (Some(track), Some(stream)) = (track, report.streams.get_mut(index)) else { continue };
+            let channel = channels.iter().position(|channel| *channel == index);
+            self.describe_stream(index, channel, track, stream);
+        }
+    }
+
+    fn describe_stream(
+        &self,
+        index: usize,
+        channel: Option<usize>,
+        track: &Track,
+        stream: &mut StreamReport,
+    ) {
+        stream.channel = match channel {
+            Some(0) => Some(Channel::Left),
+            Some(_) => Some(Channel::Right),
+            None => None,
+        };
+        stream.received_formats = track.received_formats();
+        stream.unknown_payload_type = track.unknown_payload_type;
+        stream.not_decoded.clone_from(&track.not_decoded);
+        match (channel, &self.renderer) {
+            (Some(channel), Some(renderer)) => {
+                stream.gaps = track.gaps(channel, &renderer.layout);
+                stream.alignment = alignment(renderer.layout.bases(channel));
+            }
+            _ => {
+                let layout = Layout::of(&[&track.timeline], 1_000_000);
+                stream.gaps = track.gaps(0, &layout);
+            }
+        }
+        let partial = self.error.is_some();
+        stream.rtp_file =
+            (partial || self.keeps(index, track)).then(|| rtp_name(&track.medium, index, partial));
+    }
+
+    fn complete_report(&self, report: &SessionReport) -> Result<(), FileError> {
+        self.write_report(report, "session.partial.json")?;
+        self.rename("session.partial.json", "session.json")
+    }
+
+    fn write_report(&self, report: &SessionReport, name: &str) -> Result<(), FileError> {
+        let path = self.folder.join(name);
+        let written = serde_json::to_vec_pretty(report).map_err(io::Error::other).and_then(|mut text| {
+            text.push(b'\n');
+            fs::write(&path, text)
+        });
+        written.map_err(|source| FileError { action: "write", path, source })
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
+        let path = self.folder.join(from);
+        fs::rename(&path, self.folder.join(to)).map_err(|source| FileError { action: "rename", path, source })
+    }
+
+    fn fail(&mut self, action: &'static str, path: PathBuf, source: io::Error) {
+        let error = FileError { action, path, source };
+        self.error.get_or_insert_with(|| error.to_string());
+    }
+}
+
+fn alignment(bases: impl Iterator<Item = Basis>) -> Option<Alignment> {
+    bases
+        .map(|basis| match basis {
+            Basis::SenderReports => Alignment::SenderReports,
+            Basis::Arrival => Alignment::Arrival,
+        })
+        .reduce(|all, one| if all == one { all } else { Alignment::Mixed })
+}
+
+fn rtp_name(medium: &str, index: usize, partial: bool) -> String {
+    // The medium is a token of the peer's choice (RFC 8866 §5.14) and must not choose our file names.
+    let medium = if matches!(medium, "audio" | "video") { medium } else { "media" };
+    format!("{medium}-{index}{}.rtpdump", if partial { ".partial" } else { "" })
+}
+
+/// A folder that did not exist. The id comes from the network: only letters, digits, `-`, `_` and inner dots of it
+/// remain, at most 100.
+fn new_folder(output: &Path, id: &str) -> Result<PathBuf, FileError> {
+    let safe: String = id
+        .chars()
+        .take(100)
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.') { c } else { '_' })
+        .collect();
+    let safe = safe.trim_matches('.');
+    let base = if safe.is_empty() { "session" } else { safe };
+    let mut number = 1u32;
+    loop {
+        let path = match number {
+            1 => output.join(base),
+            _ => output.join(format!("{base}.{number}")),
+        };
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < u32::MAX => number += 1,
+            Err(source) => return Err(FileError { action: "create folder", path, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

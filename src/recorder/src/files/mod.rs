@@ -1,0 +1,8 @@
+//! What stays of a session: sound, packets, account and ladder.
+
+pub(crate) mod archive;
+pub(crate) mod render;
+pub(crate) mod report;
+pub(crate) mod rtpdump;
+pub(crate) mod track;
+pub(crate) mod wav;

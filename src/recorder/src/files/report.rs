@@ -1,0 +1,189 @@
+//! `session.json`: everything that the recorder knows of a session, except the sound.
+
+use serde::{Deserialize, Serialize};
+
+/// The account of one recording session. Times are RFC 3339 in UTC.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SessionReport {
+    /// The recording's id; empty when the INVITE had none.
+    pub recording_id: String,
+    /// The controller's id of the call.
+    pub call_uuid: Option<String>,
+    /// Call-ID of the SIP dialog.
+    pub call_id: String,
+    /// The INVITE's Request-URI as it came.
+    pub request_uri: String,
+    /// `From` of the INVITE.
+    pub from: String,
+    /// `To` of the INVITE.
+    pub to: String,
+    /// Address that the INVITE came from.
+    pub client: String,
+    /// Its `User-Agent`.
+    pub user_agent: Option<String>,
+    /// The parties, in the order of their m-lines.
+    pub parties: Vec<PartyReport>,
+    /// All parameters of the INVITE's Request-URI, then those of `To` that it has not or has otherwise.
+    pub parameters: Vec<ParameterReport>,
+    /// The INVITE's headers in their order. Values that are secrets are left out.
+    pub headers: Vec<ParameterReport>,
+    /// When the INVITE came.
+    pub invited: String,
+    /// When the session was accepted.
+    pub answered: Option<String>,
+    /// When it ended.
+    pub ended: Option<String>,
+    /// From answer to end, in seconds.
+    pub duration: f64,
+    /// Why it ended.
+    pub end_reason: Option<String>,
+    /// Why files are missing or incomplete.
+    pub error: Option<String>,
+    /// What happened to the session, in order.
+    pub states: Vec<StateReport>,
+    /// One entry for each m-line, in order.
+    pub streams: Vec<StreamReport>,
+    /// The sound, where any could be decoded.
+    pub wav: Option<WavReport>,
+}
+
+/// A party of the recorded call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PartyReport {
+    /// The party's directory number.
+    pub dn: String,
+    /// Index of the party's stream, where it has one.
+    pub stream: Option<usize>,
+}
+
+/// A name and its value.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParameterReport {
+    /// Name as it was written.
+    pub name: String,
+    /// Value with escapes resolved.
+    pub value: String,
+}
+
+/// A change of a session's state.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateReport {
+    /// When.
+    pub at: String,
+    /// `invited`, `recording`, `paused`, `ended`, `cancelled`, `refused`, `failed`.
+    pub state: String,
+    /// Why, for people.
+    pub reason: String,
+}
+
+/// One m-line.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct StreamReport {
+    /// Index of the m-line, from 0.
+    pub index: usize,
+    /// `audio`, `video`…
+    pub medium: String,
+    /// The party that it carries, where known.
+    pub dn: Option<String>,
+    /// `a=label` of the m-line (RFC 4574).
+    pub label: Option<String>,
+    /// Channel of the WAV.
+    pub channel: Option<Channel>,
+    /// Where it was received.
+    pub local: Option<String>,
+    /// Offered formats, e.g. `0 PCMU/8000`.
+    pub formats: Vec<String>,
+    /// Formats that packets came in.
+    pub received_formats: Vec<String>,
+    /// Synchronisation sources, in the order of their first packets.
+    pub sources: Vec<SourceReport>,
+    /// Packets of all sources, duplicates included.
+    pub packets: u64,
+    /// Bytes of these packets.
+    pub bytes: u64,
+    /// Packets that are missing by their sequence numbers.
+    pub lost: u64,
+    /// Packets that came twice.
+    pub duplicates: u64,
+    /// Packets that came behind a younger one.
+    pub reordered: u64,
+    /// Datagrams on the stream's ports that were neither RTP nor RTCP.
+    pub malformed: u64,
+    /// Datagrams that the disk was too slow for.
+    pub overrun: u64,
+    /// Packets whose payload type was not offered.
+    pub unknown_payload_type: u64,
+    /// RTCP sender reports.
+    pub sender_reports: u64,
+    /// What its sound is placed by.
+    pub alignment: Option<Alignment>,
+    /// Holes in its sound: at most the first 1000.
+    pub gaps: Vec<GapReport>,
+    /// Why its sound is not in the WAV.
+    pub not_decoded: Option<String>,
+    /// File with its packets, relative to the session's folder, where they are kept.
+    pub rtp_file: Option<String>,
+}
+
+/// A channel of the stereo WAV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Channel {
+    /// The first audio m-line.
+    Left,
+    /// The second.
+    Right,
+}
+
+/// What the sound of a stream is placed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Alignment {
+    /// RTCP sender reports.
+    SenderReports,
+    /// No sender report came: the arrival of its least delayed packet.
+    Arrival,
+    /// Both, for different sources.
+    Mixed,
+}
+
+/// A synchronisation source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceReport {
+    /// The SSRC, in hexadecimal.
+    pub ssrc: String,
+    /// Its canonical name.
+    pub cname: Option<String>,
+    /// Packets from it.
+    pub packets: u64,
+    /// Whether it said goodbye.
+    pub left: bool,
+}
+
+/// A hole in a stream's sound.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct GapReport {
+    /// Where it begins in the WAV, in seconds.
+    pub start: f64,
+    /// Its length in seconds.
+    pub duration: f64,
+    /// Packets lost in it; 0 is silence that the sender meant (a pause, discontinuous transmission).
+    pub lost: u64,
+}
+
+/// The sound file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct WavReport {
+    /// Its name, relative to the session's folder.
+    pub file: String,
+    /// Frames per second.
+    pub rate: u32,
+    /// 1, or 2: left and right.
+    pub channels: u16,
+    /// Its length in frames.
+    pub frames: u64,
+    /// Its length in seconds.
+    pub duration: f64,
+    /// Samples that found no room, because a WAV ends at 4 GiB.
+    pub refused: u64,
+}

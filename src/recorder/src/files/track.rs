@@ -1,0 +1,227 @@
+//! One stream on its way to the files: its packets on disk and where each stands in time.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Slot;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use siprec_model::PayloadFormat;
+
+use super::report::GapReport;
+use super::rtpdump::RtpDump;
+use crate::media::codec::{Codec, is_silence};
+use crate::media::layout::Layout;
+use crate::media::rtcp::{self, Report};
+use crate::media::rtp::RtpHeader;
+use crate::media::timeline::{Place, SECOND, Timeline, scale};
+
+/// Gaps told in `session.json`.
+const MAX_GAPS: usize = 1000;
+/// A hole in the timestamps without a lost packet is told from this length on, in ns.
+const SILENCE: i64 = SECOND / 2;
+
+/// A datagram as it was received.
+#[derive(Clone, Debug)]
+pub(crate) struct Datagram {
+    pub(crate) bytes: Vec<u8>,
+    /// In ns since 1970.
+    pub(crate) arrival: i64,
+    pub(crate) rtcp: bool,
+}
+
+/// One stream's packets.
+#[derive(Debug)]
+pub(crate) struct Track {
+    pub(crate) medium: String,
+    formats: BTreeMap<u8, PayloadFormat>,
+    dump: RtpDump,
+    started: i64,
+    pub(crate) timeline: Timeline,
+    entries: Vec<Entry>,
+    /// Formats that packets came in.
+    received: BTreeMap<u8, PayloadFormat>,
+    pub(crate) unknown_payload_type: u64,
+    /// Why some of its sound is not in the WAV.
+    pub(crate) not_decoded: Option<String>,
+}
+
+/// A packet in the dump.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) place: Place,
+    pub(crate) payload_type: u8,
+    /// `None`: nothing to be heard.
+    pub(crate) codec: Option<Codec>,
+    pub(crate) arrival: i64,
+    at: u64,
+    length: u16,
+}
+
+impl Track {
+    /// A stream whose packets go to a new file at `path`.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn create(
+        path: &Path,
+        medium: &str,
+        local: std::net::SocketAddr,
+        started: std::time::SystemTime,
+    ) -> io::Result<Self> {
+        let mut dump = RtpDump::create(path, local, started)?;
+        dump.flush()?;
+        Ok(Self {
+            medium: medium.into(),
+            formats: BTreeMap::new(),
+            dump,
+            started: crate::clock::nanoseconds(started),
+            timeline: Timeline::default(),
+            entries: Vec::new(),
+            received: BTreeMap::new(),
+            unknown_payload_type: 0,
+            not_decoded: None,
+        })
+    }
+
+    /// Learns what payload types mean. A type once known keeps its meaning (RFC 3264 §8.3.2).
+    pub(crate) fn learn(&mut self, formats: &[PayloadFormat]) {
+        for format in formats {
+            self.formats.entry(format.payload_type).or_insert_with(|| format.clone());
+        }
+    }
+
+    /// Stores and places one datagram; [`Track::flush`] brings it to the disk.
+    pub(crate) fn store(&mut self, datagram: &Datagram) {
+        let elapsed = Duration::from_nanos((datagram.arrival - self.started).max(0) as u64);
+        let at = self.dump.append(&datagram.bytes, datagram.rtcp, elapsed);
+        if datagram.rtcp {
+            for report in rtcp::parse(&datagram.bytes) {
+                if let Report::Sender { ssrc, ntp, rtp, .. } = report {
+                    self.timeline.sender_report(ssrc, ntp, rtp);
+                }
+            }
+        } else if let Some(header) = RtpHeader::parse(&datagram.bytes) {
+            self.index(&header, at, datagram);
+        }
+    }
+
+    /// Writes what was stored to the disk.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.dump.flush()
+    }
+
+    /// All packets in the order of their arrival.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// The bytes of a packet.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn packet(&self, entry: &Entry) -> io::Result<Vec<u8>> {
+        self.dump.read(entry.at, usize::from(entry.length))
+    }
+
+    /// Highest sampling rate of the sound that came in so far, in Hz.
+    pub(crate) fn rate(&self) -> Option<u32> {
+        self.received.values().filter_map(Codec::of).map(Codec::rate).max()
+    }
+
+    /// Formats that packets came in, e.g. `0 PCMU/8000`.
+    pub(crate) fn received_formats(&self) -> Vec<String> {
+        self.received.values().map(describe).collect()
+    }
+
+    /// The holes in its sound on the WAV's time line.
+    pub(crate) fn gaps(&self, track: usize, layout: &Layout) -> Vec<GapReport> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_by_key(|entry| (entry.place.segment, entry.place.sequence));
+        let steps = || {
+            let pairs = entries.windows(2).filter_map(|pair| match pair {
+                [before, after] => Some((before.place, after.place)),
+                _ => None,
+            });
+            pairs.filter(|(before, after)| before.segment == after.segment)
+        };
+        // The shortest step between neighbours is how long a packet lasts.
+        let neighbours = steps().filter(|(before, after)| after.sequence - before.sequence == 1);
+        let packet = neighbours
+            .map(|(before, after)| after.timestamp - before.timestamp)
+            .filter(|step| *step > 0)
+            .min();
+        let packet = packet.unwrap_or(0);
+        let mut gaps = Vec::new();
+        for (before, after) in steps() {
+            let lost = (after.sequence - before.sequence - 1).max(0);
+            let clock_rate =
+                self.timeline.segments().get(before.segment).map_or(8000, |segment| segment.clock_rate);
+            let step = after.timestamp - before.timestamp;
+            let span = scale(step, SECOND, clock_rate);
+            if lost == 0 && span < SILENCE {
+                continue;
+            }
+            let start = layout.frame(track, before.segment, before.timestamp + packet).unwrap_or(0);
+            gaps.push(GapReport {
+                start: start as f64 / f64::from(layout.rate.max(1)),
+                duration: scale(step - packet, SECOND, clock_rate) as f64 / SECOND as f64,
+                lost: lost as u64,
+            });
+            if gaps.len() == MAX_GAPS {
+                break;
+            }
+        }
+        gaps
+    }
+
+    fn index(&mut self, header: &RtpHeader, at: u64, datagram: &Datagram) {
+        let known = self.formats.get(&header.payload_type);
+        let (codec, place) = match known {
+            Some(format) if !is_silence(format) => {
+                if let Slot::Vacant(slot) = self.received.entry(format.payload_type) {
+                    slot.insert(format.clone());
+                    if Codec::of(format).is_none() {
+                        self.not_decoded = Some(format!("{} is not decoded", describe(format)));
+                    }
+                }
+                let place = self.timeline.packet(header, format.clock_rate, datagram.arrival);
+                (Codec::of(format), Some(place))
+            }
+            known => {
+                if known.is_none() {
+                    self.unknown_payload_type += 1;
+                    self.not_decoded.get_or_insert_with(|| {
+                        format!("payload type {} was not offered", header.payload_type)
+                    });
+                }
+                (None, self.timeline.soundless_packet(header))
+            }
+        };
+        if let Some(place) = place {
+            self.entries.push(Entry {
+                place,
+                payload_type: header.payload_type,
+                codec: codec.filter(|_| self.medium == "audio"),
+                arrival: datagram.arrival,
+                at,
+                length: datagram.bytes.len().min(usize::from(u16::MAX)) as u16,
+            });
+        }
+    }
+}
+
+/// `0 PCMU/8000`
+pub(crate) fn describe(format: &PayloadFormat) -> String {
+    let channels = format.channels.filter(|count| *count > 1).map(|count| format!("/{count}"));
+    format!(
+        "{} {}/{}{}",
+        format.payload_type,
+        format.encoding,
+        format.clock_rate,
+        channels.unwrap_or_default()
+    )
+}

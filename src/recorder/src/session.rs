@@ -1,0 +1,455 @@
+//! One recording session, from its INVITE to its last message.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use siprec_sip::sdp::{Direction, Origin};
+use siprec_sip::{
+    Body, DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
+    SessionDescription, Termination,
+};
+use siprec_transport::{Source, Transport};
+use tokio::sync::{mpsc, watch};
+
+use crate::answer::{self, Line};
+use crate::clock::rfc3339;
+use crate::config::RecorderConfig;
+use crate::files::report::{SessionReport, StateReport};
+use crate::finished::FinishedSession;
+use crate::invitation::{Invitation, session_description};
+use crate::ladder::{Ladder, Way};
+use crate::recording::{FLUSH_INTERVAL, Recording};
+
+/// How long packets are taken after the BYE: the last ones may still be on their way.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long the answer to a BYE is waited for when the recorder stops.
+const BYE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a host name in a Contact may take to resolve.
+const RESOLVE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What all sessions of a recorder share.
+pub(crate) struct Shared {
+    pub(crate) config: RecorderConfig,
+    pub(crate) transport: Transport,
+    pub(crate) finished: Box<dyn Fn(FinishedSession) + Send + Sync>,
+}
+
+/// One session.
+pub(crate) struct Session {
+    shared: Arc<Shared>,
+    ua: DialogUa,
+    /// The INVITE, until it is answered.
+    ringing: Option<ServerToken>,
+    offer: Option<Vec<u8>>,
+    /// Local address towards the client.
+    address: IpAddr,
+    random: Random,
+    recording: Option<Recording>,
+    invitation: Invitation,
+    report: SessionReport,
+    /// The report has news for the disk.
+    changed: bool,
+    ladder: Ladder,
+    started: SystemTime,
+    answered: Option<Instant>,
+    session_id: u64,
+    version: u64,
+    answer: Option<SessionDescription>,
+    /// When to end without waiting any longer.
+    end_at: Option<Instant>,
+    over: bool,
+}
+
+impl Session {
+    /// A session for an INVITE that `ua` was made from.
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        (ua, token): (DialogUa, ServerToken),
+        invite: &Request,
+        source: Source,
+        address: IpAddr,
+        mut random: Random,
+    ) -> Self {
+        let started = SystemTime::now();
+        let mut ladder = Ladder::new(&ua.call_id().to_string_lossy(), source, started);
+        ladder.message(Way::Received, &Message::Request(invite.clone()), started);
+        let invitation = Invitation::of(invite);
+        let header = |name: &str| {
+            let found = invitation.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            found.map(|header| header.value.clone())
+        };
+        let report = SessionReport {
+            recording_id: invitation.recording_id.clone(),
+            call_uuid: invitation.call_uuid.clone(),
+            call_id: ua.call_id().to_string_lossy().into_owned(),
+            request_uri: invite.uri.to_string(),
+            from: header("From").or_else(|| header("f")).unwrap_or_default(),
+            to: header("To").or_else(|| header("t")).unwrap_or_default(),
+            client: source.to_string(),
+            user_agent: header("User-Agent"),
+            parameters: invitation.parameters.clone(),
+            headers: invitation.headers.clone(),
+            invited: rfc3339(started),
+            ..SessionReport::default()
+        };
+        let session_id = random.next_u64() >> 2;
+        let mut session = Self {
+            shared,
+            ua,
+            ringing: Some(token),
+            offer: session_description(invite),
+            address,
+            random,
+            recording: None,
+            invitation,
+            report,
+            changed: true,
+            ladder,
+            started,
+            answered: None,
+            session_id,
+            version: 1,
+            answer: None,
+            end_at: None,
+            over: false,
+        };
+        session.enter("invited", "");
+        session
+    }
+
+    /// Runs to the end of the dialog, or until `stop` and its bounded farewell.
+    pub(crate) async fn run(mut self, mut mailbox: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
+        let answer_at = Instant::now() + self.shared.config.answer_delay;
+        if !self.shared.config.answer_delay.is_zero()
+            && let Some(token) = self.ringing
+        {
+            // It fails only when the INVITE is gone, and then `Terminated` tells.
+            let _ = self.ua.respond(token, 180, "", Headers::new(), None, Instant::now());
+        }
+        let mut flush = tokio::time::interval(FLUSH_INTERVAL);
+        flush.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut stopping = false;
+        loop {
+            self.pump().await;
+            if self.over && (stopping || self.ua.is_finished()) {
+                return;
+            }
+            let timer = self.ua.next_timeout();
+            let (ringing, recording) = (self.ringing.is_some(), self.recording.is_some());
+            tokio::select! {
+                message = mailbox.recv() => match message {
+                    Some(message) => self.receive(message),
+                    None => stopping = true,
+                },
+                () = sleep_until(timer) => self.ua.handle_timeout(Instant::now()),
+                () = sleep_until(Some(answer_at)), if ringing => self.answer_invite().await,
+                () = sleep_until(self.end_at), if !self.over => self.complete().await,
+                _ = flush.tick(), if recording => self.flush().await,
+                () = raised(&mut stop), if !stopping => {
+                    stopping = true;
+                    self.hang_up("the recorder stops");
+                }
+            }
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        self.ladder.message(Way::Received, &message, SystemTime::now());
+        let Err(stray) = self.ua.handle_message(message, Instant::now()) else { return };
+        let Message::Request(stray) = *stray else { return };
+        if stray.method == Method::Ack {
+            return;
+        }
+        // RFC 3261 §12.2.2: the same Call-ID, but no dialog of ours.
+        let response = Response::to_request(&stray, 481);
+        self.send_response(response);
+    }
+
+    /// Carries out what the dialog wants, until it wants nothing more.
+    async fn pump(&mut self) {
+        loop {
+            if let Some(message) = self.ua.poll_transmit() {
+                self.transmit(message).await;
+            } else if let Some(event) = self.ua.poll_event() {
+                self.handle(event).await;
+            } else {
+                return;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: DialogEvent) {
+        match event {
+            DialogEvent::Request { token, request } => self.renegotiate(token, &request).await,
+            DialogEvent::Terminated(why) => {
+                self.ringing = None;
+                let (state, reason) = match why {
+                    Termination::RemoteBye(_) => ("ended", "BYE from the client"),
+                    Termination::LocalBye => ("ended", "BYE from the recorder"),
+                    Termination::Cancelled => ("cancelled", "CANCEL from the client"),
+                    Termination::NotEstablished => ("refused", ""),
+                    Termination::Unacknowledged => ("failed", "the answer was never acknowledged"),
+                };
+                self.end(state, reason);
+                let grace = if self.recording.is_some() { GRACE } else { Duration::ZERO };
+                self.end_at = Some(Instant::now() + grace);
+            }
+            // The recorder sends no request but BYE, of which only the end is told; and what an ACK carries changes
+            // nothing, because every offer of ours repeats the last answer.
+            _ => {}
+        }
+    }
+
+    /// Answers the first INVITE.
+    async fn answer_invite(&mut self) {
+        let Some(token) = self.ringing.take() else { return };
+        let (status, reason, body) = match self.shared.config.refuse {
+            Some(status) => (status, String::new(), None),
+            None => match self.accept().await {
+                Ok(body) => (200, String::new(), Some(body)),
+                Err(Refusal { status, reason }) => (status, reason, None),
+            },
+        };
+        if status >= 300 {
+            let told = if reason.is_empty() { status.to_string() } else { format!("{status}: {reason}") };
+            self.end("refused", &told);
+        }
+        // It fails only when the INVITE is gone, and then `Terminated` tells.
+        let _ = self.ua.respond(token, status, &reason, Headers::new(), body, Instant::now());
+    }
+
+    async fn accept(&mut self) -> Result<Body, Refusal> {
+        let offer = self.offer.take().ok_or_else(|| Refusal::new(488, "No Offer"))?;
+        let offer =
+            SessionDescription::parse(&offer).map_err(|error| Refusal::new(488, &error.to_string()))?;
+        let lines = answer::lines(&offer);
+        if !lines.iter().any(|line| matches!(line, Line::Taken(_))) {
+            return Err(Refusal::new(488, "No Stream That Can Be Recorded"));
+        }
+        let id = if self.invitation.recording_id.is_empty() {
+            self.report.call_id.clone()
+        } else {
+            self.invitation.recording_id.clone()
+        };
+        let ssrc = self.random.next_u32();
+        let opened = Recording::open(&self.shared.config, &id, self.address, ssrc, self.started);
+        let recording = opened.map_err(|error| self.fail(500, &error.to_string()))?;
+        self.recording = Some(recording);
+        let body = self.negotiate(&offer, &lines).await?;
+        self.answered = Some(Instant::now());
+        self.report.answered = Some(rfc3339(SystemTime::now()));
+        Ok(body)
+    }
+
+    /// Answers a re-INVITE or UPDATE. Without an offer the last answer is ours (RFC 3261 §14.2).
+    async fn renegotiate(&mut self, token: ServerToken, request: &Request) {
+        let answered = match (session_description(request), &self.answer) {
+            (None, Some(last)) => Ok(Body::sdp(last.to_bytes())),
+            (None, None) => Err(Refusal::new(488, "No Offer")),
+            (Some(offer), _) => match SessionDescription::parse(&offer) {
+                Ok(offer) => {
+                    let lines = answer::lines(&offer);
+                    self.negotiate(&offer, &lines).await
+                }
+                Err(error) => Err(Refusal::new(488, &error.to_string())),
+            },
+        };
+        let (status, reason, body) = match answered {
+            Ok(body) => (200, String::new(), Some(body)),
+            Err(Refusal { status, reason }) => (status, reason, None),
+        };
+        // It fails only when the request is gone.
+        let _ = self.ua.respond(token, status, &reason, Headers::new(), body, Instant::now());
+    }
+
+    /// Takes the streams of an offer and writes the answer.
+    async fn negotiate(&mut self, offer: &SessionDescription, lines: &[Line]) -> Result<Body, Refusal> {
+        let Some(recording) = &mut self.recording else { return Err(Refusal::new(500, "")) };
+        if let Err(error) = recording.apply(lines).await {
+            let address = self.address;
+            return Err(self.fail(500, &format!("no RTP ports on {address}: {error}")));
+        }
+        let describe = |version| {
+            let origin = Origin { session_id: self.session_id, version, address: self.address };
+            answer::describe(offer, lines, |index| recording.port(index), origin, self.address)
+        };
+        let malformed = |error: siprec_sip::sdp::SdpError| Refusal::new(488, &error.to_string());
+        let mut answer = describe(self.version).map_err(malformed)?;
+        // RFC 3264 §8: the version counts the changes.
+        if self.answer.as_ref().is_some_and(|last| *last != answer) {
+            self.version += 1;
+            answer = describe(self.version).map_err(malformed)?;
+        }
+        let audio = |line: &Line| matches!(line, Line::Taken(line) if line.medium == "audio");
+        let audio: Vec<_> = (0..lines.len()).filter(|index| lines.get(*index).is_some_and(audio)).collect();
+        if self.report.parties.iter().filter(|party| party.stream.is_some()).count() < audio.len() {
+            self.report.parties = self.invitation.party_reports(&audio);
+        }
+        let flows = |line: &Line| matches!(line, Line::Taken(line) if line.direction == Direction::RecvOnly);
+        let state = if lines.iter().any(flows) { "recording" } else { "paused" };
+        let told: Vec<_> = lines.iter().map(tell).collect();
+        let told = told.join(", ");
+        if self.report.states.last().is_none_or(|last| last.state != state || last.reason != told) {
+            self.enter(state, &told);
+        }
+        let body = Body::sdp(answer.to_bytes());
+        self.answer = Some(answer);
+        Ok(body)
+    }
+
+    async fn transmit(&mut self, message: Message) {
+        self.ladder.message(Way::Sent, &message, SystemTime::now());
+        let request = match message {
+            Message::Request(request) => request,
+            Message::Response(response) => {
+                return self.report_unsent(self.shared.transport.respond(response).is_err());
+            }
+        };
+        let next_hop = self.ua.next_hop().clone();
+        let sent = match self.shared.transport.resolve(&next_hop, RESOLVE_PATIENCE).await {
+            Ok(destination) => self.shared.transport.send(request, destination).is_ok(),
+            Err(_) => false,
+        };
+        self.report_unsent(!sent);
+    }
+
+    fn send_response(&mut self, response: Response) {
+        self.ladder.message(Way::Sent, &Message::Response(response.clone()), SystemTime::now());
+        let unsent = self.shared.transport.respond(response).is_err();
+        self.report_unsent(unsent);
+    }
+
+    fn report_unsent(&mut self, unsent: bool) {
+        if unsent {
+            self.ua.handle_transport_error(Instant::now());
+        }
+    }
+
+    async fn flush(&mut self) {
+        let mut report = None;
+        if self.changed {
+            let mut full = self.report.clone();
+            if let Some(recording) = &self.recording {
+                recording.describe(&mut full);
+            }
+            self.name_parties(&mut full);
+            report = Some(full);
+        }
+        let Some(recording) = &mut self.recording else { return };
+        let (ladder, changed) = (&mut self.ladder, &mut self.changed);
+        recording
+            .flush(
+                || ladder.take(),
+                || {
+                    *changed = false;
+                    report
+                },
+            )
+            .await;
+        if let Some(failure) = recording.failure().map(str::to_owned)
+            && self.end_at.is_none()
+        {
+            // Better no recording that the client knows of than one that it believes in.
+            self.end("failed", &failure);
+            self.hang_up(&failure);
+        }
+    }
+
+    /// Ends the session from our side, in bounded time.
+    fn hang_up(&mut self, reason: &str) {
+        let now = Instant::now();
+        if let Some(token) = self.ringing.take() {
+            // It fails only when the INVITE is gone.
+            let _ = self.ua.respond(token, 480, "", Headers::new(), None, now);
+        } else if self.ua.is_confirmed() {
+            // It fails only when the dialog is over.
+            let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
+        }
+        self.end("ended", reason);
+        self.end_at.get_or_insert(now + BYE_PATIENCE);
+    }
+
+    /// Stops receiving and completes the files.
+    async fn complete(&mut self) {
+        if self.over {
+            return;
+        }
+        self.over = true;
+        let mut report = std::mem::take(&mut self.report);
+        let mut folder = None;
+        if let Some(recording) = self.recording.take() {
+            folder = recording.folder().map(Into::into);
+            recording.describe(&mut report);
+            self.name_parties(&mut report);
+            let named = report.streams.iter().map(|stream| stream.dn.clone()).collect::<Vec<_>>();
+            report = recording.finish(self.ladder.take(), report).await;
+            for (stream, dn) in report.streams.iter_mut().zip(named) {
+                stream.dn = dn;
+            }
+        }
+        (self.shared.finished)(FinishedSession { folder, report });
+    }
+
+    fn name_parties(&self, report: &mut SessionReport) {
+        for party in &report.parties {
+            if let Some(stream) = party.stream.and_then(|index| report.streams.get_mut(index)) {
+                stream.dn = Some(party.dn.clone());
+            }
+        }
+    }
+
+    fn fail(&mut self, status: u16, error: &str) -> Refusal {
+        self.report.error = Some(error.to_owned());
+        Refusal::new(status, "")
+    }
+
+    /// The session has ended; what comes later changes nothing about why.
+    fn end(&mut self, state: &str, reason: &str) {
+        if self.report.ended.is_none() {
+            self.report.ended = Some(rfc3339(SystemTime::now()));
+            self.report.end_reason = Some(reason.to_owned());
+            self.report.duration = self.answered.map_or(0.0, |at| at.elapsed().as_secs_f64());
+            self.enter(state, reason);
+        }
+    }
+
+    fn enter(&mut self, state: &str, reason: &str) {
+        self.changed = true;
+        let at = rfc3339(SystemTime::now());
+        self.report.states.push(StateReport { at, state: state.to_owned(), reason: reason.to_owned() });
+    }
+}
+
+/// Why an offer is not taken.
+struct Refusal {
+    status: u16,
+    /// Reason phrase; empty for the usual one.
+    reason: String,
+}
+
+impl Refusal {
+    fn new(status: u16, reason: &str) -> Self {
+        Self { status, reason: reason.to_owned() }
+    }
+}
+
+/// `audio recvonly`
+fn tell(line: &Line) -> String {
+    match line {
+        Line::Taken(line) => format!("{} {}", line.medium, line.direction),
+        Line::Off => "off".to_owned(),
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Done when the recorder is to stop, or is gone.
+pub(crate) async fn raised(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
+}
