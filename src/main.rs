@@ -1,3 +1,106 @@
 //! The program `siprec`: argument parsing and wiring of the subcommands, nothing else.
 
-fn main() {}
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use siprec_recorder::{Recorder, RecorderConfig};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Call recording for GStreamer.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Recorder(RecorderArguments),
+    Picture(PictureArguments),
+}
+
+/// Answers recording sessions and writes each into a folder: session.wav, session.json, ladder.txt.
+///
+/// The first line on standard output tells the address: "listening udp=ADDRESS:PORT tcp=ADDRESS:PORT output=FOLDER".
+/// One line follows for each session at its end. Runs until SIGINT or SIGTERM.
+#[derive(Args)]
+struct RecorderArguments {
+    /// Address and port for SIP by UDP and TCP; RTP comes to the same address. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:5060")]
+    listen: SocketAddr,
+    /// Folder for the sessions' folders; made when it does not exist.
+    #[arg(long, value_name = "FOLDER", default_value = "recordings")]
+    output: PathBuf,
+    /// Count packets, decode and write nothing (for load tests).
+    #[arg(long)]
+    count_only: bool,
+    /// Keep the packets of every stream as .rtpdump, not only of those that cannot be decoded.
+    #[arg(long)]
+    keep_rtp: bool,
+    /// Ring for so long before answering.
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
+    answer_delay: u64,
+    /// Refuse every session with this status.
+    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
+    refuse: Option<u16>,
+}
+
+/// Draws a recording: the waveform of each channel over the time line.
+#[derive(Args)]
+struct PictureArguments {
+    /// The folder of a finished session, or a WAV file.
+    recording: PathBuf,
+    /// The PNG file to write.
+    picture: PathBuf,
+}
+
+fn main() -> Result<()> {
+    match Arguments::parse().command {
+        Command::Recorder(arguments) => record(arguments),
+        Command::Picture(PictureArguments { recording, picture }) => {
+            siprec_recorder::draw(&recording, &picture).context("no picture")
+        }
+    }
+}
+
+fn record(arguments: RecorderArguments) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
+    let outcome = runtime.block_on(run(arguments));
+    // Threads that wait for a disk must not keep the program.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    outcome
+}
+
+async fn run(arguments: RecorderArguments) -> Result<()> {
+    let config = RecorderConfig {
+        count_only: arguments.count_only,
+        keep_rtp: arguments.keep_rtp,
+        answer_delay: Duration::from_millis(arguments.answer_delay),
+        refuse: arguments.refuse,
+        ..RecorderConfig::new(arguments.listen, arguments.output)
+    };
+    let output = config.output.display().to_string();
+    let mut interrupted = signal(SignalKind::interrupt()).context("no signal handler")?;
+    let mut terminated = signal(SignalKind::terminate()).context("no signal handler")?;
+    let recorder = Recorder::start(config, |session| say(&session.to_string()))
+        .context("the recorder does not start")?;
+    let local = recorder.local();
+    say(&format!("listening udp={local} tcp={local} output={output}"));
+    tokio::select! {
+        _ = interrupted.recv() => {}
+        _ = terminated.recv() => {}
+    }
+    recorder.stop().await;
+    Ok(())
+}
+
+/// Writes a line to standard output. Nobody may be reading it any more, and that is no reason to end.
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
