@@ -131,9 +131,10 @@ impl Dialog {
         Ok(())
     }
 
-    /// Whether a request with these tags belongs to this dialog; a missing tag is null and equals a null tag only.
+    /// Whether a request with these tags belongs to this dialog. A missing tag is null (RFC 3261 §12.1.2). A peer that gave
+    /// none in its answer may well have one in its requests.
     pub(crate) fn is_match(&self, local_tag: Option<&str>, remote_tag: Option<&str>) -> bool {
-        self.local.tag() == local_tag && self.remote.tag() == remote_tag
+        self.local.tag() == local_tag && (self.remote.tag().is_none() || self.remote.tag() == remote_tag)
     }
 
     /// Call-ID, as it stands on the wire.

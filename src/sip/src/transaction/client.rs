@@ -61,6 +61,11 @@ impl ClientTransaction {
 
     /// Whether `response` belongs here (RFC 3261 §17.1.3).
     pub fn is_match(&self, response: &Response) -> bool {
+        ClientKey::of_response(response).is_some_and(|key| self.has_key(&key))
+    }
+
+    /// [`is_match`](Self::is_match), for who asks several transactions.
+    pub(crate) fn has_key(&self, response: &ClientKey) -> bool {
         self.key.is_match(response)
     }
 

@@ -1,61 +1,68 @@
 //! Which message belongs to which transaction.
 
-use crate::{HeaderName, Method, Request, Response};
+use crate::{HeaderName, Headers, Method, Request, Response};
 
 /// What RFC 3261 §8.1.1.7 puts before each branch, so that it is known to be unique.
 const MAGIC_COOKIE: &str = "z9hG4bK";
 
 /// A client transaction is known by the branch of the top Via and the method of the CSeq (RFC 3261 §17.1.3).
 #[derive(Debug)]
-pub(super) struct ClientKey {
+pub(crate) struct ClientKey {
     branch: String,
     method: Method,
 }
 
 impl ClientKey {
-    pub(super) fn of_request(request: &Request) -> ClientKey {
-        let branch =
-            request.headers.via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default();
-        ClientKey { branch, method: request.method.clone() }
+    pub(crate) fn of_request(request: &Request) -> ClientKey {
+        ClientKey { branch: branch(&request.headers), method: request.method.clone() }
     }
 
-    pub(super) fn is_match(&self, response: &Response) -> bool {
-        let (Ok(via), Ok(cseq)) = (response.headers.via(), response.headers.cseq()) else { return false };
-        cseq.method == self.method
-            && via.branch().is_some_and(|branch| branch.eq_ignore_ascii_case(&self.branch))
+    /// The key of the transaction that a response belongs to; `None` when it says so of none.
+    pub(crate) fn of_response(response: &Response) -> Option<ClientKey> {
+        let method = response.headers.cseq().ok()?.method;
+        Some(ClientKey { branch: branch(&response.headers), method })
     }
+
+    pub(crate) fn is_match(&self, response: &ClientKey) -> bool {
+        self.method == response.method && self.branch.eq_ignore_ascii_case(&response.branch)
+    }
+}
+
+fn branch(headers: &Headers) -> String {
+    headers.via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default()
 }
 
 /// A server transaction is known by the top Via (RFC 3261 §17.2.3), or, when the peer makes no unique branches, by what
 /// RFC 2543 compared.
 #[derive(Debug)]
-pub(super) struct ServerKey {
+pub(crate) struct ServerKey {
     method: Method,
     origin: Origin,
+}
+
+impl ServerKey {
+    pub(crate) fn of(request: &Request) -> ServerKey {
+        ServerKey { method: request.method.clone(), origin: Origin::of(request) }
+    }
+
+    /// Whether a request with the other key is this one again, or the ACK of its refusal.
+    pub(crate) fn is_match(&self, request: &ServerKey) -> bool {
+        let same_method =
+            request.method == self.method || (request.method == Method::Ack && self.method == Method::Invite);
+        same_method && request.origin == self.origin
+    }
+
+    pub(crate) fn is_cancelled_by(&self, cancel: &ServerKey) -> bool {
+        cancel.method == Method::Cancel
+            && !matches!(self.method, Method::Ack | Method::Cancel)
+            && cancel.origin == self.origin
+    }
 }
 
 #[derive(Debug, PartialEq)]
 enum Origin {
     Branch { branch: String, host: String, port: u16 },
     Old { uri: String, call_id: Vec<u8>, from_tag: Option<String>, cseq: u32, via: Vec<u8> },
-}
-
-impl ServerKey {
-    pub(super) fn of(request: &Request) -> ServerKey {
-        ServerKey { method: request.method.clone(), origin: Origin::of(request) }
-    }
-
-    pub(super) fn is_match(&self, request: &Request) -> bool {
-        let same_method =
-            request.method == self.method || (request.method == Method::Ack && self.method == Method::Invite);
-        same_method && Origin::of(request) == self.origin
-    }
-
-    pub(super) fn is_cancelled_by(&self, cancel: &Request) -> bool {
-        cancel.method == Method::Cancel
-            && !matches!(self.method, Method::Ack | Method::Cancel)
-            && Origin::of(cancel) == self.origin
-    }
 }
 
 impl Origin {

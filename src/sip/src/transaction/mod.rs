@@ -36,6 +36,7 @@ pub use server::{AlreadyAnswered, ServerTransaction, response_to};
 pub use timer::{T1, T2, T4, TRANSACTION_TIMEOUT};
 
 pub(crate) use client::cancel_for;
+pub(crate) use key::{ClientKey, ServerKey};
 
 use crate::Message;
 

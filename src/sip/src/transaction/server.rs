@@ -53,12 +53,17 @@ impl ServerTransaction {
 
     /// Whether `request` is this one again, or the ACK of its refusal (RFC 3261 §17.2.3).
     pub fn is_match(&self, request: &Request) -> bool {
+        self.has_key(&ServerKey::of(request))
+    }
+
+    /// [`is_match`](Self::is_match), for who asks several transactions.
+    pub(crate) fn has_key(&self, request: &ServerKey) -> bool {
         self.key.is_match(request)
     }
 
     /// Whether `cancel` is the CANCEL of this request (RFC 3261 §9.2).
     pub fn is_cancelled_by(&self, cancel: &Request) -> bool {
-        self.key.is_cancelled_by(cancel)
+        self.key.is_cancelled_by(&ServerKey::of(cancel))
     }
 
     /// Takes a request that [matches](Self::is_match). False when it is an ACK of a 2xx, which is for the user.

@@ -6,7 +6,12 @@ use super::answer::unsupported;
 use super::slots::{ServerSlot, carries_sdp};
 use super::{Calling, Confirmed, DialogEvent, DialogUa, Ended, Ending, Ringing, Role, State, Termination};
 use crate::dialog::Dialog;
+use crate::transaction::ServerKey;
 use crate::{CSeq, HeaderName, Headers, Method, NameAddr, Request};
+
+/// Requests whose transactions live at once. Those above are dropped, save BYE: the peer sends them again, or is up to no
+/// good.
+const MAX_REQUESTS: usize = 64;
 
 /// What is to be done with a request in the dialog.
 enum Verdict {
@@ -22,7 +27,8 @@ enum Verdict {
 impl DialogUa {
     /// Takes a request; gives it back when it belongs elsewhere.
     pub(super) fn handle_request(&mut self, request: Request, now: Instant) -> Option<Request> {
-        if let Some(slot) = self.servers.iter_mut().find(|slot| slot.transaction.is_match(&request))
+        let key = ServerKey::of(&request);
+        if let Some(slot) = self.servers.iter_mut().find(|slot| slot.transaction.has_key(&key))
             && slot.transaction.handle_request(&request, now)
         {
             return None;
@@ -79,6 +85,9 @@ impl DialogUa {
             self.answer(request, status, Headers::new(), now);
             return None;
         }
+        if self.servers.len() >= MAX_REQUESTS && request.method != Method::Bye {
+            return None;
+        }
         let Some(dialog) = self.dialog_with(local.as_deref(), remote.as_deref()) else {
             if self.is_merged(&request) {
                 // The first INVITE came twice, by different ways (RFC 3261 §8.2.2.2).
@@ -94,17 +103,17 @@ impl DialogUa {
         match self.judge(&request) {
             Verdict::Answer(status, headers) => {
                 if status < 300 {
-                    self.refresh_target(&request.headers);
+                    self.refresh_target_by(&request);
                 }
                 self.answer(request, status, headers, now);
             }
             Verdict::Tell => {
-                self.refresh_target(&request.headers);
+                self.refresh_target_by(&request);
                 self.answer(request.clone(), 200, Headers::new(), now);
                 self.emit(DialogEvent::Info(request));
             }
             Verdict::Ask => {
-                self.refresh_target(&request.headers);
+                self.refresh_target_by(&request);
                 let token = self.receive(request.clone(), now);
                 self.emit(DialogEvent::Request { token, request });
             }
@@ -151,7 +160,8 @@ impl DialogUa {
             Method::Options => Verdict::Answer(200, Headers::new()),
             // There is no subscription here (RFC 6665 §4.1.3).
             Method::Notify => Verdict::Answer(489, Headers::new()),
-            _ => Verdict::Answer(if method.is_known() { 405 } else { 501 }, Headers::new()),
+            // The user put it into Allow, so the user knows.
+            _ => Verdict::Ask,
         }
     }
 
@@ -170,6 +180,14 @@ impl DialogUa {
             Some(Verdict::Answer(500, headers))
         } else {
             None
+        }
+    }
+
+    /// Any request in the dialog may say where the peer is from now on, unless we refuse it by ourselves.
+    fn refresh_target_by(&mut self, request: &Request) {
+        let (local, remote) = tags(request);
+        if let Some(dialog) = self.dialog_with(local.as_deref(), remote.as_deref()) {
+            dialog.refresh_target(&request.headers);
         }
     }
 

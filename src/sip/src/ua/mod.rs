@@ -5,6 +5,7 @@ mod endpoint;
 mod event;
 mod incoming;
 mod outgoing;
+mod response;
 mod slots;
 
 use std::collections::VecDeque;
@@ -278,13 +279,6 @@ impl DialogUa {
     fn next_token(&mut self) -> u64 {
         self.last_token += 1;
         self.last_token
-    }
-
-    /// A 2xx or a request of the peer may say where it is from now on. Before the 2xx only responses do, at their place.
-    fn refresh_target(&mut self, headers: &Headers) {
-        if let Some(dialog) = self.state.dialog_mut() {
-            dialog.refresh_target(headers);
-        }
     }
 
     /// Tells the user, who hears nothing between its wish to end the dialog and the end.

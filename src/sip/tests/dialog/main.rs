@@ -8,3 +8,5 @@
 
 mod basic;
 mod pair;
+mod rules;
+mod solo;
