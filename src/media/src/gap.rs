@@ -147,4 +147,17 @@ mod tests {
         let told: Vec<_> = std::iter::from_fn(|| gaps.poll()).collect();
         assert_eq!(told.len(), CAUSES.len());
     }
+
+    #[test]
+    fn a_hole_that_waits_to_be_told_is_counted_once() {
+        let now = Instant::now();
+        let mut gaps = Gaps::default();
+        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20));
+        gaps.go_on(now);
+        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20));
+        gaps.end(now);
+        assert_eq!(gaps.count(), 1);
+        assert_eq!(gaps.poll(), gap(2, 40, DropCause::SendFailed));
+        assert_eq!(gaps.poll(), None);
+    }
 }

@@ -237,4 +237,14 @@ mod tests {
         assert!(sent[..25].iter().all(Option::is_none));
         assert_eq!(&sent[25..], [Some(257), Some(258), Some(259), Some(260), Some(261)]);
     }
+
+    #[test]
+    fn late_packets_of_use_show_that_the_source_has_not_started_again() {
+        let mut numbering = Numbering::starting_at(256);
+        indices(&mut numbering, 0, &[1000, 1002]);
+        let duplicates = [1000; 20];
+        assert_eq!(indices(&mut numbering, 0, &duplicates), [None; 20]);
+        assert_eq!(indices(&mut numbering, 0, &[1001]), [Some(257)]);
+        assert_eq!(indices(&mut numbering, 0, &duplicates), [None; 20]);
+    }
 }

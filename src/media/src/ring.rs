@@ -117,8 +117,11 @@ impl Ring {
         }
         let mut bytes = [0; PREFIX + Header::FIXED];
         let (head, tail) = self.slices(at, bytes.len());
-        for (to, from) in bytes.iter_mut().zip(head.iter().chain(tail)) {
-            *to = *from;
+        if let Some(to) = bytes.get_mut(..head.len()) {
+            to.copy_from_slice(head);
+        }
+        if let Some(to) = bytes.get_mut(head.len()..head.len() + tail.len()) {
+            to.copy_from_slice(tail);
         }
         let (prefix, fixed) = bytes.split_first_chunk::<PREFIX>()?;
         let (arrival, rest) = prefix.split_first_chunk::<8>()?;

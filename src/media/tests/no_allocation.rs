@@ -68,8 +68,7 @@ impl Call {
         }
     }
 
-    /// One packet of the call, and all that is due.
-    fn packet(&mut self) {
+    fn next(&mut self) -> [u8; 172] {
         self.now += Duration::from_millis(20);
         self.sequence = self.sequence.wrapping_add(1);
         let mut packet = [0u8; 172];
@@ -77,6 +76,19 @@ impl Call {
         packet[2..4].copy_from_slice(&self.sequence.to_be_bytes());
         packet[4..8].copy_from_slice(&(u32::from(self.sequence) * 160).to_be_bytes());
         self.out.clear();
+        packet
+    }
+
+    /// A packet behind a shut gate, which then opens.
+    fn store_and_send(&mut self) {
+        let packet = self.next();
+        self.branch.store_packet(&RtpView::parse(&packet).unwrap(), self.now);
+        self.branch.next_packet(self.now, &mut self.out).unwrap();
+    }
+
+    /// One packet of the call, and all that is due.
+    fn packet(&mut self) {
+        let packet = self.next();
         self.branch.handle_packet(&RtpView::parse(&packet).unwrap(), self.now, &mut self.out);
         self.branch.next_packet(self.now, &mut self.out);
         self.branch.next_packet(self.now, &mut self.out);
@@ -114,4 +126,13 @@ fn a_backlog_that_leaves_allocates_nothing_for_a_packet() {
     (0..10).for_each(|_| call.packet());
     assert_eq!(allocations(|| (0..2000).for_each(|_| call.packet())), 0);
     assert_eq!((call.branch.held_packets(), call.branch.report().sent), (0, 3010));
+}
+
+#[test]
+fn a_ring_that_fills_and_empties_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(512 * 1024);
+    call.branch.open(&RULES, call.now);
+    call.store_and_send();
+    assert_eq!(allocations(|| (0..1000).for_each(|_| call.store_and_send())), 0);
+    assert_eq!(call.branch.report().held, 1001);
 }

@@ -60,9 +60,13 @@ impl Session {
 
     /// A packet of the call, now, and what is due of those held.
     fn packet(&mut self, ssrc: u32, timestamp: u32) {
+        self.numbered_packet((self.ms / 20) as u16, ssrc, timestamp);
+    }
+
+    fn numbered_packet(&mut self, sequence: u16, ssrc: u32, timestamp: u32) {
         let header = [&[0x80, 0, 0, 0][..], &timestamp.to_be_bytes(), &ssrc.to_be_bytes(), &[0; 100]];
         let mut packet = header.concat();
-        packet[2..4].copy_from_slice(&((self.ms / 20) as u16).to_be_bytes());
+        packet[2..4].copy_from_slice(&sequence.to_be_bytes());
         let mut out = Vec::new();
         self.branch.handle_packet(&RtpView::parse(&packet).unwrap(), self.now(), &mut out);
         while self.branch.next_packet(self.now(), &mut out).is_some() {}
@@ -194,6 +198,20 @@ fn packets_that_share_a_timestamp_map_the_first_of_them() {
 }
 
 #[test]
+fn a_source_that_starts_again_is_mapped_anew() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 0x4000_0000);
+    session.report();
+    // Other numbers, and timestamps that look older.
+    session.ms = 40;
+    session.numbered_packet(9000, A, 160);
+    let reports = session.next_report();
+    let expected = Said::Sender { ssrc: A, ntp: session.ntp(40), rtp: 160, packets: 2, octets: 200 };
+    assert_eq!(reports[0], expected);
+}
+
+#[test]
 fn reports_go_on_while_nothing_is_sent_and_say_so() {
     let mut session = Session::new();
     let own = match session.next_report()[..] {
@@ -209,6 +227,7 @@ fn reports_go_on_while_nothing_is_sent_and_say_so() {
     assert_eq!(session.next_report(), [Said::Receiver(A), cname(A)]);
     assert_eq!(session.next_report(), [Said::Receiver(A), cname(A)]);
     let goodbye = session.goodbye().unwrap();
+    assert!(matches!(goodbye[0], Said::Sender { ssrc: A, packets: 1, .. }), "the last word on what was sent");
     assert_eq!(goodbye.last(), Some(&Said::Bye(vec![A, own])));
 }
 
@@ -277,6 +296,20 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
     session.report();
     assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
     session.ms = 200_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_recorder_that_reports_often_is_given_15_s_too() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    for ms in [1000, 2000] {
+        session.ms = ms;
+        session.hear_report(A);
+    }
+    session.ms = 16_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
 }
