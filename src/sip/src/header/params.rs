@@ -1,6 +1,7 @@
 //! Header parameters: `;name=value;flag`.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use crate::syntax::{self, SyntaxError};
 
@@ -75,8 +76,7 @@ impl Params {
     /// # Errors
     /// Where `name` is no token.
     pub fn set(&mut self, name: &str, value: &str) -> Result<(), SyntaxError> {
-        let bare = !value.is_empty() && value.bytes().all(is_bare);
-        let value = if bare { value.to_owned() } else { syntax::quote(value) };
+        let value = if is_bare(value) { value.to_owned() } else { syntax::quote(value) };
         self.put(name, Some(value.into_bytes().into()))
     }
 
@@ -138,9 +138,9 @@ impl fmt::Display for Params {
     }
 }
 
-/// Token characters and those of an IPv6 reference (RFC 3261 §25.1 `gen-value`).
-const fn is_bare(byte: u8) -> bool {
-    syntax::is_token_byte(byte) || matches!(byte, b'[' | b']' | b':')
+/// What stands without quotes: a token, a host (RFC 3261 §25.1 `gen-value`), or the bare IPv6 address of `received`.
+fn is_bare(value: &str) -> bool {
+    syntax::is_token(value.as_bytes()) || super::is_host(value) || value.parse::<IpAddr>().is_ok()
 }
 
 /// A quoted string, or anything that ends the value neither for us nor for a stricter reader: field values such as
@@ -181,6 +181,23 @@ mod tests {
         }
         assert!(params.set("a b", "x").is_err());
         assert!(params.set("", "x").is_err());
+    }
+
+    #[test]
+    fn only_a_token_or_a_host_stands_without_quotes() {
+        for (value, written) in [
+            ("1001", "x=1001"),
+            ("h.example", "x=h.example"),
+            ("2001:db8::1", "x=2001:db8::1"),
+            ("[2001:db8::1]", "x=[2001:db8::1]"),
+            ("2026-11-22T23:46:00Z", "x=\"2026-11-22T23:46:00Z\""),
+            ("[Tenant].profile", "x=\"[Tenant].profile\""),
+            ("", "x=\"\""),
+        ] {
+            let mut params = Params::new();
+            params.set("x", value).unwrap();
+            assert_eq!(params.to_string(), format!(";{written}"));
+        }
     }
 
     #[test]
