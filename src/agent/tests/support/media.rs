@@ -1,0 +1,95 @@
+//! The media engine as the agent sees it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::time::Instant;
+
+use siprec_agent::Agent;
+use siprec_model::{BranchCommand, BranchEvent, BranchId, MediaControl, MediaControlError};
+
+use super::DEADLINE;
+
+/// Binds ports, drains and closes at once, unless told otherwise.
+#[derive(Default)]
+pub(crate) struct FakeMedia {
+    agent: OnceLock<Weak<Agent>>,
+    commands: Mutex<Vec<BranchCommand>>,
+    commanded: Condvar,
+    next_port: AtomicU16,
+    /// What the next commands are answered instead of being taken.
+    pub(crate) refusals: Mutex<VecDeque<MediaControlError>>,
+    /// Nothing drains before [`FakeMedia::drain_all`].
+    pub(crate) holds_backlog: AtomicBool,
+}
+
+impl FakeMedia {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(crate) fn connect(&self, agent: &Arc<Agent>) {
+        assert!(self.agent.set(Arc::downgrade(agent)).is_ok());
+    }
+
+    /// Waits until a command like this was given.
+    pub(crate) fn wait_for(&self, what: &str, is_wanted: impl Fn(&BranchCommand) -> bool) -> BranchCommand {
+        let until = Instant::now() + DEADLINE;
+        let mut commands = self.commands.lock().unwrap();
+        loop {
+            if let Some(command) = commands.iter().find(|command| is_wanted(command)) {
+                return command.clone();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no {what} among {commands:?}");
+            commands = self.commanded.wait_timeout(commands, left).unwrap().0;
+        }
+    }
+
+    pub(crate) fn commands(&self) -> Vec<BranchCommand> {
+        self.commands.lock().unwrap().clone()
+    }
+
+    /// Reports that every branch told to drain has nothing left.
+    pub(crate) fn drain_all(&self) {
+        for command in self.commands() {
+            if let BranchCommand::Drain { branch } = command {
+                self.tell(branch, BranchEvent::BacklogEmpty);
+            }
+        }
+    }
+
+    fn tell(&self, branch: BranchId, event: BranchEvent) {
+        if let Some(agent) = self.agent.get().and_then(Weak::upgrade) {
+            agent.media_event(branch, event);
+        }
+    }
+}
+
+impl MediaControl for FakeMedia {
+    fn command(&self, command: BranchCommand) -> Result<(), MediaControlError> {
+        if let Some(refusal) = self.refusals.lock().unwrap().pop_front() {
+            return Err(refusal);
+        }
+        let branch = command.branch();
+        let event = match &command {
+            BranchCommand::Bind { local, .. } => {
+                let port = 10_000 + 2 * self.next_port.fetch_add(1, Ordering::Relaxed) % 40_000;
+                let rtcp = SocketAddr::new(*local, port + 1);
+                Some(BranchEvent::PortsReady { rtp: SocketAddr::new(*local, port), rtcp })
+            }
+            BranchCommand::Drain { .. } if !self.holds_backlog.load(Ordering::Relaxed) => {
+                Some(BranchEvent::BacklogEmpty)
+            }
+            BranchCommand::Close { .. } => Some(BranchEvent::Closed(Box::default())),
+            _ => None,
+        };
+        self.commands.lock().unwrap().push(command);
+        self.commanded.notify_all();
+        if let Some(event) = event {
+            self.tell(branch, event);
+        }
+        Ok(())
+    }
+}
