@@ -208,6 +208,13 @@ mod tests {
     }
 
     #[test]
+    fn the_first_header_of_a_part_may_be_folded() {
+        let body = b"--b\r\nContent-Type:\r\n application/sdp\r\n\r\nv=0\r\n--b--";
+        let parts = Multipart::parse(&content_type("multipart/mixed;boundary=b"), body).unwrap().parts;
+        assert!(parts[0].headers.content_type().unwrap().unwrap().is("application/sdp"));
+    }
+
+    #[test]
     fn what_is_no_multipart_is_refused_with_the_reason() {
         let parse = |content: &str, body: &str| Multipart::parse(&content_type(content), body.as_bytes());
         let mixed = "multipart/mixed;boundary=b";
