@@ -37,8 +37,9 @@ impl Engine {
         sink: impl Fn(BranchId, BranchEvent) + Send + 'static,
     ) -> Result<Self, EngineError> {
         config.check()?;
+        let seed = getrandom::u64().map_err(|error| EngineError::Start(error.into()))?;
         let shared = Arc::new(Shared::new(config.command_queue, Waker::new().map_err(EngineError::Start)?));
-        let worker = Worker::new(config, shared.clone(), Box::new(sink)).map_err(EngineError::Start)?;
+        let worker = Worker::new(config, shared.clone(), seed, Box::new(sink)).map_err(EngineError::Start)?;
         let guard = shared.end_guard();
         let handle = thread::Builder::new()
             .name("siprec-engine".into())
@@ -83,5 +84,139 @@ impl Drop for Engine {
         if thread::current().id() != self.thread {
             self.shared.wait_end(STOP_TIMEOUT);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use siprec_model::{
+        BranchLimits, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
+    };
+
+    use super::*;
+    use crate::fault;
+
+    const DEADLINE: Duration = Duration::from_secs(20);
+    const SIZE: usize = 16;
+
+    fn packet(sequence: u8) -> [u8; SIZE] {
+        [0x80, 0, 0, sequence, 0, 0, 0, 160, 1, 2, 3, 4, 0xD5, 0xD5, 0xD5, 0xD5]
+    }
+
+    struct Rig {
+        engine: Engine,
+        events: mpsc::Receiver<(BranchId, BranchEvent)>,
+        recording: RecordingKey,
+    }
+
+    impl Rig {
+        fn new() -> Self {
+            let (sink, events) = mpsc::channel();
+            let engine = Engine::start(EngineConfig::default(), move |branch, event| {
+                let _ = sink.send((branch, event));
+            });
+            Self { engine: engine.unwrap(), events, recording: RecordingKey::unique() }
+        }
+
+        fn open(&self, tap: &Tap, slot: u16) -> (BranchId, UdpSocket) {
+            let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let recorder = UdpSocket::bind((local, 0)).unwrap();
+            recorder.set_read_timeout(Some(DEADLINE)).unwrap();
+            let branch = BranchId { recording: self.recording, leg: 0, slot };
+            let commands = [
+                BranchCommand::Create {
+                    branch,
+                    stream: tap.stream(),
+                    medium: Medium::Audio,
+                    clock_rate: 8000,
+                    cname: "party".into(),
+                    limits: BranchLimits::default(),
+                },
+                BranchCommand::Bind { branch, local, rtcp: RtcpMode::Pair },
+                BranchCommand::Open(OpenBranch {
+                    branch,
+                    rtp: recorder.local_addr().unwrap(),
+                    rtcp: None,
+                    security: MediaSecurity::Plain,
+                    payloads: vec![PayloadRule { from: 0, to: 8 }],
+                }),
+            ];
+            for command in commands {
+                self.engine.command(command).unwrap();
+            }
+            (branch, recorder)
+        }
+
+        fn expect(&self, branch: BranchId, wanted: impl Fn(&BranchEvent) -> bool) -> BranchEvent {
+            loop {
+                let (from, event) = self.events.recv_timeout(DEADLINE).unwrap();
+                if from == branch && wanted(&event) {
+                    return event;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_branch_ends_that_branch_only() {
+        let rig = Rig::new();
+        let (tap, other_tap) = (rig.engine.tap(TapConfig::default()), rig.engine.tap(TapConfig::default()));
+        let (victim, _) = rig.open(&tap, 0);
+        let (sibling, sibling_recorder) = rig.open(&tap, 1);
+        let (_, other_recorder) = rig.open(&other_tap, 2);
+        let ports = rig.expect(victim, |event| matches!(event, BranchEvent::PortsReady { .. }));
+        rig.expect(sibling, |event| matches!(event, BranchEvent::PortsReady { .. }));
+        fault::inject(victim);
+        tap.push(&packet(1), Instant::now());
+        other_tap.push(&packet(1), Instant::now());
+        let crashed = rig.expect(victim, |_| true);
+        assert_eq!(crashed, BranchEvent::Crashed { reason: "injected fault".into() });
+        for recorder in [&sibling_recorder, &other_recorder] {
+            assert_eq!(recorder.recv(&mut [0; 64]).unwrap(), SIZE);
+        }
+        // Its ports are free, its id may be used again, and what comes goes on.
+        let BranchEvent::PortsReady { rtp, .. } = ports else { panic!() };
+        UdpSocket::bind(rtp).unwrap();
+        let (_, recorder) = rig.open(&tap, 0);
+        rig.expect(victim, |event| matches!(event, BranchEvent::PortsReady { .. }));
+        tap.push(&packet(2), Instant::now());
+        for recorder in [&sibling_recorder, &recorder] {
+            assert_eq!(recorder.recv(&mut [0; 64]).unwrap(), SIZE);
+        }
+        rig.engine.command(BranchCommand::Close { branch: victim }).unwrap();
+        rig.expect(victim, |event| matches!(event, BranchEvent::Closed(_)));
+    }
+
+    #[test]
+    fn a_stopped_engine_takes_no_commands() {
+        let rig = Rig::new();
+        rig.engine.shared.ask_to_stop();
+        assert!(rig.engine.shared.wait_end(DEADLINE));
+        let branch = BranchId { recording: rig.recording, leg: 0, slot: 0 };
+        assert_eq!(rig.engine.command(BranchCommand::Close { branch }), Err(MediaControlError::Stopped));
+    }
+
+    #[test]
+    fn a_full_command_queue_says_so() {
+        let (blocker, unblock) = mpsc::channel::<()>();
+        let config = EngineConfig { command_queue: 1, ..EngineConfig::default() };
+        let (entered, in_sink) = mpsc::channel();
+        let engine = Engine::start(config, move |_, _| {
+            let _ = entered.send(());
+            let _ = unblock.recv_timeout(DEADLINE);
+        })
+        .unwrap();
+        let branch = BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 };
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        // Its answer keeps the thread in the sink.
+        engine.command(BranchCommand::Bind { branch, local, rtcp: RtcpMode::Pair }).unwrap();
+        in_sink.recv_timeout(DEADLINE).unwrap();
+        engine.command(BranchCommand::Close { branch }).unwrap();
+        assert_eq!(engine.command(BranchCommand::Close { branch }), Err(MediaControlError::Full));
+        drop(blocker);
     }
 }

@@ -15,13 +15,21 @@
 //! # Ok::<(), siprec_engine::EngineError>(())
 //! ```
 
-#![expect(dead_code, reason = "the thread's loop comes next")]
-
+mod budget;
+mod burst;
 mod config;
 mod engine;
+#[cfg(test)]
+mod fault;
+mod gate;
+mod kit;
+mod outlet;
+mod ports;
 mod queue;
+mod remote;
 mod section;
 mod shared;
+mod stream;
 mod sys;
 mod tap;
 mod worker;

@@ -36,24 +36,13 @@ pub(crate) enum Pushed {
     Dropped,
 }
 
-/// The packets dropped since the last one in a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Overflow {
-    /// How many.
-    pub(crate) packets: u64,
-    /// Arrival of the first.
-    pub(crate) first: Instant,
-    /// Arrival of the last.
-    pub(crate) last: Instant,
-}
-
 /// One thing in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item<'a> {
     /// A packet and when it arrived.
     Packet(&'a [u8], Instant),
     /// A packet larger than any datagram, whose bytes were not kept.
-    Oversized(Instant),
+    Oversized,
     /// The gate was opened here.
     GateOpened,
 }
@@ -62,13 +51,14 @@ pub(crate) enum Item<'a> {
 struct Half {
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    overflow: Option<Overflow>,
+    /// Packets dropped since the last entry.
+    overflow: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     Packet { end: usize, arrival: Instant },
-    Oversized { arrival: Instant },
+    Oversized,
     GateOpened,
 }
 
@@ -145,14 +135,14 @@ impl Producer<'_> {
         let mut half = self.queue.active_half();
         let size = parts.iter().map(|part| part.len()).sum::<usize>();
         let stored = if size > MAX_PACKET { 0 } else { size };
-        if half.overflow.is_some() || half.size() + stored + size_of::<Entry>() > self.queue.limit {
-            half.drop_packet(arrival);
+        if half.overflow > 0 || half.size() + stored + size_of::<Entry>() > self.queue.limit {
+            half.overflow += 1;
             drop(half);
             self.queue.announce();
             return Pushed::Dropped;
         }
         if size > MAX_PACKET {
-            half.entries.push(Entry::Oversized { arrival });
+            half.entries.push(Entry::Oversized);
         } else {
             for part in parts {
                 half.bytes.extend_from_slice(part);
@@ -192,13 +182,13 @@ impl Batch<'_> {
                 start = end;
                 Item::Packet(bytes, arrival)
             }
-            Entry::Oversized { arrival } => Item::Oversized(arrival),
+            Entry::Oversized => Item::Oversized,
             Entry::GateOpened => Item::GateOpened,
         })
     }
 
-    /// What was dropped after the last item.
-    pub(crate) fn overflow(&self) -> Option<Overflow> {
+    /// How many packets were dropped after the last item.
+    pub(crate) fn overflow(&self) -> u64 {
         self.half.overflow
     }
 }
@@ -207,23 +197,13 @@ impl Drop for Batch<'_> {
     fn drop(&mut self) {
         self.half.bytes.clear();
         self.half.entries.clear();
-        self.half.overflow = None;
+        self.half.overflow = 0;
     }
 }
 
 impl Half {
     fn size(&self) -> usize {
         self.bytes.len() + self.entries.len() * size_of::<Entry>()
-    }
-
-    fn drop_packet(&mut self, arrival: Instant) {
-        match &mut self.overflow {
-            Some(overflow) => {
-                overflow.packets += 1;
-                overflow.last = arrival;
-            }
-            None => self.overflow = Some(Overflow { packets: 1, first: arrival, last: arrival }),
-        }
     }
 }
 
@@ -271,7 +251,7 @@ mod tests {
             batch.items().collect::<Vec<_>>(),
             [Item::Packet(b"one", start), Item::Packet(b"two", start + Duration::from_millis(20))]
         );
-        assert_eq!(batch.overflow(), None);
+        assert_eq!(batch.overflow(), 0);
         assert!(!queue.is_filled());
     }
 
@@ -302,14 +282,7 @@ mod tests {
         );
         let batch = queue.take();
         assert_eq!(packets(&batch).len(), 3);
-        assert_eq!(
-            batch.overflow(),
-            Some(Overflow {
-                packets: 2,
-                first: start + Duration::from_millis(60),
-                last: start + Duration::from_millis(80)
-            })
-        );
+        assert_eq!(batch.overflow(), 2);
         drop(batch);
         assert_ne!(queue.produce().push(&[b"x"], start), Pushed::Dropped);
     }
@@ -323,7 +296,7 @@ mod tests {
         let batch = queue.take();
         assert!(matches!(
             batch.items().collect::<Vec<_>>().as_slice(),
-            [Item::Packet(bytes, _), Item::Oversized(_)] if bytes.len() == MAX_PACKET
+            [Item::Packet(bytes, _), Item::Oversized] if bytes.len() == MAX_PACKET
         ));
     }
 

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::mem::{MaybeUninit, offset_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
 use socket2::SockAddr;
@@ -34,17 +34,6 @@ impl Waker {
     pub(crate) fn wake(&self) {
         let _ = (&self.event).write(&1u64.to_ne_bytes());
     }
-
-    /// Forgets the calls of [`Waker::wake`] so far.
-    pub(crate) fn reset(&self) {
-        let _ = (&self.event).read(&mut [0; 8]);
-    }
-}
-
-impl AsFd for Waker {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
-    }
 }
 
 /// Which of many sockets have something to tell.
@@ -67,7 +56,7 @@ impl Epoll {
     ///
     /// # Errors
     /// When the kernel has no room for it.
-    pub(crate) fn add(&self, socket: BorrowedFd<'_>, token: u64, readable: bool) -> io::Result<()> {
+    pub(crate) fn add(&self, socket: &UdpSocket, token: u64, readable: bool) -> io::Result<()> {
         let events = if readable { libc::EPOLLIN as u32 } else { 0 };
         let mut event = libc::epoll_event { events, u64: token };
         let (epoll, socket) = (self.fd.as_raw_fd(), socket.as_raw_fd());
@@ -86,7 +75,7 @@ impl Epoll {
     }
 }
 
-/// Waits until `waker` was woken, until a socket of `epoll` (where given) has something to tell, or for `timeout`
+/// Waits until `waker` is woken, which it forgets, until a socket of `epoll` (where given) has something to tell, or for `timeout`
 /// (`None`: for ever), rounded up to milliseconds. May return early.
 pub(crate) fn wait(waker: &Waker, epoll: Option<&Epoll>, timeout: Option<Duration>) {
     let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
@@ -97,6 +86,10 @@ pub(crate) fn wait(waker: &Waker, epoll: Option<&Epoll>, timeout: Option<Duratio
     });
     // SAFETY: `fds` is valid for as many entries as the call is told.
     unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout) };
+    let [woken, _] = fds;
+    if woken.revents != 0 {
+        let _ = (&waker.event).read(&mut [0; 8]);
+    }
 }
 
 /// One datagram to send, or several for one address.
@@ -182,13 +175,23 @@ pub(crate) fn report_errors(socket: &UdpSocket, local: IpAddr) -> io::Result<()>
     }
 }
 
-/// The destination of the oldest datagram of `socket` that came to grief on its way, where one is known.
+/// A datagram that came to grief on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Undelivered {
+    /// Where it was going to, where that is known.
+    pub(crate) destination: Option<SocketAddr>,
+    /// What the error would be called if a system call gave it; 0 when it is not known.
+    pub(crate) errno: i32,
+}
+
+/// The oldest datagram of `socket` that is known not to have arrived.
 ///
 /// # Errors
 /// [`io::ErrorKind::WouldBlock`] when there is none.
-pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
-    // The control message says what ICMP said; that it came is all that matters here, so it may be cut off.
+pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Undelivered> {
     let mut payload = [0u8; 64];
+    // Of `u64`s, so that it is aligned like a control message.
+    let mut control = [0u64; 32];
     // SAFETY: zeroes are a valid value of both structures.
     let (mut address, mut header) = unsafe {
         (
@@ -201,27 +204,47 @@ pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Option<SocketAddr>
     header.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
     header.msg_iov = &mut vector;
     header.msg_iovlen = 1;
-    // SAFETY: `header` points at an address and a buffer that outlive the call, with their sizes.
+    header.msg_control = control.as_mut_ptr().cast();
+    header.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: `header` points at an address and buffers that outlive the call, with their sizes.
     let size =
         unsafe { libc::recvmsg(socket.as_raw_fd(), &mut header, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT) };
     if size < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(match libc::c_int::from(address.ss_family) {
-        libc::AF_INET if header.msg_namelen as usize >= size_of::<libc::sockaddr_in>() => {
-            // SAFETY: the family says that the storage holds a `sockaddr_in`, which is smaller and aligned weaker.
-            let address = unsafe { &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
-            Some(SocketAddr::from((ip, u16::from_be(address.sin_port))))
+    // SAFETY: the family says which address the storage holds; both are smaller than it and aligned weaker.
+    let destination = unsafe {
+        match libc::c_int::from(address.ss_family) {
+            libc::AF_INET => {
+                let address = &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in>();
+                let ip = Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr));
+                Some(SocketAddr::from((ip, u16::from_be(address.sin_port))))
+            }
+            libc::AF_INET6 => {
+                let address = &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in6>();
+                let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
+                Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
+            }
+            _ => None,
         }
-        libc::AF_INET6 if header.msg_namelen as usize >= size_of::<libc::sockaddr_in6>() => {
-            // SAFETY: the family says that the storage holds a `sockaddr_in6`, which is smaller and aligned weaker.
-            let address = unsafe { &*std::ptr::from_ref(&address).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(address.sin6_addr.s6_addr);
-            Some(SocketAddr::from((ip, u16::from_be(address.sin6_port))))
+    };
+    // SAFETY: the kernel has filled `control` with whole messages and `msg_controllen` with their size, and the
+    // macros walk within it. The data of this message is a `sock_extended_err`, which begins with the number; it is
+    // read without regard to alignment.
+    let errno = unsafe {
+        let mut message = libc::CMSG_FIRSTHDR(&header);
+        loop {
+            let Some(current) = message.as_ref() else { break 0 };
+            if matches!(
+                (current.cmsg_level, current.cmsg_type),
+                (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
+            ) {
+                break libc::CMSG_DATA(message).cast::<u32>().read_unaligned().cast_signed();
+            }
+            message = libc::CMSG_NXTHDR(&header, message);
         }
-        _ => None,
-    })
+    };
+    Ok(Undelivered { destination, errno })
 }
 
 /// Gives the calling thread `nice` steps less priority than it has, where that is permitted.

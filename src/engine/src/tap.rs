@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use siprec_model::StreamId;
 
-use crate::queue::{Overflow, PacketQueue, Pushed};
+use crate::queue::{PacketQueue, Pushed};
 use crate::shared::Shared;
 
 /// Settings of a [`Tap`].
@@ -190,12 +190,5 @@ impl TapState {
     /// Whether the tap was dropped: nothing more is added to its queue.
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::SeqCst)
-    }
-}
-
-impl Overflow {
-    /// How long the hole is, from its first packet to its last.
-    pub(crate) fn duration(&self) -> std::time::Duration {
-        self.last.saturating_duration_since(self.first)
     }
 }

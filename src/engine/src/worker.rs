@@ -1,12 +1,32 @@
 //! The media thread.
 
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::io;
+use std::ops::Bound;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
-use siprec_model::{BranchEvent, BranchId};
+use siprec_media::WallClock;
+use siprec_model::{BranchCommand, BranchEvent, BranchId, StreamId};
 
+use crate::budget::Budget;
+use crate::burst::Burst;
 use crate::config::EngineConfig;
+use crate::kit::{Kit, Token};
+use crate::outlet::{Creation, Outlet};
+use crate::ports::PortPool;
 use crate::shared::Shared;
+use crate::stream::{Events, Stream};
+use crate::sys::{self, Epoll};
+
+/// How long the thread sleeps between two slices while packets come.
+const TICK: Duration = Duration::from_millis(5);
+/// How long after the last packet it goes on like that before it sleeps until it is woken.
+const RESTLESS: Duration = Duration::from_millis(100);
+/// The thread's distance in priority from the thread that started it: the call goes first.
+const NICE: i32 = 5;
 
 /// Where events go.
 pub(crate) type Sink = Box<dyn Fn(BranchId, BranchEvent) + Send>;
@@ -15,12 +35,296 @@ pub(crate) type Sink = Box<dyn Fn(BranchId, BranchEvent) + Send>;
 pub(crate) struct Worker {
     shared: Arc<Shared>,
     sink: Sink,
+    kit: Kit,
+    streams: BTreeMap<StreamId, Stream>,
+    routes: Routes,
+    next_serial: u64,
+    /// Where the next slice begins, so that the budget is shared fairly.
+    first: StreamId,
+    /// The earliest timer of all branches, or earlier.
+    next_timer: Option<Instant>,
+    awake_until: Instant,
+    events: Events,
+    ready: Vec<u64>,
+    random: Random,
 }
 
 impl Worker {
-    pub(crate) fn new(_config: EngineConfig, shared: Arc<Shared>, sink: Sink) -> io::Result<Self> {
-        Ok(Self { shared, sink })
+    /// # Errors
+    /// When the process has no descriptor left.
+    pub(crate) fn new(config: EngineConfig, shared: Arc<Shared>, seed: u64, sink: Sink) -> io::Result<Self> {
+        let now = Instant::now();
+        let kit = Kit {
+            burst: Burst::default(),
+            budget: Budget::new(config.catch_up_budget, now),
+            clock: WallClock::new(now, SystemTime::now()),
+            epoll: Epoll::new()?,
+            pool: PortPool::new(config.port_range, config.dscp),
+            scratch: Vec::new(),
+            segmentation: config.segmentation_offload && sys::has_segmentation_offload(),
+        };
+        Ok(Self {
+            shared,
+            sink,
+            kit,
+            streams: BTreeMap::new(),
+            routes: Routes::default(),
+            next_serial: 0,
+            first: StreamId::from_raw(0),
+            next_timer: None,
+            awake_until: now,
+            events: Events::new(),
+            ready: Vec::new(),
+            random: Random(seed),
+        })
     }
 
-    pub(crate) fn run(self) {}
+    /// Works until it is asked to stop; then closes all branches.
+    pub(crate) fn run(mut self) {
+        sys::lower_priority(NICE);
+        while !self.shared.is_asked_to_stop() {
+            self.wait();
+            let now = Instant::now();
+            self.meet_taps();
+            self.obey(now);
+            self.listen(now);
+            self.serve(now);
+            self.run_timers(now);
+        }
+        self.obey(Instant::now());
+        let branches: Vec<BranchId> = self.routes.branches.keys().copied().collect();
+        for branch in branches {
+            self.execute(BranchCommand::Close { branch }, Instant::now());
+        }
+    }
+
+    /// Sleeps for a tick while packets come, else until a timer, a socket or another thread wakes it.
+    fn wait(&mut self) {
+        let now = Instant::now();
+        if now < self.awake_until {
+            // Sockets are read once a tick: whoever floods one cannot make the thread run more often.
+            sys::wait(self.shared.waker(), None, Some(TICK));
+            return;
+        }
+        self.shared.set_asleep(true);
+        // A packet that came before this did not wake anybody.
+        if !self.streams.values().any(Stream::is_fed) {
+            let timeout = self.next_timer.map(|due| due.saturating_duration_since(now));
+            sys::wait(self.shared.waker(), Some(&self.kit.epoll), timeout);
+        }
+        self.shared.set_asleep(false);
+    }
+
+    fn meet_taps(&mut self) {
+        for tap in self.shared.take_new_taps() {
+            self.streams.entry(tap.stream).or_default().meet_tap(tap);
+        }
+    }
+
+    /// Executes the commands that wait. Those that come meanwhile have woken the thread for the next round.
+    fn obey(&mut self, now: Instant) {
+        for _ in 0..self.shared.commands.len() {
+            let Some(command) = self.shared.commands.pop() else { break };
+            self.execute(command, now);
+        }
+    }
+
+    fn execute(&mut self, command: BranchCommand, now: Instant) {
+        let branch = command.branch();
+        match command {
+            BranchCommand::Create { branch, stream, medium, clock_rate, cname, limits } => {
+                let seed = self.random.next();
+                self.create(stream, Creation { branch, medium, clock_rate, cname, limits, seed }, now);
+            }
+            BranchCommand::Describe { medium, clock_rate, .. } => {
+                self.act(branch, now, |outlet, _| outlet.describe(medium, clock_rate));
+            }
+            BranchCommand::Bind { local, rtcp, .. } => {
+                self.next_serial += 1;
+                let serial = self.next_serial;
+                let bound = self.act(branch, now, |outlet, kit| {
+                    outlet.bind(local, rtcp, serial, kit, now);
+                    outlet.serial()
+                });
+                match bound {
+                    Some(serial) => self.routes.set_serial(branch, serial),
+                    None => {
+                        let reason = "the media engine has no such branch".to_owned();
+                        self.events.push_back((branch, BranchEvent::PortsFailed { reason }));
+                    }
+                }
+            }
+            BranchCommand::Open(open) => {
+                self.act(branch, now, |outlet, _| outlet.open(&open, now));
+            }
+            BranchCommand::Pause { .. } => {
+                self.act(branch, now, |outlet, _| outlet.pause(now));
+            }
+            BranchCommand::Hold { .. } => {
+                self.act(branch, now, |outlet, _| outlet.hold(now));
+            }
+            BranchCommand::Disable { .. } => {
+                self.act(branch, now, |outlet, _| outlet.disable(now));
+            }
+            BranchCommand::Drain { .. } => {
+                self.act(branch, now, |outlet, _| outlet.drain(now));
+            }
+            BranchCommand::Close { .. } => self.close(branch, now),
+        }
+        self.awake_until = now + RESTLESS;
+        self.next_timer = Some(now);
+        self.tell();
+    }
+
+    fn create(&mut self, stream: StreamId, creation: Creation, now: Instant) {
+        if self.routes.branches.contains_key(&creation.branch) {
+            return;
+        }
+        if !self.streams.get(&stream).is_some_and(Stream::has_tap) {
+            // The tap may be newer than the last look.
+            self.meet_taps();
+        }
+        self.routes.branches.insert(creation.branch, Route { stream, serial: 0 });
+        let outlet = Outlet::new(creation, &self.kit, now);
+        let stream = self.streams.entry(stream).or_default();
+        // What came before the first branch is for it; what came before any other was for those before it.
+        stream.feed(&self.shared.section, &mut self.kit, &mut self.events, now);
+        stream.add(outlet);
+    }
+
+    fn act<R>(
+        &mut self,
+        branch: BranchId,
+        now: Instant,
+        act: impl FnOnce(&mut Outlet, &mut Kit) -> R,
+    ) -> Option<R> {
+        let stream = self.streams.get_mut(&self.routes.branches.get(&branch)?.stream)?;
+        stream.act(branch, &self.shared.section, &mut self.kit, &mut self.events, now, act)
+    }
+
+    fn close(&mut self, branch: BranchId, now: Instant) {
+        let Some(route) = self.routes.branches.get(&branch) else { return };
+        if let Some(stream) = self.streams.get_mut(&route.stream) {
+            stream.close(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
+        }
+    }
+
+    /// Reads what recorders sent, and the errors of what was sent to them.
+    fn listen(&mut self, now: Instant) {
+        let mut ready = std::mem::take(&mut self.ready);
+        self.kit.epoll.ready(&mut ready);
+        for token in ready.drain(..).map(Token::from_raw) {
+            if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
+                self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
+                self.awake_until = now + RESTLESS;
+            }
+        }
+        self.ready = ready;
+        self.tell();
+    }
+
+    /// Takes what has been tapped and sends what is due, stream by stream.
+    fn serve(&mut self, now: Instant) {
+        self.kit.budget.refill(now);
+        let mut worked = false;
+        let mut ended = false;
+        let ranges = [
+            (Bound::Included(self.first), Bound::Unbounded),
+            (Bound::Unbounded, Bound::Excluded(self.first)),
+        ];
+        for range in ranges {
+            for stream in self.streams.range_mut(range).map(|(_, stream)| stream) {
+                worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
+                ended |= stream.is_over();
+                deliver(&self.sink, &mut self.events, &mut self.routes);
+            }
+        }
+        if worked {
+            self.awake_until = now + RESTLESS;
+            let after = (Bound::Excluded(self.first), Bound::Unbounded);
+            self.first = self.streams.range(after).next().map_or(StreamId::from_raw(0), |(id, _)| *id);
+        }
+        if ended {
+            self.streams.retain(|_, stream| !stream.is_over());
+        }
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        if self.next_timer.is_none_or(|due| due > now) {
+            return;
+        }
+        for stream in self.streams.values_mut() {
+            if stream.next_timeout().is_some_and(|due| due <= now) {
+                stream.handle_timeout(&mut self.kit, &mut self.events, now);
+            }
+        }
+        self.next_timer = self.streams.values().filter_map(Stream::next_timeout).min();
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        deliver(&self.sink, &mut self.events, &mut self.routes);
+    }
+}
+
+/// The way to a branch: from commands, and from its sockets.
+#[derive(Debug, Default)]
+struct Routes {
+    branches: HashMap<BranchId, Route>,
+    /// Which branch has the sockets with this serial number.
+    serials: HashMap<u64, BranchId>,
+}
+
+#[derive(Debug)]
+struct Route {
+    /// The stream that feeds the branch.
+    stream: StreamId,
+    /// Its sockets; 0 while it has none.
+    serial: u64,
+}
+
+impl Routes {
+    fn set_serial(&mut self, branch: BranchId, serial: u64) {
+        if let Some(route) = self.branches.get_mut(&branch) {
+            self.serials.remove(&std::mem::replace(&mut route.serial, serial));
+            self.serials.insert(serial, branch);
+        }
+    }
+
+    fn remove(&mut self, branch: BranchId) {
+        if let Some(route) = self.branches.remove(&branch) {
+            self.serials.remove(&route.serial);
+        }
+    }
+}
+
+/// Gives all events to the sink, in order, and forgets branches that are gone.
+fn deliver(sink: &Sink, events: &mut Events, routes: &mut Routes) {
+    for (branch, event) in events.drain(..) {
+        if matches!(event, BranchEvent::Closed(_) | BranchEvent::Crashed { .. }) {
+            routes.remove(branch);
+        }
+        // A sink that panics loses its event; the recordings of others go on.
+        let _ = catch_unwind(AssertUnwindSafe(|| sink(branch, event)));
+    }
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("streams", &self.streams.len()).finish_non_exhaustive()
+    }
+}
+
+/// Numbers that nobody can guess from outside: SplitMix64 from a random seed. They are no secret of anybody's.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        bits ^ (bits >> 31)
+    }
 }

@@ -1,0 +1,414 @@
+//! One branch with its sockets: what the media thread runs.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use siprec_media::rtcp::Reporter;
+use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_model::{
+    BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, Medium, OpenBranch, RtcpMode,
+};
+
+use crate::budget::Budget;
+use crate::burst::{Burst, MAX_BURST, Outcome};
+use crate::gate::Gate;
+use crate::kit::{Kit, Token, watch};
+use crate::ports::{PortPool, Ports};
+use crate::queue::{Batch, Item};
+use crate::remote::{Refusals, Remote};
+use crate::sys::{self, Undelivered};
+
+/// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
+const MAX_READS: usize = 16;
+/// Most packets that a branch may save up of what costs no budget.
+const MAX_ALLOWANCE: u32 = 64;
+/// How long before its branch was made a packet may have come.
+const EARLIEST_ARRIVAL: Duration = Duration::from_secs(60);
+/// After the end of a call, one packet in this time counts as real time: nothing comes any more to compare with.
+const REAL_TIME_PACKET: Duration = Duration::from_millis(20);
+
+/// A branch, its ports, its recorder's address and its RTCP.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    id: BranchId,
+    branch: Branch,
+    reporter: Reporter,
+    ports: Option<Ports>,
+    serial: u64,
+    remote: Option<Remote>,
+    state: State,
+    /// The gate was opened again before the session's word that it had been shut: that word is out of date.
+    reopened: bool,
+    /// The call has ended: what is held leaves even though the tap's gate is shut.
+    draining: bool,
+    segmentation: bool,
+    /// Held packets that may leave without budget: as many as came meanwhile.
+    allowance: u32,
+    next_allowance: Instant,
+    refusals: Refusals,
+    events: VecDeque<BranchEvent>,
+}
+
+/// What a branch is made of.
+#[derive(Debug)]
+pub(crate) struct Creation {
+    pub(crate) branch: BranchId,
+    pub(crate) medium: Medium,
+    pub(crate) clock_rate: u32,
+    pub(crate) cname: String,
+    pub(crate) limits: BranchLimits,
+    /// Random.
+    pub(crate) seed: u64,
+}
+
+/// The state of the branch, as it was commanded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Holding,
+    Open,
+    Paused,
+    Disabled,
+}
+
+impl Outlet {
+    pub(crate) fn new(creation: Creation, kit: &Kit, now: Instant) -> Self {
+        let Creation { branch: id, medium, clock_rate, cname, limits, seed } = creation;
+        // RFC 4568 §6.4: the first sequence number is random and leaves room before the first wrap.
+        let first_sequence = 256 + (seed % (0x8000 - 256)) as u16;
+        let settings = BranchSettings { medium, clock_rate, limits };
+        // Its time begins earlier than itself: what its tap has kept for it came before.
+        let epoch = now.checked_sub(EARLIEST_ARRIVAL).unwrap_or(now);
+        Self {
+            id,
+            branch: Branch::new(settings, first_sequence, epoch),
+            reporter: Reporter::new(&cname, seed, now),
+            ports: None,
+            serial: 0,
+            remote: None,
+            state: State::Holding,
+            reopened: false,
+            draining: false,
+            segmentation: kit.segmentation,
+            allowance: 0,
+            next_allowance: now,
+            refusals: Refusals::default(),
+            events: VecDeque::new(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> BranchId {
+        self.id
+    }
+
+    /// What its sockets are named by in the epoll set; 0 before it had any.
+    pub(crate) fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Learns what the stream carries.
+    pub(crate) fn describe(&mut self, medium: Medium, clock_rate: u32) {
+        self.branch.describe(medium, clock_rate);
+    }
+
+    /// Binds ports unless those held will do. `serial` names new ones in the epoll set.
+    pub(crate) fn bind(&mut self, local: IpAddr, mode: RtcpMode, serial: u64, kit: &mut Kit, now: Instant) {
+        if !self.ports.as_ref().is_some_and(|ports| ports.suit(local, mode)) {
+            self.release(&mut kit.pool, now);
+            let bound =
+                kit.pool.bind(local, mode, now).map_err(|error| error.to_string()).and_then(|ports| {
+                    match watch(&kit.epoll, &ports, serial) {
+                        Ok(()) => Ok(ports),
+                        Err(error) => {
+                            kit.pool.release(ports, now);
+                            Err(format!("the media ports on {local} cannot be watched: {error}"))
+                        }
+                    }
+                });
+            match bound {
+                Ok(ports) => self.ports = Some(ports),
+                Err(reason) => {
+                    self.events.push_back(BranchEvent::PortsFailed { reason });
+                    return;
+                }
+            }
+            self.serial = serial;
+            self.segmentation = kit.segmentation;
+        }
+        if let Some(Ports { rtp_address, rtcp_address, .. }) = self.ports {
+            self.events.push_back(BranchEvent::PortsReady { rtp: rtp_address, rtcp: rtcp_address });
+        }
+    }
+
+    /// Sends to `target` from now on.
+    pub(crate) fn open(&mut self, target: &OpenBranch, now: Instant) {
+        if self.ports.is_none() {
+            let reason = format!("no media ports are bound to send to {}", target.rtp);
+            self.events.push_back(BranchEvent::PortsFailed { reason });
+            return;
+        }
+        let remote = Remote::new(target);
+        self.branch.open(&target.payloads, now);
+        if self.is_open() && self.remote_address(Component::Rtp) != remote.address(Component::Rtp) {
+            self.branch.begin_interval();
+        }
+        self.remote = Some(remote);
+        self.state = State::Open;
+        self.reopened = false;
+    }
+
+    /// Keeps what is held and stores nothing.
+    pub(crate) fn pause(&mut self, now: Instant) {
+        if self.reopened {
+            self.hold(now);
+            return;
+        }
+        self.branch.pause(now);
+        self.state = State::Paused;
+    }
+
+    /// Keeps what is held and stores what comes.
+    pub(crate) fn hold(&mut self, now: Instant) {
+        self.branch.hold(now);
+        self.state = State::Holding;
+        self.reopened = false;
+    }
+
+    /// Forgets what is held and stores nothing.
+    pub(crate) fn disable(&mut self, now: Instant) {
+        self.branch.disable(now);
+        self.state = State::Disabled;
+        self.reopened = false;
+    }
+
+    /// Nothing more comes.
+    pub(crate) fn drain(&mut self, now: Instant) {
+        self.branch.drain();
+        self.draining = true;
+        self.next_allowance = now;
+    }
+
+    /// Takes what came from the tap; what may leave at once leaves.
+    pub(crate) fn accept(&mut self, batch: &Batch<'_>, gate: Gate<'_>, kit: &mut Kit, now: Instant) {
+        #[cfg(test)]
+        crate::fault::strike(self.id);
+        let mut section = if self.is_open() { gate.enter(self.draining) } else { None };
+        for item in batch.items() {
+            match item {
+                Item::Packet(bytes, arrival) => match RtpView::parse(bytes) {
+                    Ok(packet) if section.is_some() => {
+                        if self.branch.handle_packet(&packet, arrival, &mut kit.burst.bytes).is_some() {
+                            kit.burst.seal_packet();
+                        } else if self.branch.held_packets() > 0 {
+                            self.allowance = (self.allowance + 1).min(MAX_ALLOWANCE);
+                        }
+                        if kit.burst.packets() >= MAX_BURST {
+                            self.transmit(&mut kit.burst, now);
+                            // The section ends here, so that whoever shuts the gate waits for one burst at most.
+                            drop(section.take());
+                            section = gate.enter(self.draining);
+                        }
+                    }
+                    Ok(packet) => self.branch.store_packet(&packet, arrival),
+                    Err(unusable) => self.branch.handle_loss(unusable.into(), 1),
+                },
+                Item::Oversized => self.branch.handle_loss(DropCause::Malformed, 1),
+                Item::GateOpened => self.meet_open_gate(now),
+            }
+        }
+        if kit.burst.packets() > 0 {
+            self.transmit(&mut kit.burst, now);
+        }
+        drop(section);
+        if batch.overflow() > 0 {
+            self.branch.handle_loss(DropCause::QueueFull, batch.overflow());
+        }
+        self.report(kit, now);
+    }
+
+    /// Whether held packets wait only for their time, or for the gate.
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.is_open() && self.branch.held_packets() > 0
+    }
+
+    /// Sends what is held and due, as far as the budget goes; whether any left.
+    pub(crate) fn flush(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> bool {
+        let mut sent = 0;
+        while self.has_backlog() {
+            let Some(section) = gate.enter(self.draining) else { break };
+            while kit.burst.packets() < MAX_BURST && self.may_catch_up(&kit.budget, now) {
+                if self.branch.next_packet(now, &mut kit.burst.bytes).is_none() {
+                    break;
+                }
+                kit.burst.seal_packet();
+                self.pay(&mut kit.budget, now);
+            }
+            let packets = kit.burst.packets();
+            self.transmit(&mut kit.burst, now);
+            drop(section);
+            sent += packets;
+            if packets < MAX_BURST {
+                break;
+            }
+        }
+        if self.branch.held_packets() == 0 {
+            self.allowance = 0;
+        }
+        if sent > 0 {
+            self.report(kit, now);
+        }
+        sent > 0
+    }
+
+    /// When [`Outlet::handle_timeout`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.remote.is_some().then(|| self.reporter.next_timeout())
+    }
+
+    /// Reports to the recorder, and looks whether it still does.
+    pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, now: Instant) {
+        self.report(kit, now);
+    }
+
+    /// A socket has something to tell.
+    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) {
+        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
+        let component = token.component();
+        let socket = match component {
+            Component::Rtp => &ports.rtp,
+            Component::Rtcp => ports.rtcp_socket(),
+        };
+        let mut refused = false;
+        for _ in 0..MAX_READS {
+            let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
+            // What a router says of sizes is no refusal, and an error of an address that the branch has left says
+            // nothing of the recorder.
+            refused |= errno != libc::EMSGSIZE
+                && (destination.is_none() || destination == self.remote_address(component));
+        }
+        // With a pair of ports, the kernel drops what comes to the RTP port.
+        if component == Component::Rtcp || ports.rtcp.is_none() {
+            kit.scratch.resize(1 << 16, 0);
+            for _ in 0..MAX_READS {
+                match socket.recv_from(&mut kit.scratch) {
+                    Ok((size, from))
+                        if self.remote.as_ref().is_some_and(|remote| remote.is_source_of(from)) =>
+                    {
+                        let datagram = kit.scratch.get(..size).unwrap_or_default();
+                        self.reporter.handle_datagram(datagram, &self.branch, now);
+                    }
+                    Ok(_) => {}
+                    // The error that was just read, told once more.
+                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+                    Err(_) => break,
+                }
+            }
+        }
+        if refused {
+            self.tell_refusal(component, now);
+        }
+    }
+
+    /// Sends what is due, and says goodbye. The account is final.
+    pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
+        self.flush(gate, kit, now);
+        self.branch.close(now);
+        kit.scratch.clear();
+        if self.reporter.goodbye(&self.branch, &kit.clock, &mut kit.scratch).is_some() {
+            self.send_rtcp(&kit.scratch, now);
+        }
+        BranchReport { receiver_lost: self.reporter.receiver_lost(), ..self.branch.report() }
+    }
+
+    /// Gives back the ports.
+    pub(crate) fn release(&mut self, pool: &mut PortPool, now: Instant) {
+        if let Some(ports) = self.ports.take() {
+            pool.release(ports, now);
+        }
+    }
+
+    /// The next thing that happened.
+    pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
+        self.events.pop_front().or_else(|| self.branch.poll_event()).or_else(|| self.reporter.poll_event())
+    }
+
+    fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// What comes from here on is for the recorder again, although the session's own word may not be here yet.
+    fn meet_open_gate(&mut self, now: Instant) {
+        if self.state == State::Paused {
+            self.hold(now);
+        } else {
+            self.branch.begin_interval();
+            self.reopened = true;
+        }
+    }
+
+    /// Sends a burst to the recorder and accounts for what the kernel refused.
+    fn transmit(&mut self, burst: &mut Burst, now: Instant) {
+        let outcome = match (&self.ports, &self.remote) {
+            (Some(ports), Some(remote)) => {
+                burst.send(&ports.rtp, &remote.rtp_address, &mut self.segmentation)
+            }
+            // Out of reach: a branch opens only with ports and keeps them until it binds anew, when it is not open.
+            _ => burst.fail_all(),
+        };
+        let Outcome { failed, failed_bytes, refused } = outcome;
+        if failed > 0 {
+            self.branch.handle_send_failure(failed, failed_bytes);
+        }
+        if refused {
+            self.tell_refusal(Component::Rtp, now);
+        }
+    }
+
+    /// Whether a held packet may leave: as many as come leave at no cost, those beyond take from the budget.
+    fn may_catch_up(&self, budget: &Budget, now: Instant) -> bool {
+        self.allowance > 0 || (self.draining && now >= self.next_allowance) || budget.has_any()
+    }
+
+    fn pay(&mut self, budget: &mut Budget, now: Instant) {
+        if self.allowance > 0 {
+            self.allowance -= 1;
+        } else if self.draining && now >= self.next_allowance {
+            self.next_allowance = now + REAL_TIME_PACKET;
+        } else {
+            budget.take();
+        }
+    }
+
+    /// Sends a report if one is due.
+    fn report(&mut self, kit: &mut Kit, now: Instant) {
+        if self.remote.is_none() {
+            return;
+        }
+        kit.scratch.clear();
+        if self.reporter.poll_report(&self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
+            self.send_rtcp(&kit.scratch, now);
+        }
+    }
+
+    fn send_rtcp(&mut self, datagram: &[u8], now: Instant) {
+        let (Some(ports), Some(to)) = (&self.ports, self.remote_address(Component::Rtcp)) else { return };
+        let socket = ports.rtcp_socket();
+        // The first try may tell of an earlier datagram instead.
+        if let Err(error) = socket.send_to(datagram, to)
+            && error.kind() != std::io::ErrorKind::WouldBlock
+        {
+            let _ = socket.send_to(datagram, to);
+            self.tell_refusal(Component::Rtcp, now);
+        }
+    }
+
+    fn remote_address(&self, component: Component) -> Option<SocketAddr> {
+        self.remote.as_ref()?.address(component)
+    }
+
+    fn tell_refusal(&mut self, component: Component, now: Instant) {
+        if self.refusals.note(component, now) {
+            self.events.push_back(BranchEvent::RemoteRefused { component });
+        }
+    }
+}
