@@ -144,8 +144,9 @@ impl ClientTransaction {
 /// The ACK of a refusal (RFC 3261 §17.1.1.3). It belongs to the INVITE's transaction, hence to its branch and its way.
 pub(super) fn ack_for(invite: &Request, refusal: &Response) -> Request {
     let mut ack = sibling_of(invite, Method::Ack);
-    if let Some(to) = refusal.headers.get(&HeaderName::To) {
-        ack.headers.set(HeaderName::To, to.clone());
+    // One that nobody can read is not repeated.
+    if let Ok(to) = refusal.headers.to() {
+        ack.headers.set(HeaderName::To, to);
     }
     ack
 }

@@ -7,6 +7,10 @@
 )]
 
 mod basic;
+mod chaos;
+mod glare;
+mod invite;
+mod loss;
 mod pair;
 mod rules;
 mod solo;
