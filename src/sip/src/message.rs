@@ -148,7 +148,7 @@ impl Response {
     /// become spaces.
     pub fn to_bytes(&self) -> Vec<u8> {
         let reason = self.reason.replace(|character: char| character.is_ascii_control(), " ");
-        write(&format!("SIP/2.0 {} {reason}\r\n", self.status), &self.headers, &self.body)
+        write(&format!("SIP/2.0 {} {}\r\n", self.status, reason.trim_matches(' ')), &self.headers, &self.body)
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn a_reason_phrase_cannot_end_its_line() {
         let mut response = Response::new(486);
-        response.reason = "Busy\r\nVia: x".to_owned();
+        response.reason = "\0Busy\r\nVia: x\t".to_owned();
         assert_eq!(response.to_bytes(), b"SIP/2.0 486 Busy  Via: x\r\nContent-Length: 0\r\n\r\n");
     }
 
