@@ -7,9 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_sip::{
-    DialogUa, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, UriBuilder,
-};
+use siprec_sip::{DialogUa, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, Uri};
 use siprec_transport::{Incoming, Protocol, Received, Source, Transport, TransportConfig};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -208,7 +206,7 @@ impl Server {
     /// How the recorder presents itself to this client.
     fn endpoint(&self, invite: &Request, source: Source, address: std::net::IpAddr) -> Option<Endpoint> {
         let local = SocketAddr::new(address, self.shared.transport.local().port());
-        let contact = UriBuilder::sip(&local.to_string());
+        let contact = Uri::parse(&format!("sip:{local}")).ok()?;
         // Reliable only when our own requests go that way too; to think too little of a transport costs a few
         // repetitions, to think too much of it costs the session.
         let by_tcp = source.protocol == Protocol::Tcp
@@ -216,7 +214,7 @@ impl Server {
                 contact.uri.param("transport").is_some_and(|value| value.eq_ignore_ascii_case("tcp"))
             });
         let transport = if by_tcp { siprec_sip::Transport::Tcp } else { siprec_sip::Transport::Udp };
-        let contact = NameAddr::from(contact.build().ok()?);
+        let contact = NameAddr::from(contact);
         let mut endpoint =
             Endpoint::new(transport, &address.to_string(), Some(local.port()), contact).ok()?;
         endpoint.user_agent = Some(concat!("siprec-recorder/", env!("CARGO_PKG_VERSION")).into());

@@ -137,9 +137,14 @@ impl Recording {
         }
     }
 
-    /// Puts the counters of all streams into `report`.
+    /// Puts all streams into `report`, with their counters and parties.
     pub(crate) fn describe(&self, report: &mut SessionReport) {
         report.streams = self.streams.iter().map(Stream::describe).collect();
+        for party in &report.parties {
+            if let Some(stream) = party.stream.and_then(|index| report.streams.get_mut(index)) {
+                stream.dn = Some(party.dn.clone());
+            }
+        }
     }
 
     /// Stops receiving, completes the files and `report`.

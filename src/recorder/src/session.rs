@@ -333,7 +333,6 @@ impl Session {
             if let Some(recording) = &self.recording {
                 recording.describe(&mut full);
             }
-            self.name_parties(&mut full);
             report = Some(full);
         }
         let Some(recording) = &mut self.recording else { return };
@@ -380,23 +379,9 @@ impl Session {
         let mut folder = None;
         if let Some(recording) = self.recording.take() {
             folder = recording.folder().map(Into::into);
-            recording.describe(&mut report);
-            self.name_parties(&mut report);
-            let named = report.streams.iter().map(|stream| stream.dn.clone()).collect::<Vec<_>>();
             report = recording.finish(self.ladder.take(), report).await;
-            for (stream, dn) in report.streams.iter_mut().zip(named) {
-                stream.dn = dn;
-            }
         }
         (self.shared.finished)(FinishedSession { folder, report });
-    }
-
-    fn name_parties(&self, report: &mut SessionReport) {
-        for party in &report.parties {
-            if let Some(stream) = party.stream.and_then(|index| report.streams.get_mut(index)) {
-                stream.dn = Some(party.dn.clone());
-            }
-        }
     }
 
     fn fail(&mut self, status: u16, error: &str) -> Refusal {
