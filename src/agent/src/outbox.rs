@@ -1,6 +1,7 @@
 //! Commands on their way to the media engine, in order.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +39,7 @@ impl Outbox {
     /// The command, when the engine will not take it.
     pub(crate) fn push(&mut self, command: BranchCommand, now: Instant) -> Result<(), Refused> {
         if self.waiting.is_empty() {
-            match self.media.command(command.clone()) {
+            match self.give(command.clone()) {
                 Ok(()) => return Ok(()),
                 Err(MediaControlError::Full) => {}
                 Err(error) => return Err(Refused { command, error }),
@@ -55,7 +56,7 @@ impl Outbox {
     pub(crate) fn retry(&mut self, now: Instant) -> Vec<Refused> {
         let mut refused = Vec::new();
         while let Some((since, command)) = self.waiting.front() {
-            match self.media.command(command.clone()) {
+            match self.give(command.clone()) {
                 Ok(()) => {}
                 Err(MediaControlError::Full) if now.duration_since(*since) < PATIENCE => break,
                 Err(error) => refused.push(Refused { command: command.clone(), error }),
@@ -63,6 +64,12 @@ impl Outbox {
             self.waiting.pop_front();
         }
         refused
+    }
+
+    /// An engine that panics is as good as stopped, and no reason for the loop to end.
+    fn give(&self, command: BranchCommand) -> Result<(), MediaControlError> {
+        catch_unwind(AssertUnwindSafe(|| self.media.command(command)))
+            .unwrap_or(Err(MediaControlError::Stopped))
     }
 
     /// When to call [`Outbox::retry`].
@@ -127,6 +134,19 @@ mod tests {
         assert_eq!(refused.len(), 1);
         assert_eq!(refused[0].error, MediaControlError::Full);
         assert!(media.taken.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_panicking_engine_counts_as_stopped() {
+        struct Broken;
+        impl MediaControl for Broken {
+            fn command(&self, _: BranchCommand) -> Result<(), MediaControlError> {
+                panic!("meant to panic")
+            }
+        }
+        let mut outbox = Outbox::new(Arc::new(Broken));
+        let refused = outbox.push(pause(0), Instant::now()).unwrap_err();
+        assert_eq!(refused.error, MediaControlError::Stopped);
     }
 
     #[test]

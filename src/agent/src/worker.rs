@@ -57,7 +57,7 @@ pub(crate) struct Worker {
     parts: Parts,
     recordings: HashMap<RecordingKey, Entry>,
     /// Whose a Call-ID is.
-    dialogs: HashMap<String, Dialog>,
+    dialogs: HashMap<String, Claim>,
     timers: BTreeSet<(Instant, RecordingKey)>,
     /// Inputs that follow from effects.
     pending: VecDeque<(RecordingKey, Input)>,
@@ -71,6 +71,14 @@ pub(crate) struct Worker {
 struct Dialog {
     key: RecordingKey,
     attempt: u32,
+}
+
+/// A Call-ID of ours.
+#[derive(Debug)]
+struct Claim {
+    dialog: Dialog,
+    /// The tag that we gave ourselves: requests of the dialog carry it in To (RFC 3261 §12.2.2).
+    tag: Option<String>,
 }
 
 /// What became of a name.
@@ -166,21 +174,23 @@ impl Worker {
 
     fn take_message(&mut self, Received { message, source }: Received) {
         tracing::debug!("received from {source}\n{}", Redacted(&message.to_bytes()));
-        match self.dialog_of(&message) {
-            Some(dialog) => self.feed(dialog.key, Input::Message(message)),
-            None => {
-                // A late response to a dialog that is over needs no answer.
-                let Message::Request(request) = message else { return };
-                if let Some(response) = self.parts.responder.answer(&request) {
-                    self.send_response(response.into());
-                }
-            }
+        if let Some(claim) = self.claim(&message)
+            && claim.takes(&message)
+        {
+            let key = claim.dialog.key;
+            return self.feed(key, Input::Message(message));
+        }
+        // A late response to a dialog that is over needs no answer.
+        let Message::Request(request) = message else { return };
+        if let Some(response) = self.parts.responder.answer(&request) {
+            self.send_response(response.into());
         }
     }
 
     fn take_failure(&mut self, SendFailure { message, remote, error }: SendFailure) {
         tracing::info!(%remote, %error, "a message was not delivered");
-        if let (Some(Dialog { key, attempt }), Message::Request(_)) = (self.dialog_of(&message), &message) {
+        if let (Some(claim), Message::Request(_)) = (self.claim(&message), &message) {
+            let Dialog { key, attempt } = claim.dialog;
             self.feed(key, Input::Transport(TransportEvent::Failed { attempt, reason: error.to_string() }));
         }
     }
@@ -319,7 +329,8 @@ impl Worker {
             && !self.dialogs.contains_key(&call_id)
         {
             entry.call_ids.push(call_id.clone());
-            self.dialogs.insert(call_id, dialog);
+            let tag = request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned));
+            self.dialogs.insert(call_id, Claim { dialog, tag });
         }
         let way = entry.routes.way(dialog.attempt, request);
         self.go(dialog, way);
@@ -482,8 +493,18 @@ impl Worker {
         self.parts.idle.leave(key);
     }
 
-    fn dialog_of(&self, message: &Message) -> Option<Dialog> {
-        self.dialogs.get(&call_id(message.headers())?).copied()
+    fn claim(&self, message: &Message) -> Option<&Claim> {
+        self.dialogs.get(&call_id(message.headers())?)
+    }
+}
+
+impl Claim {
+    /// Whether a message with the Call-ID belongs to the dialog; a request may be somebody's guess.
+    fn takes(&self, message: &Message) -> bool {
+        match message {
+            Message::Response(_) => true,
+            Message::Request(request) => request.headers.to().is_ok_and(|to| to.tag() == self.tag.as_deref()),
+        }
     }
 }
 

@@ -4,9 +4,9 @@
 mod support;
 
 use std::net::UdpSocket;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError};
@@ -208,6 +208,29 @@ fn requests_outside_of_every_dialog_are_answered() {
         assert_eq!(response.status, status, "{method}");
         assert!(response.headers.to().unwrap().tag().is_some(), "{method}");
     }
+}
+
+#[test]
+fn a_request_that_guesses_the_call_id_is_no_request_of_the_dialog() {
+    let (recorder, media) = (Recorder::start(Script::Accept), FakeMedia::new());
+    let agent = agent(&media);
+    let mut call = Call::open(&agent, config(&recorder.uri()));
+    call.wait_for_state(RecordingState::Recording);
+    let call_id = recorder.wait_for(&Method::Invite, 1)[0].call_id();
+    let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let request = format!(
+        "BYE sip:client@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKguess\r\nFrom: <sip:a@b>;tag=recorder\r\n\
+         To: <sip:c@d>;tag=guess\r\nCall-ID: {call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\n\r\n",
+        socket.local_addr().unwrap()
+    );
+    socket.send_to(request.as_bytes(), agent.local()).unwrap();
+    let mut buffer = [0; 4096];
+    let length = socket.recv(&mut buffer).expect("an answer in time");
+    assert!(buffer[..length].starts_with(b"SIP/2.0 481 "));
+    assert_eq!(call.handle.state(), RecordingState::Recording);
+    call.stop();
+    recorder.wait_for(&Method::Bye, 1);
 }
 
 #[test]
@@ -438,6 +461,56 @@ fn a_dropped_agent_lets_its_recordings_end_by_themselves() {
     call.wait_for_state(RecordingState::Recording);
     drop(agent);
     recorder.wait_for(&Method::Bye, 1);
+}
+
+/// Keeps the text of every event.
+#[derive(Clone, Default)]
+struct Capture(Arc<Mutex<String>>);
+
+impl tracing::Subscriber for Capture {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        struct Text<'a>(&'a mut String);
+        impl tracing::field::Visit for Text<'_> {
+            fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+                *self.0 += &format!("{}={value:?}\n", field.name());
+            }
+        }
+        event.record(&mut Text(&mut self.0.lock().unwrap()));
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn the_log_goes_to_the_given_subscriber_and_to_no_global_one() {
+    let (recorder, media, log) = (Recorder::start(Script::Accept), FakeMedia::new(), Capture::default());
+    let config_with_log =
+        AgentConfig { log: Some(tracing::Dispatch::new(log.clone())), ..AgentConfig::default() };
+    let agent = agent_with(&media, config_with_log);
+    let mut call = Call::open(&agent, config(&recorder.uri()));
+    call.wait_for_state(RecordingState::Recording);
+    UdpSocket::bind((LOCALHOST, 0)).unwrap().send_to(b"garbage", agent.local()).unwrap();
+    assert!(agent.shutdown(DEADLINE));
+    let text = log.0.lock().unwrap().clone();
+    assert!(text.contains("INVITE sip:record=") && text.contains("SIP/2.0 200 OK"), "{text}");
+    assert!(text.contains("not a SIP message"), "the transport's tasks log there too: {text}");
+    let is_none =
+        tracing::dispatcher::get_default(tracing::Dispatch::is::<tracing::subscriber::NoSubscriber>);
+    assert!(is_none, "this thread logs nowhere");
 }
 
 #[test]
