@@ -3,6 +3,9 @@
 //! A call's streaming threads copy packets into [`Tap`]s; one thread for the whole process, the [`Engine`], takes
 //! them from there, runs every recording's `Branch`es, and sends to the recorders. It owns
 //! the sockets, the RTCP of the recordings (RFC 3550 §6), the pacing of what was held, and the end of each branch.
+//! Each branch has ports of its own, since a recorder tells streams apart by them; so a branch's packets of one slice
+//! leave by one system call, and packets of one size as one payload (`sendmmsg`, UDP segmentation offload).
+//!
 //! It knows nothing of sessions: it is told what to do by [`BranchCommand`](siprec_model::BranchCommand)s and
 //! answers with [`BranchEvent`](siprec_model::BranchEvent)s.
 //!

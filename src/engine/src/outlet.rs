@@ -231,6 +231,11 @@ impl Outlet {
         self.is_open() && self.branch.held_packets() > 0
     }
 
+    /// Whether what is held leaves even through a shut gate.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
+    }
+
     /// Sends what is held and due, as far as the budget goes; whether any left.
     pub(crate) fn flush(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> bool {
         let mut sent = 0;

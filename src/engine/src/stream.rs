@@ -77,7 +77,7 @@ impl Stream {
             match sent {
                 Some(sent) => {
                     // A backlog behind a shut gate is no work: whoever opens it wakes the thread.
-                    flushed |= sent || !gate.is_shut();
+                    flushed |= sent || outlet.is_draining() || !gate.is_shut();
                     index += 1;
                 }
                 None => drop(self.outlets.remove(index)),
@@ -192,4 +192,157 @@ fn crashed(panic: &(dyn std::any::Any + Send), kit: &mut Kit) -> BranchEvent {
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     BranchEvent::Crashed { reason: text.unwrap_or("unknown").to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+    use std::time::{Duration, SystemTime};
+
+    use rtcp_types::prelude::*;
+    use rtcp_types::{ReceiverReport, ReportBlock};
+    use siprec_media::WallClock;
+    use siprec_model::{
+        BranchLimits, Component, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
+    };
+
+    use super::*;
+    use crate::budget::Budget;
+    use crate::burst::Burst;
+    use crate::kit::Token;
+    use crate::outlet::Creation;
+    use crate::ports::PortPool;
+    use crate::shared::Shared;
+    use crate::sys::{Epoll, Waker};
+    use crate::tap::{Tap, TapConfig};
+
+    const SSRC: u32 = 99;
+
+    /// One stream with one branch, on a clock of the test's own.
+    struct Rig {
+        shared: Arc<Shared>,
+        kit: Kit,
+        stream: Stream,
+        tap: Tap,
+        branch: BranchId,
+        recorder: UdpSocket,
+        events: Events,
+        now: Instant,
+    }
+
+    impl Rig {
+        /// A backlog leaves at `catch_up` times real time.
+        fn new(catch_up: f32) -> Self {
+            let now = Instant::now();
+            let mut kit = Kit {
+                burst: Burst::default(),
+                budget: Budget::new(5000, now),
+                clock: WallClock::new(now, SystemTime::now()),
+                epoll: Epoll::new().unwrap(),
+                pool: PortPool::new(None, None),
+                scratch: Vec::new(),
+                segmentation: false,
+            };
+            let shared = Arc::new(Shared::new(1, Waker::new().unwrap()));
+            let (tap, state) = Tap::new(TapConfig::default(), shared.clone());
+            let branch = BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 };
+            let limits = BranchLimits { catch_up, ..BranchLimits::default() };
+            let cname = "party".to_owned();
+            let creation =
+                Creation { branch, medium: Medium::Audio, clock_rate: 8000, cname, limits, seed: 1 };
+            let mut outlet = Outlet::new(creation, &kit, now);
+            let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            let recorder = UdpSocket::bind((local, 0)).unwrap();
+            recorder.set_nonblocking(true).unwrap();
+            outlet.bind(local, RtcpMode::Mux, 1, &mut kit, now);
+            let mut stream = Stream::default();
+            stream.meet_tap(state);
+            stream.add(outlet);
+            Self { shared, kit, stream, tap, branch, recorder, events: Events::new(), now }
+        }
+
+        fn open(&mut self) {
+            let target = OpenBranch {
+                branch: self.branch,
+                rtp: self.recorder.local_addr().unwrap(),
+                rtcp: None,
+                security: MediaSecurity::Plain,
+                payloads: vec![PayloadRule { from: 0, to: 0 }],
+            };
+            self.act(|outlet, _, now| outlet.open(&target, now));
+        }
+
+        fn act(&mut self, act: impl FnOnce(&mut Outlet, &mut Kit, Instant)) {
+            let now = self.now;
+            let Self { shared, kit, stream, branch, events, .. } = self;
+            stream.act(*branch, &shared.section, kit, events, now, |outlet, kit| act(outlet, kit, now));
+        }
+
+        fn push(&self, sequence: u8, arrival: Instant) {
+            self.tap.push(&[0x80, 0, 0, sequence, 0, 0, sequence, 0, 0, 0, 0, SSRC as u8, 0xD5], arrival);
+        }
+
+        fn serve(&mut self) -> bool {
+            self.kit.budget.refill(self.now);
+            self.stream.serve(&self.shared.section, &mut self.kit, &mut self.events, self.now)
+        }
+
+        fn received(&self) -> usize {
+            std::iter::from_fn(|| self.recorder.recv(&mut [0; 1500]).ok()).count()
+        }
+
+        fn told(&mut self) -> Vec<BranchEvent> {
+            self.events.drain(..).map(|(_, event)| event).collect()
+        }
+    }
+
+    #[test]
+    fn a_backlog_behind_a_shut_gate_is_no_work_until_it_drains() {
+        let mut rig = Rig::new(1.0);
+        rig.push(0, rig.now);
+        rig.push(1, rig.now + Duration::from_millis(400));
+        rig.tap.close_gate();
+        rig.open();
+        assert!(!rig.serve());
+        assert_eq!(rig.received(), 0);
+        rig.act(|outlet, _, now| outlet.drain(now));
+        assert!(rig.serve());
+        assert_eq!(rig.received(), 1);
+        // Nothing is due for 400 ms, but nobody will wake the thread either.
+        rig.now += Duration::from_millis(399);
+        assert!(rig.serve());
+        assert_eq!(rig.received(), 0);
+        rig.now += Duration::from_millis(1);
+        assert!(rig.serve());
+        assert_eq!(rig.received(), 1);
+        assert!(!rig.serve());
+        assert!(rig.told().contains(&BranchEvent::BacklogEmpty));
+    }
+
+    #[test]
+    fn reports_that_came_and_stay_away_are_told_once() {
+        let mut rig = Rig::new(1.0);
+        rig.push(0, rig.now);
+        rig.open();
+        rig.now += Duration::from_millis(5);
+        rig.serve();
+        assert_eq!(rig.received(), 1);
+        let block = ReportBlock::builder(SSRC);
+        let mut report = [0; 32];
+        ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
+        let Some(BranchEvent::PortsReady { rtcp, .. }) = rig.told().into_iter().next() else { panic!() };
+        rig.recorder.send_to(&report, rtcp).unwrap();
+        rig.act(|outlet, kit, now| outlet.receive(Token::of(1, Component::Rtp), kit, now));
+        let told = rig.told();
+        assert!(matches!(told.as_slice(), [BranchEvent::ReportReceived { .. }]), "{told:?}");
+        let end = rig.now + Duration::from_secs(60);
+        let mut stopped = Vec::new();
+        while let Some(due) = rig.stream.next_timeout().filter(|due| *due < end) {
+            rig.now = due;
+            rig.stream.handle_timeout(&mut rig.kit, &mut rig.events, due);
+            stopped.extend(rig.told().into_iter().map(|event| (event, due)));
+        }
+        let [(BranchEvent::ReportsStopped, at)] = stopped.as_slice() else { panic!("{stopped:?}") };
+        assert!(*at < end - Duration::from_secs(40), "three intervals of 5 s");
+    }
 }
