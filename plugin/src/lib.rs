@@ -1,1 +1,38 @@
-//! GStreamer plugin that records live calls.
+//! GStreamer plugin `siprec`: records live calls that run through GStreamer pipelines.
+//!
+//! - [`Siprec`] (`siprec`) lets the streams of one call through untouched and has them recorded by a SIP recorder.
+//! - [`SiprecTee`] (`siprectee`) gives the recording's copy of one stream to the pipeline itself.
+//! - [`SiprecAgent`] (`GstSiprecAgent`) is the SIP agent that recordings use, where an application wants its own.
+//!
+//! ```text
+//! gst-launch-1.0 siprec name=rec recorder=sip:recorder.example dn=1001 other-dn=1002 \
+//!   udpsrc port=5004 caps=application/x-rtp,payload=0 ! rec.sink_0  rec.src_0 ! udpsink host=B port=6004 \
+//!   udpsrc port=5006 caps=application/x-rtp,payload=0 ! rec.sink_1  rec.src_1 ! udpsink host=A port=6006
+//! ```
+//!
+//! The call comes first: its buffers go on as they came, and nothing that happens to a recording reaches them.
+
+mod agent;
+mod call;
+mod entry;
+mod format;
+mod guard;
+mod packet;
+mod passage;
+mod slots;
+mod sync;
+mod tap;
+mod tee;
+mod value;
+
+use std::sync::LazyLock;
+
+pub use agent::{AGENT_CONTEXT, SiprecAgent};
+pub use call::{Siprec, SiprecDialect, SiprecSessionMode, SiprecSinkPad, SiprecState};
+/// Makes the plugin known in a process that links this crate, instead of loading the shared library.
+pub use entry::plugin_register_static;
+pub use tee::{SiprecTee, SiprecTeePad};
+
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new("siprec", gst::DebugColorFlags::empty(), Some("Call recording elements"))
+});

@@ -1,0 +1,113 @@
+//! The agent's properties: what each is, and where its value lives.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::settings::Settings;
+use crate::value::take;
+
+/// Every property of `GstSiprecAgent`. All are read when the agent starts.
+pub(super) fn all() -> &'static [glib::ParamSpec] {
+    static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let defaults = Settings::default();
+        vec![
+            text(
+                "local-address",
+                "Local address",
+                "IP address that SIP is bound to; every address when not set",
+            ),
+            text(
+                "media-address",
+                "Media address",
+                "IP address that RTP and RTCP are sent from; where SIP leaves towards the recorder when not set",
+            ),
+            text(
+                "advertised-address",
+                "Advertised address",
+                "IP address that SIP names as ours, for a host behind address translation; the local one when not set",
+            ),
+            glib::ParamSpecUInt::builder("sip-port")
+                .nick("SIP port")
+                .blurb("Local port of SIP over UDP and TCP; 0 takes a free one")
+                .maximum(u32::from(u16::MAX))
+                .default_value(u32::from(defaults.sip_port))
+                .build(),
+            text(
+                "rtp-port-range",
+                "RTP ports",
+                "Local ports of RTP and RTCP, such as 20000-29999; any free ones when not set",
+            ),
+            glib::ParamSpecString::builder("user")
+                .nick("User")
+                .blurb("User part of From and Contact")
+                .default_value(defaults.user.as_str())
+                .build(),
+            glib::ParamSpecString::builder("user-agent")
+                .nick("User agent")
+                .blurb("What the header User-Agent says")
+                .default_value(defaults.user_agent.as_str())
+                .build(),
+            glib::ParamSpecInt::builder("qos-dscp-media")
+                .nick("DSCP of media")
+                .blurb("Differentiated services code point of RTP and RTCP; -1 leaves the system's")
+                .minimum(-1)
+                .maximum(63)
+                .default_value(-1)
+                .build(),
+            glib::ParamSpecUInt::builder("max-sessions")
+                .nick("Most recordings")
+                .blurb("Most recordings at once; 0 for no limit")
+                .default_value(defaults.max_sessions)
+                .build(),
+        ]
+    });
+    &PROPERTIES
+}
+
+fn text(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).build()
+}
+
+impl Settings {
+    /// Takes the value of a property.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
+        match name {
+            "local-address" => take(&mut self.local_address, value),
+            "media-address" => take(&mut self.media_address, value),
+            "advertised-address" => take(&mut self.advertised_address, value),
+            "sip-port" => {
+                self.sip_port = value.get::<u32>().ok().and_then(|port| port.try_into().ok()).unwrap_or(0)
+            }
+            "rtp-port-range" => take(&mut self.rtp_port_range, value),
+            "user" => self.user = text_or(value, Self::default().user),
+            "user-agent" => self.user_agent = text_or(value, Self::default().user_agent),
+            "qos-dscp-media" => {
+                self.qos_dscp_media = value.get::<i32>().ok().and_then(|dscp| dscp.try_into().ok());
+            }
+            "max-sessions" => take(&mut self.max_sessions, value),
+            _ => {}
+        }
+    }
+
+    /// The value of a property.
+    pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "local-address" => self.local_address.to_value(),
+            "media-address" => self.media_address.to_value(),
+            "advertised-address" => self.advertised_address.to_value(),
+            "sip-port" => u32::from(self.sip_port).to_value(),
+            "rtp-port-range" => self.rtp_port_range.to_value(),
+            "user" => self.user.to_value(),
+            "user-agent" => self.user_agent.to_value(),
+            "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
+            "max-sessions" => self.max_sessions.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+fn text_or(value: &glib::Value, default: String) -> String {
+    value.get::<Option<String>>().ok().flatten().unwrap_or(default)
+}

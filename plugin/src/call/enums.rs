@@ -1,0 +1,85 @@
+//! The enumerations of `siprec`'s properties and signals.
+
+use gst::glib;
+use siprec_model::RecordingState;
+use siprec_session::{Dialect, SessionMode};
+
+/// What is spoken with the recorder (`dialect`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecDialect")]
+#[non_exhaustive]
+pub enum SiprecDialect {
+    /// Genesys Media Server active recording.
+    #[default]
+    #[enum_value(name = "Genesys Media Server active recording", nick = "genesys")]
+    Genesys,
+}
+
+impl From<SiprecDialect> for Dialect {
+    fn from(dialect: SiprecDialect) -> Self {
+        match dialect {
+            SiprecDialect::Genesys => Self::Genesys,
+        }
+    }
+}
+
+/// How the parties are spread over sessions (`session-mode`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecSessionMode")]
+#[non_exhaustive]
+pub enum SiprecSessionMode {
+    /// One session for all parties.
+    #[default]
+    #[enum_value(name = "One session for both parties, one m-line each", nick = "both-parties")]
+    BothParties,
+}
+
+impl From<SiprecSessionMode> for SessionMode {
+    fn from(mode: SiprecSessionMode) -> Self {
+        match mode {
+            SiprecSessionMode::BothParties => Self::BothParties,
+        }
+    }
+}
+
+/// Where a recording is (`state`, `state-changed`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecState")]
+pub enum SiprecState {
+    /// Not started.
+    #[default]
+    #[enum_value(name = "Not started", nick = "idle")]
+    Idle,
+    /// A recorder is being invited.
+    #[enum_value(name = "A recorder is being invited", nick = "starting")]
+    Starting,
+    /// A recorder takes the call's media.
+    #[enum_value(name = "A recorder takes the call's media", nick = "recording")]
+    Recording,
+    /// Paused.
+    #[enum_value(name = "Paused", nick = "paused")]
+    Paused,
+    /// The call has ended, what is held is still being sent.
+    #[enum_value(name = "The call has ended, what is held is still being sent", nick = "draining")]
+    Draining,
+    /// Over.
+    #[enum_value(name = "Over", nick = "stopped")]
+    Stopped,
+    /// Over: no recorder took it.
+    #[enum_value(name = "Over: no recorder took it", nick = "failed")]
+    Failed,
+}
+
+impl From<RecordingState> for SiprecState {
+    fn from(state: RecordingState) -> Self {
+        match state {
+            RecordingState::Idle => Self::Idle,
+            RecordingState::Starting => Self::Starting,
+            RecordingState::Recording => Self::Recording,
+            RecordingState::Paused => Self::Paused,
+            RecordingState::Draining => Self::Draining,
+            RecordingState::Stopped => Self::Stopped,
+            RecordingState::Failed => Self::Failed,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! A stream's way into the element: the sink pad of one party.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use siprec_model::StreamFormat;
+
+use super::Siprec;
+use super::party::Parties;
+use crate::format::{self, Unrecordable};
+use crate::guard::guarded;
+use crate::passage;
+use crate::sync::lock;
+use crate::tap::Feed;
+
+glib::wrapper! {
+    /// A sink pad of `siprec`: one stream of the call.
+    ///
+    /// Properties: `dn` (who speaks on this stream) and `stats` (read only).
+    pub struct SiprecSinkPad(ObjectSubclass<imp::SinkPad>) @extends gst::Pad, gst::Object;
+}
+
+impl SiprecSinkPad {
+    /// Both ends of the way of one stream through the element.
+    pub(super) fn with_source(
+        (sink_template, source_template): (&gst::PadTemplate, &gst::PadTemplate),
+        index: u16,
+        parties: Arc<Parties>,
+    ) -> (Self, gst::Pad) {
+        let sink = gst::PadBuilder::<Self>::from_template(sink_template)
+            .name(format!("sink_{index}"))
+            .flags(passage::FLAGS)
+            .chain_function(|pad, _, buffer| pad.imp().chain(buffer))
+            .chain_list_function(|pad, _, list| pad.imp().chain_list(list))
+            .event_function(|pad, parent, event| pad.imp().event(parent, event))
+            .query_function(|pad, parent, query| pad.imp().query(parent, query))
+            .iterate_internal_links_function(|pad, _| passage::links(pad.source().cloned()))
+            .build();
+        let source = passage::source_pad(source_template, &format!("src_{index}"), sink.upcast_ref());
+        sink.imp().place(index, source.clone(), parties);
+        (sink, source)
+    }
+
+    /// The pad's number: which party of the call.
+    pub(super) fn index(&self) -> u16 {
+        self.imp().index()
+    }
+
+    /// Where this stream is copied.
+    pub(super) fn feed(&self) -> &Feed {
+        self.imp().feed()
+    }
+
+    /// The other end of the stream's way.
+    pub(super) fn source(&self) -> Option<&gst::Pad> {
+        self.imp().source()
+    }
+
+    /// Whether the stream has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.imp().has_ended()
+    }
+
+    /// What the stream's caps said last; `None` before there were any.
+    pub(super) fn format(&self) -> Option<Result<StreamFormat, Unrecordable>> {
+        self.imp().format()
+    }
+}
+
+mod imp {
+    use super::*;
+
+    #[derive(Default)]
+    pub struct SinkPad {
+        place: OnceLock<Place>,
+        feed: Feed,
+        format: Mutex<Option<Result<StreamFormat, Unrecordable>>>,
+        ended: AtomicBool,
+    }
+
+    struct Place {
+        index: u16,
+        source: gst::Pad,
+        parties: Arc<Parties>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for SinkPad {
+        const NAME: &'static str = "GstSiprecSinkPad";
+        type Type = SiprecSinkPad;
+        type ParentType = gst::Pad;
+    }
+
+    impl ObjectImpl for SinkPad {
+        fn properties() -> &'static [glib::ParamSpec] {
+            static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+                vec![
+                    glib::ParamSpecString::builder("dn")
+                        .nick("Directory number")
+                        .blurb("Who speaks on this stream, any text; the recorder is told what is set when it is invited")
+                        .mutable_playing()
+                        .build(),
+                    glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                        .nick("Statistics")
+                        .blurb(
+                            "What was copied for the recording: packets, bytes, gated (met a closed gate), \
+                             queue-full and unreadable (lost), recordable (the caps allow it)",
+                        )
+                        .read_only()
+                        .build(),
+                ]
+            });
+            &PROPERTIES
+        }
+
+        fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+            if pspec.name() != "dn" {
+                return;
+            }
+            if let (Some(place), Ok(dn)) = (self.place.get(), value.get())
+                && place.parties.set_dn(place.index, dn)
+            {
+                self.with_element(|element| element.party_changed(place.index));
+            }
+        }
+
+        fn property(&self, _: usize, pspec: &glib::ParamSpec) -> glib::Value {
+            match pspec.name() {
+                "dn" => self.place.get().and_then(|place| place.parties.dn(place.index)).to_value(),
+                _ => self.stats().to_value(),
+            }
+        }
+    }
+
+    impl GstObjectImpl for SinkPad {}
+    impl PadImpl for SinkPad {}
+
+    impl SinkPad {
+        pub(super) fn place(&self, index: u16, source: gst::Pad, parties: Arc<Parties>) {
+            // A pad is placed once, by its maker, before anybody else has it.
+            let _ = self.place.set(Place { index, source, parties });
+        }
+
+        pub(super) fn index(&self) -> u16 {
+            self.place.get().map_or(0, |place| place.index)
+        }
+
+        pub(super) fn source(&self) -> Option<&gst::Pad> {
+            self.place.get().map(|place| &place.source)
+        }
+
+        pub(super) fn feed(&self) -> &Feed {
+            &self.feed
+        }
+
+        pub(super) fn has_ended(&self) -> bool {
+            self.ended.load(Ordering::SeqCst)
+        }
+
+        pub(super) fn format(&self) -> Option<Result<StreamFormat, Unrecordable>> {
+            lock(&self.format).clone()
+        }
+
+        /// The call's packet: copied, then pushed on as it came, with no lock held and no reference kept.
+        pub(super) fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+            self.feed.buffer(self.obj().upcast_ref(), &buffer);
+            self.source().ok_or(gst::FlowError::NotLinked)?.push(buffer)
+        }
+
+        /// As [`Self::chain`], and a list stays a list.
+        pub(super) fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
+            self.feed.list(self.obj().upcast_ref(), &list);
+            self.source().ok_or(gst::FlowError::NotLinked)?.push_list(list)
+        }
+
+        /// The call's event goes on first; then the recording is told of what concerns it.
+        pub(super) fn event(&self, parent: Option<&gst::Object>, event: gst::Event) -> bool {
+            let news = News::of(&event);
+            let handled = gst::Pad::event_default(&*self.obj(), parent, event);
+            if let Some(news) = news {
+                guarded(self.obj().upcast_ref(), || self.take(news));
+            }
+            handled
+        }
+
+        pub(super) fn query(&self, parent: Option<&gst::Object>, query: &mut gst::QueryRef) -> bool {
+            match self.source() {
+                Some(source) => passage::sink_query(self.obj().upcast_ref(), source, parent, query),
+                None => false,
+            }
+        }
+
+        fn take(&self, news: News) {
+            match news {
+                News::Caps(caps) => {
+                    let format = format::from_caps(&caps);
+                    let before = lock(&self.format).replace(format.clone());
+                    if before.as_ref() != Some(&format) {
+                        self.with_element(|element| element.format_changed(&self.obj()));
+                    }
+                }
+                News::Begins => self.ended.store(false, Ordering::SeqCst),
+                News::Ends => {
+                    self.ended.store(true, Ordering::SeqCst);
+                    self.with_element(super::super::imp::Siprec::stream_ended);
+                }
+            }
+        }
+
+        fn with_element(&self, work: impl FnOnce(&super::super::imp::Siprec)) {
+            if let Some(element) = self.obj().parent().and_downcast::<Siprec>() {
+                work(element.imp());
+            }
+        }
+
+        fn stats(&self) -> gst::Structure {
+            let (tap, unreadable) = self.feed.stats();
+            gst::Structure::builder("siprec-stream-stats")
+                .field("packets", tap.packets)
+                .field("bytes", tap.bytes)
+                .field("gated", tap.gated)
+                .field("queue-full", tap.queue_full)
+                .field("unreadable", unreadable)
+                .field("recordable", lock(&self.format).as_ref().is_some_and(Result::is_ok))
+                .build()
+        }
+    }
+
+    /// What an event of the call means for the recording.
+    enum News {
+        Caps(gst::Caps),
+        Begins,
+        Ends,
+    }
+
+    impl News {
+        fn of(event: &gst::EventRef) -> Option<Self> {
+            match event.view() {
+                gst::EventView::Caps(caps) => Some(Self::Caps(caps.caps_owned())),
+                gst::EventView::StreamStart(_) | gst::EventView::FlushStop(_) => Some(Self::Begins),
+                gst::EventView::Eos(_) => Some(Self::Ends),
+                _ => None,
+            }
+        }
+    }
+}

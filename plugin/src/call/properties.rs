@@ -1,0 +1,232 @@
+//! The element's properties: what each is, and where its value lives.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::enums::{SiprecDialect, SiprecSessionMode, SiprecState};
+use super::settings::Settings;
+use crate::agent::SiprecAgent;
+use crate::value::take;
+
+/// Every property of `siprec`.
+pub(super) fn all() -> &'static [glib::ParamSpec] {
+    static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+        let defaults = Settings::default();
+        let mut all = recorder();
+        all.extend(call());
+        all.extend(course(&defaults));
+        all.extend(report());
+        all
+    });
+    &PROPERTIES
+}
+
+/// Who records, and how.
+fn recorder() -> Vec<glib::ParamSpec> {
+    vec![
+        text(
+            "recorder",
+            "Recorder",
+            "SIP URIs of the recorders in the order in which they are tried, separated by white space. Needed at \
+             NULL to READY with auto-start, else at start",
+        ),
+        glib::ParamSpecEnum::builder_with_default("dialect", SiprecDialect::default())
+            .nick("Dialect")
+            .blurb("What is spoken with the recorder")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("session-mode", SiprecSessionMode::default())
+            .nick("Session mode")
+            .blurb("How the parties are spread over sessions")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecObject::builder::<SiprecAgent>("agent")
+            .nick("Agent")
+            .blurb(
+                "The SIP agent. Without it the GstContext \"gst.siprec.agent\" decides, and without that the agent \
+                 that all elements of the process share",
+            )
+            .mutable_ready()
+            .build(),
+    ]
+}
+
+/// What is recorded.
+fn call() -> Vec<glib::ParamSpec> {
+    vec![
+        text("call-uuid", "Call UUID", "The controller's name of the call; a random UUID when not set"),
+        text(
+            "recording-id",
+            "Recording id",
+            "Name of the recording at the recorder, globally unique; a random UUID for each recording when not set",
+        ),
+        party("dn", "Directory number", "Who speaks on sink_0: the same as the pad's property dn"),
+        party("other-dn", "Other party's number", "Who speaks on sink_1: the same as the pad's property dn"),
+        text("record-dn", "Recording party", "Who asked for the recording; the value of dn when not set"),
+        structure(
+            "extra-parameters",
+            "Extra parameters",
+            "Further parameters of the Request-URI, sent in this order. Names that change routing or the dialog are \
+             refused",
+        ),
+        structure(
+            "extra-headers",
+            "Extra headers",
+            "Further headers of the INVITE, sent in this order. Headers of the protocol itself are refused",
+        ),
+    ]
+}
+
+/// When it is recorded, and how long things may take.
+fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecBoolean::builder("auto-start")
+            .nick("Start by itself")
+            .blurb("Invite the recorder when every sink pad has caps, or 1 s after the first packet")
+            .default_value(defaults.auto_start)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("pre-record")
+            .nick("Hold before start")
+            .blurb("Without auto-start: hold packets from the first on, so that the recording begins before start")
+            .default_value(defaults.pre_record)
+            .mutable_ready()
+            .build(),
+        time("hold-time", "Hold time", "Longest time in ns that a packet waits for the recorder", defaults.hold_time),
+        glib::ParamSpecUInt::builder("hold-bytes")
+            .nick("Hold bytes")
+            .blurb("Most bytes of a stream that wait for the recorder; the oldest go first")
+            .minimum(2048)
+            .maximum(1 << 30)
+            .default_value(defaults.hold_bytes)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecFloat::builder("catch-up")
+            .nick("Catch up")
+            .blurb(
+                "How many times faster than real time held packets leave, from 1; 0 drops them and reports a gap \
+                 (for recorders that do not place packets by timestamp)",
+            )
+            .minimum(0.0)
+            .maximum(100.0)
+            .default_value(defaults.catch_up)
+            .mutable_ready()
+            .build(),
+        time(
+            "drain-timeout",
+            "Drain timeout",
+            "Longest time in ns that a recording outlives its call to deliver what is held",
+            defaults.drain_timeout,
+        ),
+        time(
+            "stop-timeout",
+            "Stop timeout",
+            "Longest time in ns that READY to NULL of the last siprec of the shared agent waits for its dialogs",
+            defaults.stop_timeout,
+        ),
+    ]
+}
+
+/// How it goes.
+fn report() -> Vec<glib::ParamSpec> {
+    vec![
+        glib::ParamSpecEnum::builder_with_default("state", SiprecState::default())
+            .nick("State")
+            .blurb("Where the recording is")
+            .read_only()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb(
+                "state, and a structure for each sink pad by its name: packets, bytes, gated, queue-full, \
+                 unreadable, recordable",
+            )
+            .read_only()
+            .build(),
+    ]
+}
+
+fn text(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_ready().build()
+}
+
+fn party(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
+    glib::ParamSpecString::builder(name).nick(nick).blurb(blurb).mutable_playing().build()
+}
+
+fn structure(name: &'static str, nick: &'static str, blurb: &'static str) -> glib::ParamSpec {
+    glib::ParamSpecBoxed::builder::<gst::Structure>(name).nick(nick).blurb(blurb).mutable_ready().build()
+}
+
+/// A time from 0 to an hour.
+fn time(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: gst::ClockTime,
+) -> glib::ParamSpec {
+    glib::ParamSpecUInt64::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .maximum(gst::ClockTime::from_seconds(3600).nseconds())
+        .default_value(default.nseconds())
+        .mutable_ready()
+        .build()
+}
+
+impl Settings {
+    /// Takes the value of a property that is a setting.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
+        match name {
+            "recorder" => take(&mut self.recorder, value),
+            "dialect" => take(&mut self.dialect, value),
+            "session-mode" => take(&mut self.session_mode, value),
+            "call-uuid" => take(&mut self.call_uuid, value),
+            "recording-id" => take(&mut self.recording_id, value),
+            "record-dn" => take(&mut self.record_dn, value),
+            "extra-parameters" => take(&mut self.extra_parameters, value),
+            "extra-headers" => take(&mut self.extra_headers, value),
+            "auto-start" => take(&mut self.auto_start, value),
+            "pre-record" => take(&mut self.pre_record, value),
+            "hold-time" => take_time(&mut self.hold_time, value),
+            "hold-bytes" => take(&mut self.hold_bytes, value),
+            "catch-up" => take(&mut self.catch_up, value),
+            "drain-timeout" => take_time(&mut self.drain_timeout, value),
+            "stop-timeout" => take_time(&mut self.stop_timeout, value),
+            "agent" => take(&mut self.agent, value),
+            _ => {}
+        }
+    }
+
+    /// The value of a property that is a setting; `None` for any other.
+    pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
+        Some(match name {
+            "recorder" => self.recorder.to_value(),
+            "dialect" => self.dialect.to_value(),
+            "session-mode" => self.session_mode.to_value(),
+            "call-uuid" => self.call_uuid.to_value(),
+            "recording-id" => self.recording_id.to_value(),
+            "record-dn" => self.record_dn.to_value(),
+            "extra-parameters" => self.extra_parameters.to_value(),
+            "extra-headers" => self.extra_headers.to_value(),
+            "auto-start" => self.auto_start.to_value(),
+            "pre-record" => self.pre_record.to_value(),
+            "hold-time" => self.hold_time.nseconds().to_value(),
+            "hold-bytes" => self.hold_bytes.to_value(),
+            "catch-up" => self.catch_up.to_value(),
+            "drain-timeout" => self.drain_timeout.nseconds().to_value(),
+            "stop-timeout" => self.stop_timeout.nseconds().to_value(),
+            "agent" => self.agent.to_value(),
+            _ => return None,
+        })
+    }
+}
+
+/// GObject has checked the value's type against the property's.
+fn take_time(setting: &mut gst::ClockTime, value: &glib::Value) {
+    if let Ok(nanoseconds) = value.get() {
+        *setting = gst::ClockTime::from_nseconds(nanoseconds);
+    }
+}

@@ -1,0 +1,196 @@
+//! What the user has set on the element, and the recording that it asks for.
+
+use std::time::Duration;
+
+use gst::glib;
+use siprec_model::{BranchLimits, CallUuid, RecordingId};
+use siprec_session::{ConfigError, Party, RecorderListError, RecordingConfig, Timers, parse_recorders};
+
+use super::enums::{SiprecDialect, SiprecSessionMode};
+use crate::agent::SiprecAgent;
+
+/// The element's properties.
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) recorder: Option<String>,
+    pub(super) dialect: SiprecDialect,
+    pub(super) session_mode: SiprecSessionMode,
+    pub(super) call_uuid: Option<String>,
+    pub(super) recording_id: Option<String>,
+    pub(super) record_dn: Option<String>,
+    pub(super) extra_parameters: Option<gst::Structure>,
+    pub(super) extra_headers: Option<gst::Structure>,
+    pub(super) auto_start: bool,
+    pub(super) pre_record: bool,
+    pub(super) hold_time: gst::ClockTime,
+    pub(super) hold_bytes: u32,
+    pub(super) catch_up: f32,
+    pub(super) drain_timeout: gst::ClockTime,
+    pub(super) stop_timeout: gst::ClockTime,
+    pub(super) agent: Option<SiprecAgent>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            recorder: None,
+            dialect: SiprecDialect::default(),
+            session_mode: SiprecSessionMode::default(),
+            call_uuid: None,
+            recording_id: None,
+            record_dn: None,
+            extra_parameters: None,
+            extra_headers: None,
+            auto_start: true,
+            pre_record: false,
+            hold_time: gst::ClockTime::from_seconds(30),
+            hold_bytes: 512 * 1024,
+            catch_up: 2.0,
+            drain_timeout: gst::ClockTime::from_seconds(10),
+            stop_timeout: gst::ClockTime::from_seconds(1),
+            agent: None,
+        }
+    }
+}
+
+impl Settings {
+    /// Whether packets are held before `start`.
+    pub(super) fn records_from_the_first_packet(&self) -> bool {
+        self.auto_start || self.pre_record
+    }
+
+    /// The recording that these settings ask for; `dns` by pad index.
+    ///
+    /// # Errors
+    /// The first setting that no recording can have.
+    pub(super) fn recording(&self, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
+        let mut config = RecordingConfig::new(parse_recorders(self.recorder.as_deref().unwrap_or_default())?);
+        config.dialect = self.dialect.into();
+        config.mode = self.session_mode.into();
+        config.call_uuid = self.call_uuid.as_deref().map(CallUuid::new);
+        config.recording_id = self.recording_id.as_deref().map(RecordingId::new);
+        config.parties = dns.into_iter().map(|dn| Party { dn }).collect();
+        config.record_dn = self.record_dn.clone();
+        config.extra_parameters = fields("extra-parameters", self.extra_parameters.as_deref())?;
+        config.extra_headers = fields("extra-headers", self.extra_headers.as_deref())?;
+        config.auto_start = self.auto_start;
+        config.pre_record = self.pre_record;
+        config.limits = BranchLimits {
+            hold_time: self.hold_time.into(),
+            hold_bytes: usize::try_from(self.hold_bytes).unwrap_or(usize::MAX),
+            catch_up: self.catch_up,
+        };
+        config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Finds what no recording can have. A recorder may come later when the application starts the recording.
+    ///
+    /// # Errors
+    /// The first such setting.
+    pub(super) fn check(&self, dns: Vec<String>) -> Result<(), SettingsError> {
+        match self.recording(dns) {
+            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => Ok(()),
+            checked => checked.map(drop),
+        }
+    }
+
+    /// How long the end of the last element of a default agent may wait.
+    pub(super) fn stop_timeout(&self) -> Duration {
+        self.stop_timeout.into()
+    }
+}
+
+/// A setting that no recording can have.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub(super) enum SettingsError {
+    /// The property `recorder`.
+    #[error("property \"recorder\": {0}")]
+    Recorder(#[from] RecorderListError),
+    /// Any other.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A field of a structure is neither text nor number.
+    #[error("property \"{property}\": the field \"{field}\" is neither a text nor a number")]
+    Field {
+        /// The structure's property.
+        property: &'static str,
+        /// The field.
+        field: String,
+    },
+}
+
+/// The fields of a structure as texts, in their order.
+fn fields(
+    property: &'static str,
+    structure: Option<&gst::StructureRef>,
+) -> Result<Vec<(String, String)>, SettingsError> {
+    let text = |value: &glib::Value| {
+        let is_number =
+            [glib::Type::I32, glib::Type::U32, glib::Type::I64, glib::Type::U64].contains(&value.type_());
+        let is_text = value.is::<String>();
+        (is_text || is_number).then(|| value.transform::<String>().ok()?.get::<Option<String>>().ok()?)?
+    };
+    structure
+        .into_iter()
+        .flat_map(gst::StructureRef::iter)
+        .map(|(name, value)| match text(value) {
+            Some(text) => Ok((name.to_string(), text)),
+            None => Err(SettingsError::Field { property, field: name.to_string() }),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(recorder: &str) -> Settings {
+        gst::init().unwrap();
+        Settings { recorder: Some(recorder.to_owned()), ..Settings::default() }
+    }
+
+    #[test]
+    fn the_defaults_with_a_recorder_are_a_recording() {
+        let config = settings("sip:recorder.example").recording(vec!["1001".to_owned()]).unwrap();
+        assert_eq!(config.recorders.len(), 1);
+        assert_eq!(config.dn(0), Some("1001"));
+        assert_eq!(config.limits, BranchLimits::default());
+        assert_eq!(config.timers, Timers::default());
+    }
+
+    #[test]
+    fn a_missing_recorder_is_a_fault_unless_the_application_starts() {
+        gst::init().unwrap();
+        let mut settings = Settings::default();
+        assert_eq!(settings.check(Vec::new()), Err(SettingsError::Recorder(RecorderListError::Empty)));
+        settings.auto_start = false;
+        settings.check(Vec::new()).unwrap();
+        assert!(settings.recording(Vec::new()).is_err());
+    }
+
+    #[test]
+    fn structures_keep_their_order_and_numbers_become_text() {
+        let mut settings = settings("sip:recorder.example");
+        let structure = gst::Structure::builder("p").field("zebra", "[T].p").field("agentid", 7i32).build();
+        settings.extra_parameters = Some(structure);
+        let config = settings.recording(Vec::new()).unwrap();
+        let expected = [("zebra", "[T].p"), ("agentid", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        assert_eq!(config.extra_parameters, expected);
+    }
+
+    #[test]
+    fn wrong_settings_are_named() {
+        let mut wrong = settings("sip:recorder.example");
+        wrong.extra_parameters = Some(gst::Structure::builder("p").field("tag", "1").build());
+        assert!(wrong.check(Vec::new()).unwrap_err().to_string().contains("tag"));
+        let mut wrong = settings("http://recorder.example");
+        assert!(wrong.check(Vec::new()).unwrap_err().to_string().contains("http"));
+        wrong = settings("sip:recorder.example");
+        let nested = gst::Structure::new_empty("nested");
+        wrong.extra_headers = Some(gst::Structure::builder("h").field("X-A", nested).build());
+        let field = SettingsError::Field { property: "extra-headers", field: "X-A".to_owned() };
+        assert_eq!(wrong.check(Vec::new()), Err(field));
+    }
+}
