@@ -1,0 +1,183 @@
+//! A recorder by script: answers INVITEs over UDP as it is told, and keeps what it is sent.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// How a recorder answers the initial INVITE.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Script {
+    /// 200 at once.
+    Accept,
+    /// 200 after this time, 100 at once.
+    AcceptAfter(Duration),
+    /// This status.
+    Refuse(u16),
+    /// 200 whose body is no session description.
+    Garbage,
+}
+
+/// A recorder on its own thread, until it is dropped.
+pub(crate) struct Recorder {
+    address: SocketAddr,
+    requests: Mutex<Receiver<String>>,
+    media: Vec<UdpSocket>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Recorder {
+    pub(crate) fn start(script: Script) -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let media: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = media.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let (tell, requests) = channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let ends = stop.clone();
+        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let thread = std::thread::spawn(move || {
+            let mut desk = Desk { socket, script, ports, tell, late: Vec::new() };
+            while !ends.load(Ordering::SeqCst) {
+                desk.turn();
+            }
+        });
+        Self { address, requests: Mutex::new(requests), media, stop, thread: Some(thread) }
+    }
+
+    pub(crate) fn uri(&self) -> String {
+        format!("sip:{}", self.address)
+    }
+
+    /// The next request of this method, with everything before it skipped.
+    pub(crate) fn request(&self, method: &str) -> String {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        let requests = self.requests.lock().unwrap();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let request = requests.recv_timeout(left).unwrap_or_else(|_| panic!("no {method}"));
+            if request.starts_with(method) {
+                return request;
+            }
+        }
+    }
+
+    /// Whether a request of this method is there already.
+    pub(crate) fn has(&self, method: &str) -> bool {
+        self.requests.lock().unwrap().try_iter().any(|request| request.starts_with(method))
+    }
+
+    /// The next RTP packet of an m-line.
+    pub(crate) fn packet(&self, line: usize) -> Option<Vec<u8>> {
+        self.packet_within(line, Duration::from_secs(15))
+    }
+
+    /// The next RTP packet of an m-line, if it comes in time.
+    pub(crate) fn packet_within(&self, line: usize, longest: Duration) -> Option<Vec<u8>> {
+        let mut packet = [0; 2048];
+        self.media[line].set_read_timeout(Some(longest)).unwrap();
+        let (length, _) = self.media[line].recv_from(&mut packet).ok()?;
+        Some(packet[..length].to_vec())
+    }
+}
+
+impl Drop for Recorder {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+struct Desk {
+    socket: UdpSocket,
+    script: Script,
+    ports: Vec<u16>,
+    tell: Sender<String>,
+    late: Vec<(Instant, SocketAddr, String)>,
+}
+
+impl Desk {
+    fn turn(&mut self) {
+        let now = Instant::now();
+        let (due, late) = self.late.drain(..).partition(|(when, ..)| *when <= now);
+        self.late = late;
+        for (_, to, response) in due {
+            self.socket.send_to(response.as_bytes(), to).unwrap();
+        }
+        let mut datagram = [0; 4096];
+        let Ok((length, from)) = self.socket.recv_from(&mut datagram) else { return };
+        let request = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        let _ = self.tell.send(request.clone());
+        match request.split(' ').next().unwrap_or_default() {
+            "INVITE" => self.invited(&request, from),
+            "CANCEL" => {
+                self.respond(&request, from, "200 OK", None);
+                self.late.clear();
+                let invite = request.replacen("CANCEL", "INVITE", 2);
+                self.respond(&invite, from, "487 Request Terminated", None);
+            }
+            "ACK" => {}
+            _ => self.respond(&request, from, "200 OK", None),
+        }
+    }
+
+    fn invited(&mut self, request: &str, from: SocketAddr) {
+        match self.script {
+            Script::Accept => self.respond(request, from, "200 OK", Some(self.answer(request))),
+            Script::Garbage => self.respond(request, from, "200 OK", Some("\u{1}\0 no SDP".to_owned())),
+            Script::Refuse(code) => self.respond(request, from, &format!("{code} Not Today"), None),
+            Script::AcceptAfter(time) => {
+                self.respond(request, from, "100 Trying", None);
+                if self.late.is_empty() {
+                    let answer = response(
+                        request,
+                        self.socket.local_addr().unwrap(),
+                        "200 OK",
+                        Some(self.answer(request)),
+                    );
+                    self.late.push((Instant::now() + time, from, answer));
+                }
+            }
+        }
+    }
+
+    fn respond(&self, request: &str, to: SocketAddr, status: &str, body: Option<String>) {
+        let response = response(request, self.socket.local_addr().unwrap(), status, body);
+        self.socket.send_to(response.as_bytes(), to).unwrap();
+    }
+
+    /// One m-line for each of the offer's, to one port each.
+    fn answer(&self, offer: &str) -> String {
+        let lines =
+            offer.lines().filter(|line| line.starts_with("m=")).zip(&self.ports).map(|(line, port)| {
+                let formats = line.splitn(4, ' ').nth(3).unwrap();
+                format!("m=audio {port} RTP/AVP {formats}\r\na=recvonly\r\n")
+            });
+        let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
+        head.to_owned() + &lines.collect::<String>()
+    }
+}
+
+fn response(request: &str, us: SocketAddr, status: &str, body: Option<String>) -> String {
+    let mut response = format!("SIP/2.0 {status}\r\n");
+    for line in request.lines().skip(1).take_while(|line| !line.is_empty()) {
+        let name = line.split(':').next().unwrap().to_ascii_lowercase();
+        match name.as_str() {
+            "via" | "from" | "call-id" | "cseq" => response += &format!("{line}\r\n"),
+            "to" if line.contains(";tag=") => response += &format!("{line}\r\n"),
+            "to" => response += &format!("{line};tag=recorder\r\n"),
+            _ => {}
+        }
+    }
+    response += &format!("Contact: <sip:{us}>\r\n");
+    let body = body.unwrap_or_default();
+    if !body.is_empty() {
+        response += "Content-Type: application/sdp\r\n";
+    }
+    response + &format!("Content-Length: {}\r\n\r\n{body}", body.len())
+}

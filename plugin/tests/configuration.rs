@@ -1,0 +1,179 @@
+//! Properties, pads' properties, and what is wrong with a configuration: told when the element goes to READY.
+#![cfg(test)]
+
+mod common;
+
+use common::{idle_siprec, init, launch, silent_recorder, siprectee};
+use gst::prelude::*;
+
+/// What NULL → READY says of a `siprec` with these properties.
+fn ready(set: impl FnOnce(&gst::Element)) -> Result<(), String> {
+    init();
+    let element = gst::ElementFactory::make("siprec").build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    set(&element);
+    let changed = element.set_state(gst::State::Ready);
+    let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| match message.view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        _ => unreachable!(),
+    });
+    element.set_state(gst::State::Null).unwrap();
+    element.set_bus(None::<&gst::Bus>);
+    assert_eq!(changed.is_err(), error.is_some(), "an ERROR goes with a refused state, and only with it");
+    error.map_or(Ok(()), Err)
+}
+
+fn structure(field: &str, value: &str) -> gst::Structure {
+    gst::Structure::builder("s").field(field, value).build()
+}
+
+#[test]
+fn a_recorder_is_enough() {
+    let (recorder, _socket) = silent_recorder();
+    ready(|element| element.set_property("recorder", &recorder)).unwrap();
+}
+
+#[test]
+fn without_auto_start_even_the_recorder_may_come_later() {
+    ready(|element| element.set_property("auto-start", false)).unwrap();
+}
+
+#[test]
+fn what_no_recording_can_have_is_an_error() {
+    let with = |property: &'static str, value: gst::glib::Value| {
+        ready(move |element| {
+            element.set_property("recorder", "sip:127.0.0.1:9");
+            element.set_property_from_value(property, &value);
+        })
+        .unwrap_err()
+    };
+    assert!(ready(|_| ()).unwrap_err().contains("no recorder"));
+    for wrong in ["", "  ", "recorder.example", "http://recorder.example", "sip:", "sip:a b:c"] {
+        let error = with("recorder", wrong.to_value());
+        assert!(error.contains("recorder"), "{wrong:?}: {error}");
+    }
+    for name in ["tag", "lr", "transport", "maddr", "ttl", "method", "user"] {
+        let error = with("extra-parameters", structure(name, "1").to_value());
+        assert!(error.contains(name), "{error}");
+    }
+    let error = with("extra-headers", structure("Via", "SIP/2.0/UDP here").to_value());
+    assert!(error.contains("Via"), "{error}");
+    let error = with("extra-headers", structure("X-A", "1\r\nTo: <sip:evil@example>").to_value());
+    assert!(error.contains("X-A"), "{error}");
+    assert!(with("catch-up", 0.5f32.to_value()).contains("catch-up"));
+}
+
+#[test]
+fn any_dn_is_a_dn() {
+    for dn in ["1;lr", "a@b", "\"quoted\"", "1\r\nVia: evil", "☎️", ""] {
+        ready(|element| {
+            element.set_property("recorder", "sip:127.0.0.1:9");
+            element.set_property("dn", dn);
+            element.set_property("other-dn", dn);
+        })
+        .unwrap_or_else(|error| panic!("{dn:?}: {error}"));
+    }
+}
+
+#[test]
+fn an_agent_that_cannot_start_is_an_error() {
+    init();
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = u32::from(taken.local_addr().unwrap().port());
+    let with = |property: &'static str, value: gst::glib::Value| {
+        let agent = gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap());
+        agent.set_property("local-address", "127.0.0.1");
+        agent.set_property_from_value(property, &value);
+        ready(|element| {
+            element.set_property("recorder", "sip:127.0.0.1:9");
+            element.set_property("agent", &agent);
+        })
+        .unwrap_err()
+    };
+    assert!(with("sip-port", port.to_value()).contains(&port.to_string()));
+    assert!(with("local-address", "here".to_value()).contains("here"));
+    assert!(with("media-address", "there".to_value()).contains("there"));
+    assert!(with("rtp-port-range", "9-8".to_value()).contains("9-8"));
+}
+
+#[test]
+fn unknown_values_are_refused_where_they_are_given() {
+    init();
+    for wrong in ["dialect=morse", "session-mode=all", "catch-up=x", "no-such-property=1"] {
+        let result = launch(&format!("siprec {wrong} ! fakesink"));
+        assert!(result.is_err(), "{wrong}");
+    }
+    assert!(launch("audiotestsrc ! siprec auto-start=false ! fakesink").is_err(), "raw audio is no RTP");
+}
+
+#[test]
+fn dn_and_other_dn_are_those_of_the_first_two_pads() {
+    let element = idle_siprec();
+    element.set_property("dn", "1001");
+    let pads: Vec<_> = (0..3).map(|_| element.request_pad_simple("sink_%u").unwrap()).collect();
+    assert_eq!(pads[0].property::<String>("dn"), "1001");
+    pads[1].set_property("dn", "1002");
+    assert_eq!(element.property::<String>("other-dn"), "1002");
+    element.set_property("dn", None::<String>);
+    assert_eq!(pads[0].property::<Option<String>>("dn"), None);
+    pads[2].set_property("dn", "1003");
+    assert_eq!(pads[2].property::<String>("dn"), "1003");
+}
+
+#[test]
+fn pads_are_children_by_name_and_number() {
+    for (element, pad) in [(idle_siprec(), "sink_0"), (siprectee(), "rec_0")] {
+        let proxy = element.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
+        let (tell, added) = std::sync::mpsc::channel();
+        let removed = tell.clone();
+        proxy.connect_child_added(move |_, _, name| tell.send(format!("+{name}")).unwrap());
+        proxy.connect_child_removed(move |_, _, name| removed.send(format!("-{name}")).unwrap());
+        assert!(proxy.child_by_name(pad).is_none());
+        let requested = element.request_pad_simple(pad).unwrap();
+        assert_eq!(proxy.children_count(), 1);
+        assert_eq!(proxy.child_by_name(pad), proxy.child_by_index(0));
+        assert!(proxy.child_by_index(1).is_none());
+        element.release_request_pad(&requested);
+        assert_eq!(proxy.children_count(), 0);
+        assert_eq!(added.try_iter().collect::<Vec<_>>(), [format!("+{pad}"), format!("-{pad}")]);
+    }
+}
+
+#[test]
+fn pad_numbers_are_used_once_and_again_when_free() {
+    let element = idle_siprec();
+    let one = element.request_pad_simple("sink_1").unwrap();
+    assert!(element.static_pad("src_1").is_some());
+    assert_eq!(element.request_pad_simple("sink_%u").unwrap().name(), "sink_0");
+    assert_eq!(element.request_pad_simple("sink_%u").unwrap().name(), "sink_2");
+    element.release_request_pad(&one);
+    assert!(element.static_pad("src_1").is_none());
+    assert_eq!(element.request_pad_simple("sink_%u").unwrap().name(), "sink_1");
+    assert!(element.request_pad_simple("sink_70000").is_none());
+}
+
+#[test]
+fn every_property_reads_back_what_was_set() {
+    let element = idle_siprec();
+    for property in
+        element.list_properties().iter().filter(|property| property.owner_type() == element.type_())
+    {
+        assert!(property.blurb().is_some_and(|blurb| blurb.len() > 10), "{}", property.name());
+        if !property.flags().contains(gst::glib::ParamFlags::WRITABLE) {
+            continue;
+        }
+        let value = match property.value_type() {
+            gst::glib::Type::STRING => "text".to_value(),
+            gst::glib::Type::BOOL => (!element.property::<bool>(property.name())).to_value(),
+            gst::glib::Type::U32 => 4096u32.to_value(),
+            gst::glib::Type::U64 => 77u64.to_value(),
+            gst::glib::Type::F32 => 3.5f32.to_value(),
+            kind if kind == gst::Structure::static_type() => structure("a", "b").to_value(),
+            _ => continue,
+        };
+        element.set_property_from_value(property.name(), &value);
+        let read = element.property_value(property.name());
+        assert_eq!(format!("{read:?}"), format!("{value:?}"), "{}", property.name());
+    }
+}

@@ -1,0 +1,352 @@
+//! A call through `siprec` is recorded: with the real agent and engine, by a recorder that follows a script.
+#![cfg(test)]
+
+mod common;
+
+use std::cell::RefCell;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use common::recorder::{Recorder, Script};
+use common::{Inlet, Outlet, init, launch, rtp, rtp_bytes, run};
+use gst::prelude::*;
+
+const VOICE: &str = "audiotestsrc num-buffers=25 samplesperbuffer=160 is-live=true \
+                     ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000";
+
+/// A call of two parties through a playing `siprec`, packet by packet.
+struct Call {
+    siprec: gst::Element,
+    parties: Vec<(Inlet, Outlet)>,
+    bus: gst::Bus,
+    states: Receiver<(String, String)>,
+    /// Element messages that came before the one that was waited for.
+    passed: RefCell<Vec<gst::Structure>>,
+}
+
+impl Call {
+    fn new(recorder: &str, set: impl FnOnce(&gst::Element)) -> Self {
+        init();
+        let siprec = gst::ElementFactory::make("siprec")
+            .property("recorder", recorder)
+            .property("call-uuid", "00FA08K")
+            .property("dn", "1001")
+            .property("other-dn", "1002")
+            .build()
+            .unwrap();
+        set(&siprec);
+        let bus = gst::Bus::new();
+        siprec.set_bus(Some(&bus));
+        let (tell, states) = channel();
+        siprec.connect("state-changed", false, move |arguments| {
+            let state = arguments[1].get::<gstsiprec::SiprecState>().unwrap();
+            let _ = tell.send((format!("{state:?}"), arguments[2].get().unwrap()));
+            None
+        });
+        let parties = (0..2)
+            .map(|_| {
+                let sink = siprec.request_pad_simple("sink_%u").unwrap();
+                let source = siprec.static_pad(&sink.name().replace("sink", "src")).unwrap();
+                (Inlet::before(&sink), Outlet::behind(&source))
+            })
+            .collect();
+        siprec.set_state(gst::State::Playing).unwrap();
+        Self { siprec, parties, bus, states, passed: RefCell::default() }
+    }
+
+    fn begin(&self) {
+        self.parties.iter().for_each(|(inlet, _)| inlet.begin());
+    }
+
+    /// One packet of each party.
+    fn speak(&self, sequence: u16) {
+        for (inlet, _) in &self.parties {
+            inlet.pad.push(rtp(sequence)).unwrap();
+        }
+    }
+
+    fn wish(&self, action: &str) {
+        self.siprec.emit_by_name::<()>(action, &[]);
+    }
+
+    /// The next element message of this name, whatever else comes before it.
+    fn message(&self, name: &str) -> gst::Structure {
+        let known = self.passed.borrow().iter().position(|message| message.name() == name);
+        if let Some(index) = known {
+            return self.passed.borrow_mut().remove(index);
+        }
+        let deadline = Instant::now() + Duration::from_secs(15);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = gst::ClockTime::from_nseconds(left.as_nanos() as u64);
+            let kinds = [gst::MessageType::Element, gst::MessageType::Error];
+            let message = self.bus.timed_pop_filtered(left, &kinds).unwrap_or_else(|| panic!("no {name}"));
+            match message.view() {
+                gst::MessageView::Element(element) => {
+                    let structure = element.structure().unwrap().to_owned();
+                    if structure.name() == name {
+                        return structure;
+                    }
+                    self.passed.borrow_mut().push(structure);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn wait_for_state(&self, wanted: &str) -> String {
+        loop {
+            let (state, reason) = self
+                .states
+                .recv_timeout(Duration::from_secs(15))
+                .unwrap_or_else(|_| panic!("never {wanted}"));
+            if state == wanted {
+                return reason;
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.siprec.set_state(gst::State::Null).unwrap();
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let _ = self.siprec.set_state(gst::State::Null);
+    }
+}
+
+/// The payload-independent part that shows which packet of the call this is.
+fn timestamp(packet: &[u8]) -> u32 {
+    u32::from_be_bytes(packet[4..8].try_into().unwrap())
+}
+
+#[test]
+fn both_parties_are_recorded_from_the_first_packet_to_the_last() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    (0..10).for_each(|sequence| call.speak(sequence));
+    let invite = recorder.request("INVITE");
+    assert!(invite.contains(";calluuid=00FA08K;dn=1001;otherDN=1002;recordDN=1001"), "{invite}");
+    let started = call.message("siprec-started");
+    assert_eq!(started.get::<&str>("call-uuid"), Ok("00FA08K"));
+    assert!(invite.contains(started.get::<&str>("recording-id").unwrap()));
+    assert!(invite.contains(started.get::<&str>("session").unwrap()));
+    call.wait_for_state("Recording");
+    (10..20).for_each(|sequence| call.speak(sequence));
+    for line in 0..2 {
+        for sequence in 0..20 {
+            let packet = recorder.packet(line).unwrap();
+            assert_eq!(timestamp(&packet), sequence * 160, "line {line}");
+            assert_eq!(packet[12..], rtp_bytes(0)[12..]);
+        }
+    }
+    call.end();
+    recorder.request("BYE");
+    assert_eq!(call.message("siprec-stopped").get::<&str>("reason"), Ok("call-ended"));
+    let reports: Vec<_> = (0..2).map(|_| call.message("siprec-report")).collect();
+    for report in reports {
+        assert_eq!(report.get::<u64>("sent"), Ok(20), "{report}");
+        assert_eq!(report.get::<u64>("gaps"), Ok(0), "{report}");
+    }
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Stopped);
+}
+
+#[test]
+fn a_call_that_ended_before_the_answer_is_recorded_whole() {
+    let recorder = Recorder::start(Script::AcceptAfter(Duration::from_secs(2)));
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("stop-timeout", 0u64);
+        siprec.set_property("catch-up", 100f32);
+    });
+    call.begin();
+    (0..50).for_each(|sequence| call.speak(sequence));
+    call.end();
+    for line in 0..2 {
+        for sequence in 0..50 {
+            assert_eq!(timestamp(&recorder.packet(line).unwrap()), sequence * 160, "line {line}");
+        }
+    }
+    recorder.request("BYE");
+    call.message("siprec-stopped");
+}
+
+#[test]
+fn a_pause_sends_nothing_and_ends_with_what_follows_it() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    assert!(recorder.packet(0).is_some() && recorder.packet(1).is_some());
+    call.wish("pause");
+    (1..50).for_each(|sequence| call.speak(sequence));
+    call.message("siprec-paused");
+    assert_eq!(recorder.packet_within(0, Duration::from_millis(50)), None);
+    call.wish("resume");
+    (50..60).for_each(|sequence| call.speak(sequence));
+    call.message("siprec-resumed");
+    for sequence in 50..60 {
+        assert_eq!(timestamp(&recorder.packet(0).unwrap()), sequence * 160);
+    }
+}
+
+#[test]
+fn a_refusal_is_told_and_the_call_goes_on() {
+    let recorder = Recorder::start(Script::Refuse(603));
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    let failed = call.message("siprec-failed");
+    assert_eq!(failed.get::<u32>("sip-code"), Ok(603));
+    assert!(
+        call.bus.timed_pop_filtered(gst::ClockTime::from_seconds(10), &[gst::MessageType::Warning]).is_some()
+    );
+    call.wait_for_state("Failed");
+    (1..10).for_each(|sequence| call.speak(sequence));
+    assert_eq!(call.parties[1].1.take().buffers.len(), 10);
+}
+
+#[test]
+fn an_answer_of_garbage_fails_the_recording_only() {
+    let recorder = Recorder::start(Script::Garbage);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.message("siprec-failed");
+    call.speak(1);
+    assert_eq!(call.parties[0].1.take().buffers.len(), 2);
+}
+
+#[test]
+fn without_auto_start_nothing_happens_until_start() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("auto-start", false));
+    call.begin();
+    call.speak(0);
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Idle);
+    call.wish("start");
+    call.speak(1);
+    call.wait_for_state("Recording");
+    assert_eq!(timestamp(&recorder.packet(0).unwrap()), 160, "what came before start is not recorded");
+    call.wish("stop");
+    recorder.request("BYE");
+    assert_eq!(call.message("siprec-stopped").get::<&str>("reason"), Ok("asked"));
+    call.wait_for_state("Stopped");
+    call.wish("start");
+    recorder.request("INVITE");
+    call.wait_for_state("Recording");
+}
+
+#[test]
+fn with_pre_record_the_recording_begins_before_start() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("auto-start", false);
+        siprec.set_property("pre-record", true);
+    });
+    call.begin();
+    (0..5).for_each(|sequence| call.speak(sequence));
+    assert!(!recorder.has("INVITE"));
+    call.wish("start");
+    assert_eq!(timestamp(&recorder.packet(0).unwrap()), 0);
+}
+
+#[test]
+fn eos_of_every_party_ends_the_recording_and_of_one_does_not() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    assert!(call.parties[0].0.pad.push_event(gst::event::Eos::new()));
+    call.parties[1].0.pad.push(rtp(1)).unwrap();
+    for sequence in 0..2 {
+        assert_eq!(timestamp(&recorder.packet(1).unwrap()), sequence * 160);
+    }
+    assert!(call.parties[1].0.pad.push_event(gst::event::Eos::new()));
+    recorder.request("BYE");
+    call.wait_for_state("Stopped");
+}
+
+#[test]
+fn a_party_without_caps_does_not_keep_the_other_waiting() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.parties[0].0.begin();
+    call.parties[0].0.pad.push(rtp(0)).unwrap();
+    let invite = recorder.request("INVITE");
+    assert_eq!(invite.matches("m=audio").count(), 2, "{invite}");
+    call.wait_for_state("Recording");
+    call.parties[1].0.begin();
+    call.parties[1].0.pad.push(rtp(7)).unwrap();
+    assert_eq!(timestamp(&recorder.packet(1).unwrap()), 7 * 160);
+}
+
+#[test]
+fn stop_now_does_not_wait_for_the_answer() {
+    let recorder = Recorder::start(Script::AcceptAfter(Duration::from_secs(60)));
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    recorder.request("INVITE");
+    call.wish("stop-now");
+    recorder.request("CANCEL");
+    call.wait_for_state("Stopped");
+}
+
+#[test]
+fn a_pipeline_tells_its_bus_and_ends() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = launch(&format!(
+        "siprec name=rec recorder={} dn=1001 other-dn=1002 \
+         extra-parameters=\"p,agentid=(string)7\" {VOICE} ! rec.sink_0 rec.src_0 ! fakesink \
+         {VOICE} ! rec.sink_1 rec.src_1 ! fakesink",
+        recorder.uri()
+    ))
+    .unwrap();
+    let (error, messages) = run(&call);
+    assert_eq!(error, None);
+    assert!(messages.iter().any(|message| message.name() == "siprec-started"), "{messages:?}");
+    assert!(recorder.request("INVITE").contains(";agentid=7"));
+    // run() has set it to NULL, which waits for the BYE.
+    assert!(recorder.has("BYE"));
+}
+
+#[test]
+fn an_agent_of_the_application_is_used_and_shut_down() {
+    init();
+    let recorder = Recorder::start(Script::Accept);
+    let agent: gst::Object =
+        gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap())
+            .downcast()
+            .unwrap();
+    agent.set_property("local-address", "127.0.0.1");
+    agent.set_property("user", "tester");
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("agent", &agent));
+    call.begin();
+    call.speak(0);
+    let invite = recorder.request("INVITE");
+    assert!(invite.contains("<sip:tester@127.0.0.1"), "{invite}");
+    call.wait_for_state("Recording");
+    assert!(agent.emit_by_name::<bool>("shutdown", &[&10_000_000_000u64]));
+    assert!(recorder.has("BYE"));
+    call.speak(1);
+}
+
+#[test]
+fn a_context_gives_the_agent() {
+    init();
+    let recorder = Recorder::start(Script::Accept);
+    let agent = gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap());
+    agent.set_property("user", "by-context");
+    let mut context = gst::Context::new("gst.siprec.agent", true);
+    let agent = agent.downcast::<gstsiprec::SiprecAgent>().unwrap();
+    context.get_mut().unwrap().structure_mut().set("agent", &agent);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_context(&context));
+    call.begin();
+    call.speak(0);
+    assert!(recorder.request("INVITE").contains("<sip:by-context@"));
+}
