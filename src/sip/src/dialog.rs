@@ -131,8 +131,8 @@ impl Dialog {
         Ok(())
     }
 
-    /// Whether a request with these tags belongs to this dialog. A missing tag is null (RFC 3261 §12.1.2). A peer that gave
-    /// none in its answer may well have one in its requests.
+    /// Whether a request with these tags belongs to this dialog. A missing tag is null (RFC 3261 §12.1.2). A peer
+    /// that gave none in its answer may well have one in its requests.
     pub(crate) fn is_match(&self, local_tag: Option<&str>, remote_tag: Option<&str>) -> bool {
         self.local.tag() == local_tag && (self.remote.tag().is_none() || self.remote.tag() == remote_tag)
     }
@@ -186,8 +186,8 @@ impl Dialog {
         request
     }
 
-    /// Request-URI and Route: a first hop without `lr` is a strict router, which wants to be addressed itself, with the
-    /// target at the end of the route (RFC 3261 §12.2.1.1).
+    /// Request-URI and Route: a first hop without `lr` is a strict router, which wants to be addressed itself, with
+    /// the target at the end of the route (RFC 3261 §12.2.1.1).
     fn path(&self) -> (Uri, Vec<NameAddr>) {
         match self.route_set.split_first() {
             Some((first, rest)) if first.uri.param("lr").is_none() => {

@@ -32,8 +32,8 @@ fn branch(headers: &Headers) -> String {
     headers.via().ok().and_then(|via| via.branch().map(str::to_owned)).unwrap_or_default()
 }
 
-/// A server transaction is known by the top Via (RFC 3261 §17.2.3), or, when the peer makes no unique branches, by what
-/// RFC 2543 compared.
+/// A server transaction is known by the top Via (RFC 3261 §17.2.3), or, when the peer makes no unique branches, by
+/// what RFC 2543 compared.
 #[derive(Debug)]
 pub(crate) struct ServerKey {
     method: Method,

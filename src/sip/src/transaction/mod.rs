@@ -1,7 +1,7 @@
 //! Transactions (RFC 3261 §17, RFC 6026): one request and the responses to it, made reliable.
 //!
-//! [`ClientTransaction`] and [`ServerTransaction`] stand alone, for requests outside a dialog (OPTIONS, or a request that
-//! is only refused); [`DialogUa`](crate::DialogUa) is built of them. None does input or output or reads a clock.
+//! [`ClientTransaction`] and [`ServerTransaction`] stand alone, for requests outside a dialog (OPTIONS, or a request
+//! that is only refused); [`DialogUa`](crate::DialogUa) is built of them. None does input or output or reads a clock.
 //! The order is the same for both: `handle_*`, then `poll_transmit` until it is empty, then wait for `next_timeout`.
 //!
 //! | timer | value | unreliable transport only | where |

@@ -137,8 +137,8 @@ impl ServerTransaction {
     }
 }
 
-/// A response to `request` with the headers that each must have (RFC 3261 §8.2.6) and the usual reason phrase. `to_tag` is put
-/// on a To that has no tag; a 100 needs none.
+/// A response to `request` with the headers that each must have (RFC 3261 §8.2.6) and the usual reason phrase.
+/// `to_tag` is put on a To that has no tag; a 100 needs none.
 pub fn response_to(request: &Request, status: u16, to_tag: Option<&str>) -> Response {
     let mut response = Response::to_request(request, status);
     if let Some(tag) = to_tag

@@ -147,7 +147,8 @@ impl InviteServer {
         !matches!(self.state, State::Proceeding { .. })
     }
 
-    /// True while RFC 3261 §14.1 forbids an INVITE of ours: until the refusal is acknowledged. (For a 2xx the user knows.)
+    /// True while RFC 3261 §14.1 forbids an INVITE of ours: until the refusal is acknowledged. (For a 2xx the user
+    /// knows.)
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Proceeding { .. } | State::Completed { .. })
     }

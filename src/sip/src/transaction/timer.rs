@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 /// Round trip time estimate, the first retransmission interval (RFC 3261 §17.1.1.1).
 pub const T1: Duration = Duration::from_millis(500);
-/// Longest interval between retransmissions of a non-INVITE request or of a final response to INVITE (RFC 3261 §17.1.2.2).
+/// Longest interval between retransmissions of a non-INVITE request or of a final response to INVITE (RFC 3261
+/// §17.1.2.2).
 pub const T2: Duration = Duration::from_secs(4);
 /// Longest time that a message stays in the network (RFC 3261 §17.1.2.2).
 pub const T4: Duration = Duration::from_secs(5);

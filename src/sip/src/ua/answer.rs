@@ -48,8 +48,8 @@ impl DialogUa {
         Ok((ua, token))
     }
 
-    /// Answers a request of the peer: any number of provisional responses, then one final response. An empty `reason` means the
-    /// usual phrase. `headers` are added (those of the protocol itself are left out).
+    /// Answers a request of the peer: any number of provisional responses, then one final response. An empty `reason`
+    /// means the usual phrase. `headers` are added (those of the protocol itself are left out).
     ///
     /// A 2xx to an INVITE is sent again until the ACK comes; without one the dialog ends by BYE after 64 × T1.
     ///

@@ -10,8 +10,8 @@ pub struct RequestToken(pub(super) u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ServerToken(pub(super) u64);
 
-/// What happened in the dialog. [`Terminated`](DialogEvent::Terminated) is the last one, and comes exactly once; before it
-/// each request of ours has at most one outcome (`Answered`, `Refused`, `Responded` or `Failed`).
+/// What happened in the dialog. [`Terminated`](DialogEvent::Terminated) is the last one, and comes exactly once;
+/// before it each request of ours has at most one outcome (`Answered`, `Refused`, `Responded` or `Failed`).
 #[derive(Debug, Clone)]
 pub enum DialogEvent {
     /// A provisional response, 100 included, to an INVITE of ours.
@@ -53,8 +53,8 @@ pub enum DialogEvent {
         /// Why.
         failure: TransactionFailure,
     },
-    /// A request of the peer that the user must answer: an INVITE, an UPDATE with a body, or one with a method that the
-    /// user added to [`Endpoint::allow`](crate::Endpoint::allow).
+    /// A request of the peer that the user must answer: an INVITE, an UPDATE with a body, or one with a method that
+    /// the user added to [`Endpoint::allow`](crate::Endpoint::allow).
     Request {
         /// Names it in [`DialogUa::respond`](crate::DialogUa::respond).
         token: ServerToken,

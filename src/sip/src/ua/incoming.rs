@@ -9,8 +9,8 @@ use crate::dialog::Dialog;
 use crate::transaction::ServerKey;
 use crate::{CSeq, HeaderName, Headers, Method, NameAddr, Request};
 
-/// Requests whose transactions live at once. Those above are dropped, save BYE: the peer sends them again, or is up to no
-/// good.
+/// Requests whose transactions live at once. Those above are dropped, save BYE: the peer sends them again, or is up
+/// to no good.
 const MAX_REQUESTS: usize = 64;
 
 /// What is to be done with a request in the dialog.

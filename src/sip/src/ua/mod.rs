@@ -17,8 +17,8 @@ pub use event::{
 };
 
 use crate::dialog::Dialog;
-use crate::transaction::TRANSACTION_TIMEOUT;
 use crate::transaction::timer::{Timers, earliest};
+use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
 use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Uri};
 use slots::{ClientSlot, Fork, ServerSlot};
 
@@ -39,9 +39,9 @@ pub struct UacConfig {
 
 /// One dialog that an INVITE opens, with all its transactions, as caller or as callee.
 ///
-/// What the dialog can decide alone it does: ACK, CANCEL at its time (RFC 3261 §9.1), ACK and BYE to the other branches
-/// of a fork, retransmission, 200 to BYE, INFO, OPTIONS and an UPDATE without a body, 487 to what a BYE leaves open,
-/// 491 and 500 at glare, 405, 420, 481, 489, 501. Offers and answers are the user's.
+/// What the dialog can decide alone it does: ACK, CANCEL at its time (RFC 3261 §9.1), ACK and BYE to the other
+/// branches of a fork, retransmission, 200 to BYE, INFO, OPTIONS and an UPDATE without a body, 487 to what a BYE
+/// leaves open, 491 and 500 at glare, 405, 420, 481, 489, 501. Offers and answers are the user's.
 ///
 /// # Run loop
 /// After each `handle_*` and each command: take all of [`poll_transmit`](Self::poll_transmit), then all of
@@ -50,6 +50,29 @@ pub struct UacConfig {
 /// until [`is_finished`](Self::is_finished); it may be dropped sooner.
 ///
 /// No time limit for an answer is set here, besides those of RFC 3261: give up by [`cancel`](Self::cancel), or BYE.
+///
+/// ```
+/// use std::time::Instant;
+/// use siprec_sip::{Body, DialogUa, Endpoint, Headers, NameAddr, Random, Transport, UacConfig, Uri};
+///
+/// let now = Instant::now();
+/// let contact = NameAddr::new(Uri::parse("sip:client@192.0.2.1")?);
+/// let config = UacConfig {
+///     endpoint: Endpoint::new(Transport::Udp, "192.0.2.1", Some(5060), contact.clone())?,
+///     request_uri: Uri::parse("sip:record=1@recorder.example")?,
+///     from: contact,
+///     to: NameAddr::new(Uri::parse("sip:record=1@recorder.example")?),
+///     route: Vec::new(),
+/// };
+/// let offer = Body::sdp("v=0\r\n");
+/// let mut random = Random::from_seed([0; 32]);
+/// let mut ua = DialogUa::invite(config, Headers::new(), Some(offer), &mut random, now);
+/// while let Some(message) = ua.poll_transmit() {
+///     assert!(message.to_bytes().starts_with(b"INVITE sip:record=1@recorder.example SIP/2.0\r\n"));
+/// }
+/// assert_eq!(ua.next_timeout(), Some(now + siprec_sip::T1), "to send it again");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct DialogUa {
     endpoint: Endpoint,
@@ -164,7 +187,7 @@ impl DialogUa {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.time_out_clients(now);
+        self.fail_clients(now, |transaction| transaction.handle_timeout(now));
         self.time_out_servers(now);
         for fork in &mut self.forks {
             fork.bye.handle_timeout(now);
@@ -182,9 +205,10 @@ impl DialogUa {
         self.collect();
     }
 
-    /// The transport cannot send to the peer: requests of ours that wait for an answer fail at once.
+    /// The transport cannot send to the peer: requests of ours that wait for an answer fail at once, save an INVITE that
+    /// has a provisional response, whose answer can still come.
     pub fn handle_transport_error(&mut self, now: Instant) {
-        self.lose_clients(now);
+        self.fail_clients(now, ClientTransaction::handle_transport_error);
         for fork in &mut self.forks {
             fork.bye.handle_transport_error();
         }
@@ -199,7 +223,7 @@ impl DialogUa {
         clients.chain(servers).chain(forks).fold(self.timers.next_timeout(), earliest)
     }
 
-    /// The next message to send. A request goes to the [next hop](Self::next_hop), a response to where its Via says.
+    /// The next message to send: a request to the [next hop](Self::next_hop), a response to where its Via says.
     pub fn poll_transmit(&mut self) -> Option<Message> {
         self.out.pop_front()
     }

@@ -11,7 +11,8 @@ use crate::dialog::remote_tag;
 use crate::transaction::{ClientKey, ClientTransaction, TransactionFailure, cancel_for};
 use crate::{Headers, Message, Method, Response};
 
-/// More early dialogs, and more other branches of a fork, than any recorder has reason to make; those above are ignored.
+/// More early dialogs, and more other branches of a fork, than any recorder has reason to make; those above are
+/// ignored.
 const MAX_FORKS: usize = 16;
 
 impl DialogUa {
@@ -31,20 +32,13 @@ impl DialogUa {
         });
     }
 
-    pub(super) fn time_out_clients(&mut self, now: Instant) {
-        let fail = |slot: &mut ClientSlot| {
-            slot.transaction.handle_timeout(now).map(|failure| (slot.token, slot.kind(), failure))
-        };
-        let failed: Vec<_> = self.clients.iter_mut().filter_map(fail).collect();
-        for (token, kind, failure) in failed {
-            self.on_failure(token, kind, failure, now);
-        }
-    }
-
-    pub(super) fn lose_clients(&mut self, now: Instant) {
-        let fail = |slot: &mut ClientSlot| {
-            slot.transaction.handle_transport_error().map(|failure| (slot.token, slot.kind(), failure))
-        };
+    /// Lets every request of ours go on; those that fail by it are told to the user.
+    pub(super) fn fail_clients(
+        &mut self,
+        now: Instant,
+        go_on: impl Fn(&mut ClientTransaction) -> Option<TransactionFailure>,
+    ) {
+        let fail = |slot: &mut ClientSlot| Some((slot.token, slot.kind(), go_on(&mut slot.transaction)?));
         let failed: Vec<_> = self.clients.iter_mut().filter_map(fail).collect();
         for (token, kind, failure) in failed {
             self.on_failure(token, kind, failure, now);
@@ -167,8 +161,8 @@ impl DialogUa {
         self.forks.push(Fork { remote_tag: tag, ack, bye });
     }
 
-    /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE that was given up: it made a
-    /// session that has to be ended.
+    /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE that was given up: it
+    /// made a session that has to be ended.
     fn handle_stray(&mut self, response: &Response, now: Instant) {
         let headers = &response.headers;
         let is_ours = headers.from().is_ok_and(|from| from.tag() == Some(self.origin.local_tag()));
