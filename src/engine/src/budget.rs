@@ -14,28 +14,41 @@ pub(crate) struct Budget {
     rate: u32,
     shares: u64,
     filled: Instant,
+    /// What each branch may take in this slice, in packets.
+    portion: u64,
+    /// Branches that asked in this slice.
+    claims: u64,
 }
 
 impl Budget {
     pub(crate) fn new(rate: u32, now: Instant) -> Self {
-        Self { rate, shares: 0, filled: now }
+        Self { rate, shares: 0, filled: now, portion: 1, claims: 0 }
     }
 
-    /// Adds what has come together since the last call.
+    /// Begins a slice: adds what has come together since the last one, and divides it among as many branches as asked
+    /// in that.
     pub(crate) fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled).min(SAVING);
         self.filled = self.filled.max(now);
         let most = (u64::from(self.rate) * nanoseconds(SAVING)).max(SHARES);
         self.shares = (self.shares + u64::from(self.rate) * nanoseconds(elapsed)).min(most);
+        self.portion = (self.shares / SHARES / std::mem::take(&mut self.claims).max(1)).max(1);
     }
 
-    /// Whether at least one packet may go.
-    pub(crate) fn has_any(&self) -> bool {
-        self.shares >= SHARES
+    /// What one branch may take in this slice, in packets.
+    pub(crate) fn claim(&mut self) -> u64 {
+        self.claims += 1;
+        self.portion
     }
 
-    /// Takes one packet.
-    pub(crate) fn take(&mut self) {
+    /// Whether a packet of this portion may go.
+    pub(crate) fn grants(&self, portion: u64) -> bool {
+        portion > 0 && self.shares >= SHARES
+    }
+
+    /// Takes one packet of this portion.
+    pub(crate) fn take(&mut self, portion: &mut u64) {
+        *portion = portion.saturating_sub(1);
         self.shares = self.shares.saturating_sub(SHARES);
     }
 }
@@ -50,8 +63,9 @@ mod tests {
 
     fn spend(budget: &mut Budget) -> u32 {
         let mut packets = 0;
-        while budget.has_any() {
-            budget.take();
+        let mut all = u64::MAX;
+        while budget.grants(all) {
+            budget.take(&mut all);
             packets += 1;
         }
         packets
@@ -98,5 +112,29 @@ mod tests {
         let mut budget = Budget::new(0, now);
         budget.refill(now + Duration::from_secs(1));
         assert_eq!(spend(&mut budget), 0);
+    }
+
+    #[test]
+    fn those_who_asked_share_the_next_slice() {
+        let mut now = Instant::now();
+        let mut budget = Budget::new(5000, now);
+        for slice in 0..10 {
+            now += Duration::from_millis(20);
+            budget.refill(now);
+            let taken: Vec<u64> = (0..4)
+                .map(|_| {
+                    let mut portion = budget.claim();
+                    let mut packets = 0;
+                    while budget.grants(portion) {
+                        budget.take(&mut portion);
+                        packets += 1;
+                    }
+                    packets
+                })
+                .collect();
+            if slice > 0 {
+                assert_eq!(taken, [25; 4]);
+            }
+        }
     }
 }

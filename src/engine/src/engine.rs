@@ -52,7 +52,7 @@ impl Engine {
     }
 
     /// Taps one more stream. What is pushed before the first branch is created for the stream waits in the tap's
-    /// queue.
+    /// queue, as far as that goes; begin with a closed [`Gate`](crate::Gate) where it should not.
     pub fn tap(&self, config: TapConfig) -> Tap {
         let (tap, state) = Tap::new(config, self.shared.clone());
         self.shared.add_tap(state);

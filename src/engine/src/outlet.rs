@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use siprec_media::rtcp::Reporter;
 use siprec_media::{Branch, BranchSettings, RtpView};
 use siprec_model::{
-    BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, Medium, OpenBranch, RtcpMode,
+    BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, MediaSecurity, Medium,
+    OpenBranch, RtcpMode,
 };
 
 use crate::budget::Budget;
@@ -142,6 +143,12 @@ impl Outlet {
 
     /// Sends to `target` from now on.
     pub(crate) fn open(&mut self, target: &OpenBranch, now: Instant) {
+        let MediaSecurity::Plain = target.security else {
+            // Never in the clear what should be secured.
+            let reason = format!("media to {} cannot be secured as asked", target.rtp);
+            self.events.push_back(BranchEvent::PortsFailed { reason });
+            return;
+        };
         if self.ports.is_none() {
             let reason = format!("no media ports are bound to send to {}", target.rtp);
             self.events.push_back(BranchEvent::PortsFailed { reason });
@@ -239,14 +246,15 @@ impl Outlet {
     /// Sends what is held and due, as far as the budget goes; whether any left.
     pub(crate) fn flush(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> bool {
         let mut sent = 0;
+        let mut portion = kit.budget.claim();
         while self.has_backlog() {
             let Some(section) = gate.enter(self.draining) else { break };
-            while kit.burst.packets() < MAX_BURST && self.may_catch_up(&kit.budget, now) {
+            while kit.burst.packets() < MAX_BURST && self.may_catch_up(&kit.budget, portion, now) {
                 if self.branch.next_packet(now, &mut kit.burst.bytes).is_none() {
                     break;
                 }
                 kit.burst.seal_packet();
-                self.pay(&mut kit.budget, now);
+                self.pay(&mut kit.budget, &mut portion, now);
             }
             let packets = kit.burst.packets();
             self.transmit(&mut kit.burst, now);
@@ -343,11 +351,13 @@ impl Outlet {
 
     /// What comes from here on is for the recorder again, although the session's own word may not be here yet.
     fn meet_open_gate(&mut self, now: Instant) {
-        if self.state == State::Paused {
-            self.hold(now);
-        } else {
-            self.branch.begin_interval();
-            self.reopened = true;
+        match self.state {
+            State::Paused => self.hold(now),
+            State::Open | State::Holding => {
+                self.branch.begin_interval();
+                self.reopened = true;
+            }
+            State::Disabled => {}
         }
     }
 
@@ -357,7 +367,7 @@ impl Outlet {
             (Some(ports), Some(remote)) => {
                 burst.send(&ports.rtp, &remote.rtp_address, &mut self.segmentation)
             }
-            // Out of reach: a branch opens only with ports and keeps them until it binds anew, when it is not open.
+            // An open branch lost its ports to a bind that failed.
             _ => burst.fail_all(),
         };
         let Outcome { failed, failed_bytes, refused } = outcome;
@@ -370,17 +380,17 @@ impl Outlet {
     }
 
     /// Whether a held packet may leave: as many as come leave at no cost, those beyond take from the budget.
-    fn may_catch_up(&self, budget: &Budget, now: Instant) -> bool {
-        self.allowance > 0 || (self.draining && now >= self.next_allowance) || budget.has_any()
+    fn may_catch_up(&self, budget: &Budget, portion: u64, now: Instant) -> bool {
+        self.allowance > 0 || (self.draining && now >= self.next_allowance) || budget.grants(portion)
     }
 
-    fn pay(&mut self, budget: &mut Budget, now: Instant) {
+    fn pay(&mut self, budget: &mut Budget, portion: &mut u64, now: Instant) {
         if self.allowance > 0 {
             self.allowance -= 1;
         } else if self.draining && now >= self.next_allowance {
             self.next_allowance = now + REAL_TIME_PACKET;
         } else {
-            budget.take();
+            budget.take(portion);
         }
     }
 

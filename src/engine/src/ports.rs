@@ -15,6 +15,8 @@ use crate::sys;
 /// How long a released port of the range is passed over: late packets of its last recorder's session must not meet
 /// the next one.
 const REST: Duration = Duration::from_secs(5);
+/// Bytes that one socket may have on their way out of the host.
+const SEND_BUFFER: usize = 1 << 20;
 /// How often an ephemeral port is drawn whose neighbour turns out to be taken.
 const DRAWS: usize = 64;
 
@@ -179,6 +181,8 @@ impl PortPool {
             let octet = u32::from(dscp) << 2;
             if local.is_ipv6() { socket.set_tclass_v6(octet)? } else { socket.set_tos_v4(octet)? }
         }
+        // A key frame leaves in one slice, faster than the network takes it. The system's own limit caps this.
+        socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
         sys::report_errors(&socket, local)?;

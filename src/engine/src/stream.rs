@@ -320,6 +320,50 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_that_comes_after_its_own_resume_loses_nothing() {
+        let mut rig = Rig::new(100.0);
+        rig.open();
+        rig.push(0, rig.now);
+        rig.serve();
+        rig.tap.close_gate();
+        rig.tap.open_gate();
+        rig.push(1, rig.now);
+        rig.serve();
+        assert_eq!(rig.received(), 2);
+        // Only now does the session's word come that the gate was shut.
+        rig.act(|outlet, _, now| outlet.pause(now));
+        rig.now += Duration::from_millis(20);
+        rig.push(2, rig.now);
+        rig.serve();
+        assert_eq!(rig.received(), 0);
+        rig.act(|outlet, _, now| outlet.hold(now));
+        rig.open();
+        rig.serve();
+        assert_eq!(rig.received(), 1);
+        // The next pause is meant.
+        rig.act(|outlet, _, now| outlet.pause(now));
+        rig.now += Duration::from_millis(20);
+        rig.push(3, rig.now);
+        rig.open();
+        rig.serve();
+        assert_eq!(rig.received(), 0);
+    }
+
+    #[test]
+    fn a_pause_that_the_recorder_asked_for_stores_nothing_while_the_gate_is_open() {
+        let mut rig = Rig::new(100.0);
+        rig.open();
+        rig.act(|outlet, _, now| outlet.pause(now));
+        rig.now += Duration::from_millis(20);
+        rig.push(0, rig.now);
+        rig.serve();
+        rig.open();
+        rig.push(1, rig.now);
+        rig.serve();
+        assert_eq!(rig.received(), 1);
+    }
+
+    #[test]
     fn reports_that_came_and_stay_away_are_told_once() {
         let mut rig = Rig::new(1.0);
         rig.push(0, rig.now);

@@ -171,7 +171,6 @@ impl Worker {
             }
             BranchCommand::Close { .. } => self.close(branch, now),
         }
-        self.awake_until = now + RESTLESS;
         self.next_timer = Some(now);
         self.tell();
     }
