@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, BranchReport, Medium, PayloadFormat, RecordingKey, SessionEvent,
+    BranchCommand, BranchEvent, BranchId, Medium, PayloadFormat, RecordingKey, SessionEvent,
     SessionEventKind, StreamFormat, StreamId,
 };
 use siprec_session::{
@@ -231,6 +231,11 @@ impl Call {
         self.recorder_sends_numbered(invite, method, cseq, headers, body);
     }
 
+    /// The number of the recorder's last request.
+    pub fn last_cseq(&self) -> u32 {
+        self.cseq
+    }
+
     pub fn recorder_sends_numbered(
         &mut self,
         invite: &Request,
@@ -306,9 +311,7 @@ impl Call {
                 self.ended[index] = false;
                 None
             }
-            BranchCommand::Close { .. } if self.engine.closes => {
-                Some(BranchEvent::Closed(Box::new(BranchReport::default())))
-            }
+            BranchCommand::Close { .. } if self.engine.closes => Some(BranchEvent::Closed(Box::default())),
             _ => None,
         };
         self.branches.push(command);

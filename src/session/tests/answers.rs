@@ -1,0 +1,241 @@
+//! `protocol` 1.2: what of an answer counts, rule by rule.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use siprec_model::{BranchCommand, OpenBranch, PayloadRule};
+use siprec_session::{PayloadTypes, RecordingConfig};
+use siprec_sip::Method;
+use support::*;
+
+/// What follows an INVITE that is answered so: branch commands, BYE, and what the application is told.
+fn outcome(body: &str) -> Vec<String> {
+    outcome_with(config("sip:rec.example"), body)
+}
+
+fn outcome_with(config: RecordingConfig, body: &str) -> Vec<String> {
+    let mut call = Call::inviting_with(config);
+    call.take();
+    call.answer_invite(body);
+    let told = |line: &&String| !line.starts_with("close") && *line != "> ACK" && !line.starts_with("= ");
+    call.take().iter().filter(told).cloned().collect()
+}
+
+const OPENED: [&str; 3] = ["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002", "* started"];
+
+#[test]
+fn what_does_not_count_is_ignored() {
+    let session = "v=0\r\no=rec 1 1 IN IP4 192.0.2.9\r\ns=-\r\n";
+    let table = [
+        ("recvonly", sdp(&[4000, 4002])),
+        ("sendonly", sdp_with(&[4000, 4002], "a=sendonly\r\n")),
+        ("sendrecv", sdp_with(&[4000, 4002], "a=sendrecv\r\n")),
+        ("no direction", sdp_with(&[4000, 4002], "")),
+        ("other ptime", sdp_with(&[4000, 4002], "a=ptime:40\r\na=maxptime:150\r\n")),
+        (
+            "other payload types",
+            sdp(&[4000, 4002]).replace("AVP 0", "AVP 97 98").replace("rtpmap:0", "rtpmap:97"),
+        ),
+        ("payload types without rtpmap", sdp(&[4000, 4002]).replace("a=rtpmap:0 PCMU/8000\r\n", "")),
+        (
+            "attributes before the media",
+            format!(
+                "{session}c=IN IP4 192.0.2.9\r\nt=0 0\r\na=recvonly\r\na=rtpmap:0 PCMU/8000\r\n\
+                 m=audio 4000 RTP/AVP 0\r\nm=audio 4002 RTP/AVP 0\r\n"
+            ),
+        ),
+        (
+            "connection at media level",
+            format!(
+                "{session}t=0 0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n\
+                 m=audio 4002 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n"
+            ),
+        ),
+        (
+            "media level overrides session level",
+            format!(
+                "{session}c=IN IP4 198.51.100.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n\
+                 m=audio 4002 RTP/AVP 0\r\nc=IN IP4 192.0.2.9\r\n"
+            ),
+        ),
+        ("one m-line more than offered", sdp(&[4000, 4002, 4004])),
+        ("line ends without CR", sdp(&[4000, 4002]).replace("\r\n", "\n")),
+    ];
+    for (rule, body) in table {
+        assert_eq!(outcome(&body), OPENED, "{rule}");
+    }
+}
+
+#[test]
+fn what_counts_switches_a_stream_off() {
+    let first =
+        |off: &str| vec!["open 0 to 192.0.2.9:4000".to_owned(), off.to_owned(), "* started".to_owned()];
+    let disabled = |reason: &str| {
+        let mut lines = first(&format!("* audio of 1002 off: {reason}"));
+        lines.insert(1, "disable 1".to_owned());
+        lines
+    };
+    let two = |second: &str| sdp(&[4000]) + second;
+    let table = [
+        ("port 0", sdp(&[4000, 0]), disabled("the recorder refuses it")),
+        ("a missing m-line", sdp(&[4000]), disabled("the recorder's answer lacks its m-line")),
+        (
+            "another medium",
+            two("m=video 4002 RTP/AVP 96\r\n"),
+            disabled("the recorder answers the audio line with another medium"),
+        ),
+        (
+            "an encrypted profile without our keys",
+            two("m=audio 4002 RTP/SAVP 0\r\n"),
+            disabled("the recorder wants RTP/SAVP instead of RTP/AVP"),
+        ),
+        (
+            "a host name for an address",
+            two("m=audio 4002 RTP/AVP 0\r\nc=IN IP4 media.example\r\n"),
+            disabled("the recorder names no IP address for it"),
+        ),
+        (
+            "inactive: nothing is sent, and what is held waits for its re-INVITE",
+            two("m=audio 4002 RTP/AVP 0\r\na=inactive\r\n"),
+            first("* audio of 1002 off: the recorder set it inactive"),
+        ),
+        (
+            "the old way to say hold",
+            two("m=audio 4002 RTP/AVP 0\r\nc=IN IP4 0.0.0.0\r\n"),
+            first("* audio of 1002 off: the recorder set it inactive"),
+        ),
+    ];
+    for (rule, body, expected) in table {
+        assert_eq!(outcome(&body), expected, "{rule}");
+    }
+}
+
+#[test]
+fn an_answer_of_no_use_is_acknowledged_and_ended_by_bye() {
+    let takes_nothing =
+        |why: &str| format!("* failed: the recorder's answer cannot be used: it takes no stream ({why})");
+    let table = [
+        ("port 0 for every stream", sdp(&[0, 0]), takes_nothing("the recorder refuses it")),
+        (
+            "no session description",
+            String::new(),
+            "* failed: the recorder's answer cannot be used: it has no session description".to_owned(),
+        ),
+        ("no m-line", sdp(&[]), takes_nothing("the recorder's answer lacks its m-line")),
+    ];
+    for (rule, body, failure) in table {
+        let mut call = Call::inviting();
+        call.take();
+        call.answer_invite(&body);
+        assert_eq!(call.take(), [&failure, "close 0", "close 1", "> ACK", "> BYE", "= failed"], "{rule}");
+        call.answer_bye();
+        call.expect(&["finished"]);
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_is_of_no_use() {
+    let mut call = Call::inviting();
+    let invite = call.request(&Method::Invite);
+    call.take();
+    call.answer(&invite, 200, &[("Content-Type", "application/sdp")], "hello");
+    let lines = call.take();
+    assert!(
+        lines[0].starts_with("* failed: the recorder's answer cannot be used: session description"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[1..], ["close 0", "close 1", "> ACK", "> BYE", "= failed"]);
+}
+
+#[test]
+fn an_answer_within_a_multipart_is_found() {
+    let mut call = Call::inviting();
+    let invite = call.request(&Method::Invite);
+    call.take();
+    let body = format!(
+        "--b\r\nContent-Type: text/plain\r\n\r\nhello\r\n--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b--\r\n",
+        sdp(&[4000, 4002])
+    );
+    call.answer(&invite, 200, &[("Content-Type", "multipart/mixed;boundary=b")], &body);
+    assert_eq!(call.take()[..3], OPENED);
+}
+
+#[test]
+fn the_first_answer_may_come_inactive_and_the_recorder_opens_it_later() {
+    let mut call = Call::inviting();
+    call.packet(0);
+    call.take();
+    let invite = call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.expect(&[
+        "* audio of 1001 off: the recorder set it inactive",
+        "* audio of 1002 off: the recorder set it inactive",
+        "* started",
+        "> ACK",
+        "= recording",
+    ]);
+    call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4000, 4002]));
+    call.expect(&["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002", "> 200 INVITE"]);
+}
+
+fn payloads(policy: Option<PayloadTypes>, answer: &str) -> Vec<PayloadRule> {
+    let mut config = config("sip:rec.example");
+    config.recorders[0].profile.payload_types = policy;
+    let mut call = Call::new(config);
+    call.add(0);
+    call.format(0, audio(&[(8, "PCMA", 8000), (101, "telephone-event", 8000)]));
+    call.answer_invite(answer);
+    let open = call.branches.iter().find_map(|command| match command {
+        BranchCommand::Open(OpenBranch { payloads, .. }) => Some(payloads.clone()),
+        _ => None,
+    });
+    open.unwrap_or_default()
+}
+
+#[test]
+fn payload_types_are_those_that_we_offered_unless_the_recorder_wants_its_own() {
+    let answer = "v=0\r\no=rec 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n\
+                  m=audio 4000 RTP/AVP 8 97\r\na=rtpmap:97 TELEPHONE-EVENT/8000\r\n";
+    let rule = |from, to| PayloadRule { from, to };
+    assert_eq!(payloads(None, answer), [rule(8, 8), rule(101, 101)]);
+    assert_eq!(payloads(Some(PayloadTypes::Answered), answer), [rule(8, 8), rule(101, 97)]);
+    let only_events = answer.replace("8 97", "97");
+    assert_eq!(payloads(Some(PayloadTypes::Answered), &only_events), [rule(101, 97)]);
+    let others = answer.replace("8 97", "3");
+    assert_eq!(payloads(Some(PayloadTypes::Answered), &others), []);
+}
+
+#[test]
+fn rtcp_goes_where_the_answer_says() {
+    let table = [
+        ("the port above", "", Some("192.0.2.9:4001")),
+        ("a=rtcp", "a=rtcp:5005\r\n", Some("192.0.2.9:5005")),
+        ("a=rtcp with an address", "a=rtcp:5005 IN IP4 198.51.100.7\r\n", Some("198.51.100.7:5005")),
+    ];
+    for (rule, attributes, expected) in table {
+        let mut call = Call::inviting();
+        call.answer_invite(&sdp_with(&[4000, 4002], attributes));
+        let rtcp = call.branches.iter().find_map(|command| match command {
+            BranchCommand::Open(open) => open.rtcp,
+            _ => None,
+        });
+        assert_eq!(rtcp, expected.map(|address| address.parse().unwrap()), "{rule}");
+    }
+}
+
+#[test]
+fn a_200_without_sdp_to_a_reinvite_keeps_the_address() {
+    let mut call = Call::established();
+    call.command(siprec_session::Command::Pause);
+    call.answer_invite("");
+    call.command(siprec_session::Command::Resume);
+    call.take();
+    call.answer_invite("");
+    call.expect(&[
+        "open 0 to 192.0.2.9:4000",
+        "open 1 to 192.0.2.9:4002",
+        "> ACK",
+        "* resumed",
+        "= recording",
+    ]);
+}

@@ -1,0 +1,61 @@
+//! The list of recorders as users write it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use siprec_session::parse_recorders;
+
+#[test]
+fn recorders_are_separated_by_any_white_space_and_keep_their_order_and_text() {
+    let uris = |text: &str| -> Vec<String> {
+        parse_recorders(text).unwrap().iter().map(|target| target.uri.to_string()).collect()
+    };
+    assert_eq!(uris("sip:a.example"), ["sip:a.example"]);
+    assert_eq!(
+        uris("  sips:b.example:5061;transport=tcp\n\tsip:[2001:db8::1]:5070  SIP:c "),
+        ["sips:b.example:5061;transport=tcp", "sip:[2001:db8::1]:5070", "SIP:c"]
+    );
+}
+
+#[test]
+fn an_error_says_which_entry_is_wrong_and_why() {
+    let table = [
+        ("", "no recorder is given"),
+        (" \n", "no recorder is given"),
+        ("http://a", "recorder 1 (\"http://a\") begins with \"http:\" instead of \"sip:\" or \"sips:\""),
+        ("sip:a tel:+1", "recorder 2 (\"tel:+1\") begins with \"tel:\" instead of \"sip:\" or \"sips:\""),
+        ("a.example", "recorder 1 (\"a.example\") is no URI: no scheme, such as `sip:`, at the start"),
+        ("sip:a sip:b sip:c:99999", "recorder 3 (\"sip:c:99999\") is no URI: `99999` is no port"),
+        ("sip:", "recorder 1 (\"sip:\") is no URI: `` is neither a host name nor an address"),
+        (
+            "sip:a,sip:b",
+            "recorder 1 (\"sip:a,sip:b\") is no URI: `a,sip` is neither a host name nor an address",
+        ),
+        (
+            "sip:a?Subject=x",
+            "recorder 1 (\"sip:a?Subject=x\") has headers (\"?…\"), which a recorder's address cannot have",
+        ),
+        (
+            "sip:a;method=BYE",
+            "recorder 1 (\"sip:a;method=BYE\") has the parameter \"method\", which a recorder's address cannot have",
+        ),
+        ("sip:a sip:A", "recorder 2 (\"sip:A\") is listed twice"),
+    ];
+    for (text, message) in table {
+        assert_eq!(parse_recorders(text).unwrap_err().to_string(), message, "{text:?}");
+    }
+}
+
+#[test]
+fn an_error_never_shows_a_password() {
+    for text in ["sip:user:secret@a?x=y", "tel:user:secret@a", "sip:user:secret@a:port"] {
+        let message = parse_recorders(text).unwrap_err().to_string();
+        assert!(!message.contains("secret"), "{message}");
+    }
+}
+
+#[test]
+fn no_text_makes_it_panic() {
+    for text in ["@", ":", ":@", "@:", "sip:@", "sip:é@é", "\u{a0}", "sip:[", "sip:[]", "é:@", "sip:%"] {
+        assert!(parse_recorders(text).is_err(), "{text:?}");
+    }
+}
