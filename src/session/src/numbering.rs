@@ -46,11 +46,7 @@ impl Numbering {
         };
         let same =
             self.known.iter().filter(|known| same_codec(known, format)).map(|known| known.payload_type);
-        std::iter::once(format.payload_type)
-            .filter(|number| *number < 128)
-            .chain(same)
-            .chain(DYNAMIC.rev())
-            .find(fits)
+        std::iter::once(format.payload_type).chain(same).chain(DYNAMIC.rev()).find(fits)
     }
 }
 
@@ -60,6 +56,17 @@ pub(crate) fn same_codec(left: &PayloadFormat, right: &PayloadFormat) -> bool {
     left.encoding.eq_ignore_ascii_case(&right.encoding)
         && left.clock_rate == right.clock_rate
         && left.channels.unwrap_or(1) == right.channels.unwrap_or(1)
+}
+
+/// Whether a format can stand in a session description.
+pub(crate) fn is_describable(format: &PayloadFormat) -> bool {
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~#$&^{|}".contains(&byte);
+    let fmtp = format.fmtp.as_deref().unwrap_or_default();
+    format.payload_type < 128
+        && format.clock_rate > 0
+        && !format.encoding.is_empty()
+        && format.encoding.bytes().all(is_token)
+        && !fmtp.contains(char::is_control)
 }
 
 /// The audio format that a static payload type means without any signalling (RFC 3551 §6, table 4).

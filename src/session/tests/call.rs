@@ -429,6 +429,31 @@ fn a_payload_type_that_changes_its_meaning_gets_another_number() {
 }
 
 #[test]
+fn a_format_that_cannot_be_described_is_told_and_does_no_harm() {
+    let hostile = [
+        audio(&[]),
+        audio(&[(0, "PCMU", 0)]),
+        audio(&[(128, "PCMU", 8000)]),
+        audio(&[(0, "", 8000)]),
+        audio(&[(0, "PC\r\nm=video", 8000)]),
+        audio(&[(0, "PC MU", 8000)]),
+    ];
+    for format in hostile {
+        let mut call = Call::new(config("sip:rec.example"));
+        call.add(0);
+        call.take();
+        call.format(0, format.clone());
+        call.expect(&["* audio of 1001 off: none of its formats can be described"]);
+        // The others of a list serve.
+        let mut mixed = format;
+        mixed.payloads.extend(pcmu().payloads);
+        mixed.payloads[0].fmtp = None;
+        call.format(0, mixed);
+        assert_eq!(call.take().last().unwrap(), "> INVITE sendonly/off v1");
+    }
+}
+
+#[test]
 fn a_branch_that_the_engine_loses_leaves_the_other_one_recording() {
     let mut call = Call::established();
     call.media(0, BranchEvent::Crashed { reason: "caught panic".into() });

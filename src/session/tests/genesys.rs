@@ -188,7 +188,7 @@ fn no_value_breaks_out_of_its_place() {
         let sent = invite(config);
         let bytes = sent.to_bytes();
         let Ok(Message::Request(read)) = Message::parse(&bytes) else { panic!("{hostile:?}") };
-        assert_eq!(read, sent, "{hostile:?}");
+        assert_eq!(read.to_bytes(), bytes, "{hostile:?}");
         assert_eq!(read.uri.host(), Some("rec.example"), "{hostile:?}");
         assert_eq!(read.uri.headers(), None, "{hostile:?}");
         let names: Vec<&str> = read.uri.params().map(|(name, _)| name).collect();
@@ -208,7 +208,9 @@ fn no_value_breaks_out_of_its_place() {
 
 #[test]
 fn a_foreign_parser_reads_the_same() {
-    let values = HOSTILE.into_iter().filter(|value| value.is_ascii()).chain(["1001"]);
+    // rsip 0.4 does not know the `param-unreserved` of RFC 3261 §25.1 in a parameter.
+    let known = |value: &&str| !value.contains(['[', ']', '/', ':', '&', '+', '$']);
+    let values = HOSTILE.into_iter().filter(known).chain(["1001"]);
     for value in values {
         let mut config = with_parameters(&[("end", "1")]);
         config.parties = vec![Party { dn: value.into() }, Party { dn: "1002".into() }];

@@ -25,7 +25,7 @@ fn an_error_says_which_entry_is_wrong_and_why() {
         ("sip:a tel:+1", "recorder 2 (\"tel:+1\") begins with \"tel:\" instead of \"sip:\" or \"sips:\""),
         ("a.example", "recorder 1 (\"a.example\") is no URI: no scheme, such as `sip:`, at the start"),
         ("sip:a sip:b sip:c:99999", "recorder 3 (\"sip:c:99999\") is no URI: `99999` is no port"),
-        ("sip:", "recorder 1 (\"sip:\") is no URI: `` is neither a host name nor an address"),
+        ("sip:", "recorder 1 (\"sip:\") is no URI: nothing after the scheme"),
         (
             "sip:a,sip:b",
             "recorder 1 (\"sip:a,sip:b\") is no URI: `a,sip` is neither a host name nor an address",

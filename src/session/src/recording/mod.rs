@@ -16,6 +16,7 @@ use siprec_sip::Random;
 
 use crate::config::RecordingConfig;
 use crate::io::{Command, Input, Output};
+use crate::numbering::is_describable;
 use crate::session::RecordingSession;
 use end::Outcome;
 use leg::Leg;
@@ -194,13 +195,18 @@ impl Recording {
         self.branches(commands);
     }
 
-    fn describe(&mut self, stream: StreamId, format: StreamFormat) {
-        let mut commands = Vec::new();
-        if let Some(slot) = self.slots.values_mut().find(|slot| slot.stream() == stream)
-            && !format.payloads.is_empty()
-        {
-            slot.describe(format, &mut commands);
+    fn describe(&mut self, stream: StreamId, mut format: StreamFormat) {
+        let Some((number, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.stream() == stream) else {
+            return;
+        };
+        format.payloads.retain(is_describable);
+        if format.payloads.is_empty() {
+            let number = *number;
+            self.tell_off(number, "none of its formats can be described".to_owned());
+            return;
         }
+        let mut commands = Vec::new();
+        slot.describe(format, &mut commands);
         self.branches(commands);
     }
 

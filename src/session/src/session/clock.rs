@@ -75,20 +75,19 @@ impl SessionClock {
         }
     }
 
-    /// Whether the session must be refreshed.
-    pub(super) fn wants_refresh(&self, now: Instant) -> bool {
-        matches!(self.due, Due::Refresh(at) if at <= now)
-    }
-
-    /// Whether the recorder has failed to refresh the session.
-    pub(super) fn has_expired(&self, now: Instant) -> bool {
-        matches!(self.due, Due::Expiry(at) if at <= now)
-    }
-
-    /// When either of the two will be so.
-    pub(super) fn next_deadline(&self) -> Instant {
+    /// When we must refresh the session, if that is ours to do.
+    pub(super) fn refresh(&self) -> Option<Instant> {
         match self.due {
-            Due::Refresh(at) | Due::Expiry(at) => at,
+            Due::Refresh(at) => Some(at),
+            Due::Expiry(_) => None,
+        }
+    }
+
+    /// When the session ends unless the recorder refreshes it, if that is its to do.
+    pub(super) fn expiry(&self) -> Option<Instant> {
+        match self.due {
+            Due::Expiry(at) => Some(at),
+            Due::Refresh(_) => None,
         }
     }
 

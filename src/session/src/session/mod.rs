@@ -206,7 +206,9 @@ impl RecordingSession {
                 }
             }
             Phase::Up(up) if up.offer.is_overdue(now) => self.lose("an offer was never answered", now),
-            Phase::Up(up) if up.clock.has_expired(now) => self.lose("the session timer expired", now),
+            Phase::Up(up) if up.clock.expiry().is_some_and(|end| end <= now) => {
+                self.lose("the session timer expired", now)
+            }
             Phase::Up(_) => self.offer_difference(now),
             Phase::Ending => {}
         }
@@ -227,7 +229,7 @@ impl RecordingSession {
             Phase::Inviting(inviting) => {
                 [inviting.first_response, Some(inviting.answer)].into_iter().flatten().min()
             }
-            Phase::Up(up) => up.next_deadline(),
+            Phase::Up(up) => up.next_deadline(self.ua.may_offer()),
             Phase::Ending => None,
         };
         own.into_iter().chain(self.ua.next_timeout()).min()

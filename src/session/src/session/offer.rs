@@ -114,15 +114,17 @@ impl Up {
         if self.differs(wanted) { wanted } else { &self.agreed.ours }
     }
 
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
-        match &self.offer {
+    /// When something is due. An offer that may not be made now is made when what stands in its way has ended.
+    pub(super) fn next_deadline(&self, may_offer: bool) -> Option<Instant> {
+        let offer = match &self.offer {
             Offer::Sent { deadline, .. } => Some(*deadline),
-            Offer::InAnswer { .. } => None,
-            Offer::None => {
+            Offer::None if may_offer => {
                 let retry = self.refused.as_ref().and_then(|refusal| refusal.retry);
-                retry.into_iter().chain([self.clock.next_deadline()]).min()
+                retry.or_else(|| self.clock.refresh())
             }
-        }
+            Offer::None | Offer::InAnswer { .. } => None,
+        };
+        offer.into_iter().chain(self.clock.expiry()).min()
     }
 
     /// Wanted has changed, or an offer was accepted: nothing is held against the next one, but a glare back-off runs on.
@@ -163,7 +165,7 @@ impl RecordingSession {
         }
         let description = if up.differs(&self.wanted) {
             self.wanted.clone()
-        } else if up.clock.wants_refresh(now) {
+        } else if up.clock.refresh().is_some_and(|due| due <= now) {
             up.agreed.ours.clone()
         } else {
             up.refused = up.refused.take().filter(|refusal| refusal.retry.is_none());

@@ -72,9 +72,12 @@ impl RemoteDescription {
         (0..self.lines.len()).map(|index| ForeignLine { offer: Arc::clone(&self.text), index })
     }
 
-    /// The same addresses for an answer that says nothing: a 200 without SDP accepts.
+    /// The same for an answer that says nothing: a 200 without SDP accepts, and the addresses stay.
     pub(super) fn unsaid(mut self) -> Self {
-        for line in &mut self.lines {
+        let is_address = |line: &&mut RemoteLine| {
+            line.target.as_ref().is_ok_and(|target| !target.rtp.ip().is_unspecified())
+        };
+        for line in self.lines.iter_mut().filter(is_address) {
             line.direction = Direction::RecvOnly;
         }
         self

@@ -37,6 +37,7 @@ pub struct Call {
     pub events: Vec<SessionEvent>,
     pub branches: Vec<BranchCommand>,
     pub finished: usize,
+    outputs: Vec<Output>,
     ended: [bool; 8],
     open: [bool; 8],
     epoch: Instant,
@@ -88,6 +89,7 @@ impl Call {
             events: Vec::new(),
             branches: Vec::new(),
             finished: 0,
+            outputs: Vec::new(),
             ended: [false; 8],
             open: [false; 8],
             epoch: now,
@@ -231,6 +233,11 @@ impl Call {
         self.recorder_sends_numbered(invite, method, cseq, headers, body);
     }
 
+    /// Shows every output since the last look.
+    pub fn check_now(&mut self, mut check: impl FnMut(&Output)) {
+        std::mem::take(&mut self.outputs).iter().for_each(&mut check);
+    }
+
     /// The number of the recorder's last request.
     pub fn last_cseq(&self) -> u32 {
         self.cseq
@@ -261,6 +268,7 @@ impl Call {
         while let Some(output) = self.recording.poll() {
             assert_eq!(self.finished, 0, "nothing comes after Finished: {output:?}");
             self.transcript.extend(self.line(&output));
+            self.outputs.push(output.clone());
             match output {
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();

@@ -1,0 +1,317 @@
+//! Whatever is commanded and whatever the recorder does: the rules hold, and the recording ends.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use siprec_model::{BranchCommand, BranchEvent, PayloadFormat, StopReason};
+use siprec_session::{Command, Input, Output, TransportEvent};
+use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
+use support::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Command(Command),
+    Packet(u16),
+    Engine(u16, BranchEvent),
+    Wait(u32),
+    /// The recorder answers one of our requests that it has not answered.
+    Answer {
+        which: usize,
+        status: u16,
+        body: usize,
+    },
+    /// The recorder sends a request of its own in the dialog of one of our INVITEs.
+    Request {
+        which: usize,
+        method: &'static str,
+        body: usize,
+    },
+    /// The recorder sends again what it sent last.
+    Repeat,
+    Fault(u32),
+}
+
+/// Session descriptions of the recorder, good and bad.
+fn bodies() -> Vec<String> {
+    vec![
+        String::new(),
+        sdp(&[4000, 4002]),
+        sdp(&[6000, 6002]),
+        sdp(&[4000, 0]),
+        sdp(&[0, 0]),
+        sdp(&[4000]),
+        sdp(&[4000, 4002, 4004]),
+        sdp_with(&[4000, 4002], "a=inactive\r\n"),
+        sdp_with(&[4000, 4002], "a=sendonly\r\n"),
+        "v=garbage".to_owned(),
+        sdp(&[4000, 4002]).replace("192.0.2.9", "0.0.0.0"),
+        sdp(&[4000, 4002]).replace("RTP/AVP", "RTP/SAVP"),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    let format = prop_oneof![
+        Just(pcmu()),
+        Just(audio(&[(96, "opus", 48_000)])),
+        Just(audio(&[(96, "speex", 16_000), (101, "telephone-event", 8000)])),
+    ];
+    prop_oneof![
+        4 => Just(Command::Pause),
+        4 => Just(Command::Resume),
+        2 => Just(Command::Start),
+        1 => Just(Command::Stop(StopReason::CallEnded)),
+        1 => Just(Command::StopNow),
+        2 => (0..3_u16, 0..6_u16).prop_map(|(slot, number)| Command::AddStream { slot, stream: stream(number) }),
+        3 => (0..6_u16, format)
+            .prop_map(|(number, format)| Command::StreamFormat { stream: stream(number), format }),
+        1 => (0..6_u16).prop_map(|number| Command::RemoveStream { stream: stream(number) }),
+        1 => (0..3_u16, "\\PC{0,5}").prop_map(|(slot, dn)| Command::SetDn { slot, dn }),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let event = prop_oneof![
+        Just(BranchEvent::BacklogEmpty),
+        Just(BranchEvent::KeyframeWanted),
+        Just(BranchEvent::PortsFailed { reason: "in use".into() }),
+        Just(BranchEvent::Crashed { reason: "panic".into() }),
+    ];
+    let status = prop_oneof![
+        3 => Just(100_u16),
+        3 => Just(180),
+        12 => Just(200),
+        2 => Just(491),
+        2 => Just(488),
+        1 => Just(503),
+        1 => Just(481),
+        1 => Just(408),
+    ];
+    let method = prop_oneof![
+        Just("INVITE"),
+        Just("ACK"),
+        Just("BYE"),
+        Just("UPDATE"),
+        Just("INFO"),
+        Just("OPTIONS"),
+        Just("CANCEL"),
+        Just("FOO"),
+    ];
+    let body = 0..bodies().len();
+    prop_oneof![
+        6 => command().prop_map(Step::Command),
+        2 => (0..3_u16).prop_map(Step::Packet),
+        1 => (0..3_u16, event).prop_map(|(slot, event)| Step::Engine(slot, event)),
+        4 => prop_oneof![0..50_u32, 0..3000_u32, 0..60_000_u32].prop_map(Step::Wait),
+        8 => (0..4_usize, status, body.clone())
+            .prop_map(|(which, status, body)| Step::Answer { which, status, body }),
+        2 => (0..3_usize, method, body)
+            .prop_map(|(which, method, body)| Step::Request { which, method, body }),
+        1 => Just(Step::Repeat),
+        1 => (1..3_u32).prop_map(Step::Fault),
+    ]
+}
+
+/// What the rules allow, learnt from what was seen.
+#[derive(Default)]
+struct Model {
+    paused: bool,
+    /// Branches that exist at the engine, and whether they are open.
+    branches: BTreeMap<u16, bool>,
+    /// Our INVITE without a final response, by Call-ID.
+    open_invites: BTreeMap<String, u32>,
+    /// m-lines of our last description, by Call-ID.
+    m_lines: BTreeMap<String, usize>,
+    /// What each payload type of an m-line means, by Call-ID.
+    codecs: BTreeMap<(String, usize, u8), String>,
+    version: BTreeMap<String, u64>,
+    seen: BTreeSet<Vec<u8>>,
+}
+
+impl Model {
+    fn check(&mut self, output: &Output) {
+        match output {
+            Output::Branch(command) => self.check_branch(command),
+            Output::Send { message: Message::Request(request), .. } => self.check_request(request),
+            Output::Send { message: Message::Response(response), .. } => {
+                let call_id = response.headers.call_id().unwrap().to_owned();
+                if let Ok(sdp) = SessionDescription::parse(&response.body)
+                    && self.seen.insert(response.to_bytes())
+                {
+                    self.check_version(&call_id, &sdp);
+                }
+            }
+            Output::Resolve { .. } | Output::Event(_) | Output::Finished => {}
+        }
+    }
+
+    fn check_branch(&mut self, command: &BranchCommand) {
+        let slot = command.branch().slot;
+        match command {
+            BranchCommand::Create { .. } => {
+                assert_eq!(self.branches.insert(slot, false), None, "branch {slot} exists already");
+            }
+            BranchCommand::Close { .. } => {
+                assert!(self.branches.remove(&slot).is_some(), "branch {slot} is closed twice");
+            }
+            BranchCommand::Open(open) => {
+                assert!(!self.paused, "a paused stream is opened");
+                assert!(!open.payloads.is_empty());
+                assert_ne!(open.rtp.port(), 0);
+                assert!(!open.rtp.ip().is_unspecified());
+                *self.branches.get_mut(&slot).expect("an open branch exists") = true;
+            }
+            _ => assert!(self.branches.contains_key(&slot), "{command:?} for no branch"),
+        }
+    }
+
+    fn check_request(&mut self, request: &Request) {
+        let call_id = request.headers.call_id().unwrap().to_owned();
+        let cseq = request.headers.cseq().unwrap().number;
+        if request.method != Method::Invite || !self.seen.insert(request.to_bytes()) {
+            return;
+        }
+        if let Some(open) = self.open_invites.insert(call_id.clone(), cseq) {
+            panic!("INVITE {cseq} while {open} is open");
+        }
+        let sdp = SessionDescription::parse(&request.body).expect("every INVITE has an offer");
+        self.check_version(&call_id, &sdp);
+        let before = self.m_lines.insert(call_id.clone(), sdp.media_count()).unwrap_or(2);
+        assert!(sdp.media_count() >= before, "RFC 3264 §8: never fewer m-lines");
+        for (index, media) in sdp.medias().enumerate() {
+            for number in media.payload_types() {
+                let Some(PayloadFormat { encoding, .. }) = media.payload_format(number) else { continue };
+                let key = (call_id.clone(), index, number);
+                let meant = self.codecs.entry(key).or_insert_with(|| encoding.clone());
+                assert_eq!(*meant, encoding, "RFC 3264 §8.3.2");
+            }
+        }
+    }
+
+    fn check_version(&mut self, call_id: &str, sdp: &SessionDescription) {
+        let before = self.version.insert(call_id.to_owned(), sdp.version());
+        assert!(before.is_none_or(|before| (before..=before + 1).contains(&sdp.version())));
+    }
+
+    /// A final response to an INVITE of ours arrives.
+    fn answered(&mut self, request: &Request, status: u16) {
+        let call_id = request.headers.call_id().unwrap();
+        let cseq = request.headers.cseq().unwrap().number;
+        if request.method == Method::Invite && status >= 200 && self.open_invites.get(call_id) == Some(&cseq)
+        {
+            self.open_invites.remove(call_id);
+        }
+    }
+}
+
+fn run(steps: Vec<Step>, seed: u8) {
+    let bodies = bodies();
+    let mut settings = config("sip:a.example sip:b.example sip:c.example");
+    settings.auto_start = !seed.is_multiple_of(3);
+    settings.pre_record = seed.is_multiple_of(2);
+    let mut call = Call::new(settings);
+    call.engine.drains = !seed.is_multiple_of(5);
+    let mut model = Model::default();
+    let mut unanswered: Vec<Request> = Vec::new();
+    let mut invites: Vec<Request> = Vec::new();
+    let mut last = None;
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    for step in steps {
+        match step {
+            Step::Command(command) => {
+                match command {
+                    Command::Pause => model.paused = true,
+                    Command::Resume => model.paused = false,
+                    _ => {}
+                }
+                call.command(command);
+            }
+            Step::Packet(slot) => call.packet(slot),
+            Step::Engine(slot, event) => {
+                if matches!(event, BranchEvent::Crashed { .. }) {
+                    call.check_now(|output| model.check(output));
+                    if model.branches.remove(&slot).is_none() {
+                        continue;
+                    }
+                }
+                call.media(slot, event);
+            }
+            Step::Wait(milliseconds) => call.wait_ms(u64::from(milliseconds)),
+            Step::Answer { which, status, body } if which < unanswered.len() => {
+                let request = if status < 200 { unanswered[which].clone() } else { unanswered.remove(which) };
+                let text = response_to(&request, status, &[("Retry-After", "1")], &bodies[body]);
+                model.answered(&request, status);
+                last = Some(text.clone());
+                call.receive(&text);
+            }
+            Step::Request { which, method, body } if which < invites.len() => {
+                let invite = invites[which].clone();
+                if method == "ACK" {
+                    let cseq = call.last_cseq();
+                    call.recorder_sends_numbered(&invite, method, cseq, &[], &bodies[body]);
+                } else {
+                    call.recorder_sends(&invite, method, &[], &bodies[body]);
+                }
+            }
+            Step::Repeat => {
+                if let Some(text) = &last {
+                    call.receive(text);
+                }
+            }
+            Step::Fault(attempt) => {
+                let event = TransportEvent::Failed { attempt, reason: "reset".into() };
+                call.input(Input::Transport(event));
+                model.open_invites.clear();
+            }
+            Step::Answer { .. } | Step::Request { .. } => {}
+        }
+        call.check_now(|output| model.check(output));
+        for (_, message) in std::mem::take(&mut call.wire) {
+            if let Message::Request(request) = message
+                && request.method != Method::Ack
+                && !unanswered.iter().any(|known| same(known, &request))
+            {
+                if request.method == Method::Invite && !invites.iter().any(|known| same(known, &request)) {
+                    invites.push(request.clone());
+                }
+                unanswered.push(request);
+            }
+        }
+    }
+    call.command(Command::StopNow);
+    call.wait_ms(200_000);
+    call.check_now(|output| model.check(output));
+    assert_eq!(call.finished, 1, "the recording ends: {:?}", call.transcript);
+    assert_eq!(call.recording.next_deadline(), None);
+    assert!(call.recording.state().is_final());
+    assert!(model.branches.is_empty(), "every branch is closed");
+}
+
+fn same(left: &Request, right: &Request) -> bool {
+    left.method == right.method && left.headers.get(&HeaderName::Via) == right.headers.get(&HeaderName::Via)
+}
+
+/// The same cases in every run; others, and more of them, with `PROPTEST_CASES=1000000`.
+fn settings() -> ProptestConfig {
+    let mut settings = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        settings.cases = 300;
+        settings.rng_seed = RngSeed::Fixed(20_261_122);
+    }
+    settings
+}
+
+proptest! {
+    #![proptest_config(settings())]
+
+    #[test]
+    fn the_rules_hold_and_the_recording_ends(steps in prop::collection::vec(step(), 0..80), seed: u8) {
+        run(steps, seed);
+    }
+}
