@@ -185,15 +185,16 @@ impl PortPool {
         socket.set_send_buffer_size(SEND_BUFFER)?;
         socket.bind(&address.into())?;
         let socket = UdpSocket::from(socket);
-        sys::report_errors(&socket, local)?;
+        // A kernel that cannot tell of refusals can still send.
+        let _ = sys::report_errors(&socket, local);
         Ok(socket)
     }
 }
 
 fn into_pair(rtp: UdpSocket, rtcp: UdpSocket) -> io::Result<Ports> {
     // Whatever a recorder sends to the RTP port is not for us. It must not fill the socket either: the kernel
-    // counts errors against the same buffer. One instruction of a filter drops it: `return 0`.
-    socket2::SockRef::from(&rtp).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)])?;
+    // counts errors against the same buffer. One instruction of a filter drops it, `return 0`, where there are filters.
+    let _ = socket2::SockRef::from(&rtp).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]);
     let (rtp_address, rtcp_address) = (rtp.local_addr()?, rtcp.local_addr()?);
     Ok(Ports { rtp, rtcp: Some(rtcp), rtp_address, rtcp_address })
 }
