@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -59,11 +60,19 @@ struct PictureArguments {
     picture: PathBuf,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
         Command::Recorder(arguments) => record(arguments),
         Command::Picture(PictureArguments { recording, picture }) => {
             siprec_recorder::draw(&recording, &picture).context("no picture")
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nobody may be reading it, and the status tells too.
+            let _ = writeln!(std::io::stderr(), "siprec: {error:#}");
+            ExitCode::FAILURE
         }
     }
 }

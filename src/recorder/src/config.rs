@@ -46,14 +46,14 @@ impl RecorderConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The SIP port cannot be had.
-    #[error(transparent)]
-    Bind(#[from] BindError),
+    #[error("{0}")]
+    Bind(BindError),
     /// The output folder cannot be written to.
-    #[error(transparent)]
-    Output(#[from] FileError),
+    #[error("{0}")]
+    Output(FileError),
     /// GStreamer does not start.
     #[error("GStreamer: {0}")]
-    GStreamer(#[from] gst::glib::Error),
+    GStreamer(gst::glib::Error),
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),

@@ -48,8 +48,8 @@ impl Recorder {
             return Err(StartError::Refusal(status));
         }
         if !config.count_only {
-            gst::init()?;
-            try_folder(&config.output)?;
+            gst::init().map_err(StartError::GStreamer)?;
+            try_folder(&config.output).map_err(StartError::Output)?;
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(StartError::Random)?;
@@ -58,7 +58,7 @@ impl Recorder {
             port: config.listen.port(),
             ..TransportConfig::default()
         };
-        let (transport, arrivals) = Transport::bind(transport_config)?;
+        let (transport, arrivals) = Transport::bind(transport_config).map_err(StartError::Bind)?;
         let local = transport.local();
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared { config: config.clone(), transport, finished: Box::new(finished) });
@@ -89,7 +89,7 @@ impl Drop for Recorder {
 
 /// Makes the folder and a file in it.
 fn try_folder(path: &Path) -> Result<(), FileError> {
-    let failed = |action| move |source| FileError { action, path: path.into(), source };
+    let failed = |action| move |error| FileError { action, path: path.into(), error };
     fs::create_dir_all(path).map_err(failed("create folder"))?;
     let probe = path.join(format!(".siprec-{}", std::process::id()));
     fs::write(&probe, "").and_then(|()| fs::remove_file(&probe)).map_err(failed("write to folder"))

@@ -118,7 +118,8 @@ impl Session {
         session
     }
 
-    /// Runs to the end of the dialog, or until `stop` and its bounded farewell.
+    /// Runs to the end of the dialog, or until `stop` and its bounded farewell. When the recorder is gone without
+    /// having stopped, ends at once and leaves the files as they are.
     pub(crate) async fn run(mut self, mut mailbox: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
         let answer_at = Instant::now() + self.shared.config.answer_delay;
         if !self.shared.config.answer_delay.is_zero()
@@ -140,13 +141,16 @@ impl Session {
             tokio::select! {
                 message = mailbox.recv() => match message {
                     Some(message) => self.receive(message),
-                    None => stopping = true,
+                    None => return,
                 },
                 () = sleep_until(timer) => self.ua.handle_timeout(Instant::now()),
                 () = sleep_until(Some(answer_at)), if ringing => self.answer_invite().await,
                 () = sleep_until(self.end_at), if !self.over => self.complete().await,
                 _ = flush.tick(), if recording => self.flush().await,
                 () = raised(&mut stop), if !stopping => {
+                    if !*stop.borrow() {
+                        return;
+                    }
                     stopping = true;
                     self.hang_up("the recorder stops");
                 }

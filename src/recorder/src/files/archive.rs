@@ -28,14 +28,14 @@ const TOLERANCE_MS: i64 = 20;
 
 /// Why a session's files cannot be written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}: {source}", path.display())]
+#[error("cannot {action} {}: {error}", path.display())]
 pub struct FileError {
     /// What was tried.
     pub action: &'static str,
     /// The file or folder.
     pub path: PathBuf,
     /// What the system said.
-    pub source: io::Error,
+    pub error: io::Error,
 }
 
 /// The files of one session.
@@ -68,7 +68,7 @@ impl Archive {
             .append(true)
             .create_new(true)
             .open(&path)
-            .map_err(|source| FileError { action: "create", path, source })?;
+            .map_err(|error| FileError { action: "create", path, error })?;
         Ok(Self { folder, started, keep_rtp, tracks: Vec::new(), renderer: None, ladder, error: None })
     }
 
@@ -98,7 +98,7 @@ impl Archive {
         if let Some(slot @ None) = self.tracks.get_mut(index) {
             match Track::create(&path, medium, local, started) {
                 Ok(track) => *slot = Some(track),
-                Err(source) => return self.fail("create", path, source),
+                Err(error) => return self.fail(FileError { action: "create", path, error }),
             }
         }
         if let Some(Some(track)) = self.tracks.get_mut(index) {
@@ -109,9 +109,10 @@ impl Archive {
     /// Adds text to the ladder.
     pub(crate) fn ladder(&mut self, text: &str) {
         if self.error.is_none()
-            && let Err(source) = self.ladder.write_all(text.as_bytes())
+            && let Err(error) = self.ladder.write_all(text.as_bytes())
         {
-            self.fail("write", self.folder.join("ladder.partial.txt"), source);
+            let path = self.folder.join("ladder.partial.txt");
+            self.fail(FileError { action: "write", path, error });
         }
     }
 
@@ -127,10 +128,10 @@ impl Archive {
         }
         for index in 0..self.tracks.len() {
             if let Some(Some(track)) = self.tracks.get_mut(index)
-                && let Err(source) = track.flush()
+                && let Err(error) = track.flush()
             {
                 let path = self.folder.join(rtp_name(&track.medium, index, true));
-                return self.fail("write", path, source);
+                return self.fail(FileError { action: "write", path, error });
             }
         }
     }
@@ -140,7 +141,7 @@ impl Archive {
         if self.error.is_none()
             && let Err(error) = self.advance(now - PATIENCE, false)
         {
-            self.fail(error.action, error.path, error.source);
+            self.fail(error);
         }
     }
 
@@ -149,7 +150,7 @@ impl Archive {
         if self.error.is_none()
             && let Err(error) = self.write_report(report, "session.partial.json")
         {
-            self.fail(error.action, error.path, error.source);
+            self.fail(error);
         }
     }
 
@@ -159,18 +160,17 @@ impl Archive {
         if self.error.is_none()
             && let Err(error) = self.advance(i64::MAX, true)
         {
-            self.fail(error.action, error.path, error.source);
+            self.fail(error);
         }
         if self.error.is_none()
             && let Err(error) = self.rename_all()
         {
-            self.fail(error.action, error.path, error.source);
+            self.fail(error);
         }
         self.describe(report);
-        // The reports of a full disk need room on it: what was received gives way only if it is not wanted.
         if let Err(error) = self.complete_report(report) {
-            self.fail(error.action, error.path, error.source);
-            report.error = self.error.clone();
+            self.fail(error);
+            report.error = self.error;
         }
     }
 
@@ -184,7 +184,7 @@ impl Archive {
 
     fn advance(&mut self, until: i64, last: bool) -> Result<(), FileError> {
         let path = self.folder.join("session.partial.wav");
-        let failed = |path: &Path, source| FileError { action: "write", path: path.into(), source };
+        let failed = |path: &Path, error| FileError { action: "write", path: path.into(), error };
         let channels = self.channels();
         let mut tracks: Vec<&mut Track> = Vec::new();
         for (index, track) in self.tracks.iter_mut().enumerate() {
@@ -203,9 +203,9 @@ impl Archive {
                 && !(last && renderer.late)
         });
         if usable && let Some(renderer) = &mut self.renderer {
-            renderer.advance(&mut tracks, until).map_err(|source| failed(&path, source))?;
+            renderer.advance(&mut tracks, until).map_err(|error| failed(&path, error))?;
             if last {
-                renderer.finish().map_err(|source| failed(&path, source))?;
+                renderer.finish().map_err(|error| failed(&path, error))?;
             }
             if !(last && renderer.late) {
                 return Ok(());
@@ -213,12 +213,12 @@ impl Archive {
         }
         // The running file stays as it is until the new one has taken its place.
         let next = self.folder.join("session.next.wav");
-        let mut renderer = Renderer::create(&next, count, layout).map_err(|source| failed(&next, source))?;
-        renderer.advance(&mut tracks, until).map_err(|source| failed(&next, source))?;
+        let mut renderer = Renderer::create(&next, count, layout).map_err(|error| failed(&next, error))?;
+        renderer.advance(&mut tracks, until).map_err(|error| failed(&next, error))?;
         if last {
-            renderer.finish().map_err(|source| failed(&next, source))?;
+            renderer.finish().map_err(|error| failed(&next, error))?;
         }
-        fs::rename(&next, &path).map_err(|source| FileError { action: "rename", path: next, source })?;
+        fs::rename(&next, &path).map_err(|error| FileError { action: "rename", path: next, error })?;
         self.renderer = Some(renderer);
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Archive {
                 self.rename(&partial, &rtp_name(&track.medium, index, false))?;
             } else {
                 let path = self.folder.join(partial);
-                fs::remove_file(&path).map_err(|source| FileError { action: "remove", path, source })?;
+                fs::remove_file(&path).map_err(|error| FileError { action: "remove", path, error })?;
             }
         }
         Ok(())
@@ -299,26 +299,32 @@ impl Archive {
     }
 
     fn complete_report(&self, report: &SessionReport) -> Result<(), FileError> {
-        self.write_report(report, "session.partial.json")?;
-        self.rename("session.partial.json", "session.json")
+        self.write_report(report, "session.json")?;
+        match fs::remove_file(self.folder.join("session.partial.json")) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(FileError { action: "remove", path: self.folder.join("session.partial.json"), error })
+            }
+            _ => Ok(()),
+        }
     }
 
+    /// The file of this name is whole at any moment.
     fn write_report(&self, report: &SessionReport, name: &str) -> Result<(), FileError> {
-        let path = self.folder.join(name);
+        let path = self.folder.join("session.next.json");
         let written = serde_json::to_vec_pretty(report).map_err(io::Error::other).and_then(|mut text| {
             text.push(b'\n');
             fs::write(&path, text)
         });
-        written.map_err(|source| FileError { action: "write", path, source })
+        written.map_err(|error| FileError { action: "write", path, error })?;
+        self.rename("session.next.json", name)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {
         let path = self.folder.join(from);
-        fs::rename(&path, self.folder.join(to)).map_err(|source| FileError { action: "rename", path, source })
+        fs::rename(&path, self.folder.join(to)).map_err(|error| FileError { action: "rename", path, error })
     }
 
-    fn fail(&mut self, action: &'static str, path: PathBuf, source: io::Error) {
-        let error = FileError { action, path, source };
+    fn fail(&mut self, error: FileError) {
         self.error.get_or_insert_with(|| error.to_string());
     }
 }
@@ -357,7 +363,7 @@ fn new_folder(output: &Path, id: &str) -> Result<PathBuf, FileError> {
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < u32::MAX => number += 1,
-            Err(source) => return Err(FileError { action: "create folder", path, source }),
+            Err(error) => return Err(FileError { action: "create folder", path, error }),
         }
     }
 }

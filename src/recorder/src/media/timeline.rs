@@ -18,6 +18,8 @@ const MAX_BACK: i64 = 10 * SECOND;
 /// Sender reports that agree this well belong to one run of the source's clock. Network jitter is below it; a source
 /// whose timestamps stood still (some phones on hold) is above.
 const AGREEMENT: i64 = SECOND / 10;
+/// Sources, and reports of each, that are kept before their first packet.
+const MAX_EARLY: usize = 16;
 
 /// The packets of one stream, divided into segments.
 #[derive(Debug, Default)]
@@ -93,7 +95,12 @@ impl Timeline {
         let ntp = ntp_to_ns(ntp);
         match self.current.get(&ssrc).and_then(|index| self.segments.get_mut(*index)) {
             Some(segment) => segment.sender_report(rtp, ntp),
-            None => self.early.entry(ssrc).or_default().push((rtp, ntp)),
+            None if self.early.len() < MAX_EARLY || self.early.contains_key(&ssrc) => {
+                let reports = self.early.entry(ssrc).or_default();
+                reports.truncate(MAX_EARLY - 1);
+                reports.push((rtp, ntp));
+            }
+            None => {}
         }
     }
 

@@ -30,16 +30,16 @@ const WAVES: [Colour; 2] = [[31, 90, 166], [196, 86, 20]];
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
     /// A file cannot be read or written.
-    #[error("{path}: {source}")]
+    #[error("{path}: {error}")]
     File {
         /// The file.
         path: String,
         /// What the system said.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// The picture cannot be encoded.
     #[error("PNG: {0}")]
-    Png(#[from] png::EncodingError),
+    Png(png::EncodingError),
 }
 
 /// Draws `recording`, the folder of a finished session or a WAV file, into the PNG file `picture`. With a folder the
@@ -50,7 +50,7 @@ pub enum PictureError {
 pub fn draw(recording: &Path, picture: &Path) -> Result<(), PictureError> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
-        move |source| PictureError::File { path, source }
+        move |error| PictureError::File { path, error }
     };
     let (wav, report) = if recording.is_dir() {
         let json = recording.join("session.json");
@@ -67,9 +67,9 @@ pub fn draw(recording: &Path, picture: &Path) -> Result<(), PictureError> {
     let mut encoder = png::Encoder::new(BufWriter::new(file), WIDTH as u32, canvas.height as u32);
     encoder.set_color(png::ColorType::Rgb);
     encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(&canvas.pixels)?;
-    Ok(writer.finish()?)
+    let mut writer = encoder.write_header().map_err(PictureError::Png)?;
+    writer.write_image_data(&canvas.pixels).map_err(PictureError::Png)?;
+    writer.finish().map_err(PictureError::Png)
 }
 
 fn labels(channels: usize, report: &SessionReport) -> Vec<String> {

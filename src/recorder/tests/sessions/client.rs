@@ -1,6 +1,6 @@
 //! A recording client that does what a test says.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
@@ -46,11 +46,11 @@ impl Client {
         lines: &[&str],
     ) -> Self {
         gst::init().unwrap();
-        let local = "127.0.0.1".parse().unwrap();
-        let config = TransportConfig { local: Some(local), ..TransportConfig::default() };
+        let host = bench.recorder.local().ip();
+        let config = TransportConfig { local: Some(host), ..TransportConfig::default() };
         let (transport, arrivals) = Transport::bind(config).unwrap();
         let remote = bench.recorder.local();
-        let sockets: Vec<_> = lines.iter().map(|_| (socket(), socket())).collect();
+        let sockets: Vec<_> = lines.iter().map(|_| (socket(host), socket(host))).collect();
         let uri = Uri::parse(&format!("sip:record={id}@{remote};{parameters}")).unwrap();
         let contact = format!("sip:client@{};transport={protocol}", transport.local());
         let kind = match protocol {
@@ -59,7 +59,7 @@ impl Client {
         };
         let mut endpoint = Endpoint::new(
             kind,
-            "127.0.0.1",
+            &host.to_string(),
             Some(transport.local().port()),
             NameAddr::from(Uri::parse(&contact).unwrap()),
         )
@@ -117,7 +117,8 @@ impl Client {
     pub(crate) async fn offer_again(&mut self, lines: &[&str]) -> SessionDescription {
         self.version += 1;
         while self.sockets.len() < lines.len() {
-            self.sockets.push((socket(), socket()));
+            let host = self.destination.remote.ip();
+            self.sockets.push((socket(host), socket(host)));
         }
         let body = Body::sdp(self.describe(lines));
         self.request(Method::Invite, Some(body));
@@ -225,9 +226,10 @@ impl Client {
 
     fn describe(&self, lines: &[&str]) -> Vec<u8> {
         let version = self.version;
-        let mut text = format!(
-            "v=0\r\no=- 1 {version} IN IP4 127.0.0.1\r\ns=phone-call\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
-        );
+        let host = self.destination.remote.ip();
+        let address = format!("IN {} {host}", if host.is_ipv6() { "IP6" } else { "IP4" });
+        let mut text =
+            format!("v=0\r\no=- 1 {version} {address}\r\ns=phone-call\r\nc={address}\r\nt=0 0\r\n");
         for (line, (rtp, rtcp)) in lines.iter().zip(&self.sockets) {
             let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
             let mut words: Vec<_> = line.splitn(3, ' ').map(str::to_owned).collect();
@@ -259,6 +261,6 @@ fn seed() -> [u8; 32] {
     [CLIENTS.fetch_add(1, Ordering::Relaxed); 32]
 }
 
-fn socket() -> UdpSocket {
-    UdpSocket::bind("127.0.0.1:0").unwrap()
+fn socket(host: IpAddr) -> UdpSocket {
+    UdpSocket::bind((host, 0)).unwrap()
 }

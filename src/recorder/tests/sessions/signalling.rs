@@ -89,6 +89,31 @@ async fn a_session_by_tcp_is_the_same() {
 }
 
 #[tokio::test]
+async fn a_session_over_ipv6_is_the_same() {
+    let mut bench = Bench::with(|config| config.listen = "[::1]:0".parse().unwrap());
+    let mut client = Client::invite(&bench, "S16", TWO_PARTIES).await;
+    client.answer().await;
+    client.burst(0, VOICE.packets(0..10)).await;
+    client.bye().await;
+    assert_eq!(bench.outcome().await.wav().channels[0], VOICE.sound(0..10));
+}
+
+#[tokio::test]
+async fn a_recorder_that_is_dropped_gives_the_port_back_and_leaves_partial_files() {
+    let bench = Bench::new();
+    let mut client = Client::invite(&bench, "S17", TWO_PARTIES).await;
+    client.answer().await;
+    let (listen, folder) = (bench.recorder.local(), bench.output().join("S17"));
+    drop(bench.recorder);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while let Err(error) = Recorder::start(RecorderConfig::new(listen, &folder), |_| {}) {
+        assert!(std::time::Instant::now() < deadline, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(folder.join("audio-0.partial.rtpdump").exists());
+}
+
+#[tokio::test]
 async fn a_refusal_and_a_cancelled_invite_are_told_and_leave_no_files() {
     let mut bench = Bench::with(|config| config.refuse = Some(486));
     let mut client = Client::invite(&bench, "S4", TWO_PARTIES).await;
