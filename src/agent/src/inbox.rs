@@ -92,7 +92,10 @@ struct Queue {
     items: VecDeque<Item>,
     informing: usize,
     dropped: u64,
+    /// No further recordings.
     closed: bool,
+    /// Nobody reads any more.
+    ended: bool,
 }
 
 impl Inbox {
@@ -132,6 +135,9 @@ impl Inbox {
     pub(crate) fn media(&self, branch: BranchId, event: BranchEvent) {
         let informs = only_informs(&event);
         let mut queue = self.lock();
+        if queue.ended {
+            return;
+        }
         if informs && queue.informing >= INFORMING_EVENTS {
             queue.dropped += 1;
             return;
@@ -148,6 +154,16 @@ impl Inbox {
         self.push(Item::Shutdown(deadline));
     }
 
+    /// Lets go of what is queued, and takes nothing more: the loop is over.
+    pub(crate) fn end(&self) {
+        let mut queue = self.lock();
+        queue.ended = true;
+        let left = std::mem::take(&mut queue.items);
+        drop(queue);
+        // Outside of the lock: an opening owns a callback, and what that owns may do anything when it goes.
+        drop(left);
+    }
+
     /// Takes all that is queued, and says how many informing events were dropped since the last time.
     pub(crate) fn take(&self) -> (VecDeque<Item>, u64) {
         let mut queue = self.lock();
@@ -161,8 +177,12 @@ impl Inbox {
     }
 
     fn push(&self, item: Item) {
-        self.lock().items.push_back(item);
-        self.filled.notify_one();
+        let mut queue = self.lock();
+        if !queue.ended {
+            queue.items.push_back(item);
+            drop(queue);
+            self.filled.notify_one();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

@@ -24,6 +24,8 @@
 
 mod agent;
 mod config;
+mod effects;
+mod end;
 mod entry;
 mod error;
 mod idle;

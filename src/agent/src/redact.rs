@@ -1,6 +1,6 @@
 //! SIP messages as they may stand in a log.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// Headers whose values are secrets or lead to them.
 const SECRET_HEADERS: [&str; 4] =
@@ -26,12 +26,24 @@ impl fmt::Display for Redacted<'_> {
             let shown = shown_part(content);
             in_secret = shown.is_some_and(is_secret_header);
             match shown {
-                Some(shown) => write!(f, "{shown}{HIDDEN}{end}")?,
-                None => f.write_str(line)?,
+                Some(shown) => {
+                    write_plainly(f, shown)?;
+                    write!(f, "{HIDDEN}{end}")?;
+                }
+                None => write_plainly(f, line)?,
             }
         }
         Ok(())
     }
+}
+
+/// Control characters of a peer do nothing to whoever reads the log.
+fn write_plainly(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    text.chars().try_for_each(|character| match character {
+        '\r' | '\n' | '\t' => f.write_char(character),
+        control if control.is_control() => write!(f, "\\x{:02x}", u32::from(control)),
+        printable => f.write_char(printable),
+    })
 }
 
 /// The part of a line before its secret; `None` where it has none.
@@ -72,6 +84,11 @@ mod tests {
         assert!(!text.contains("SECRET"), "{text}");
         assert!(text.contains("a=crypto:1 AES_CM_128_HMAC_SHA1_80 INLINE:<redacted>\r\n"), "{text}");
         assert!(text.contains("From: <sip:b>\r\n") && text.ends_with("a=sendonly\r\n"), "{text}");
+    }
+
+    #[test]
+    fn a_peer_cannot_write_to_the_terminal() {
+        assert_eq!(Redacted(b"X: \x1b[2J\0\r\n").to_string(), "X: \\x1b[2J\\x00\r\n");
     }
 
     #[test]

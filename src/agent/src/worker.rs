@@ -1,30 +1,24 @@
 //! The one loop: what happens goes into the recordings, what they want done is done.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, FailureReason, RecordingKey, RecordingState, SessionEvent,
-    SessionEventKind, SessionInfo, StopReason,
-};
-use siprec_session::{Command, Flow, Input, Output, TransportEvent};
-use siprec_sip::{HeaderName, Message, Request, Uri};
-use siprec_transport::{
-    Destination, Incoming, Protocol, Received, ResolveError, SendFailure, Target, Transport,
-};
+use siprec_model::{RecordingKey, RecordingState, StopReason};
+use siprec_session::{Command, Input, TransportEvent};
+use siprec_sip::{HeaderName, Headers, Message};
+use siprec_transport::{Destination, Incoming, Received, ResolveError, SendFailure, Target, Transport};
 use tokio::sync::mpsc;
-use tracing::instrument::WithSubscriber as _;
 
+use crate::end::{Stopping, panicked};
 use crate::entry::{Entry, Panicked, unmade};
 use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
 use crate::notifier::Notifier;
-use crate::outbox::{Outbox, Refused};
+use crate::outbox::Outbox;
 use crate::redact::Redacted;
 use crate::responder::Responder;
-use crate::routes::Way;
 use crate::runtime::AgentRuntime;
 
 /// Messages taken in one turn, before timers and commands have theirs.
@@ -54,50 +48,41 @@ pub(crate) struct Parts {
 
 /// The loop's state.
 pub(crate) struct Worker {
-    parts: Parts,
-    recordings: HashMap<RecordingKey, Entry>,
+    pub(crate) parts: Parts,
+    pub(crate) recordings: HashMap<RecordingKey, Entry>,
     /// Whose a Call-ID is.
-    dialogs: HashMap<String, Claim>,
-    timers: BTreeSet<(Instant, RecordingKey)>,
+    pub(crate) dialogs: HashMap<String, Claim>,
+    pub(crate) timers: BTreeSet<(Instant, RecordingKey)>,
     /// Inputs that follow from effects.
-    pending: VecDeque<(RecordingKey, Input)>,
-    resolving: mpsc::Sender<Resolution>,
+    pub(crate) pending: VecDeque<(RecordingKey, Input)>,
+    pub(crate) resolving: mpsc::Sender<Resolution>,
     resolved: mpsc::Receiver<Resolution>,
-    stopping: Option<Stopping>,
+    pub(crate) stopping: Option<Stopping>,
 }
 
 /// The attempt that a Call-ID belongs to.
 #[derive(Clone, Copy, Debug)]
-struct Dialog {
-    key: RecordingKey,
-    attempt: u32,
+pub(crate) struct Dialog {
+    pub(crate) key: RecordingKey,
+    pub(crate) attempt: u32,
 }
 
 /// A Call-ID of ours.
 #[derive(Debug)]
-struct Claim {
-    dialog: Dialog,
+pub(crate) struct Claim {
+    pub(crate) dialog: Dialog,
     /// The tag that we gave ourselves: requests of the dialog carry it in To (RFC 3261 §12.2.2).
-    tag: Option<String>,
+    pub(crate) tag: Option<String>,
 }
 
 /// What became of a name.
 #[derive(Debug)]
-struct Resolution {
-    dialog: Dialog,
-    target: Target,
+pub(crate) struct Resolution {
+    pub(crate) dialog: Dialog,
+    pub(crate) target: Target,
     /// The recorder itself, not a later hop.
-    first: bool,
-    outcome: Result<Destination, ResolveError>,
-}
-
-/// The end of the agent.
-#[derive(Clone, Copy, Debug)]
-struct Stopping {
-    /// What has not ended by then is ended at once; `None` when that was done.
-    last_call: Option<Instant>,
-    /// What has not ended by then is given up.
-    deadline: Instant,
+    pub(crate) first: bool,
+    pub(crate) outcome: Result<Destination, ResolveError>,
 }
 
 impl Worker {
@@ -131,6 +116,7 @@ impl Worker {
         let Parts { transport, notifier, idle, runtime, .. } = self.parts;
         transport.close(FLUSH).await;
         notifier.close();
+        inbox.end();
         idle.set_ended();
         drop(runtime);
     }
@@ -232,7 +218,7 @@ impl Worker {
     }
 
     /// Tells a recording something, and does all that follows.
-    fn feed(&mut self, key: RecordingKey, input: Input) {
+    pub(crate) fn feed(&mut self, key: RecordingKey, input: Input) {
         self.pending.push_back((key, input));
         self.run_pending();
     }
@@ -249,133 +235,6 @@ impl Worker {
             }
             self.schedule(key);
         }
-    }
-
-    fn carry_out(&mut self, key: RecordingKey, output: Output) {
-        match output {
-            Output::Resolve { attempt, uri } => self.resolve(Dialog { key, attempt }, &uri),
-            Output::Send { attempt, message } => self.send(Dialog { key, attempt }, message),
-            Output::Branch(command) => {
-                if let Some(entry) = self.recordings.get_mut(&key) {
-                    entry.note(&command);
-                }
-                self.command(command);
-            }
-            Output::Event(event) => {
-                if let Some(entry) = self.recordings.get_mut(&key) {
-                    entry.info = event.info.clone();
-                }
-                self.parts.notifier.push(key, event);
-            }
-            Output::Finished => self.remove(key),
-        }
-    }
-
-    fn resolve(&mut self, dialog: Dialog, uri: &Uri) {
-        let Dialog { key, attempt } = dialog;
-        let event = match Target::of(uri) {
-            Err(error) => TransportEvent::Unresolved { attempt, reason: error.to_string() },
-            Ok(target) => match target.literal() {
-                Some(destination) => self.begin_attempt(dialog, target, destination),
-                None => return self.look_up(dialog, target, true),
-            },
-        };
-        self.pending.push_back((key, Input::Transport(event)));
-    }
-
-    fn look_up(&self, dialog: Dialog, target: Target, first: bool) {
-        let transport = self.parts.transport.clone();
-        let resolving = self.resolving.clone();
-        let deadline = self.parts.resolve_timeout;
-        let task = async move {
-            let outcome = transport.resolve_target(&target, deadline).await;
-            // The loop may be over.
-            let _ = resolving.send(Resolution { dialog, target, first, outcome }).await;
-        };
-        tokio::spawn(task.with_current_subscriber());
-    }
-
-    /// Chooses the local addresses of an attempt by the route to its recorder.
-    fn begin_attempt(&mut self, dialog: Dialog, target: Target, destination: Destination) -> TransportEvent {
-        let Dialog { key, attempt } = dialog;
-        let local = match self.parts.transport.local_towards(destination.remote) {
-            Ok(local) => local,
-            Err(error) => return TransportEvent::Unresolved { attempt, reason: error.to_string() },
-        };
-        let transport = match destination.protocol {
-            Protocol::Tcp => siprec_sip::Transport::Tcp,
-            _ => siprec_sip::Transport::Udp,
-        };
-        let port = self.parts.transport.local().port();
-        let flow = Flow {
-            transport,
-            remote: destination.remote,
-            local: SocketAddr::new(self.parts.advertised.unwrap_or(local), port),
-            media: self.parts.media.unwrap_or(local),
-        };
-        if let Some(entry) = self.recordings.get_mut(&key) {
-            entry.routes.insert(attempt, target, destination);
-        }
-        TransportEvent::Resolved { attempt, flow }
-    }
-
-    fn send(&mut self, dialog: Dialog, message: Message) {
-        let request = match message {
-            Message::Response(_) => return self.send_response(message),
-            Message::Request(request) => request,
-        };
-        let Some(entry) = self.recordings.get_mut(&dialog.key) else { return };
-        if let Some(call_id) = call_id(&request.headers)
-            && !self.dialogs.contains_key(&call_id)
-        {
-            entry.call_ids.push(call_id.clone());
-            let tag = request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned));
-            self.dialogs.insert(call_id, Claim { dialog, tag });
-        }
-        let way = entry.routes.way(dialog.attempt, request);
-        self.go(dialog, way);
-    }
-
-    fn go(&mut self, dialog: Dialog, way: Way) {
-        match way {
-            Way::Send(request, destination) => self.send_request(dialog, *request, destination),
-            Way::Resolve(target) => self.look_up(dialog, target, false),
-            Way::Wait => {}
-            Way::Lost(reason) => self.fail(dialog, reason.to_owned()),
-        }
-    }
-
-    fn send_request(&mut self, dialog: Dialog, request: Request, destination: Destination) {
-        tracing::debug!("sent to {}\n{}", destination.remote, Redacted(&request.to_bytes()));
-        if let Err(error) = self.parts.transport.send(request, destination) {
-            self.fail(dialog, error.to_string());
-        }
-    }
-
-    fn send_response(&self, message: Message) {
-        tracing::debug!("answered\n{}", Redacted(&message.to_bytes()));
-        let Message::Response(response) = message else { return };
-        if let Err(error) = self.parts.transport.respond(response) {
-            // The peer repeats its request, or gives up.
-            tracing::info!(%error, "a response was not sent");
-        }
-    }
-
-    fn fail(&mut self, Dialog { key, attempt }: Dialog, reason: String) {
-        self.pending.push_back((key, Input::Transport(TransportEvent::Failed { attempt, reason })));
-    }
-
-    /// Gives the engine a command; one that it does not take is a fault of its branch, told to the recording.
-    fn command(&mut self, command: BranchCommand) {
-        if let Err(refused) = self.parts.outbox.push(command, Instant::now()) {
-            self.refused(refused);
-        }
-    }
-
-    fn refused(&mut self, Refused { command, error }: Refused) {
-        let branch = command.branch();
-        tracing::error!(%branch, %error, "a command was lost");
-        self.pending.push_back((branch.recording, crashed(branch, error.to_string())));
     }
 
     fn schedule(&mut self, key: RecordingKey) {
@@ -396,7 +255,7 @@ impl Worker {
     fn next_deadline(&self, now: Instant) -> Option<Instant> {
         let timer = self.timers.first().map(|(deadline, _)| *deadline);
         let retry = self.parts.outbox.next_retry(now);
-        let stop = self.stopping.map(|stopping| stopping.last_call.unwrap_or(stopping.deadline));
+        let stop = self.stopping.as_ref().map(Stopping::next_deadline);
         [timer, retry, stop].into_iter().flatten().min()
     }
 
@@ -417,82 +276,6 @@ impl Worker {
         self.run_stop(now);
     }
 
-    fn shut_down(&mut self, deadline: Instant) {
-        let begun = self.stopping.is_some();
-        let deadline = self.stopping.map_or(deadline, |stopping| stopping.deadline.min(deadline));
-        // Time for a BYE or CANCEL and its answer.
-        let left = deadline.saturating_duration_since(Instant::now());
-        let last_call = deadline - (left / 4).min(FLUSH);
-        self.stopping = Some(Stopping { last_call: Some(last_call), deadline });
-        if !begun {
-            self.command_all(&Command::Stop(StopReason::Shutdown));
-        }
-    }
-
-    fn run_stop(&mut self, now: Instant) {
-        let Some(stopping) = &mut self.stopping else { return };
-        let deadline = stopping.deadline;
-        if stopping.last_call.take_if(|last_call| *last_call <= now).is_some() {
-            self.command_all(&Command::StopNow);
-        }
-        if deadline <= now {
-            let reason =
-                FailureReason::DialogLost("the agent shut down before the recorder answered".to_owned());
-            for key in self.keys() {
-                self.give_up(key, reason.clone());
-            }
-        }
-    }
-
-    fn command_all(&mut self, command: &Command) {
-        for key in self.keys() {
-            self.feed(key, Input::Command(command.clone()));
-        }
-    }
-
-    fn keys(&self) -> Vec<RecordingKey> {
-        self.recordings.keys().copied().collect()
-    }
-
-    /// Ends a recording without its help.
-    fn give_up(&mut self, key: RecordingKey, reason: FailureReason) {
-        let Some(entry) = self.recordings.get(&key) else { return };
-        for branch in entry.branches.clone() {
-            self.command(BranchCommand::Close { branch });
-        }
-        if let Some(entry) = self.recordings.get(&key)
-            && !entry.shared.state().is_final()
-        {
-            entry.shared.set_state(RecordingState::Failed);
-            self.tell_failed(key, &entry.info, reason);
-        }
-        self.remove(key);
-    }
-
-    fn tell_failed(&self, key: RecordingKey, info: &SessionInfo, reason: FailureReason) {
-        let words = reason.to_string();
-        let changed = SessionEventKind::StateChanged { state: RecordingState::Failed, reason: words };
-        for kind in [SessionEventKind::Failed { reason, sip_code: None }, changed] {
-            self.parts.notifier.push(key, SessionEvent { info: info.clone(), kind });
-        }
-    }
-
-    fn remove(&mut self, key: RecordingKey) {
-        let Some(entry) = self.recordings.remove(&key) else { return };
-        if let Some(deadline) = entry.deadline {
-            self.timers.remove(&(deadline, key));
-        }
-        for call_id in &entry.call_ids {
-            self.dialogs.remove(call_id);
-        }
-        self.leave(key);
-    }
-
-    fn leave(&self, key: RecordingKey) {
-        self.parts.notifier.end(key);
-        self.parts.idle.leave(key);
-    }
-
     fn claim(&self, message: &Message) -> Option<&Claim> {
         self.dialogs.get(&call_id(message.headers())?)
     }
@@ -509,16 +292,8 @@ impl Claim {
 }
 
 /// The Call-ID byte by byte as far as a text can hold it; it is compared with nothing but itself.
-fn call_id(headers: &siprec_sip::Headers) -> Option<String> {
+pub(crate) fn call_id(headers: &Headers) -> Option<String> {
     headers.get(&HeaderName::CallId).map(|value| value.to_string_lossy().into_owned())
-}
-
-fn panicked() -> FailureReason {
-    FailureReason::LocalResources("a fault of the recording client; the log has its place".to_owned())
-}
-
-fn crashed(branch: BranchId, reason: String) -> Input {
-    Input::Media(branch, BranchEvent::Crashed { reason })
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

@@ -415,7 +415,12 @@ fn shutdown_delivers_what_is_held_and_says_bye() {
         let agent = Arc::clone(&agent);
         std::thread::spawn(move || agent.shutdown(DEADLINE))
     };
-    media.wait_for("Drain", |command| matches!(command, BranchCommand::Drain { .. }));
+    for slot in 0..2 {
+        media.wait_for(
+            "Drain",
+            |command| matches!(command, BranchCommand::Drain { branch } if branch.slot == slot),
+        );
+    }
     assert_eq!(recorder.count(&Method::Bye), 0, "no BYE while something is held");
     media.drain_all();
     assert!(ending.join().unwrap());

@@ -29,8 +29,8 @@ pub struct Limits {
     pub message_timeout: Duration,
     /// Longest time for the peer to take one message. Default 10 s.
     pub write_timeout: Duration,
-    /// Most connections, both ways together. Over it, an arriving connection takes the place of the arrived one that
-    /// was quiet longest, and a new one of ours fails. Default 512.
+    /// Most connections, both ways together. Over it, a new one takes the place of one that arrived: of the host that
+    /// has the most, the one that was quiet longest. Default 512.
     pub connections: usize,
     /// Most messages that wait to be written to one peer, or to all peers by UDP; a further one fails (TCP) or is
     /// lost and counted (UDP). Default 128 for a connection; UDP takes eight times as many.

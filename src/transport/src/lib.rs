@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod config;
+mod connection;
 mod counters;
 mod destination;
 mod error;

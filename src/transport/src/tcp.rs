@@ -1,185 +1,43 @@
 //! Connections: one for each peer, made when the first message is to go there.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use siprec_sip::{Message, Method};
+use siprec_sip::Message;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::connection::{Link, Outgoing, Write};
 use crate::inbound::Inbound;
 use crate::transport::{Shared, lock, spawn};
-use crate::{Incoming, Protocol, SendError, Source, socket, udp, via};
+use crate::{Incoming, Protocol, SendError, Source, socket, udp};
 
-/// Most requests of one connection that are remembered until they are answered.
-const OUTSTANDING: usize = 256;
 const READ_BYTES: usize = 16 * 1024;
 /// Pause after a failed accept: the process is out of file descriptors, and trying at once would spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// A message on its way over a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) message: Message,
-    pub(crate) remote: SocketAddr,
-    /// Branch and method of a request that is answered; `None` for ACK and responses.
-    pub(crate) transaction: Option<(String, Method)>,
-    /// TCP only because of its size: UDP is the way out.
-    pub(crate) promoted: bool,
-    /// Its first connection was lost already.
-    pub(crate) again: bool,
-}
-
-impl Outgoing {
-    pub(crate) fn new(message: Message, remote: SocketAddr) -> Self {
-        let transaction = match &message {
-            Message::Request(request) if request.method != Method::Ack => {
-                via::branch(&message).map(|branch| (branch, request.method.clone()))
-            }
-            _ => None,
-        };
-        Self { message, remote, transaction, promoted: false, again: false }
-    }
-
-    /// Whether `other` is the same request of the same transaction.
-    fn is_same(&self, other: &Self) -> bool {
-        self.transaction.is_some() && self.transaction == other.transaction
-    }
-}
-
-#[derive(Debug)]
-enum Write {
-    Message(Box<Outgoing>),
-    /// The answer to a keepalive (RFC 5626 §4.4.1).
-    Pong,
-}
-
-/// The connections by peer. The only strong sender of a connection's queue is here: taking it out ends the
-/// connection.
-#[derive(Debug, Default)]
-pub(crate) struct Connections {
-    table: HashMap<SocketAddr, Connection>,
-    next_id: u64,
-}
-
-#[derive(Debug)]
-struct Connection {
-    id: u64,
-    queue: mpsc::Sender<Write>,
-    /// Made by the peer.
-    arrived: bool,
-    link: Arc<Link>,
-}
-
-impl Connections {
-    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
-        self.table.contains_key(&peer)
-    }
-
-    fn insert(&mut self, remote: SocketAddr, queue: mpsc::Sender<Write>, arrived: bool) -> Arc<Link> {
-        self.next_id += 1;
-        let link = Arc::new(Link::new(remote, self.next_id, arrived));
-        let connection = Connection { id: self.next_id, queue, arrived, link: Arc::clone(&link) };
-        self.table.insert(remote, connection);
-        link
-    }
-
-    fn remove(&mut self, remote: SocketAddr, id: u64) {
-        if self.table.get(&remote).is_some_and(|connection| connection.id == id) {
-            self.table.remove(&remote);
-        }
-    }
-
-    /// Ends the arrived connection that was quiet longest; `false` when none arrived.
-    fn evict(&mut self) -> bool {
-        let quietest = self.table.iter().filter(|(_, connection)| connection.arrived);
-        let quietest = quietest.min_by_key(|(_, connection)| connection.link.last_active());
-        let Some(remote) = quietest.map(|(remote, _)| *remote) else { return false };
-        self.table.remove(&remote).is_some()
-    }
-}
-
-/// What the reader and the writer of one connection share.
-#[derive(Debug)]
-struct Link {
-    remote: SocketAddr,
-    id: u64,
-    /// Something came from the peer, so that it is no host that merely accepts.
-    proven: AtomicBool,
-    active: Mutex<Instant>,
-    /// Requests without any response yet.
-    outstanding: Mutex<VecDeque<Outgoing>>,
-}
-
-impl Link {
-    fn new(remote: SocketAddr, id: u64, proven: bool) -> Self {
-        Self {
-            remote,
-            id,
-            proven: AtomicBool::new(proven),
-            active: Mutex::new(Instant::now()),
-            outstanding: Mutex::default(),
-        }
-    }
-
-    fn last_active(&self) -> Instant {
-        *lock(&self.active)
-    }
-
-    fn touch(&self) {
-        *lock(&self.active) = Instant::now();
-    }
-
-    /// Whether the same request waits for its answer on this connection. Its transaction repeats it because it
-    /// believes in UDP; a stream loses nothing (RFC 3261 §17.1.1.2).
-    fn is_repetition(&self, outgoing: &Outgoing) -> bool {
-        lock(&self.outstanding).iter().any(|waiting| waiting.is_same(outgoing))
-    }
-
-    fn expect_answer(&self, outgoing: Outgoing) {
-        let mut outstanding = lock(&self.outstanding);
-        if outstanding.len() >= OUTSTANDING {
-            outstanding.pop_front();
-        }
-        outstanding.push_back(outgoing);
-    }
-
-    /// The last message was written: what is never answered is done.
-    fn written(&self) {
-        let mut outstanding = lock(&self.outstanding);
-        outstanding.pop_back_if(|last| last.transaction.is_none());
-    }
-
-    fn answered(&self, message: &Message) {
-        let Message::Response(response) = message else { return };
-        let (Some(branch), Ok(cseq)) = (via::branch(message), response.headers.cseq()) else { return };
-        // RFC 3261 §17.1.3
-        let answered = Some((branch, cseq.method));
-        lock(&self.outstanding).retain(|waiting| waiting.transaction != answered);
-    }
-}
 
 /// Queues a message for the connection to its peer, which is made if there is none.
 pub(crate) fn send(shared: &Arc<Shared>, outgoing: Outgoing) -> Result<(), SendError> {
     let remote = outgoing.remote;
     let mut connections = lock(&shared.connections);
     let mut write = Write::Message(Box::new(outgoing));
-    if let Some(connection) = connections.table.get(&remote) {
-        match connection.queue.try_send(write) {
+    if let Some(queue) = connections.queue(remote) {
+        match queue.try_send(write) {
             Ok(()) => return Ok(()),
             Err(mpsc::error::TrySendError::Full(_)) => return Err(SendError::QueueFull { remote }),
             Err(mpsc::error::TrySendError::Closed(given_back)) => write = given_back,
         }
     }
     let limit = shared.config.limits.connections;
-    if connections.table.len() >= limit && !connections.evict() {
-        return Err(SendError::TooManyConnections { remote, limit });
+    if connections.len() >= limit {
+        if !connections.evict() {
+            return Err(SendError::TooManyConnections { remote, limit });
+        }
+        shared.counters.evicted.increment();
     }
     let (queue, mut writes) = mpsc::channel(shared.config.limits.write_queue.max(1));
     queue.try_send(write).map_err(|_| SendError::QueueFull { remote })?;
@@ -227,11 +85,11 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener) {
 fn admit(shared: &Shared, remote: SocketAddr) -> Option<(Arc<Link>, mpsc::Receiver<Write>)> {
     let mut connections = lock(&shared.connections);
     shared.counters.accepted.increment();
-    if connections.table.len() >= shared.config.limits.connections {
-        shared.counters.evicted.increment();
+    if connections.len() >= shared.config.limits.connections {
         if !connections.evict() {
             return None;
         }
+        shared.counters.evicted.increment();
     }
     let (queue, writes) = mpsc::channel(shared.config.limits.write_queue.max(1));
     Some((connections.insert(remote, queue, true), writes))
@@ -255,8 +113,7 @@ async fn serve(
     link: &Link,
     writes: &mut mpsc::Receiver<Write>,
 ) -> SendError {
-    let pongs =
-        lock(&shared.connections).table.get(&link.remote).map(|connection| connection.queue.downgrade());
+    let pongs = lock(&shared.connections).queue(link.remote).map(mpsc::Sender::downgrade);
     let (reader, writer) = stream.into_split();
     let reason = tokio::select! {
         reason = read(shared, reader, link, pongs) => reason,

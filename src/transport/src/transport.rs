@@ -8,10 +8,10 @@ use siprec_sip::{Message, Request, Response, Uri};
 use tokio::sync::{mpsc, watch};
 use tracing::instrument::WithSubscriber as _;
 
+use crate::connection::{Connections, Outgoing};
 use crate::counters::Counters;
 use crate::peers::Peers;
 use crate::socket::{self, Port};
-use crate::tcp::{Connections, Outgoing};
 use crate::{
     BindError, Destination, Protocol, ResolveError, SendError, Source, Target, TransportConfig,
     TransportCounters, tcp, udp, via,

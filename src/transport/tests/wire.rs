@@ -549,6 +549,30 @@ async fn connections_are_bounded_and_the_quietest_makes_room() {
 }
 
 #[tokio::test]
+async fn a_host_that_takes_all_connections_loses_its_own_only() {
+    let mut server = Side::bind(TransportConfig {
+        local: Some(Ipv4Addr::UNSPECIFIED.into()),
+        limits: Limits { connections: 5, ..Limits::default() },
+        ..TransportConfig::default()
+    });
+    let mut quiet = TcpStream::connect(server.address()).await.unwrap();
+    quiet.write_all(b"\r\n\r\n").await.unwrap();
+    read_until(&mut quiet, |text| text.len() >= 2).await;
+    let mut crowd = Vec::new();
+    for _ in 0..20 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut stream = socket.connect(server.address()).await.unwrap();
+        stream.write_all(b"\r\n\r\n").await.unwrap();
+        read_until(&mut stream, |text| text.len() >= 2).await;
+        crowd.push(stream);
+    }
+    quiet.write_all(options_text("still", "l: 0\r\n\r\n").as_bytes()).await.unwrap();
+    assert_eq!(server.request().await.0.headers.call_id(), Ok("still"));
+    assert_eq!(server.transport.counters().evicted, 16);
+}
+
+#[tokio::test]
 async fn a_message_that_is_too_long_or_never_finished_ends_its_connection() {
     let limits =
         Limits { message_bytes: 2000, message_timeout: Duration::from_millis(50), ..Limits::default() };

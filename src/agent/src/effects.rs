@@ -1,0 +1,150 @@
+//! What a recording wants done, done.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use siprec_model::{BranchCommand, BranchEvent, RecordingKey};
+use siprec_session::{Flow, Input, Output, TransportEvent};
+use siprec_sip::{Message, Request, Uri};
+use siprec_transport::{Destination, Protocol, Target};
+use tracing::instrument::WithSubscriber as _;
+
+use crate::outbox::Refused;
+use crate::redact::Redacted;
+use crate::routes::Way;
+use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
+
+impl Worker {
+    pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
+        match output {
+            Output::Resolve { attempt, uri } => self.resolve(Dialog { key, attempt }, &uri),
+            Output::Send { attempt, message } => self.send(Dialog { key, attempt }, message),
+            Output::Branch(command) => {
+                if let Some(entry) = self.recordings.get_mut(&key) {
+                    entry.note(&command);
+                }
+                self.command(command);
+            }
+            Output::Event(event) => {
+                if let Some(entry) = self.recordings.get_mut(&key) {
+                    entry.info = event.info.clone();
+                }
+                self.parts.notifier.push(key, event);
+            }
+            Output::Finished => self.remove(key),
+        }
+    }
+
+    fn resolve(&mut self, dialog: Dialog, uri: &Uri) {
+        let Dialog { key, attempt } = dialog;
+        let event = match Target::of(uri) {
+            Err(error) => TransportEvent::Unresolved { attempt, reason: error.to_string() },
+            Ok(target) => match target.literal() {
+                Some(destination) => self.begin_attempt(dialog, target, destination),
+                None => return self.look_up(dialog, target, true),
+            },
+        };
+        self.pending.push_back((key, Input::Transport(event)));
+    }
+
+    fn look_up(&self, dialog: Dialog, target: Target, first: bool) {
+        let transport = self.parts.transport.clone();
+        let resolving = self.resolving.clone();
+        let deadline = self.parts.resolve_timeout;
+        let task = async move {
+            let outcome = transport.resolve_target(&target, deadline).await;
+            // The loop may be over.
+            let _ = resolving.send(Resolution { dialog, target, first, outcome }).await;
+        };
+        tokio::spawn(task.with_current_subscriber());
+    }
+
+    /// Chooses the local addresses of an attempt by the route to its recorder.
+    pub(crate) fn begin_attempt(
+        &mut self,
+        dialog: Dialog,
+        target: Target,
+        destination: Destination,
+    ) -> TransportEvent {
+        let Dialog { key, attempt } = dialog;
+        let local = match self.parts.transport.local_towards(destination.remote) {
+            Ok(local) => local,
+            Err(error) => return TransportEvent::Unresolved { attempt, reason: error.to_string() },
+        };
+        let transport = match destination.protocol {
+            Protocol::Tcp => siprec_sip::Transport::Tcp,
+            _ => siprec_sip::Transport::Udp,
+        };
+        let port = self.parts.transport.local().port();
+        let flow = Flow {
+            transport,
+            remote: destination.remote,
+            local: SocketAddr::new(self.parts.advertised.unwrap_or(local), port),
+            media: self.parts.media.unwrap_or(local),
+        };
+        if let Some(entry) = self.recordings.get_mut(&key) {
+            entry.routes.insert(attempt, target, destination);
+        }
+        TransportEvent::Resolved { attempt, flow }
+    }
+
+    fn send(&mut self, dialog: Dialog, message: Message) {
+        let request = match message {
+            Message::Response(_) => return self.send_response(message),
+            Message::Request(request) => request,
+        };
+        let Some(entry) = self.recordings.get_mut(&dialog.key) else { return };
+        if let Some(call_id) = call_id(&request.headers)
+            && !self.dialogs.contains_key(&call_id)
+        {
+            entry.call_ids.push(call_id.clone());
+            let tag = request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned));
+            self.dialogs.insert(call_id, Claim { dialog, tag });
+        }
+        let way = entry.routes.way(dialog.attempt, request);
+        self.go(dialog, way);
+    }
+
+    pub(crate) fn go(&mut self, dialog: Dialog, way: Way) {
+        match way {
+            Way::Send(request, destination) => self.send_request(dialog, *request, destination),
+            Way::Resolve(target) => self.look_up(dialog, target, false),
+            Way::Wait => {}
+            Way::Lost(reason) => self.fail(dialog, reason.to_owned()),
+        }
+    }
+
+    fn send_request(&mut self, dialog: Dialog, request: Request, destination: Destination) {
+        tracing::debug!("sent to {}\n{}", destination.remote, Redacted(&request.to_bytes()));
+        if let Err(error) = self.parts.transport.send(request, destination) {
+            self.fail(dialog, error.to_string());
+        }
+    }
+
+    pub(crate) fn send_response(&self, message: Message) {
+        tracing::debug!("answered\n{}", Redacted(&message.to_bytes()));
+        let Message::Response(response) = message else { return };
+        if let Err(error) = self.parts.transport.respond(response) {
+            // The peer repeats its request, or gives up.
+            tracing::info!(%error, "a response was not sent");
+        }
+    }
+
+    fn fail(&mut self, Dialog { key, attempt }: Dialog, reason: String) {
+        self.pending.push_back((key, Input::Transport(TransportEvent::Failed { attempt, reason })));
+    }
+
+    /// Gives the engine a command; one that it does not take is a fault of its branch, told to the recording.
+    pub(crate) fn command(&mut self, command: BranchCommand) {
+        if let Err(refused) = self.parts.outbox.push(command, Instant::now()) {
+            self.refused(refused);
+        }
+    }
+
+    pub(crate) fn refused(&mut self, Refused { command, error }: Refused) {
+        let branch = command.branch();
+        tracing::error!(%branch, %error, "a command was lost");
+        let event = BranchEvent::Crashed { reason: error.to_string() };
+        self.pending.push_back((branch.recording, Input::Media(branch, event)));
+    }
+}

@@ -1,0 +1,111 @@
+//! The end of recordings, and of the agent.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{
+    BranchCommand, FailureReason, RecordingKey, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
+    StopReason,
+};
+use siprec_session::{Command, Input};
+
+use crate::worker::Worker;
+
+/// Time for a BYE or CANCEL and its answer, before the agent gives up.
+const LAST_CALL: Duration = Duration::from_millis(500);
+
+/// The end of the agent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopping {
+    /// What has not ended by then is ended at once; `None` when that was done.
+    last_call: Option<Instant>,
+    /// What has not ended by then is given up.
+    deadline: Instant,
+}
+
+impl Stopping {
+    pub(crate) fn next_deadline(&self) -> Instant {
+        self.last_call.unwrap_or(self.deadline)
+    }
+}
+
+impl Worker {
+    pub(crate) fn shut_down(&mut self, deadline: Instant) {
+        let begun = self.stopping.is_some();
+        let deadline = self.stopping.map_or(deadline, |stopping| stopping.deadline.min(deadline));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let last_call = deadline - (left / 4).min(LAST_CALL);
+        self.stopping = Some(Stopping { last_call: Some(last_call), deadline });
+        if !begun {
+            self.command_all(&Command::Stop(StopReason::Shutdown));
+        }
+    }
+
+    pub(crate) fn run_stop(&mut self, now: Instant) {
+        let Some(stopping) = &mut self.stopping else { return };
+        let deadline = stopping.deadline;
+        if stopping.last_call.take_if(|last_call| *last_call <= now).is_some() {
+            self.command_all(&Command::StopNow);
+        }
+        if deadline <= now {
+            let reason =
+                FailureReason::DialogLost("the agent shut down before the recorder answered".to_owned());
+            for key in self.keys() {
+                self.give_up(key, reason.clone());
+            }
+        }
+    }
+
+    fn command_all(&mut self, command: &Command) {
+        for key in self.keys() {
+            self.feed(key, Input::Command(command.clone()));
+        }
+    }
+
+    fn keys(&self) -> Vec<RecordingKey> {
+        self.recordings.keys().copied().collect()
+    }
+
+    /// Ends a recording without its help.
+    pub(crate) fn give_up(&mut self, key: RecordingKey, reason: FailureReason) {
+        let Some(entry) = self.recordings.get(&key) else { return };
+        for branch in entry.branches.clone() {
+            self.command(BranchCommand::Close { branch });
+        }
+        if let Some(entry) = self.recordings.get(&key)
+            && !entry.shared.state().is_final()
+        {
+            entry.shared.set_state(RecordingState::Failed);
+            self.tell_failed(key, &entry.info, reason);
+        }
+        self.remove(key);
+    }
+
+    pub(crate) fn tell_failed(&self, key: RecordingKey, info: &SessionInfo, reason: FailureReason) {
+        let words = reason.to_string();
+        let changed = SessionEventKind::StateChanged { state: RecordingState::Failed, reason: words };
+        for kind in [SessionEventKind::Failed { reason, sip_code: None }, changed] {
+            self.parts.notifier.push(key, SessionEvent { info: info.clone(), kind });
+        }
+    }
+
+    pub(crate) fn remove(&mut self, key: RecordingKey) {
+        let Some(entry) = self.recordings.remove(&key) else { return };
+        if let Some(deadline) = entry.deadline {
+            self.timers.remove(&(deadline, key));
+        }
+        for call_id in &entry.call_ids {
+            self.dialogs.remove(call_id);
+        }
+        self.leave(key);
+    }
+
+    pub(crate) fn leave(&self, key: RecordingKey) {
+        self.parts.notifier.end(key);
+        self.parts.idle.leave(key);
+    }
+}
+
+/// What the application is told of a panic.
+pub(crate) fn panicked() -> FailureReason {
+    FailureReason::LocalResources("a fault of the recording client; the log has its place".to_owned())
+}
