@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use siprec_sip::{Message, Method};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::transport::lock;
 use crate::via;
@@ -49,7 +49,8 @@ impl Outgoing {
 /// Something to be written.
 #[derive(Debug)]
 pub(crate) enum Write {
-    Message(Box<Outgoing>),
+    /// A message with its share of what may wait on all connections.
+    Message(Box<Outgoing>, OwnedSemaphorePermit),
     /// The answer to a keepalive (RFC 5626 §4.4.1).
     Pong,
 }

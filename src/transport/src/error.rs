@@ -47,8 +47,8 @@ impl BindError {
 /// Why a message was not taken for sending, or could not be delivered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// The peer does not read: its write queue is full. The message is not sent.
-    #[error("{remote} does not read: its write queue is full")]
+    /// The peer, or many peers, do not read: too much waits to be written. The message is not sent.
+    #[error("too much waits to be written to {remote}, or to all peers together")]
     QueueFull {
         /// The peer.
         remote: SocketAddr,

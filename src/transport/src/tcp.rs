@@ -24,7 +24,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) fn send(shared: &Arc<Shared>, outgoing: Outgoing) -> Result<(), SendError> {
     let remote = outgoing.remote;
     let mut connections = lock(&shared.connections);
-    let mut write = Write::Message(Box::new(outgoing));
+    let Ok(room) = Arc::clone(&shared.queued).try_acquire_owned() else {
+        return Err(SendError::QueueFull { remote });
+    };
+    let mut write = Write::Message(Box::new(outgoing), room);
     if let Some(queue) = connections.queue(remote) {
         match queue.try_send(write) {
             Ok(()) => return Ok(()),
@@ -139,8 +142,8 @@ async fn write(
         let bytes = match next {
             None => return "closed on this side".to_owned(),
             Some(Write::Pong) => b"\r\n".to_vec(),
-            Some(Write::Message(outgoing)) if link.is_repetition(&outgoing) => continue,
-            Some(Write::Message(outgoing)) => {
+            Some(Write::Message(outgoing, _)) if link.is_repetition(&outgoing) => continue,
+            Some(Write::Message(outgoing, _room)) => {
                 let bytes = outgoing.message.to_bytes();
                 link.expect_answer(*outgoing);
                 bytes
@@ -226,7 +229,7 @@ async fn finish(shared: &Arc<Shared>, link: &Link, mut writes: mpsc::Receiver<Wr
     }
     let mut left = std::mem::take(&mut *lock(&link.outstanding));
     while let Ok(write) = writes.try_recv() {
-        if let Write::Message(outgoing) = write
+        if let Write::Message(outgoing, _room) = write
             && !left.iter().any(|other| other.is_same(&outgoing))
         {
             left.push_back(*outgoing);

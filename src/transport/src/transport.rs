@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_sip::{Message, Request, Response, Uri};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::instrument::WithSubscriber as _;
 
 use crate::connection::{Connections, Outgoing};
@@ -78,6 +78,7 @@ impl Transport {
         let (datagrams, datagram_queue) = mpsc::channel(config.limits.write_queue.max(1) * UDP_QUEUE_FACTOR);
         let (alive, closed) = watch::channel(());
         let (working, done) = watch::channel(());
+        let queued = Arc::new(Semaphore::new(config.limits.queued.min(Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared {
             local,
             config,
@@ -86,6 +87,7 @@ impl Transport {
             closed,
             _working: working,
             connections: Mutex::default(),
+            queued,
             peers: Mutex::default(),
             counters: Counters::default(),
         });
@@ -210,6 +212,8 @@ pub(crate) struct Shared {
     pub(crate) closed: watch::Receiver<()>,
     _working: watch::Sender<()>,
     pub(crate) connections: Mutex<Connections>,
+    /// Room for messages on all connections.
+    pub(crate) queued: Arc<Semaphore>,
     pub(crate) counters: Counters,
     peers: Mutex<Peers>,
     datagrams: mpsc::Sender<(Message, SocketAddr)>,

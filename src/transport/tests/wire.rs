@@ -393,6 +393,24 @@ async fn a_full_write_queue_is_reported_and_bounded() {
 }
 
 #[tokio::test]
+async fn what_waits_on_all_connections_together_is_bounded() {
+    let client = Side::with(Limits { queued: 3, ..Limits::default() });
+    let listeners =
+        [TcpListener::bind((LOCALHOST, 0)).await.unwrap(), TcpListener::bind((LOCALHOST, 0)).await.unwrap()];
+    let send = |number: usize| {
+        let destination = to(listeners[number % 2].local_addr().unwrap(), Protocol::Tcp, true);
+        client.transport.send(request(&client, Method::Options, &number.to_string(), 0), destination)
+    };
+    assert!((0..3).map(send).all(|outcome| outcome.is_ok()));
+    assert!(matches!(send(3), Err(SendError::QueueFull { .. })));
+    for (listener, last) in listeners.iter().zip(["z9hG4bK2", "z9hG4bK1"]) {
+        let (mut stream, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
+        read_until(&mut stream, |text| text.contains(last)).await;
+    }
+    assert_eq!(send(4), Ok(()), "what was written makes room");
+}
+
+#[tokio::test]
 async fn a_response_goes_back_to_the_port_that_rport_asks_for() {
     let mut server = Side::new();
     let (behind_nat, _) = udp().await;
