@@ -13,7 +13,7 @@ use siprec_agent::{Agent, AgentConfig, AgentError};
 use siprec_model::{
     BranchCommand, FailureReason, MediaControlError, RecordingState, SessionEventKind as Kind, StopReason,
 };
-use siprec_session::Command;
+use siprec_session::{Command, RecordingConfig};
 use siprec_sip::{Message, Method};
 use siprec_transport::Protocol;
 use support::{
@@ -136,7 +136,7 @@ fn a_contact_that_only_the_recorder_can_resolve_does_not_lose_the_dialog() {
 }
 
 /// A URI whose INVITE has more than 1300 bytes.
-fn large(recorder: &str) -> siprec_session::RecordingConfig {
+fn large(recorder: &str) -> RecordingConfig {
     let mut config = config(recorder);
     config.extra_parameters = (0..8).map(|number| (format!("p{number}"), "x".repeat(100))).collect();
     config
@@ -252,13 +252,12 @@ fn a_flood_of_garbage_does_not_touch_a_recording() {
     assert!(!seen.iter().any(is_failed), "{seen:?}");
 }
 
-#[test]
-fn two_hundred_calls_begin_and_end_at_once() {
+fn begin_and_end_two_hundred_calls(config: impl Fn(&Recorder) -> RecordingConfig) {
     let (recorder, media) = (Recorder::start(Script::Accept), FakeMedia::new());
     let agent = agent(&media);
     let mut calls: Vec<Call> = (0..200)
         .map(|_| {
-            let mut config = config(&recorder.uri());
+            let mut config = config(&recorder);
             // A machine that is busy with other tests is no reason to fail.
             config.timers.first_response = DEADLINE;
             config.timers.answer = DEADLINE;
@@ -281,6 +280,21 @@ fn two_hundred_calls_begin_and_end_at_once() {
         let seen = call.seen();
         assert!(!seen.iter().any(is_failed), "{seen:?}");
     }
+}
+
+#[test]
+fn two_hundred_calls_begin_and_end_at_once_by_datagrams() {
+    begin_and_end_two_hundred_calls(|recorder| config(&recorder.uri()));
+}
+
+#[test]
+fn two_hundred_calls_begin_and_end_at_once_over_one_connection() {
+    begin_and_end_two_hundred_calls(|recorder| config(&(recorder.uri() + ";transport=tcp")));
+}
+
+#[test]
+fn two_hundred_large_calls_begin_and_end_at_once() {
+    begin_and_end_two_hundred_calls(|recorder| large(&recorder.uri()));
 }
 
 #[test]
