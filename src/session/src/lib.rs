@@ -4,6 +4,25 @@
 //! takes it, the end. It is told what happens ([`Input`]) and says what must be done ([`Output`]); time and chance are
 //! arguments, so that every behaviour can be replayed.
 //!
+//! ```
+//! use std::time::Instant;
+//!
+//! use siprec_model::StreamId;
+//! use siprec_session::{Command, Input, Output, Recording, RecordingConfig, parse_recorders};
+//!
+//! let config = RecordingConfig::new(parse_recorders("sip:recorder.example")?);
+//! config.check()?;
+//! let seed = [0; 32]; // from the system's entropy, save in tests
+//! let mut recording = Recording::new(config, seed, Instant::now());
+//!
+//! let command = Command::AddStream { slot: 0, stream: StreamId::unique() };
+//! recording.handle(Input::Command(command), Instant::now());
+//! while let Some(output) = recording.poll() {
+//!     assert!(matches!(output, Output::Branch(_)), "its packets are held from now on");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | what | rule | where |
 //! |---|---|---|
 //! | Request-URI, To, headers | `protocol` 1.1 | `dialect::genesys` |

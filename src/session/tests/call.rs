@@ -233,6 +233,49 @@ fn a_call_that_ends_before_the_invite_is_still_recorded() {
 }
 
 #[test]
+fn a_call_without_a_packet_invites_nobody_at_its_end() {
+    let mut call = Call::new(config("sip:rec.example"));
+    call.add(0);
+    call.add(1);
+    call.format(0, pcmu());
+    call.take();
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.expect(&[
+        "drain 0",
+        "drain 1",
+        "close 0",
+        "close 1",
+        "* stopped: call-ended",
+        "= stopped",
+        "finished",
+    ]);
+}
+
+#[test]
+fn a_stream_that_leaves_before_the_invite_is_delivered_too() {
+    let mut call = Call::new(config("sip:rec.example"));
+    call.add(0);
+    call.add(1);
+    call.format(0, pcmu());
+    call.packet(0);
+    call.command(Command::RemoveStream { stream: stream(0) });
+    call.wait_ms(500);
+    call.take();
+    call.format(1, pcmu());
+    call.expect(&["describe 1", "resolve sip:rec.example", "= starting", "> INVITE sendonly/sendonly v1"]);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&[
+        "open 0 to 192.0.2.9:4000",
+        "open 1 to 192.0.2.9:4002",
+        "* started",
+        "> ACK",
+        "= recording",
+        "close 0",
+        "> INVITE off/sendonly v2",
+    ]);
+}
+
+#[test]
 fn cancel_when_nothing_is_held() {
     let mut call = Call::inviting();
     let invite = call.request(&Method::Invite);

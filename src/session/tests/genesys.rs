@@ -100,6 +100,16 @@ fn a_dn_that_is_set_before_the_invite_is_in_it() {
 }
 
 #[test]
+fn a_dn_that_is_set_too_long_fails_with_the_reason() {
+    let mut call = Call::new(config("sip:rec.example"));
+    call.command(siprec_session::Command::SetDn { slot: 1, dn: "9".repeat(1025) });
+    call.add(0);
+    call.format(0, pcmu());
+    let failure = "* failed: configuration: the DN of party 1 has 1025 bytes, more than 1024".to_owned();
+    assert!(call.take().contains(&failure));
+}
+
+#[test]
 fn headers_are_those_of_the_protocol_and_those_of_call_and_recorder() {
     let mut config =
         with_headers(&[("X-Genesys-GVP-Session-ID", "A;b=c"), ("User-to-User", "00aa;encoding=hex")]);

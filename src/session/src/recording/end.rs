@@ -23,8 +23,11 @@ impl Recording {
             Stage::Idle { asked: false, .. } => self.close(Outcome::Stopped(reason), now),
             Stage::Idle { asked: true, .. } | Stage::Running => {
                 self.end_streams(|_| true, now);
-                // A recording that waits for formats begins at once with those that are known.
-                if let Stage::Idle { deadline, .. } = &mut self.stage {
+                // A recording that holds something and waits for formats begins at once with those that are known.
+                let holds = self.slots.values().any(Slot::is_fed);
+                if let Stage::Idle { deadline, .. } = &mut self.stage
+                    && holds
+                {
                     *deadline = Some(now);
                     self.begin_when_ready(now);
                 }
@@ -52,9 +55,9 @@ impl Recording {
     /// ended and that is so for all.
     /// Says whether that was so for any.
     pub(super) fn close_drained(&mut self, now: Instant) -> bool {
-        let attempting = self.leg.is_attempting();
+        let waiting = matches!(self.stage, Stage::Idle { asked: true, .. }) || self.leg.is_attempting();
         let unsettled = self.leg.session().is_some_and(|session| session.is_up() && !session.is_settled());
-        let may_open = attempting || unsettled;
+        let may_open = waiting || unsettled;
         let drained = |slot: &Slot| slot.is_drained(may_open, now);
         match self.stage {
             Stage::Draining { reason } if self.slots.values().all(drained) => {

@@ -207,6 +207,8 @@ impl Recording {
             Subject { recorder, recording_id: &self.id, call_uuid: &self.call_uuid, config: &self.config };
         let dialect = self.config.dialect;
         let configuration = |reason: &dyn std::fmt::Display| FailureReason::Configuration(reason.to_string());
+        // A DN may have been set since the configuration was checked.
+        dialect.check(&self.config).map_err(|error| configuration(&error))?;
         let invite = dialect.invite(&subject).map_err(|error| configuration(&error))?;
         let (from, contact) =
             own_addresses(&self.config.user, &flow).map_err(|error| configuration(&error))?;

@@ -92,6 +92,11 @@ impl Slot {
         self.branch.is_some()
     }
 
+    /// Whether any packet of the stream came.
+    pub(super) fn is_fed(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.fed)
+    }
+
     /// Whether the recorder is being sent the stream.
     pub(super) fn is_open(&self) -> bool {
         self.branch.as_ref().is_some_and(|branch| matches!(branch.mode, BranchMode::Open(_)))
