@@ -9,6 +9,7 @@ use super::end::Outcome;
 use super::slot::Slot;
 use super::{LEG, Recording, Stage};
 use crate::branches::BranchMode;
+use crate::config::SessionMode;
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::recorder::RecorderTarget;
@@ -237,8 +238,10 @@ impl Recording {
 
     /// What every m-line should be. In a session for both parties each has its line, there or not (`protocol` 1.2).
     pub(super) fn wanted(&self) -> Vec<WantedLine> {
-        const PARTIES: usize = 2;
-        let count = self.slots.keys().next_back().map_or(0, |last| usize::from(*last) + 1).max(PARTIES);
+        let parties = match self.config.mode {
+            SessionMode::BothParties => 2,
+        };
+        let count = self.slots.keys().next_back().map_or(0, |last| usize::from(*last) + 1).max(parties);
         let mut wanted = vec![WantedLine::Absent; count];
         for (number, slot) in &self.slots {
             if let Some(line) = wanted.get_mut(usize::from(*number)) {

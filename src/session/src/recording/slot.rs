@@ -204,6 +204,7 @@ impl Slot {
             BranchMode::Open(_) => false,
             BranchMode::Holding if branch.fed => !may_open,
             BranchMode::Holding => !may_open || now >= at + GRACE,
+            // What a pause froze stays unsent, since a paused stream sends nothing; closing reports it as lost.
             BranchMode::Paused | BranchMode::Disabled => true,
         }
     }
