@@ -72,7 +72,7 @@ impl Agent {
             advertised: config.advertised_address,
             media: config.media_address,
             resolve_timeout: config.resolve_timeout,
-            runtime: Arc::clone(&runtime),
+            _runtime: Arc::clone(&runtime),
         });
         runtime.handle().spawn(worker.run().with_subscriber(log));
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local })

@@ -1,7 +1,6 @@
 //! One recording within the loop.
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -26,19 +25,11 @@ pub(crate) struct Entry {
     pub(crate) deadline: Option<Instant>,
 }
 
-/// The recording's code panicked: its state is not to be relied on.
-#[derive(Debug)]
-pub(crate) struct Panicked;
-
 impl Entry {
     /// Makes the recording.
-    ///
-    /// # Errors
-    /// [`Panicked`].
-    pub(crate) fn open(opening: Opening) -> Result<Self, Panicked> {
+    pub(crate) fn open(opening: Opening) -> Self {
         let Opening { config, seed, opened, shared, .. } = opening;
-        let recording = catch_unwind(AssertUnwindSafe(|| Recording::new(config, seed, opened)));
-        let recording = recording.map_err(|_| Panicked)?;
+        let recording = Recording::new(config, seed, opened);
         let info = SessionInfo {
             session: None,
             recording_id: recording.recording_id().clone(),
@@ -46,7 +37,7 @@ impl Entry {
             recorder: None,
             dn: None,
         };
-        Ok(Self {
+        Self {
             recording,
             shared,
             routes: Routes::default(),
@@ -54,24 +45,18 @@ impl Entry {
             branches: BTreeSet::new(),
             info,
             deadline: None,
-        })
+        }
     }
 
     /// Tells the recording something, and takes what it wants done.
-    ///
-    /// # Errors
-    /// [`Panicked`]; the entry is to be given up.
-    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Result<Vec<Output>, Panicked> {
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) -> Vec<Output> {
         if let Input::Media(branch, BranchEvent::Closed(_) | BranchEvent::Crashed { .. }) = &input {
             self.branches.remove(branch);
         }
-        catch_unwind(AssertUnwindSafe(|| {
-            self.recording.handle(input, now);
-            let outputs = std::iter::from_fn(|| self.recording.poll()).collect();
-            self.shared.set_state(self.recording.state());
-            outputs
-        }))
-        .map_err(|_| Panicked)
+        self.recording.handle(input, now);
+        let outputs = std::iter::from_fn(|| self.recording.poll()).collect();
+        self.shared.set_state(self.recording.state());
+        outputs
     }
 
     /// When the recording wants to be told the time.

@@ -157,7 +157,7 @@ impl Inbox {
     /// Lets go of what is queued, and takes nothing more: the loop is over.
     pub(crate) fn end(&self) {
         let mut queue = self.lock();
-        queue.ended = true;
+        (queue.closed, queue.ended) = (true, true);
         let left = std::mem::take(&mut queue.items);
         drop(queue);
         // Outside of the lock: an opening owns a callback, and what that owns may do anything when it goes.

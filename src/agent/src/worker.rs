@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use siprec_transport::{Destination, Incoming, Received, ResolveError, SendFailur
 use tokio::sync::mpsc;
 
 use crate::end::{Stopping, panicked};
-use crate::entry::{Entry, Panicked, unmade};
+use crate::entry::{Entry, unmade};
 use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
 use crate::notifier::Notifier;
@@ -43,7 +44,7 @@ pub(crate) struct Parts {
     pub(crate) media: Option<IpAddr>,
     pub(crate) resolve_timeout: Duration,
     /// Keeps the loop's own threads.
-    pub(crate) runtime: Arc<AgentRuntime>,
+    pub(crate) _runtime: Arc<AgentRuntime>,
 }
 
 /// The loop's state.
@@ -58,6 +59,21 @@ pub(crate) struct Worker {
     pub(crate) resolving: mpsc::Sender<Resolution>,
     resolved: mpsc::Receiver<Resolution>,
     pub(crate) stopping: Option<Stopping>,
+}
+
+/// However the loop ends, the doors are shut, so that nobody hands it what it will never do.
+struct End {
+    inbox: Arc<Inbox>,
+    notifier: Arc<Notifier>,
+    idle: Arc<Idle>,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.inbox.end();
+        self.notifier.close();
+        self.idle.set_ended();
+    }
 }
 
 /// The attempt that a Call-ID belongs to.
@@ -102,23 +118,22 @@ impl Worker {
 
     /// Runs until the agent is shut down and every recording has ended or was given up.
     pub(crate) async fn run(mut self) {
-        let inbox = Arc::clone(&self.parts.inbox);
+        let end = End {
+            inbox: Arc::clone(&self.parts.inbox),
+            notifier: Arc::clone(&self.parts.notifier),
+            idle: Arc::clone(&self.parts.idle),
+        };
         while self.stopping.is_none() || !self.recordings.is_empty() {
             let deadline = self.next_deadline(Instant::now());
             tokio::select! {
-                () = inbox.filled() => self.take_inbox(),
+                () = end.inbox.filled() => self.take_inbox(),
                 Some(incoming) = self.parts.arrivals.recv() => self.take_arrivals(incoming),
                 Some(resolution) = self.resolved.recv() => self.take_resolution(resolution),
                 () = sleep_until(deadline) => {}
             }
             self.run_timers(Instant::now());
         }
-        let Parts { transport, notifier, idle, runtime, .. } = self.parts;
-        transport.close(FLUSH).await;
-        notifier.close();
-        inbox.end();
-        idle.set_ended();
-        drop(runtime);
+        self.parts.transport.close(FLUSH).await;
     }
 
     fn take_inbox(&mut self) {
@@ -202,14 +217,14 @@ impl Worker {
         let events = std::mem::replace(&mut opening.events, Box::new(|_| {}));
         let shared = Arc::clone(&opening.shared);
         self.parts.notifier.open(key, events);
-        match Entry::open(opening) {
+        match catch_unwind(AssertUnwindSafe(|| Entry::open(opening))) {
             Ok(entry) => {
                 self.recordings.insert(key, entry);
                 if self.stopping.is_some() {
                     self.feed(key, Input::Command(Command::Stop(StopReason::Shutdown)));
                 }
             }
-            Err(Panicked) => {
+            Err(_) => {
                 shared.set_state(RecordingState::Failed);
                 self.tell_failed(key, &unmade(key), panicked());
                 self.leave(key);
@@ -223,18 +238,21 @@ impl Worker {
         self.run_pending();
     }
 
-    fn run_pending(&mut self) {
+    pub(crate) fn run_pending(&mut self) {
         while let Some((key, input)) = self.pending.pop_front() {
-            let Some(entry) = self.recordings.get_mut(&key) else { continue };
-            match entry.handle(input, Instant::now()) {
-                Ok(outputs) => outputs.into_iter().for_each(|output| self.carry_out(key, output)),
-                Err(Panicked) => {
-                    tracing::error!(recording = %key, "a recording panicked; the others go on");
-                    self.give_up(key, panicked());
-                }
+            if catch_unwind(AssertUnwindSafe(|| self.step(key, input))).is_err() {
+                tracing::error!(recording = %key, "a recording panicked; the others go on");
+                self.give_up(key, panicked());
             }
-            self.schedule(key);
         }
+    }
+
+    fn step(&mut self, key: RecordingKey, input: Input) {
+        let Some(entry) = self.recordings.get_mut(&key) else { return };
+        for output in entry.handle(input, Instant::now()) {
+            self.carry_out(key, output);
+        }
+        self.schedule(key);
     }
 
     fn schedule(&mut self, key: RecordingKey) {

@@ -174,9 +174,11 @@ fn a_large_invite_goes_by_udp_where_tcp_is_refused() {
             if let Some(response) = answer(Script::Accept, &request, own) {
                 socket.send_to(&response.to_bytes(), from).unwrap();
             }
-            methods.push(request.method);
+            // On a busy machine a request comes twice.
+            if !methods.contains(&request.method) {
+                methods.push(request.method);
+            }
         }
-        methods.dedup();
         methods
     });
     call.wait_for_state(RecordingState::Recording);
