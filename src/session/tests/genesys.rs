@@ -5,9 +5,9 @@
 mod support;
 
 use rsip::prelude::{HeadersExt, UntypedHeader};
-use siprec_model::RecordingId;
-use siprec_session::{ConfigError, Party, RecordingConfig};
-use siprec_sip::{HeaderName, Message, Method, Request};
+use siprec_model::{BranchCommand, RecordingId, RtcpMode};
+use siprec_session::{ConfigError, Flow, Input, Party, RecordingConfig, TransportEvent};
+use siprec_sip::{HeaderName, Message, Method, Request, Transport};
 use support::*;
 
 fn invite(config: RecordingConfig) -> Request {
@@ -165,6 +165,47 @@ fn the_offer_is_in_the_documented_form() {
     assert_eq!(lines[5..11], media(10_000));
     assert_eq!(lines[11..17], media(10_002));
     assert_eq!(lines[17..], [""]);
+}
+
+#[test]
+fn over_tcp_and_ipv6_the_addresses_say_so() {
+    let mut call = Call::new(config("sip:[2001:db8::9]"));
+    call.resolves = false;
+    call.add(0);
+    call.format(0, pcmu());
+    let flow = Flow {
+        transport: Transport::Tcp,
+        remote: "[2001:db8::9]:5060".parse().unwrap(),
+        local: "[2001:db8::1]:5070".parse().unwrap(),
+        media: "2001:db8::2".parse().unwrap(),
+    };
+    call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow }));
+    let invite = call.request(&Method::Invite);
+    assert!(value(&invite, &HeaderName::Via).starts_with("SIP/2.0/TCP [2001:db8::1]:5070;branch=z9hG4bK"));
+    assert!(value(&invite, &HeaderName::From).starts_with("<sip:siprec@[2001:db8::1]:5070>;tag="));
+    assert_eq!(value(&invite, &HeaderName::Contact), "<sip:siprec@[2001:db8::1]:5070;transport=tcp>");
+    let body = String::from_utf8(invite.body.clone()).unwrap();
+    assert_eq!(body.matches("IN IP6 2001:db8::2\r\n").count(), 2, "{body}");
+    let answer =
+        "v=0\r\no=- 1 1 IN IP6 ::1\r\ns=-\r\nc=IN IP6 2001:db8::9\r\nt=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+    call.take();
+    call.answer(&invite, 200, &[], answer);
+    assert_eq!(call.take()[0], "open 0 to [2001:db8::9]:4000");
+}
+
+#[test]
+fn rtp_and_rtcp_share_a_port_where_that_is_set() {
+    let mut config = config("sip:rec.example");
+    config.rtcp_mode = RtcpMode::Mux;
+    let mut call = Call::inviting_with(config);
+    let invite = call.request(&Method::Invite);
+    assert_eq!(String::from_utf8(invite.body.clone()).unwrap().matches("a=rtcp-mux\r\n").count(), 2);
+    call.answer(&invite, 200, &[], &sdp_with(&[4000, 4002], "a=rtcp-mux\r\n"));
+    let rtcp = call.branches.iter().find_map(|command| match command {
+        BranchCommand::Open(open) => open.rtcp,
+        _ => None,
+    });
+    assert_eq!(rtcp, Some("192.0.2.9:4000".parse().unwrap()));
 }
 
 /// What a hostile or careless controller might give.
