@@ -25,7 +25,7 @@ pub enum Input {
 pub enum Command {
     /// A call stream is there (a pad was requested). Its packets are held from now on.
     AddStream {
-        /// Which party, by pad index: the m-line. A slot that is taken is replaced.
+        /// Which party, by pad index, below 64: the m-line. A slot that is taken is replaced.
         slot: u16,
         /// The tapped stream.
         stream: StreamId,
@@ -49,7 +49,8 @@ pub enum Command {
         /// Its directory number; empty where not known.
         dn: String,
     },
-    /// Invite the recorder.
+    /// Invite the recorder as soon as every stream has a format, or [`Timers::auto_start`](crate::Timers::auto_start)
+    /// later when at least one has.
     Start,
     /// End the recording after delivering what is held, within the drain time.
     Stop(StopReason),

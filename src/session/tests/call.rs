@@ -497,6 +497,17 @@ fn a_format_that_cannot_be_described_is_told_and_does_no_harm() {
 }
 
 #[test]
+fn a_slot_beyond_what_a_session_can_hold_is_told() {
+    let mut call = Call::new(config("sip:rec.example"));
+    call.add(64);
+    call.expect(&["* audio of ? off: a session has at most 64 streams"]);
+    call.add(u16::MAX);
+    call.add(0);
+    call.format(0, pcmu());
+    assert_eq!(call.take().last().unwrap(), "> INVITE sendonly/off v1");
+}
+
+#[test]
 fn a_branch_that_the_engine_loses_leaves_the_other_one_recording() {
     let mut call = Call::established();
     call.media(0, BranchEvent::Crashed { reason: "caught panic".into() });

@@ -13,6 +13,7 @@ use siprec_model::{
     StreamFormat, StreamId,
 };
 use siprec_sip::Random;
+use siprec_sip::sdp::MAX_MEDIA;
 
 use crate::config::RecordingConfig;
 use crate::io::{Command, Input, Output};
@@ -172,6 +173,10 @@ impl Recording {
 
     fn add_stream(&mut self, number: u16, stream: StreamId) {
         if matches!(self.stage, Stage::Draining { .. }) {
+            return;
+        }
+        if usize::from(number) >= MAX_MEDIA {
+            self.tell_off(number, format!("a session has at most {MAX_MEDIA} streams"));
             return;
         }
         let mut commands = Vec::new();
