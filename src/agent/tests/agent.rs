@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use siprec_model::{
     BranchCommand, FailureReason, MediaControlError, RecordingState, SessionEventKind as Kind, StopReason,
 };
 use siprec_session::{Command, RecordingConfig};
-use siprec_sip::{Message, Method};
+use siprec_sip::{Message, Method, SessionDescription};
 use siprec_transport::Protocol;
 use support::{
     Call, DEADLINE, FakeMedia, LOCALHOST, Recorder, Script, agent, agent_with, answer, begin, config,
@@ -532,6 +532,33 @@ fn the_log_goes_to_the_given_subscriber_and_to_no_global_one() {
     let is_none =
         tracing::dispatcher::get_default(tracing::Dispatch::is::<tracing::subscriber::NoSubscriber>);
     assert!(is_none, "this thread logs nowhere");
+}
+
+#[test]
+fn each_recorder_sees_the_address_that_leads_to_it() {
+    let media = FakeMedia::new();
+    let has_ipv6 = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    let any: IpAddr = if has_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+    let agent = agent_with(&media, AgentConfig { local_address: Some(any), ..AgentConfig::default() });
+    let ipv6 = has_ipv6.then_some(IpAddr::from(Ipv6Addr::LOCALHOST));
+    for own in [LOCALHOST].into_iter().chain(ipv6) {
+        for parameter in ["", ";transport=tcp"] {
+            let recorder = Recorder::start_on(own, Script::Accept);
+            let mut call = Call::open(&agent, config(&(recorder.uri() + parameter)));
+            call.wait_for_state(RecordingState::Recording);
+            let invite = &recorder.wait_for(&Method::Invite, 1)[0].request;
+            assert_eq!(invite.headers.via().unwrap().host_ip(), Some(own));
+            assert_eq!(invite.headers.contact().unwrap().unwrap().uri.host_ip(), Some(own));
+            let offer = SessionDescription::parse(&invite.body).unwrap();
+            assert_eq!(
+                offer.media(0).unwrap().connection().map(|address| address.to_string()),
+                Some(own.to_string())
+            );
+            call.stop();
+            recorder.wait_for(&Method::Bye, 1);
+            call.seen();
+        }
+    }
 }
 
 #[test]

@@ -127,3 +127,33 @@ fn is_family_missing(error: &io::Error) -> bool {
 
 /// "Address family not supported by protocol" on Linux; std has no kind for it.
 const EAFNOSUPPORT: i32 = 97;
+
+#[cfg(test)]
+mod tests {
+    use socket2::SockRef;
+
+    use super::*;
+
+    /// Expedited forwarding (RFC 3246) in the upper six bits.
+    const DSCP: u8 = 46;
+    const OCTET: u32 = 184;
+
+    #[tokio::test]
+    async fn what_is_sent_carries_the_code_point() {
+        let local = Some(Ipv4Addr::LOCALHOST.into());
+        let config = TransportConfig { local, dscp: Some(DSCP), ..TransportConfig::default() };
+        let port = Port::bind(&config).unwrap();
+        assert_eq!(SockRef::from(&port.udp).tos_v4().unwrap(), OCTET);
+        assert_eq!(SockRef::from(&port.tcp).tos_v4().unwrap(), OCTET, "connections take it over");
+        let connecting = connecting_socket(port.local, port.local, config.dscp).unwrap();
+        assert_eq!(SockRef::from(&connecting).tos_v4().unwrap(), OCTET);
+    }
+
+    #[test]
+    fn the_route_to_a_host_begins_with_an_address_of_its_family() {
+        assert_eq!(route_to(([127, 0, 0, 1], 5060).into()).unwrap(), Ipv4Addr::LOCALHOST);
+        if let Ok(address) = route_to((Ipv6Addr::LOCALHOST, 5060).into()) {
+            assert_eq!(address, Ipv6Addr::LOCALHOST);
+        }
+    }
+}

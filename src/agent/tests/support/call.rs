@@ -17,7 +17,7 @@ pub(crate) fn agent(media: &Arc<FakeMedia>) -> Arc<Agent> {
 }
 
 pub(crate) fn agent_with(media: &Arc<FakeMedia>, config: AgentConfig) -> Arc<Agent> {
-    let config = AgentConfig { local_address: Some(LOCALHOST), ..config };
+    let config = AgentConfig { local_address: config.local_address.or(Some(LOCALHOST)), ..config };
     let agent = Arc::new(Agent::start(config, Arc::clone(media) as _).unwrap());
     media.connect(&agent);
     agent

@@ -1,6 +1,6 @@
 //! A recorder that answers by a script.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
@@ -55,10 +55,14 @@ pub(crate) struct Recorder {
 
 impl Recorder {
     pub(crate) fn start(script: Script) -> Self {
+        Self::start_on(LOCALHOST, script)
+    }
+
+    pub(crate) fn start_on(local: IpAddr, script: Script) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
-        let config = TransportConfig { local: Some(LOCALHOST), ..TransportConfig::default() };
+        let config = TransportConfig { local: Some(local), ..TransportConfig::default() };
         let (transport, arrivals) = Transport::bind(config).unwrap();
         drop(entered);
         let log = Arc::new(Log::default());
@@ -157,15 +161,16 @@ pub(crate) fn answer(script: Script, request: &Request, own: SocketAddr) -> Opti
             if script == Script::PrivateContact { "node-7.invalid".to_owned() } else { own.to_string() };
         response.headers.push(HeaderName::Contact, format!("<sip:recorder@{host}>"));
         response.headers.push(HeaderName::ContentType, "application/sdp");
-        response.body = answer_sdp(&request.body).into_bytes();
+        response.body = answer_sdp(&request.body, own.ip()).into_bytes();
     }
     Some(response)
 }
 
 /// Takes every m-line of the offer.
-fn answer_sdp(offer: &[u8]) -> String {
+fn answer_sdp(offer: &[u8], own: IpAddr) -> String {
     let offer = SessionDescription::parse(offer).unwrap();
-    let mut answer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n".to_owned();
+    let family = if own.is_ipv4() { "IP4" } else { "IP6" };
+    let mut answer = format!("v=0\r\no=- 1 1 IN {family} {own}\r\ns=-\r\nc=IN {family} {own}\r\nt=0 0\r\n");
     for (index, media) in offer.medias().enumerate() {
         let formats: Vec<&str> = media.formats().collect();
         let port = 40_000 + 2 * index;
