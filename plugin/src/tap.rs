@@ -22,14 +22,12 @@ pub(crate) struct Feed {
 impl Feed {
     /// Copies one packet. `place` is named in the log.
     pub(crate) fn buffer(&self, place: &gst::Object, buffer: &gst::BufferRef) {
-        let arrival = Instant::now();
-        self.copy(place, |tap| self.packet(tap, buffer, arrival));
+        self.copy(place, |tap, arrival| self.packet(tap, buffer, arrival));
     }
 
     /// Copies every packet of a list; they arrived together.
     pub(crate) fn list(&self, place: &gst::Object, list: &gst::BufferListRef) {
-        let arrival = Instant::now();
-        self.copy(place, |tap| list.iter().for_each(|buffer| self.packet(tap, buffer, arrival)));
+        self.copy(place, |tap, arrival| list.iter().for_each(|buffer| self.packet(tap, buffer, arrival)));
     }
 
     /// Takes a tap in place of the one before, if any.
@@ -56,11 +54,11 @@ impl Feed {
         (stats, self.unreadable.load(Ordering::Relaxed))
     }
 
-    fn copy(&self, place: &gst::Object, work: impl FnOnce(&Tap)) {
+    fn copy(&self, place: &gst::Object, work: impl FnOnce(&Tap, Instant)) {
         // The lock is this feed's own and is released before the call's buffer goes on.
         let copied = guarded(place, || {
             if let Some(tap) = lock(&self.tap).as_deref() {
-                work(tap);
+                work(tap, Instant::now());
             }
         });
         if copied.is_none() {

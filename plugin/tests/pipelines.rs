@@ -148,6 +148,9 @@ fn pads_come_and_go_while_the_call_plays() {
         out.sync_state_with_parent().unwrap();
         guest.sync_state_with_parent().unwrap();
         heard.recv_timeout(std::time::Duration::from_secs(10)).unwrap();
+        // Locked, or the pipeline may set them playing again while it is on its way there itself.
+        guest.set_locked_state(true);
+        out.set_locked_state(true);
         guest.set_state(gst::State::Null).unwrap();
         rec.release_request_pad(&sink);
         out.set_state(gst::State::Null).unwrap();

@@ -118,6 +118,19 @@ impl Outlet {
         Self { pad, seen, answer }
     }
 
+    /// Behind `source`, without keeping anything.
+    pub(crate) fn ignoring(source: &gst::Pad) -> gst::Pad {
+        let any = gst::Caps::new_any();
+        let (direction, presence) = (gst::PadDirection::Sink, gst::PadPresence::Always);
+        let template = gst::PadTemplate::new("ignoring", direction, presence, &any).unwrap();
+        let pad = gst::Pad::builder_from_template(&template)
+            .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
+            .build();
+        pad.set_active(true).unwrap();
+        source.link(&pad).unwrap();
+        pad
+    }
+
     /// What it answers from now on.
     pub(crate) fn answer(&self, answer: Result<gst::FlowSuccess, gst::FlowError>) {
         *self.answer.lock().unwrap() = answer;
