@@ -5,7 +5,13 @@
 //! just before the peer's. Their own cost (two looks at the clock) is in every row alike, and in the row `identity`
 //! with next to nothing else. The packets come in bursts of ten each millisecond, as 200 streams of 50 packets a
 //! second bring them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout
+)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -117,7 +117,7 @@ impl Drop for Call {
     }
 }
 
-/// The payload-independent part that shows which packet of the call this is.
+/// Which packet of the call this is.
 fn timestamp(packet: &[u8]) -> u32 {
     u32::from_be_bytes(packet[4..8].try_into().unwrap())
 }
@@ -151,7 +151,29 @@ fn both_parties_are_recorded_from_the_first_packet_to_the_last() {
         assert_eq!(report.get::<u64>("sent"), Ok(20), "{report}");
         assert_eq!(report.get::<u64>("gaps"), Ok(0), "{report}");
     }
+    call.wait_for_state("Stopped");
     assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Stopped);
+}
+
+#[test]
+fn an_application_that_stalls_in_a_handler_stalls_neither_call_nor_session() {
+    let recorder = Recorder::start(Script::Accept);
+    let (go_on, stalled) = channel::<()>();
+    let stalled = std::sync::Mutex::new(stalled);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.connect("state-changed", false, move |_| {
+            let _ = stalled.lock().unwrap().recv();
+            None
+        });
+    });
+    call.begin();
+    for sequence in 0..20 {
+        call.speak(sequence);
+        assert_eq!(timestamp(&recorder.packet(0).unwrap()), u32::from(sequence) * 160);
+    }
+    call.wish("stop");
+    recorder.request("BYE");
+    drop(go_on);
 }
 
 #[test]
