@@ -188,7 +188,10 @@ fn a_call_that_ended_before_the_answer_is_recorded_whole() {
     call.end();
     for line in 0..2 {
         for sequence in 0..50 {
-            assert_eq!(timestamp(&recorder.packet(line).unwrap()), sequence * 160, "line {line}");
+            let packet = recorder.packet(line).unwrap_or_else(|| {
+                panic!("no packet {sequence} on line {line}: {}", call.message("siprec-report"))
+            });
+            assert_eq!(timestamp(&packet), sequence * 160, "line {line}");
         }
     }
     recorder.request("BYE");

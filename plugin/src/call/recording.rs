@@ -1,6 +1,6 @@
 //! The recording behind the element: opened, fed and ended as the call goes.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -14,6 +14,7 @@ use super::messages;
 use super::pad::SiprecSinkPad;
 use crate::agent::Lease;
 use crate::sync::lock;
+use crate::tap::Kept;
 
 /// What is happening: the agent in use and the call's recording.
 ///
@@ -24,6 +25,8 @@ pub(super) struct Live {
     /// From NULL to READY on.
     lease: Option<Lease>,
     recording: Option<RecordingHandle>,
+    /// The taps of that recording; its event callback keeps them, too.
+    kept: Kept,
     /// What the application must hear once the lock is free.
     failures: Vec<Failure>,
 }
@@ -104,7 +107,10 @@ impl Siprec {
     /// PAUSED to READY, after the last packet: what is held is still delivered, by agent and engine alone.
     pub(super) fn call_ends(&self) {
         self.wish(Wish::Stop(StopReason::CallEnded));
-        self.with_live(|live| live.recording = None);
+        self.with_live(|live| {
+            live.recording = None;
+            live.kept = Kept::default();
+        });
     }
 
     /// Does what the application or the call wants. Never waits for the recorder.
@@ -198,8 +204,10 @@ impl Siprec {
             gst::warning!(crate::CAT, imp = self, "there is no recording in state NULL");
             return;
         };
-        match self.opened(lease) {
+        let kept = Kept::default();
+        match self.opened(lease, kept.clone()) {
             Ok(recording) => {
+                live.kept = kept;
                 live.recording = Some(recording);
                 self.sink_pads().for_each(|pad| live.attach(&pad));
             }
@@ -211,13 +219,14 @@ impl Siprec {
         }
     }
 
-    fn opened(&self, lease: &Lease) -> Result<RecordingHandle, String> {
+    fn opened(&self, lease: &Lease, kept: Kept) -> Result<RecordingHandle, String> {
         let config =
             self.settings().recording(self.parties().in_order()).map_err(|error| error.to_string())?;
         let (key, progress) = (config.key, self.progress().clone());
         progress.begin(key);
         let element = self.obj().downgrade();
         let heard = move |event: SessionEvent| {
+            let _until_the_last_event = &kept;
             progress.note(key, &event);
             if let Some(element) = element.upgrade() {
                 messages::tell(&element, &event);
@@ -240,8 +249,9 @@ impl Live {
         else {
             return;
         };
-        let tap = lease.tap();
+        let tap = Arc::new(lease.tap());
         let stream = tap.stream();
+        self.kept.keep(tap.clone());
         self.order(Command::AddStream { slot: pad.index(), stream });
         if let Some(Ok(format)) = format {
             self.order(Command::StreamFormat { stream, format });

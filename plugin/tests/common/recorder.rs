@@ -77,10 +77,17 @@ impl Recorder {
 
     /// The next RTP packet of an m-line, if it comes in time.
     pub(crate) fn packet_within(&self, line: usize, longest: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + longest;
         let mut packet = [0; 2048];
-        self.media[line].set_read_timeout(Some(longest)).unwrap();
-        let (length, _) = self.media[line].recv_from(&mut packet).ok()?;
-        Some(packet[..length].to_vec())
+        loop {
+            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
+            self.media[line].set_read_timeout(Some(left)).unwrap();
+            let (length, _) = self.media[line].recv_from(&mut packet).ok()?;
+            // Another line's RTCP comes here when the system gave us the port above that line's.
+            if !(192..=223).contains(&packet[1]) {
+                return Some(packet[..length].to_vec());
+            }
+        }
     }
 }
 
