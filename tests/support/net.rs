@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-/// A bound UDP socket on 127.0.0.1 that waits at most `patience` for a packet.
+use crate::process::wait_until;
+
+/// A bound UDP socket on 127.0.0.1.
 ///
 /// # Errors
 /// When the system has no socket left.
-pub fn udp(patience: Duration) -> Result<UdpSocket> {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    socket.set_read_timeout(Some(patience))?;
-    Ok(socket)
+pub fn udp() -> Result<UdpSocket> {
+    Ok(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?)
 }
 
 /// A UDP port of 127.0.0.1 that was free a moment ago, for programs that cannot say which port they took.
@@ -20,7 +20,7 @@ pub fn udp(patience: Duration) -> Result<UdpSocket> {
 /// # Errors
 /// When the system has no socket left.
 pub fn free_udp_port() -> Result<u16> {
-    Ok(udp(Duration::from_millis(1))?.local_addr()?.port())
+    Ok(udp()?.local_addr()?.port())
 }
 
 /// An even port whose successor was free too, as RTP wants it.
@@ -37,6 +37,17 @@ pub fn free_rtp_port() -> Result<u16> {
         }
     }
     anyhow::bail!("no free pair of ports")
+}
+
+/// Waits until some process of this machine listens on this UDP port of 127.0.0.1.
+///
+/// # Errors
+/// When none does `within`.
+pub fn wait_for_udp(port: u16, within: Duration) -> Result<()> {
+    wait_until(&format!("something listens on UDP port {port}"), within, || {
+        let sockets = std::fs::read_to_string("/proc/net/udp")?;
+        Ok(sockets.contains(&format!("0100007F:{port:04X}")).then_some(()))
+    })
 }
 
 /// 127.0.0.1 with this port.

@@ -1,9 +1,13 @@
 //! RTP made and read by the tests themselves (RFC 3550 §5.1), so that what we send is judged by code of its own.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 
 /// G.711 at 20 ms.
 pub const SAMPLES_PER_PACKET: usize = 160;
@@ -73,43 +77,80 @@ pub fn packetize(
         .collect()
 }
 
-/// Sends several streams side by side, one packet of each every 20 ms, in real time.
+/// Sends a stream in real time, one packet every 20 ms.
 ///
 /// # Errors
 /// When a packet cannot be sent.
-pub fn play(socket: &UdpSocket, streams: &[(SocketAddr, Vec<Packet>)]) -> Result<()> {
+pub fn play(socket: &UdpSocket, to: SocketAddr, packets: &[Packet]) -> Result<()> {
     let started = Instant::now();
-    let longest = streams.iter().map(|(_, packets)| packets.len()).max().unwrap_or(0);
-    for index in 0..longest {
+    for (index, packet) in packets.iter().enumerate() {
         let due = started + Duration::from_millis(20) * index as u32;
         while let Some(left) = due.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
             std::thread::park_timeout(left);
         }
-        for (to, packets) in streams {
-            if let Some(packet) = packets.get(index) {
-                socket.send_to(&packet.to_bytes(), to).with_context(|| format!("sending to {to}"))?;
-            }
-        }
+        socket.send_to(&packet.to_bytes(), to).with_context(|| format!("sending to {to}"))?;
     }
     Ok(())
 }
 
-/// Receives until nothing has come for the socket's own patience.
-///
-/// # Errors
-/// When something else than silence ends it.
-pub fn receive(socket: &UdpSocket) -> Result<Vec<Vec<u8>>> {
+/// Takes what arrives at a socket, from its making until [`Collector::finish`].
+pub struct Collector {
+    address: SocketAddr,
+    finishing: Arc<AtomicBool>,
+    thread: JoinHandle<std::io::Result<Vec<Vec<u8>>>>,
+}
+
+impl Collector {
+    /// Binds an ephemeral port of 127.0.0.1 and listens.
+    ///
+    /// # Errors
+    /// When the system has no socket left.
+    pub fn start() -> Result<Self> {
+        Self::on(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?)
+    }
+
+    /// Listens on a socket of the caller's.
+    ///
+    /// # Errors
+    /// When the socket cannot be asked for its address.
+    pub fn on(socket: UdpSocket) -> Result<Self> {
+        let address = socket.local_addr()?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        let finishing = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let finishing = Arc::clone(&finishing);
+            move || collect(&socket, &finishing)
+        });
+        Ok(Self { address, finishing, thread })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Everything that has arrived and still arrives until 200 ms of silence.
+    ///
+    /// # Errors
+    /// When the socket failed.
+    pub fn finish(self) -> Result<Vec<Vec<u8>>> {
+        self.finishing.store(true, Ordering::Relaxed);
+        Ok(self.thread.join().map_err(|_| anyhow!("the collector panicked"))??)
+    }
+}
+
+fn collect(socket: &UdpSocket, finishing: &AtomicBool) -> std::io::Result<Vec<Vec<u8>>> {
     let mut received = Vec::new();
     let mut buffer = [0; 65536];
     loop {
         match socket.recv(&mut buffer) {
-            Ok(length) => received.extend(buffer.get(..length).map(<[u8]>::to_vec)),
-            Err(error)
-                if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) =>
-            {
-                return Ok(received);
+            Ok(length) => received.push(buffer[..length].to_vec()),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if finishing.load(Ordering::Relaxed) {
+                    return Ok(received);
+                }
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => return Err(error),
         }
     }
 }

@@ -1,0 +1,138 @@
+#!/usr/bin/env bash
+# The main job, from nothing: two people talk through a GStreamer relay, and the recorder gets the call.
+#
+#   pipelines/demo.sh [FOLDER]      the recording goes to FOLDER (default: out/demo)
+#
+#   phone A ──RTP──▶ ┌──────────────┐ ──RTP──▶ phone B
+#   phone A ◀──RTP── │ relay+siprec │ ◀──RTP── phone B
+#                    └──────┬───────┘
+#                     INVITE + RTP of both
+#                           ▼
+#                    siprec recorder ──▶ session.wav  session.json  ladder.txt  session.png
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+out=$(mkdir -p "${1:-out/demo}" && cd "${1:-out/demo}" && pwd)
+work=$(mktemp -d)
+jobs_started=()
+finish() {
+    for pid in "${jobs_started[@]}"; do kill "$pid" 2> /dev/null || true; done
+    wait
+    rm -rf "$work"
+}
+trap finish EXIT
+die() { printf 'demo: %s\n' "$1" >&2; shift; for log in "$@"; do tail -n 20 "$log" >&2; done; exit 1; }
+
+echo "== 1. System packages, plugin and program"
+pipelines/bootstrap.sh run
+cargo build --locked --quiet --package gst-plugin-siprec --package siprec
+target=${CARGO_TARGET_DIR:-target}/debug
+siprec=$target/siprec
+export GST_PLUGIN_PATH=$PWD/$target GST_REGISTRY=$work/registry.bin
+case $target in /*) GST_PLUGIN_PATH=$target ;; esac
+
+echo "== 2. A dialogue of two voices"
+# Each line: who speaks, at which second, what.
+script='A  0.3 Good morning, this is the service desk, Ada speaking. How can I help you?
+B  4.6 Hello. I would like to know whether my transfer has arrived.
+A  8.0 One moment please. Yes, it came in yesterday at noon.
+B 11.6 That is wonderful news. Thank you very much for your help.
+A 15.2 You are welcome. This call was recorded. Goodbye.
+B 18.6 Goodbye.'
+length=20.5
+say() { # voice pitch file text
+    espeak-ng -v "$1" -p "$2" -s 165 -w "$work/raw.wav" "$4"
+    sox -q "$work/raw.wav" -r 8000 -c 1 -b 16 "$3" norm -6
+}
+parts_A=() parts_B=() number=0
+while read -r who at text; do
+    number=$((number + 1))
+    if [ "$who" = A ]; then say en-gb+f3 60 "$work/line.wav" "$text"; else say en-us+m3 35 "$work/line.wav" "$text"; fi
+    sox -q "$work/line.wav" "$work/turn$number.wav" pad "$at" trim 0 "$length"
+    if [ "$who" = A ]; then parts_A+=("$work/turn$number.wav"); else parts_B+=("$work/turn$number.wav"); fi
+done <<< "$script"
+for who in A B; do
+    declare -n parts=parts_$who
+    sox -q -m -v 1 "${parts[0]}" $(printf -- '-v 1 %s ' "${parts[@]:1}") "$work/mix.wav"
+    sox -q "$work/mix.wav" "$work/$who.wav" pad 0 "$length" trim 0 "$length"
+done
+
+echo "== 3. The recorder"
+rm -rf "$out/recordings"
+"$siprec" recorder --listen 127.0.0.1:0 --output "$out/recordings" > "$work/recorder.log" 2>&1 &
+recorder_pid=$! jobs_started+=($!)
+for _ in $(seq 100); do grep -q '^listening' "$work/recorder.log" && break; sleep 0.1; done
+recorder=$(sed -n 's/^listening .*udp=\([^ ]*\).*/\1/p' "$work/recorder.log")
+[ -n "$recorder" ] || die "the recorder does not start" "$work/recorder.log"
+echo "   sip:$recorder"
+
+echo "== 4. The call, $length s"
+# Ports that were free a moment ago.
+ports() { python3 -c 'import socket
+s=[socket.socket(socket.AF_INET,socket.SOCK_DGRAM) for _ in range(4)]
+[x.bind(("127.0.0.1",0)) for x in s]
+print(*(x.getsockname()[1] for x in s))'; }
+read -r relay_a relay_b phone_a phone_b < <(ports)
+rtp="application/x-rtp,media=audio,encoding-name=PCMU,clock-rate=8000,payload=0"
+
+gst-launch-1.0 --quiet --eos-on-shutdown \
+    siprec name=rec recorder="sip:$recorder" call-uuid=DEMO-CALL-1 dn=1001 other-dn=1002 \
+    udpsrc address=127.0.0.1 port="$relay_a" caps="$rtp" ! rec.sink_0 \
+    rec.src_0 ! udpsink host=127.0.0.1 port="$phone_b" sync=false \
+    udpsrc address=127.0.0.1 port="$relay_b" caps="$rtp" ! rec.sink_1 \
+    rec.src_1 ! udpsink host=127.0.0.1 port="$phone_a" sync=false > "$work/relay.log" 2>&1 &
+relay_pid=$! jobs_started+=($!)
+
+phone() { # who, port of the relay, own port
+    gst-launch-1.0 --quiet \
+        filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay max-ptime=20000000 min-ptime=20000000 \
+        ! udpsink host=127.0.0.1 port="$2" > "$work/phone-$1.log" 2>&1 &
+    jobs_started+=($!)
+    # What this phone hears; ended when the call is over.
+    gst-launch-1.0 --quiet --eos-on-shutdown udpsrc address=127.0.0.1 port="$3" caps="$rtp" \
+        ! rtpjitterbuffer ! rtppcmudepay ! mulawdec ! wavenc ! filesink location="$out/heard-by-$1.wav" \
+        > "$work/ear-$1.log" 2>&1 &
+    jobs_started+=($!)
+}
+for _ in $(seq 100); do ss_ready=$(grep -c -i "$(printf '0100007F:%04X' "$relay_b")" /proc/net/udp || true); [ "$ss_ready" != 0 ] && break; sleep 0.1; done
+phone A "$relay_a" "$phone_a"; phone_a_pid=${jobs_started[-2]} ear_a_pid=${jobs_started[-1]}
+phone B "$relay_b" "$phone_b"; phone_b_pid=${jobs_started[-2]} ear_b_pid=${jobs_started[-1]}
+wait "$phone_a_pid" || die "phone A failed" "$work/phone-A.log"
+wait "$phone_b_pid" || die "phone B failed" "$work/phone-B.log"
+
+kill -INT "$relay_pid"
+wait "$relay_pid" || die "the relay failed" "$work/relay.log"
+kill -INT "$ear_a_pid" "$ear_b_pid"
+wait "$ear_a_pid" "$ear_b_pid" || die "a phone failed" "$work/ear-A.log" "$work/ear-B.log"
+
+echo "== 5. The recording"
+for _ in $(seq 100); do session=$(echo "$out"/recordings/*/session.json); [ -f "$session" ] && break; sleep 0.1; done
+[ -f "$session" ] || die "no recording" "$work/recorder.log" "$work/relay.log"
+folder=$(dirname "$session")
+kill -INT "$recorder_pid"
+wait "$recorder_pid" || die "the recorder failed" "$work/recorder.log"
+"$siprec" picture "$folder/session.wav" "$folder/session.png"
+
+# Both parties must be there: in the middle of each turn its speaker is loud, and the other channel is not.
+loudness() { sox "$folder/session.wav" -n remix "$1" trim "$2" 1 stat 2>&1 | sed -n 's/^RMS *amplitude: *//p'; }
+failed=0
+printf '   %6s  %-10s %-10s\n' second "1001 (A)" "1002 (B)"
+while read -r who at _; do
+    middle=$(awk "BEGIN { print $at + 0.2 }")
+    left=$(loudness 1 "$middle") right=$(loudness 2 "$middle")
+    printf '   %6s  %-10s %-10s\n' "$middle" "$left" "$right"
+    if [ "$who" = A ]; then loud=$left quiet=$right; else loud=$right quiet=$left; fi
+    awk "BEGIN { exit !($loud > 0.02 && $quiet < 0.002) }" || failed=1
+done <<< "$script"
+[ "$failed" = 0 ] || die "the recording does not hold both parties' speech"
+
+cat <<EOF
+
+$(cat "$work/recorder.log" | grep -v '^listening')
+
+   sound     $folder/session.wav
+   picture   $folder/session.png
+   facts     $folder/session.json
+   dialog    $folder/ladder.txt
+   the call  $out/heard-by-A.wav  $out/heard-by-B.wav
+EOF

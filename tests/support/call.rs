@@ -1,0 +1,127 @@
+//! A two-party call through a real `gst-launch-1.0` relay with `siprec` in it. The phones are sockets of the test, so
+//! that every packet of the call can be accounted for.
+
+use std::net::UdpSocket;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+
+use crate::net::{free_udp_port, local, udp, wait_for_udp};
+use crate::process::Process;
+use crate::rtp::{self, Collector, Packet};
+use crate::sandbox::Sandbox;
+
+/// Caps of the call's streams.
+pub const PCMU: &str = "application/x-rtp,media=audio,encoding-name=PCMU,clock-rate=8000,payload=0";
+
+/// The relay and the two phones.
+pub struct Call {
+    /// `gst-launch-1.0`; it prints every message of the bus.
+    pub relay: Process,
+    phones: [UdpSocket; 2],
+    ports: [u16; 2],
+}
+
+impl Call {
+    /// Starts a relay whose `siprec` has these properties.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.")
+    }
+
+    /// Starts a relay without anything between input and output.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
+        Self::start_with(sandbox, "", "")
+    }
+
+    fn start_with(sandbox: &Sandbox, element: &str, pads: &str) -> Result<Self> {
+        let phones = [udp()?, udp()?];
+        let ports = [free_udp_port()?, free_udp_port()?];
+        let mut pipeline = element.to_owned();
+        for index in 0..2 {
+            let to = phones
+                .get(1 - index)
+                .map(UdpSocket::local_addr)
+                .transpose()?
+                .map_or(0, |address| address.port());
+            let from = ports.get(index).copied().unwrap_or(0);
+            let middle = if pads.is_empty() {
+                "!".to_owned()
+            } else {
+                format!("! {pads}sink_{index} {pads}src_{index} !")
+            };
+            pipeline.push_str(&format!(
+                " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false"
+            ));
+        }
+        let mut command: Command = sandbox.gst_launch(&pipeline);
+        command.arg("--messages");
+        let relay = Process::start(sandbox, "relay", &mut command)?;
+        for port in ports {
+            wait_for_udp(port, Duration::from_secs(10))
+                .with_context(|| format!("relay:\n{}", relay.output()))?;
+        }
+        Ok(Self { relay, phones, ports })
+    }
+
+    /// Both parties send these packets at the same time, in real time. Gives what each phone heard.
+    ///
+    /// # Errors
+    /// When a socket fails.
+    pub fn talk(&self, said: &[Vec<Packet>; 2]) -> Result<[Vec<Vec<u8>>; 2]> {
+        let ears = [Collector::on(self.phones[0].try_clone()?)?, Collector::on(self.phones[1].try_clone()?)?];
+        std::thread::scope(|scope| {
+            let speakers: Vec<_> = (0..2)
+                .map(|party| {
+                    let (phone, to, packets) = (&self.phones[party], local(self.ports[party]), &said[party]);
+                    scope.spawn(move || rtp::play(phone, to, packets))
+                })
+                .collect();
+            speakers
+                .into_iter()
+                .try_for_each(|speaker| speaker.join().map_err(|_| anyhow!("a speaker panicked"))?)
+        })?;
+        let [first, second] = ears;
+        Ok([first.finish()?, second.finish()?])
+    }
+
+    /// Ends the call as a user does, with SIGINT, and insists that the relay ends well within 5 s.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn hang_up(&mut self) -> Result<String> {
+        self.relay.signal("INT")?;
+        self.relay.succeed(Duration::from_secs(5))
+    }
+}
+
+/// Insists that a phone heard exactly what the other one sent, in order.
+///
+/// # Errors
+/// Says what differs.
+pub fn ensure_untouched(sent: &[Packet], heard: &[Vec<u8>]) -> Result<()> {
+    let sent: Vec<_> = sent.iter().map(Packet::to_bytes).collect();
+    ensure!(heard.len() == sent.len(), "{} packets sent, {} heard", sent.len(), heard.len());
+    for (index, (sent, heard)) in sent.iter().zip(heard).enumerate() {
+        ensure!(sent == heard, "packet {index} was changed");
+    }
+    Ok(())
+}
+
+/// `seconds` of G.711 in which every packet differs from every other of both parties.
+pub fn babble(party: u8, seconds: usize) -> Vec<Packet> {
+    let mut state = u32::from(party) + 1;
+    let samples: Vec<u8> = (0..seconds * 8000)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    rtp::packetize(&samples, 0, 0x1000_0000 + u32::from(party), 65_500, 4_294_960_000)
+}

@@ -1,0 +1,177 @@
+//! SIPp as the recorder: it accepts, rings, refuses, stays silent, hangs up and answers oddly, and the call never
+//! notices.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow, ensure};
+use siprec_system_tests::call::{Call, babble, ensure_untouched};
+use siprec_system_tests::net::{free_udp_port, wait_for_udp};
+use siprec_system_tests::process::Process;
+use siprec_system_tests::rtp::{Collector, Packet};
+use siprec_system_tests::sandbox::Sandbox;
+
+/// A SIPp scenario of `tests/sipp` as the recorder of a call, and the sockets that take its media.
+struct Sipp {
+    process: Process,
+    uri: String,
+    media: [Collector; 2],
+}
+
+impl Sipp {
+    fn start(sandbox: &Sandbox, scenario: &str, keys: &[(&str, &str)]) -> Result<Self> {
+        let media = [Collector::start()?, Collector::start()?];
+        let port = free_udp_port()?;
+        let mut command: Command = sandbox.command("sipp");
+        command
+            .arg("-sf")
+            .arg(sandbox.source().join(format!("tests/sipp/{scenario}.xml")))
+            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", "40s"])
+            .args(["-trace_err", "-error_file"])
+            .arg(sandbox.join("sipp-errors.log"));
+        for (index, line) in media.iter().enumerate() {
+            command.args(["-key", &format!("rtp{index}"), &line.address().port().to_string()]);
+        }
+        for (key, value) in keys {
+            command.args(["-key", key, value]);
+        }
+        let process = Process::start(sandbox, "sipp", &mut command)?;
+        wait_for_udp(port, Duration::from_secs(10))?;
+        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media })
+    }
+
+    /// The scenario ran to its end as written.
+    fn finish(&mut self) -> Result<()> {
+        self.process.succeed(Duration::from_secs(20)).map(drop)
+    }
+
+    /// What arrived for each m-line.
+    fn received(self) -> Result<Vec<Vec<Packet>>> {
+        let parse =
+            |bytes: &Vec<u8>| Packet::parse(bytes).ok_or_else(|| anyhow!("no RTP arrived: {bytes:02x?}"));
+        self.media.into_iter().map(|line| line.finish()?.iter().map(parse).collect()).collect()
+    }
+}
+
+/// Everything the party said, from the first packet on, with its own timestamps and without a hole.
+fn ensure_recorded(sent: &[Packet], recorded: &[Packet]) -> Result<()> {
+    ensure!(recorded.len() == sent.len(), "{} packets sent, {} recorded", sent.len(), recorded.len());
+    for (index, (sent, recorded)) in sent.iter().zip(recorded).enumerate() {
+        ensure!(sent.payload == recorded.payload, "packet {index} has another payload");
+        ensure!(sent.timestamp == recorded.timestamp, "packet {index} has another timestamp");
+        ensure!(sent.ssrc == recorded.ssrc, "packet {index} has another SSRC");
+    }
+    let first = recorded.first().map_or(0, |packet| packet.sequence);
+    ensure!((256..1 << 15).contains(&first), "the first sequence number is {first}");
+    for (index, packet) in recorded.iter().enumerate() {
+        ensure!(packet.sequence == first.wrapping_add(index as u16), "a hole before packet {index}");
+    }
+    Ok(())
+}
+
+fn is_recorded_whole(scenario: &str) -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let mut sipp = Sipp::start(&sandbox, scenario, &[])?;
+    let mut call =
+        Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+    let said = [babble(0, 5), babble(1, 5)];
+    let heard = call.talk(&said)?;
+    ensure_untouched(&said[0], &heard[1])?;
+    ensure_untouched(&said[1], &heard[0])?;
+    call.hang_up()?;
+    sipp.finish()?;
+    for (said, recorded) in said.iter().zip(sipp.received()?) {
+        ensure_recorded(said, &recorded)?;
+    }
+    Ok(())
+}
+
+fn fails_without_hurting_the_call(scenario: &str, keys: &[(&str, &str)], code: Option<u16>) -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let mut sipp = Sipp::start(&sandbox, scenario, keys)?;
+    let mut call =
+        Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+    let said = [babble(0, 8), babble(1, 8)];
+    let heard = call.talk(&said)?;
+    ensure_untouched(&said[0], &heard[1])?;
+    ensure_untouched(&said[1], &heard[0])?;
+    let failed = call.relay.wait_for_line("siprec-failed", Duration::from_secs(10))?;
+    if let Some(code) = code {
+        ensure!(failed.contains(&format!("sip-code=(uint){code}")), "{failed}");
+        sipp.finish()?;
+    }
+    call.hang_up()?;
+    for recorded in sipp.received()? {
+        ensure!(recorded.is_empty(), "RTP went to a recorder that did not accept");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recorder_that_accepts_gets_the_whole_call() {
+    is_recorded_whole("accept").unwrap();
+}
+
+#[test]
+fn a_recorder_that_rings_first_gets_the_whole_call() {
+    is_recorded_whole("ringing").unwrap();
+}
+
+#[test]
+fn a_recorder_that_answers_after_three_seconds_gets_the_first_word() {
+    is_recorded_whole("late").unwrap();
+}
+
+#[test]
+fn an_odd_answer_is_good_enough() {
+    is_recorded_whole("odd-sdp").unwrap();
+}
+
+#[test]
+fn busy_is_reported_and_the_call_goes_on() {
+    fails_without_hurting_the_call("reject", &[("code", "486"), ("phrase", "Busy Here")], Some(486)).unwrap();
+}
+
+#[test]
+fn unavailable_is_reported_and_the_call_goes_on() {
+    fails_without_hurting_the_call(
+        "reject",
+        &[("code", "503"), ("phrase", "Service Unavailable")],
+        Some(503),
+    )
+    .unwrap();
+}
+
+#[test]
+fn decline_is_reported_and_the_call_goes_on() {
+    fails_without_hurting_the_call("reject", &[("code", "603"), ("phrase", "Decline")], Some(603)).unwrap();
+}
+
+#[test]
+fn silence_is_reported_and_the_call_goes_on() {
+    fails_without_hurting_the_call("silent", &[], None).unwrap();
+}
+
+#[test]
+fn a_recorder_that_hangs_up_is_reported_and_the_call_goes_on() {
+    let run = || -> Result<()> {
+        let sandbox = Sandbox::new()?;
+        let mut sipp = Sipp::start(&sandbox, "bye", &[])?;
+        let mut call =
+            Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+        let said = [babble(0, 5), babble(1, 5)];
+        let heard = call.talk(&said)?;
+        ensure_untouched(&said[0], &heard[1])?;
+        ensure_untouched(&said[1], &heard[0])?;
+        let stopped = call.relay.wait_for_line("siprec-stopped", Duration::from_secs(5))?;
+        ensure!(stopped.contains("recorder-bye"), "{stopped}");
+        sipp.finish()?;
+        call.hang_up()?;
+        for recorded in sipp.received()? {
+            let recorded = recorded.len();
+            ensure!((10..150).contains(&recorded), "{recorded} packets of a recording of about a second");
+        }
+        Ok(())
+    };
+    run().unwrap();
+}
