@@ -2,6 +2,8 @@
 //! reference recorder, speech and RTP to feed a call with.
 
 pub mod call;
+pub mod capture;
+pub mod foreign;
 pub mod metadata;
 pub mod net;
 pub mod process;

@@ -1,0 +1,108 @@
+//! What goes over the wire, read by parsers that are not ours: `rsip`, `sdp-rs` and tshark.
+
+use anyhow::Result;
+use rsip::Method;
+use rsip::headers::UntypedHeader;
+use rsip::message::HeadersExt;
+use sdp_rs::SessionDescription;
+use sdp_rs::lines::Attribute;
+use siprec_system_tests::call::{Call, babble, ensure_untouched};
+use siprec_system_tests::capture::{ensure_clean, tshark, write_pcap};
+use siprec_system_tests::foreign::{ForeignRecorder, Seen};
+use siprec_system_tests::rtp::Packet;
+use siprec_system_tests::sandbox::Sandbox;
+
+/// A call of three seconds, and what its recorder saw.
+fn recorded_call(sandbox: &Sandbox) -> Result<Seen> {
+    let recorder = ForeignRecorder::start()?;
+    let properties = format!(
+        "recorder={} call-uuid=00FA08K dn=1001 other-dn=1002 recording-id=REC-7 \
+         extra-parameters=p,agentid=a1,gvp-tenant-id=(string)[Environment].default",
+        recorder.uri()
+    );
+    let mut call = Call::start(sandbox, &properties)?;
+    let said = [babble(0, 3), babble(1, 3)];
+    let heard = call.talk(&said)?;
+    ensure_untouched(&said[0], &heard[1])?;
+    ensure_untouched(&said[1], &heard[0])?;
+    call.hang_up()?;
+    recorder.finish()
+}
+
+#[test]
+fn foreign_parsers_read_the_session_as_it_is_meant() {
+    let sandbox = Sandbox::new().unwrap();
+    let seen = recorded_call(&sandbox).unwrap();
+
+    let methods: Vec<_> = seen.requests.iter().map(|request| request.method).collect();
+    assert_eq!(methods, [Method::Invite, Method::Ack, Method::Bye]);
+    let [invite, ack, bye] = seen.requests.as_slice() else { unreachable!() };
+    let uri = invite.uri.to_string();
+    assert!(uri.starts_with("sip:record=REC-7@127.0.0.1:"), "{uri}");
+    let order = [
+        "calluuid=00FA08K",
+        "dn=1001",
+        "otherDN=1002",
+        "recordDN=1001",
+        "agentid=a1",
+        "gvp-tenant-id=[Environment].default",
+    ];
+    let places: Vec<_> = order.iter().map(|parameter| uri.find(&format!(";{parameter}"))).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{uri}: {places:?}");
+
+    let number = |request: &rsip::Request| request.cseq_header().unwrap().seq().unwrap();
+    assert_eq!(number(ack), number(invite));
+    assert_eq!(number(bye), number(invite) + 1);
+    let call_id = invite.call_id_header().unwrap().value();
+    assert!(seen.requests.iter().all(|request| request.call_id_header().unwrap().value() == call_id));
+    assert!(invite.to_header().unwrap().tag().unwrap().is_none());
+    assert_eq!(bye.to_header().unwrap().tag().unwrap().unwrap().value(), "foreign");
+
+    let offer = SessionDescription::try_from(std::str::from_utf8(&invite.body).unwrap()).unwrap();
+    assert_eq!(offer.media_descriptions.len(), 2);
+    let mut ports = Vec::new();
+    for media in &offer.media_descriptions {
+        assert_eq!((media.media.proto.to_string(), media.media.fmt.as_str()), ("RTP/AVP".to_owned(), "0"));
+        assert!(media.attributes.contains(&Attribute::Sendonly));
+        assert!(media.attributes.iter().any(|attribute| attribute.to_string() == "a=rtpmap:0 PCMU/8000"));
+        assert_eq!(media.media.port % 2, 0);
+        ports.push(media.media.port);
+    }
+    assert_ne!(ports[0], ports[1]);
+    // Symmetric: what arrives comes from the ports of the offer (RFC 4961).
+    for (line, datagrams) in seen.media.iter().enumerate() {
+        assert!(datagrams.iter().all(|datagram| datagram.from.port() & !1 == ports[line]));
+    }
+}
+
+#[test]
+fn each_party_arrives_at_its_own_m_line_from_the_first_packet_on() {
+    let sandbox = Sandbox::new().unwrap();
+    let seen = recorded_call(&sandbox).unwrap();
+    for (line, datagrams) in seen.media.iter().enumerate() {
+        let rtp = datagrams.iter().filter(|datagram| datagram.to.port() % 2 == 0);
+        let payloads: Vec<_> = rtp.map(|datagram| Packet::parse(&datagram.bytes).unwrap().payload).collect();
+        let said: Vec<_> = babble(line as u8, 3).into_iter().map(|packet| packet.payload).collect();
+        assert_eq!(payloads.len(), said.len());
+        assert!(payloads == said, "m-line {line} has something else than its party said");
+    }
+}
+
+#[test]
+fn tshark_decodes_signalling_rtp_and_rtcp_without_a_complaint() {
+    let sandbox = Sandbox::new().unwrap();
+    let seen = recorded_call(&sandbox).unwrap();
+    let pcap = sandbox.join("session.pcap");
+    write_pcap(&pcap, &seen.datagrams).unwrap();
+    ensure_clean(&sandbox, &pcap).unwrap();
+
+    // By the answer's ports tshark knows what is RTP and what RTCP.
+    let streams = tshark(&sandbox, &pcap, &["-q", "-z", "rtp,streams"]).unwrap();
+    let lines: Vec<_> = streams.lines().filter(|line| line.contains("g711U")).collect();
+    assert_eq!(lines.len(), 2, "{streams}");
+    assert!(lines.iter().all(|line| line.contains(" 150 ") && line.contains("0 (0.0%)")), "{streams}");
+    let rtcp = |filter: &str| tshark(&sandbox, &pcap, &["-Y", filter]).unwrap().lines().count();
+    assert!(rtcp("rtcp.pt == 200") >= 2, "no sender reports");
+    assert_eq!(rtcp("rtcp.pt == 203"), 2, "one BYE for each m-line");
+    assert!(rtcp("rtcp.sdes.type == 1") >= 2, "no CNAME");
+}
