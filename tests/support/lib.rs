@@ -1,6 +1,7 @@
 //! What the system tests share: the program and plugin under test, child processes that cannot outlive a test, the
 //! reference recorder, speech and RTP to feed a call with.
 
+pub mod b2bua;
 pub mod call;
 pub mod capture;
 pub mod foreign;
