@@ -48,17 +48,19 @@ parts_A=() parts_B=() number=0
 while read -r who at text; do
     number=$((number + 1))
     if [ "$who" = A ]; then say en-gb+f3 60 "$work/line.wav" "$text"; else say en-us+m3 35 "$work/line.wav" "$text"; fi
-    sox -q "$work/line.wav" "$work/turn$number.wav" pad "$at" trim 0 "$length"
+    sox -q "$work/line.wav" "$work/turn$number.wav" pad "$at" "$length" trim 0 "$length"
     if [ "$who" = A ]; then parts_A+=("$work/turn$number.wav"); else parts_B+=("$work/turn$number.wav"); fi
 done <<< "$script"
 for who in A B; do
     declare -n parts=parts_$who
-    sox -q -m -v 1 "${parts[0]}" $(printf -- '-v 1 %s ' "${parts[@]:1}") "$work/mix.wav"
-    sox -q "$work/mix.wav" "$work/$who.wav" pad 0 "$length" trim 0 "$length"
+    # Turns do not overlap, so they are added at full volume.
+    # shellcheck disable=SC2046 # words of sox
+    sox -q -m $(printf -- '-v 1 %s ' "${parts[@]}") "$work/$who.wav"
 done
 
 echo "== 3. The recorder"
 rm -rf "$out/recordings"
+touch "$work/recorder.log"
 "$siprec" recorder --listen 127.0.0.1:0 --output "$out/recordings" > "$work/recorder.log" 2>&1 &
 recorder_pid=$! jobs_started+=($!)
 for _ in $(seq 100); do grep -q '^listening' "$work/recorder.log" && break; sleep 0.1; done
@@ -94,7 +96,8 @@ phone() { # who, port of the relay, own port
         > "$work/ear-$1.log" 2>&1 &
     jobs_started+=($!)
 }
-for _ in $(seq 100); do ss_ready=$(grep -c -i "$(printf '0100007F:%04X' "$relay_b")" /proc/net/udp || true); [ "$ss_ready" != 0 ] && break; sleep 0.1; done
+listens() { grep -q "$(printf '0100007F:%04X' "$1")" /proc/net/udp; }
+for _ in $(seq 100); do listens "$relay_a" && listens "$relay_b" && break; sleep 0.1; done
 phone A "$relay_a" "$phone_a"; phone_a_pid=${jobs_started[-2]} ear_a_pid=${jobs_started[-1]}
 phone B "$relay_b" "$phone_b"; phone_b_pid=${jobs_started[-2]} ear_b_pid=${jobs_started[-1]}
 wait "$phone_a_pid" || die "phone A failed" "$work/phone-A.log"
@@ -111,7 +114,7 @@ for _ in $(seq 100); do session=$(echo "$out"/recordings/*/session.json); [ -f "
 folder=$(dirname "$session")
 kill -INT "$recorder_pid"
 wait "$recorder_pid" || die "the recorder failed" "$work/recorder.log"
-"$siprec" picture "$folder/session.wav" "$folder/session.png"
+"$siprec" picture "$folder" "$folder/session.png"
 
 # Both parties must be there: in the middle of each turn its speaker is loud, and the other channel is not.
 loudness() { sox "$folder/session.wav" -n remix "$1" trim "$2" 1 stat 2>&1 | sed -n 's/^RMS *amplitude: *//p'; }

@@ -17,6 +17,7 @@ pub struct BackToBack {
     socket: UdpSocket,
     own: SocketAddr,
     callee: SocketAddr,
+    name: String,
     random: Random,
     caller_leg: Option<Leg>,
     callee_leg: Option<Leg>,
@@ -39,16 +40,17 @@ pub struct Relayed {
 }
 
 impl BackToBack {
-    /// Waits for a call on an ephemeral port of 127.0.0.1, to pass on to `callee`.
+    /// Waits for a call on an ephemeral port of 127.0.0.1, to pass on to the phone `name` at `callee`.
     ///
     /// # Errors
     /// When the system has no socket left.
-    pub fn start(callee: SocketAddr) -> Result<Self> {
+    pub fn start(name: &str, callee: SocketAddr) -> Result<Self> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         socket.set_read_timeout(Some(Duration::from_millis(20)))?;
         let own = socket.local_addr()?;
         let random = Random::from_seed([7; 32]);
-        Ok(Self { socket, own, callee, random, caller_leg: None, callee_leg: None, waiting: None })
+        let name = name.to_owned();
+        Ok(Self { socket, own, callee, name, random, caller_leg: None, callee_leg: None, waiting: None })
     }
 
     /// Where the caller is to call.
@@ -125,7 +127,7 @@ impl BackToBack {
         self.caller_leg = Some(Leg { ua, peer: from });
         self.waiting = Some(token);
 
-        let uri = Uri::parse(&format!("sip:callee@{}", self.callee))?;
+        let uri = Uri::parse(&format!("sip:{}@{}", self.name, self.callee))?;
         let config = UacConfig {
             endpoint: self.endpoint()?,
             request_uri: uri.clone(),

@@ -96,7 +96,7 @@ fn a_call_between_two_phones_is_recorded_each_party_in_its_channel() {
     let (bob_file, bob_said) = speech(&sandbox, "bob", "en-us+m3", bob).unwrap();
 
     let callee = Phone::start(&sandbox, "bob", &bob_file, None).unwrap();
-    let mut b2bua = BackToBack::start(callee.address).unwrap();
+    let mut b2bua = BackToBack::start("bob", callee.address).unwrap();
     let caller = Phone::start(&sandbox, "ada", &ada_file, Some(b2bua.address())).unwrap();
 
     let inputs = [free_udp_port().unwrap(), free_udp_port().unwrap()];
