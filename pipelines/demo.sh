@@ -48,7 +48,7 @@ parts_A=() parts_B=() number=0
 while read -r who at text; do
     number=$((number + 1))
     if [ "$who" = A ]; then say en-gb+f3 60 "$work/line.wav" "$text"; else say en-us+m3 35 "$work/line.wav" "$text"; fi
-    sox -q "$work/line.wav" "$work/turn$number.wav" pad "$at" "$length" trim 0 "$length"
+    sox -V1 -q "$work/line.wav" "$work/turn$number.wav" pad "$at" "$length" trim 0 "$length"
     if [ "$who" = A ]; then parts_A+=("$work/turn$number.wav"); else parts_B+=("$work/turn$number.wav"); fi
 done <<< "$script"
 for who in A B; do

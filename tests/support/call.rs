@@ -2,7 +2,6 @@
 //! that every packet of the call can be accounted for.
 
 use std::net::UdpSocket;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
@@ -60,9 +59,7 @@ impl Call {
                 " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false"
             ));
         }
-        let mut command: Command = sandbox.gst_launch(&pipeline);
-        command.arg("--messages");
-        let relay = Process::start(sandbox, "relay", &mut command)?;
+        let relay = Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?;
         for port in ports {
             wait_for_udp(port, Duration::from_secs(10))
                 .with_context(|| format!("relay:\n{}", relay.output()))?;

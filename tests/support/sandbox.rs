@@ -55,10 +55,10 @@ impl Sandbox {
         self.command(self.build.join("siprec"))
     }
 
-    /// `gst-launch-1.0` that knows the plugin of this build, quiet.
+    /// `gst-launch-1.0` that knows the plugin of this build and prints every message of the bus.
     pub fn gst_launch(&self, pipeline: &str) -> Command {
         let mut command = self.command("gst-launch-1.0");
-        command.arg("--quiet").args(pipeline.split_whitespace());
+        command.args(["--messages", "--no-position"]).args(pipeline.split_whitespace());
         command
     }
 

@@ -118,8 +118,7 @@ fn a_call_between_two_phones_is_recorded_each_party_in_its_channel() {
                     media.inputs[1],
                     a.port(),
                 );
-                let process =
-                    Process::start(&sandbox, "relay", sandbox.gst_launch(&pipeline).arg("--messages"))?;
+                let process = Process::start(&sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?;
                 media.inputs.iter().try_for_each(|port| wait_for_udp(*port, Duration::from_secs(10)))?;
                 relay = Some(process);
                 Ok(())

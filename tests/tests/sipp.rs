@@ -148,7 +148,7 @@ fn busy_is_reported_and_the_call_goes_on() {
 #[test]
 fn unavailable_is_reported_and_the_call_goes_on() {
     fails_without_hurting_the_call(|sandbox| Sipp::refusing(sandbox, 503, "Service Unavailable"), Some(503))
-    .unwrap();
+        .unwrap();
 }
 
 #[test]

@@ -17,7 +17,7 @@ fn recorded_call(sandbox: &Sandbox) -> Result<Seen> {
     let recorder = ForeignRecorder::start()?;
     let properties = format!(
         "recorder={} call-uuid=00FA08K dn=1001 other-dn=1002 recording-id=REC-7 \
-         extra-parameters=p,agentid=a1,gvp-tenant-id=(string)[Environment].default",
+         extra-parameters=p,agentid=a1,dnis=(string)18005551212",
         recorder.uri()
     );
     let mut call = Call::start(sandbox, &properties)?;
@@ -45,7 +45,7 @@ fn foreign_parsers_read_the_session_as_it_is_meant() {
         "otherDN=1002",
         "recordDN=1001",
         "agentid=a1",
-        "gvp-tenant-id=[Environment].default",
+        "dnis=18005551212",
     ];
     let places: Vec<_> = order.iter().map(|parameter| uri.find(&format!(";{parameter}"))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{uri}: {places:?}");
