@@ -80,9 +80,9 @@ rtp="application/x-rtp,media=audio,encoding-name=PCMU,clock-rate=8000,payload=0"
 gst-launch-1.0 --quiet --eos-on-shutdown \
     siprec name=rec recorder="sip:$recorder" call-uuid=DEMO-CALL-1 dn=1001 other-dn=1002 \
     udpsrc address=127.0.0.1 port="$relay_a" caps="$rtp" ! rec.sink_0 \
-    rec.src_0 ! udpsink host=127.0.0.1 port="$phone_b" sync=false \
+    rec.src_0 ! udpsink host=127.0.0.1 port="$phone_b" sync=false async=false \
     udpsrc address=127.0.0.1 port="$relay_b" caps="$rtp" ! rec.sink_1 \
-    rec.src_1 ! udpsink host=127.0.0.1 port="$phone_a" sync=false > "$work/relay.log" 2>&1 &
+    rec.src_1 ! udpsink host=127.0.0.1 port="$phone_a" sync=false async=false > "$work/relay.log" 2>&1 &
 relay_pid=$! jobs_started+=($!)
 
 phone() { # who, port of the relay, own port

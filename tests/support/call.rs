@@ -56,7 +56,7 @@ impl Call {
                 format!("! {pads}sink_{index} {pads}src_{index} !")
             };
             pipeline.push_str(&format!(
-                " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false"
+                " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false async=false"
             ));
         }
         let relay = Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?;

@@ -109,9 +109,9 @@ fn a_call_between_two_phones_is_recorded_each_party_in_its_channel() {
                 let pipeline = format!(
                     "siprec name=rec recorder={} call-uuid=BARESIP dn=ada other-dn=bob \
                      udpsrc address=127.0.0.1 port={} caps={PCMU} ! rec.sink_0 \
-                     rec.src_0 ! udpsink host=127.0.0.1 port={} sync=false \
+                     rec.src_0 ! udpsink host=127.0.0.1 port={} sync=false async=false \
                      udpsrc address=127.0.0.1 port={} caps={PCMU} ! rec.sink_1 \
-                     rec.src_1 ! udpsink host=127.0.0.1 port={} sync=false",
+                     rec.src_1 ! udpsink host=127.0.0.1 port={} sync=false async=false",
                     recorder.uri(),
                     media.inputs[0],
                     b.port(),

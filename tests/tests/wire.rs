@@ -39,14 +39,8 @@ fn foreign_parsers_read_the_session_as_it_is_meant() {
     let [invite, ack, bye] = seen.requests.as_slice() else { unreachable!() };
     let uri = invite.uri.to_string();
     assert!(uri.starts_with("sip:record=REC-7@127.0.0.1:"), "{uri}");
-    let order = [
-        "calluuid=00FA08K",
-        "dn=1001",
-        "otherDN=1002",
-        "recordDN=1001",
-        "agentid=a1",
-        "dnis=18005551212",
-    ];
+    let order =
+        ["calluuid=00FA08K", "dn=1001", "otherDN=1002", "recordDN=1001", "agentid=a1", "dnis=18005551212"];
     let places: Vec<_> = order.iter().map(|parameter| uri.find(&format!(";{parameter}"))).collect();
     assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{uri}: {places:?}");
 
