@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Inlet, Outlet, Way, caps, every_way, idle_siprec, rtp, tapping_siprec};
+use common::{Inlet, Outlet, Way, caps, every_way, idle_siprec, init, rtp, tapping_siprec};
 use gst::prelude::*;
 
 #[test]
@@ -217,6 +217,7 @@ fn rtcp_passes_beside_its_stream() {
 
 #[test]
 fn anything_on_a_streams_pad_goes_through() {
+    init();
     let rtcp = vec![0x80, 200, 0, 1, 0, 0, 0, 1];
     let stun = vec![0, 1, 0, 0, 0x21, 0x12, 0xA4, 0x42];
     let truncated = rtp(0).map_readable().unwrap()[..11].to_vec();
