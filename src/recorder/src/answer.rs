@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use siprec_model::PayloadFormat;
+use siprec_model::{Medium, PayloadFormat};
 use siprec_sip::SessionDescription;
 use siprec_sip::sdp::{Direction, MediaBuilder, MediaView, Origin, SdpBuilder, SdpError};
 
@@ -18,8 +18,7 @@ pub(crate) enum Line {
 /// An m-line that is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TakenLine {
-    /// `audio` or `video`.
-    pub(crate) medium: &'static str,
+    pub(crate) medium: Medium,
     pub(crate) formats: Vec<PayloadFormat>,
     pub(crate) direction: Direction,
     pub(crate) mux: bool,
@@ -46,7 +45,7 @@ fn taken(media: &MediaView<'_>) -> Option<TakenLine> {
     };
     let rtcp = media.rtcp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
     Some(TakenLine {
-        medium: stream.medium.as_str(),
+        medium: stream.medium,
         formats: stream.payloads,
         direction,
         mux: media.rtcp_mux(),
@@ -70,12 +69,8 @@ pub(crate) fn describe(
     for (index, media) in offer.medias().enumerate() {
         let line = match (lines.get(index), ports(index)) {
             (Some(Line::Taken(line)), Some(port)) => {
-                let medium = match line.medium {
-                    "video" => siprec_model::Medium::Video,
-                    _ => siprec_model::Medium::Audio,
-                };
-                let taken =
-                    MediaBuilder::new(medium, port, media.proto(), &line.formats).direction(line.direction);
+                let taken = MediaBuilder::new(line.medium, port, media.proto(), &line.formats)
+                    .direction(line.direction);
                 let taken = if line.mux { taken.rtcp_mux() } else { taken };
                 match &line.label {
                     Some(label) => taken.label(label),

@@ -85,7 +85,7 @@ impl Recording {
             let Some(stream) = self.streams.get_mut(index) else { continue };
             let local = stream.take(line, self.address, self.ssrc, self.count_only)?;
             if let Files::Idle(archive) = &mut self.files {
-                archive.stream(index, line.medium, local, &line.formats);
+                archive.stream(index, line.medium.as_str(), local, &line.formats);
             }
         }
         Ok(())
@@ -218,7 +218,7 @@ impl Stream {
             .describe(line.formats.iter().map(|format| (format.payload_type, format.clock_rate)), line.rtcp);
         let local = receiver.local();
         self.receiver = Some(receiver);
-        self.report.medium = line.medium.into();
+        self.report.medium = line.medium.to_string();
         self.report.label.clone_from(&line.label);
         self.report.local = Some(local.to_string());
         for format in line.formats.iter().map(describe) {
@@ -231,7 +231,7 @@ impl Stream {
 
     fn describe(&self) -> StreamReport {
         let account = self.receiver.as_ref().map(Receiver::account).unwrap_or_default();
-        let Account { sources, malformed, overrun } = account;
+        let Account { sources, malformed, overrun, first, last } = account;
         let sum = |count: fn(&crate::media::reception::Source) -> u64| sources.iter().map(count).sum();
         StreamReport {
             packets: sum(|source| source.packets),
@@ -240,6 +240,8 @@ impl Stream {
             duplicates: sum(|source| source.duplicates),
             reordered: sum(|source| source.reordered),
             sender_reports: sum(|source| source.reports),
+            first_packet: first.map(clock::rfc3339),
+            last_packet: last.map(clock::rfc3339),
             malformed,
             overrun,
             sources: sources

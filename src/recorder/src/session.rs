@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use siprec_model::Medium;
 use siprec_sip::sdp::{Direction, Origin};
 use siprec_sip::{
     Body, DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
@@ -285,7 +286,7 @@ impl Session {
             self.version += 1;
             answer = describe(self.version).map_err(malformed)?;
         }
-        let audio = |line: &Line| matches!(line, Line::Taken(line) if line.medium == "audio");
+        let audio = |line: &Line| matches!(line, Line::Taken(line) if line.medium == Medium::Audio);
         let audio: Vec<_> = (0..lines.len()).filter(|index| lines.get(*index).is_some_and(audio)).collect();
         if self.report.parties.iter().filter(|party| party.stream.is_some()).count() < audio.len() {
             self.report.parties = self.invitation.party_reports(&audio);

@@ -97,6 +97,10 @@ pub struct StreamReport {
     pub received_formats: Vec<String>,
     /// Synchronisation sources, in the order of their first packets.
     pub sources: Vec<SourceReport>,
+    /// When the first packet arrived.
+    pub first_packet: Option<String>,
+    /// When the last packet arrived.
+    pub last_packet: Option<String>,
     /// Packets of all sources, duplicates included.
     pub packets: u64,
     /// Bytes of these packets.

@@ -48,6 +48,9 @@ pub(crate) struct Receiver {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Account {
     pub(crate) sources: Vec<Source>,
+    /// Arrival of the first and of the last RTP packet.
+    pub(crate) first: Option<SystemTime>,
+    pub(crate) last: Option<SystemTime>,
     /// Datagrams that are neither RTP nor RTCP.
     pub(crate) malformed: u64,
     /// Datagrams that the disk was too slow for.
@@ -243,13 +246,15 @@ impl Shared {
     }
 
     fn datagram(&self, bytes: &[u8], from: SocketAddr) {
-        let (now, arrival) = (Instant::now(), clock::nanoseconds(SystemTime::now()));
+        let (now, arrival) = (Instant::now(), SystemTime::now());
         let is_rtcp = rtp::is_rtcp(bytes);
         if is_rtcp {
             self.count_rtcp(bytes, from, now);
         } else if let Some(header) = RtpHeader::parse(bytes) {
             let clock_rate = lock(&self.clocks).get(&header.payload_type).copied().unwrap_or(8000);
             let mut account = lock(&self.account);
+            account.first.get_or_insert(arrival);
+            account.last = Some(arrival);
             match account.source(header.ssrc) {
                 Some(source) => source.packet(&header, bytes.len(), clock_rate, now),
                 None => account.malformed += 1,
@@ -265,6 +270,7 @@ impl Shared {
                 return;
             }
             inbox.bytes += bytes.len();
+            let arrival = clock::nanoseconds(arrival);
             inbox.datagrams.push(Datagram { bytes: bytes.to_vec(), arrival, rtcp: is_rtcp });
         }
     }

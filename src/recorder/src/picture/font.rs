@@ -3,9 +3,12 @@
 /// Dots between the left edges of two characters.
 pub(super) const ADVANCE: usize = 6;
 
-/// The columns of a character from left to right, the lowest bit on top. Small letters look like capitals; what the
-/// font lacks looks like `?`.
+/// The columns of a character from left to right, the lowest bit on top. Small letters but the `s` of seconds look
+/// like capitals; what the font lacks looks like `?`.
 pub(super) fn columns(character: char) -> [u8; 5] {
+    if character == 's' {
+        return [0x48, 0x54, 0x54, 0x54, 0x20];
+    }
     match character.to_ascii_uppercase() {
         ' ' => [0; 5],
         '0' => [0x3e, 0x51, 0x49, 0x45, 0x3e],

@@ -10,7 +10,7 @@ use crate::{SessionReport, WavSound};
 
 const WIDTH: usize = 1200;
 /// Left and right of the time line.
-const MARGIN: usize = 20;
+const MARGIN: usize = 44;
 /// Height of one channel's label and of its waveform.
 const LABEL: usize = 28;
 const WAVE: usize = 160;
@@ -73,9 +73,9 @@ pub fn draw(recording: &Path, picture: &Path) -> Result<(), PictureError> {
 }
 
 fn labels(channels: usize, report: &SessionReport) -> Vec<String> {
-    let sides: &[&str] = if channels == 2 { &["left", "right"] } else { &["sound"] };
+    let sides: &[&str] = if channels == 2 { &["LEFT", "RIGHT"] } else { &["SOUND"] };
     let label = |index: usize| {
-        let side = sides.get(index).copied().unwrap_or("further");
+        let side = sides.get(index).copied().unwrap_or("FURTHER");
         let channel = [crate::Channel::Left, crate::Channel::Right].get(index).copied();
         let stream = report.streams.iter().find(|stream| channel.is_some() && stream.channel == channel);
         match stream.and_then(|stream| stream.dn.as_deref()) {

@@ -34,6 +34,7 @@ async fn two_parties_are_sample_exact_and_stand_where_their_sender_reports_say()
     let streams = &outcome.report.streams;
     assert_eq!((streams[0].packets, streams[0].lost, streams[0].sender_reports), (100, 0, 1));
     assert_eq!(streams[0].alignment, Some(Alignment::SenderReports));
+    assert!(streams[1].first_packet < streams[0].last_packet && streams[1].first_packet.is_some());
     assert_eq!((streams[0].channel, streams[1].channel), (Some(Channel::Left), Some(Channel::Right)));
     assert_eq!((streams[0].dn.as_deref(), streams[1].dn.as_deref()), (Some("1001"), Some("1002")));
     assert_eq!(outcome.files(), ["ladder.txt", "session.json", "session.wav"]);
