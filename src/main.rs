@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use siprec_recorder::{Recorder, RecorderConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -78,11 +79,20 @@ fn main() -> ExitCode {
 }
 
 fn record(arguments: RecorderArguments) -> Result<()> {
+    raise_file_limit();
     let runtime = tokio::runtime::Runtime::new().context("no runtime")?;
     let outcome = runtime.block_on(run(arguments));
     // Threads that wait for a disk must not keep the program.
     runtime.shutdown_timeout(Duration::from_secs(1));
     outcome
+}
+
+/// Every stream takes three files; the usual soft limit of 1024 ends at 170 sessions of two.
+fn raise_file_limit() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // With a lower limit some sessions are refused with a clear reason.
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 async fn run(arguments: RecorderArguments) -> Result<()> {
