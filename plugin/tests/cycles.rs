@@ -57,6 +57,14 @@ fn a_thousand_calls_leave_no_object_no_file_and_no_thread() {
     };
     // GStreamer's bindings make their allocator once.
     drop(rtp(0));
+    // So does the runtime its signal pipe, in a build in which some crate asks for signals.
+    let alone = threads();
+    call(&siprec(&recorder.uri()));
+    let deadline = Instant::now() + Duration::from_secs(40);
+    while threads() > alone {
+        assert!(Instant::now() < deadline, "{} threads after one call, {alone} before", threads());
+        std::thread::yield_now();
+    }
     let before = (open_files(), threads());
     let files_before = files();
     gst::Plugin::load_by_name("coretracers").unwrap();
@@ -89,7 +97,7 @@ fn a_thousand_calls_leave_no_object_no_file_and_no_thread() {
     assert!(alive.is_empty(), "{alive:?}");
     // A goodbye whose answer was lost keeps its agent for 64 x T1 = 32 s (RFC 3261 §17.1.2.2).
     let deadline = Instant::now() + Duration::from_secs(40);
-    while (open_files(), threads()) != before {
+    while open_files() > before.0 || threads() > before.1 {
         assert!(
             Instant::now() < deadline,
             "files {:?}, before {files_before:?}; {} threads, {} before",
