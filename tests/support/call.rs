@@ -88,6 +88,16 @@ impl Call {
         Ok([first.finish()?, second.finish()?])
     }
 
+    /// As [`Call::talk`], and insists that each phone heard exactly what the other one sent.
+    ///
+    /// # Errors
+    /// When a socket fails, or with what differs.
+    pub fn talk_untouched(&self, said: &[Vec<Packet>; 2]) -> Result<()> {
+        let heard = self.talk(said)?;
+        ensure_untouched(&said[0], &heard[1])?;
+        ensure_untouched(&said[1], &heard[0])
+    }
+
     /// Ends the call as a user does, with SIGINT, and insists that the relay ends well within 5 s.
     ///
     /// # Errors

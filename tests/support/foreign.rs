@@ -1,11 +1,10 @@
 //! A recorder made of foreign parsers: `rsip` reads our SIP, `sdp-rs` our SDP. It keeps every datagram that it saw.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rsip::headers::UntypedHeader;
@@ -14,6 +13,7 @@ use rsip::{Method, Request};
 use sdp_rs::SessionDescription;
 
 use crate::capture::Datagram;
+use crate::net::{receive_until, rtp_pair, udp};
 
 /// A running recorder.
 pub struct ForeignRecorder {
@@ -39,7 +39,7 @@ impl ForeignRecorder {
     /// # Errors
     /// When the system has no socket left.
     pub fn start() -> Result<Self> {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let socket = udp()?;
         let address = socket.local_addr()?;
         let finishing = Arc::new(AtomicBool::new(false));
         let pairs = [rtp_pair()?, rtp_pair()?];
@@ -79,41 +79,15 @@ impl ForeignRecorder {
     }
 }
 
-fn rtp_pair() -> Result<[UdpSocket; 2]> {
-    for _ in 0..100 {
-        let rtp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = rtp.local_addr()?.port();
-        if port % 2 == 0
-            && port < u16::MAX
-            && let Ok(rtcp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port + 1))
-        {
-            return Ok([rtp, rtcp]);
-        }
-    }
-    anyhow::bail!("no free pair of ports")
-}
-
 fn receive(
     socket: &UdpSocket,
     finishing: &AtomicBool,
     mut take: impl FnMut(Datagram) -> Result<()>,
 ) -> Result<()> {
     let to = socket.local_addr()?;
-    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
-    let mut buffer = vec![0; 65536];
-    loop {
-        match socket.recv_from(&mut buffer) {
-            Ok((length, from)) => {
-                take(Datagram { at: SystemTime::now(), from, to, bytes: buffer[..length].to_vec() })?
-            }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if finishing.load(Ordering::Relaxed) {
-                    return Ok(());
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
+    receive_until(socket, finishing, |bytes, from| {
+        take(Datagram { at: SystemTime::now(), from, to, bytes: bytes.to_vec() })
+    })
 }
 
 fn media(socket: &UdpSocket, finishing: &AtomicBool) -> Result<Seen> {

@@ -1,6 +1,8 @@
 //! Sockets of the tests: loopback, ephemeral.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -23,20 +25,55 @@ pub fn free_udp_port() -> Result<u16> {
     Ok(udp()?.local_addr()?.port())
 }
 
-/// An even port whose successor was free too, as RTP wants it.
+/// Two bound sockets, on an even port and on its successor, as RTP wants them.
+///
+/// # Errors
+/// When none is found in a hundred tries.
+pub fn rtp_pair() -> Result<[UdpSocket; 2]> {
+    for _ in 0..100 {
+        let rtp = udp()?;
+        let port = rtp.local_addr()?.port();
+        if port % 2 == 0
+            && port < u16::MAX
+            && let Ok(rtcp) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port + 1))
+        {
+            return Ok([rtp, rtcp]);
+        }
+    }
+    anyhow::bail!("no free pair of ports")
+}
+
+/// An even port that was free a moment ago, like its successor.
 ///
 /// # Errors
 /// When none is found in a hundred tries.
 pub fn free_rtp_port() -> Result<u16> {
-    for _ in 0..100 {
-        let port = free_udp_port()?;
-        let even = port & !1;
-        let pair = [even, even + 1].map(|port| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)));
-        if pair.iter().all(Result::is_ok) {
-            return Ok(even);
+    let [rtp, _] = rtp_pair()?;
+    Ok(rtp.local_addr()?.port())
+}
+
+/// Hands every datagram and its sender to `take`, until `finishing` is set and 200 ms have passed in silence.
+///
+/// # Errors
+/// When the socket fails, or what `take` says.
+pub fn receive_until(
+    socket: &UdpSocket,
+    finishing: &AtomicBool,
+    mut take: impl FnMut(&[u8], SocketAddr) -> Result<()>,
+) -> Result<()> {
+    socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut buffer = vec![0; 65536];
+    loop {
+        match socket.recv_from(&mut buffer) {
+            Ok((length, from)) => take(&buffer[..length], from)?,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if finishing.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error.into()),
         }
     }
-    anyhow::bail!("no free pair of ports")
 }
 
 /// Waits until some process of this machine listens on this UDP port of 127.0.0.1.

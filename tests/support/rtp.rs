@@ -1,13 +1,14 @@
 //! RTP made and read by the tests themselves (RFC 3550 §5.1), so that what we send is judged by code of its own.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+
+use crate::net::{receive_until, udp};
 
 /// G.711 at 20 ms.
 pub const SAMPLES_PER_PACKET: usize = 160;
@@ -97,7 +98,7 @@ pub fn play(socket: &UdpSocket, to: SocketAddr, packets: &[Packet]) -> Result<()
 pub struct Collector {
     address: SocketAddr,
     finishing: Arc<AtomicBool>,
-    thread: JoinHandle<std::io::Result<Vec<Vec<u8>>>>,
+    thread: JoinHandle<Result<Vec<Vec<u8>>>>,
 }
 
 impl Collector {
@@ -106,7 +107,7 @@ impl Collector {
     /// # Errors
     /// When the system has no socket left.
     pub fn start() -> Result<Self> {
-        Self::on(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?)
+        Self::on(udp()?)
     }
 
     /// Listens on a socket of the caller's.
@@ -115,7 +116,6 @@ impl Collector {
     /// When the socket cannot be asked for its address.
     pub fn on(socket: UdpSocket) -> Result<Self> {
         let address = socket.local_addr()?;
-        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
         let finishing = Arc::new(AtomicBool::new(false));
         let thread = std::thread::spawn({
             let finishing = Arc::clone(&finishing);
@@ -135,22 +135,15 @@ impl Collector {
     /// When the socket failed.
     pub fn finish(self) -> Result<Vec<Vec<u8>>> {
         self.finishing.store(true, Ordering::Relaxed);
-        Ok(self.thread.join().map_err(|_| anyhow!("the collector panicked"))??)
+        self.thread.join().map_err(|_| anyhow!("the collector panicked"))?
     }
 }
 
-fn collect(socket: &UdpSocket, finishing: &AtomicBool) -> std::io::Result<Vec<Vec<u8>>> {
+fn collect(socket: &UdpSocket, finishing: &AtomicBool) -> Result<Vec<Vec<u8>>> {
     let mut received = Vec::new();
-    let mut buffer = [0; 65536];
-    loop {
-        match socket.recv(&mut buffer) {
-            Ok(length) => received.push(buffer[..length].to_vec()),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                if finishing.load(Ordering::Relaxed) {
-                    return Ok(received);
-                }
-            }
-            Err(error) => return Err(error),
-        }
-    }
+    receive_until(socket, finishing, |bytes, _| {
+        received.push(bytes.to_vec());
+        Ok(())
+    })?;
+    Ok(received)
 }

@@ -36,12 +36,6 @@ fn places(session: &Session, said: &[Vec<Packet>]) -> Result<Vec<usize>> {
         .collect()
 }
 
-fn talk_untouched(call: &Call, said: &[Vec<Packet>; 2]) -> Result<()> {
-    let heard = call.talk(said)?;
-    ensure_untouched(&said[0], &heard[1])?;
-    ensure_untouched(&said[1], &heard[0])
-}
-
 #[test]
 fn g711_is_recorded_sample_exact_and_both_parties_on_one_time_line() {
     let sandbox = Sandbox::new().unwrap();
@@ -50,7 +44,7 @@ fn g711_is_recorded_sample_exact_and_both_parties_on_one_time_line() {
         format!("recorder={} call-uuid=EXACT dn=1001 other-dn=1002 recording-id=R1", recorder.uri());
     let mut call = Call::start(&sandbox, &properties).unwrap();
     let said = [babble(0, 5), babble(1, 5)];
-    talk_untouched(&call, &said).unwrap();
+    call.talk_untouched(&said).unwrap();
     call.hang_up().unwrap();
 
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
@@ -76,7 +70,7 @@ fn a_call_of_two_seconds_is_recorded_whole_although_the_recorder_answers_after_t
         format!("recorder={} call-uuid=SHORT dn=1 other-dn=2 stop-timeout=20000000000", recorder.uri());
     let mut call = Call::start(&sandbox, &properties).unwrap();
     let said = [babble(0, 2), babble(1, 2)];
-    talk_untouched(&call, &said).unwrap();
+    call.talk_untouched(&said).unwrap();
     call.relay.signal("INT").unwrap();
     call.relay.succeed(Duration::from_secs(20)).unwrap();
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
@@ -88,10 +82,10 @@ fn a_recorder_that_dies_in_mid_call_takes_nothing_of_the_call_with_it() {
     let sandbox = Sandbox::new().unwrap();
     let mut recorder = Recorder::start(&sandbox, &[]).unwrap();
     let mut call = Call::start(&sandbox, &format!("recorder={} dn=1 other-dn=2", recorder.uri())).unwrap();
-    talk_untouched(&call, &[babble(0, 1), babble(1, 1)]).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
     recorder.process().signal("KILL").unwrap();
     recorder.process().wait(Duration::from_secs(5)).unwrap();
-    talk_untouched(&call, &[babble(2, 4), babble(3, 4)]).unwrap();
+    call.talk_untouched(&[babble(2, 4), babble(3, 4)]).unwrap();
     assert!(call.relay.is_running().unwrap());
     call.hang_up().unwrap();
 }
@@ -102,7 +96,7 @@ fn a_frozen_recorder_takes_nothing_of_the_call_with_it() {
     let mut recorder = Recorder::start(&sandbox, &[]).unwrap();
     recorder.process().signal("STOP").unwrap();
     let mut call = Call::start(&sandbox, &format!("recorder={} dn=1 other-dn=2", recorder.uri())).unwrap();
-    talk_untouched(&call, &[babble(0, 4), babble(1, 4)]).unwrap();
+    call.talk_untouched(&[babble(0, 4), babble(1, 4)]).unwrap();
     call.relay.wait_for_line("siprec-failed", Duration::from_secs(10)).unwrap();
     call.hang_up().unwrap();
 }
@@ -113,7 +107,7 @@ fn a_silent_party_has_its_m_line_and_the_other_is_recorded_whole() {
     let recorder = Recorder::start(&sandbox, &[]).unwrap();
     let mut call = Call::start(&sandbox, &format!("recorder={} dn=1 other-dn=2", recorder.uri())).unwrap();
     let said = [babble(0, 3), Vec::new()];
-    talk_untouched(&call, &said).unwrap();
+    call.talk_untouched(&said).unwrap();
     call.hang_up().unwrap();
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
     places(&sessions[0], &said[..1]).unwrap();
@@ -168,7 +162,7 @@ fn a_hostile_dn_reaches_the_recorder_as_it_is_and_nothing_else() {
     let recorder = Recorder::start(&sandbox, &[]).unwrap();
     let dn = "10;01@evil\u{1f600}?x=y&lr>";
     let mut call = Call::start(&sandbox, &format!("recorder={} dn={dn} other-dn=2", recorder.uri())).unwrap();
-    talk_untouched(&call, &[babble(0, 1), babble(1, 1)]).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
     call.hang_up().unwrap();
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
     let json = &sessions[0].json;

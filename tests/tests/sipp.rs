@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, ensure};
-use siprec_system_tests::call::{Call, babble, ensure_untouched};
+use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::net::{free_udp_port, wait_for_udp};
 use siprec_system_tests::process::Process;
 use siprec_system_tests::rtp::{Collector, Packet};
@@ -50,6 +50,11 @@ impl Sipp {
         Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media })
     }
 
+    /// A call that it is to record.
+    fn call(&self, sandbox: &Sandbox) -> Result<Call> {
+        Call::start(sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", self.uri))
+    }
+
     /// The scenario ran to its end as written.
     fn finish(&mut self) -> Result<()> {
         self.process.succeed(Duration::from_secs(20)).map(drop)
@@ -82,12 +87,9 @@ fn ensure_recorded(sent: &[Packet], recorded: &[Packet]) -> Result<()> {
 fn is_recorded_whole(scenario: &str) -> Result<()> {
     let sandbox = Sandbox::new()?;
     let mut sipp = Sipp::start(&sandbox, scenario)?;
-    let mut call =
-        Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+    let mut call = sipp.call(&sandbox)?;
     let said = [babble(0, 5), babble(1, 5)];
-    let heard = call.talk(&said)?;
-    ensure_untouched(&said[0], &heard[1])?;
-    ensure_untouched(&said[1], &heard[0])?;
+    call.talk_untouched(&said)?;
     call.hang_up()?;
     sipp.finish()?;
     for (said, recorded) in said.iter().zip(sipp.received()?) {
@@ -102,12 +104,9 @@ fn fails_without_hurting_the_call(
 ) -> Result<()> {
     let sandbox = Sandbox::new()?;
     let mut sipp = make(&sandbox)?;
-    let mut call =
-        Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+    let mut call = sipp.call(&sandbox)?;
     let said = [babble(0, 8), babble(1, 8)];
-    let heard = call.talk(&said)?;
-    ensure_untouched(&said[0], &heard[1])?;
-    ensure_untouched(&said[1], &heard[0])?;
+    call.talk_untouched(&said)?;
     let failed = call.relay.wait_for_line("siprec-failed", Duration::from_secs(10))?;
     if let Some(code) = code {
         ensure!(failed.contains(&format!("sip-code=(uint){code}")), "{failed}");
@@ -166,12 +165,9 @@ fn a_recorder_that_hangs_up_is_reported_and_the_call_goes_on() {
     let run = || -> Result<()> {
         let sandbox = Sandbox::new()?;
         let mut sipp = Sipp::start(&sandbox, "bye")?;
-        let mut call =
-            Call::start(&sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", sipp.uri))?;
+        let mut call = sipp.call(&sandbox)?;
         let said = [babble(0, 5), babble(1, 5)];
-        let heard = call.talk(&said)?;
-        ensure_untouched(&said[0], &heard[1])?;
-        ensure_untouched(&said[1], &heard[0])?;
+        call.talk_untouched(&said)?;
         let stopped = call.relay.wait_for_line("siprec-stopped", Duration::from_secs(5))?;
         ensure!(stopped.contains("recorder-bye"), "{stopped}");
         sipp.finish()?;
