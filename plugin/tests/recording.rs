@@ -3,124 +3,16 @@
 
 mod common;
 
-use std::cell::RefCell;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
+use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script};
-use common::{Inlet, Outlet, init, launch, rtp, rtp_bytes, run};
+use common::{init, launch, rtp, rtp_bytes, run};
 use gst::prelude::*;
 
 const VOICE: &str = "audiotestsrc num-buffers=25 samplesperbuffer=160 is-live=true \
                      ! audio/x-raw,rate=8000,channels=1 ! mulawenc ! rtppcmupay min-ptime=20000000 max-ptime=20000000";
-
-/// A call of two parties through a playing `siprec`, packet by packet.
-struct Call {
-    siprec: gst::Element,
-    parties: Vec<(Inlet, Outlet)>,
-    bus: gst::Bus,
-    states: Receiver<(String, String)>,
-    /// Element messages that came before the one that was waited for.
-    passed: RefCell<Vec<gst::Structure>>,
-}
-
-impl Call {
-    fn new(recorder: &str, set: impl FnOnce(&gst::Element)) -> Self {
-        init();
-        let siprec = gst::ElementFactory::make("siprec")
-            .property("recorder", recorder)
-            .property("call-uuid", "00FA08K")
-            .property("dn", "1001")
-            .property("other-dn", "1002")
-            .build()
-            .unwrap();
-        set(&siprec);
-        let bus = gst::Bus::new();
-        siprec.set_bus(Some(&bus));
-        let (tell, states) = channel();
-        siprec.connect("state-changed", false, move |arguments| {
-            let state = arguments[1].get::<gstsiprec::SiprecState>().unwrap();
-            let _ = tell.send((format!("{state:?}"), arguments[2].get().unwrap()));
-            None
-        });
-        let parties = (0..2)
-            .map(|_| {
-                let sink = siprec.request_pad_simple("sink_%u").unwrap();
-                let source = siprec.static_pad(&sink.name().replace("sink", "src")).unwrap();
-                (Inlet::before(&sink), Outlet::behind(&source))
-            })
-            .collect();
-        siprec.set_state(gst::State::Playing).unwrap();
-        Self { siprec, parties, bus, states, passed: RefCell::default() }
-    }
-
-    fn begin(&self) {
-        self.parties.iter().for_each(|(inlet, _)| inlet.begin());
-    }
-
-    /// One packet of each party.
-    fn speak(&self, sequence: u16) {
-        for (inlet, _) in &self.parties {
-            inlet.pad.push(rtp(sequence)).unwrap();
-        }
-    }
-
-    fn wish(&self, action: &str) {
-        self.siprec.emit_by_name::<()>(action, &[]);
-    }
-
-    /// The next element message of this name, whatever else comes before it.
-    fn message(&self, name: &str) -> gst::Structure {
-        let known = self.passed.borrow().iter().position(|message| message.name() == name);
-        if let Some(index) = known {
-            return self.passed.borrow_mut().remove(index);
-        }
-        let deadline = Instant::now() + Duration::from_secs(15);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let left = gst::ClockTime::from_nseconds(left.as_nanos() as u64);
-            let kinds = [gst::MessageType::Element, gst::MessageType::Error];
-            let message = self.bus.timed_pop_filtered(left, &kinds).unwrap_or_else(|| panic!("no {name}"));
-            match message.view() {
-                gst::MessageView::Element(element) => {
-                    let structure = element.structure().unwrap().to_owned();
-                    if structure.name() == name {
-                        return structure;
-                    }
-                    self.passed.borrow_mut().push(structure);
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    fn wait_for_state(&self, wanted: &str) -> String {
-        loop {
-            let (state, reason) = self
-                .states
-                .recv_timeout(Duration::from_secs(15))
-                .unwrap_or_else(|_| panic!("never {wanted}"));
-            if state == wanted {
-                return reason;
-            }
-        }
-    }
-
-    fn end(&self) {
-        self.siprec.set_state(gst::State::Null).unwrap();
-    }
-}
-
-impl Drop for Call {
-    fn drop(&mut self) {
-        let _ = self.siprec.set_state(gst::State::Null);
-    }
-}
-
-/// Which packet of the call this is.
-fn timestamp(packet: &[u8]) -> u32 {
-    u32::from_be_bytes(packet[4..8].try_into().unwrap())
-}
 
 #[test]
 fn both_parties_are_recorded_from_the_first_packet_to_the_last() {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use siprec_agent::RecordingHandle;
-use siprec_engine::Tap;
+use siprec_engine::{Gate, Tap};
 use siprec_model::SessionEvent;
 use siprec_session::RecordingConfig;
 
@@ -48,9 +48,9 @@ impl Lease {
         self.runtime.open(config, heard)
     }
 
-    /// A tap for one stream of a call.
-    pub(crate) fn tap(&self) -> Tap {
-        self.runtime.tap()
+    /// A tap for one stream of a call, with its gate like this.
+    pub(crate) fn tap(&self, gate: Gate) -> Tap {
+        self.runtime.tap(gate)
     }
 
     /// Ends the use. The last user of the shared agent waits until its dialogs have ended, at most `longest`: a

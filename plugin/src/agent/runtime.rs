@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use siprec_agent::{Agent, AgentConfig, AgentError, RecordingHandle};
-use siprec_engine::{Engine, EngineConfig, EngineError, Tap, TapConfig};
+use siprec_engine::{Engine, EngineConfig, EngineError, Gate, Tap, TapConfig};
 use siprec_model::{MediaControl, SessionEvent};
 use siprec_session::RecordingConfig;
 
@@ -96,9 +96,9 @@ impl Runtime {
         Ok(self.agent.open(config, heard)?)
     }
 
-    /// A tap for one stream of a call.
-    pub(super) fn tap(&self) -> Tap {
-        self.engine.tap(TapConfig::default())
+    /// A tap for one stream of a call, with its gate like this.
+    pub(super) fn tap(&self, gate: Gate) -> Tap {
+        self.engine.tap(TapConfig { gate, ..TapConfig::default() })
     }
 
     /// One more element uses it.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_agent::RecordingHandle;
-use siprec_engine::Tap;
+use siprec_engine::{Gate, Tap};
 use siprec_model::{RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason};
 use siprec_session::Command;
 
@@ -27,6 +27,9 @@ pub(super) struct Live {
     recording: Option<RecordingHandle>,
     /// The taps of that recording; its event callback keeps them, too.
     kept: Kept,
+    /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
+    /// one begins.
+    paused: bool,
     /// What the application must hear once the lock is free.
     failures: Vec<Failure>,
 }
@@ -136,11 +139,13 @@ impl Siprec {
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
             }
             Wish::Pause => {
+                live.paused = true;
                 // The gates first: when this returns nothing is sent, whatever the session does.
                 self.gates(Tap::close_gate);
                 live.order(Command::Pause);
             }
             Wish::Resume => {
+                live.paused = false;
                 self.gates(Tap::open_gate);
                 live.order(Command::Resume);
             }
@@ -209,6 +214,9 @@ impl Siprec {
             Ok(recording) => {
                 live.kept = kept;
                 live.recording = Some(recording);
+                if live.paused {
+                    live.order(Command::Pause);
+                }
                 self.sink_pads().for_each(|pad| live.attach(&pad));
             }
             Err(reason) => {
@@ -249,7 +257,8 @@ impl Live {
         else {
             return;
         };
-        let tap = Arc::new(lease.tap());
+        let gate = if self.paused { Gate::Closed } else { Gate::Open };
+        let tap = Arc::new(lease.tap(gate));
         let stream = tap.stream();
         self.kept.keep(tap.clone());
         self.order(Command::AddStream { slot: pad.index(), stream });

@@ -1,6 +1,7 @@
 //! What the tests of the elements share: a loaded plugin, RTP packets, and pads that note what reaches them.
 #![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
+pub(crate) mod call;
 pub(crate) mod recorder;
 
 use std::net::UdpSocket;
