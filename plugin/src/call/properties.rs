@@ -95,14 +95,18 @@ fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .mutable_ready()
             .build(),
         time("hold-time", "Hold time", "Longest time in ns that a packet waits for the recorder", defaults.hold_time),
-        glib::ParamSpecUInt::builder("hold-bytes")
-            .nick("Hold bytes")
-            .blurb("Most bytes of a stream that wait for the recorder; the oldest go first")
-            .minimum(2048)
-            .maximum(1 << 30)
-            .default_value(defaults.hold_bytes)
-            .mutable_ready()
-            .build(),
+        bytes(
+            "hold-bytes",
+            "Hold bytes",
+            "Most bytes of an audio stream that wait for the recorder; the oldest go first",
+            defaults.hold_bytes,
+        ),
+        bytes(
+            "video-hold-bytes",
+            "Video hold bytes",
+            "Most bytes of a video stream that wait for the recorder; the oldest groups of pictures go first",
+            defaults.video_hold_bytes,
+        ),
         glib::ParamSpecFloat::builder("catch-up")
             .nick("Catch up")
             .blurb(
@@ -160,6 +164,18 @@ fn structure(name: &'static str, nick: &'static str, blurb: &'static str) -> gli
     glib::ParamSpecBoxed::builder::<gst::Structure>(name).nick(nick).blurb(blurb).mutable_ready().build()
 }
 
+/// An amount from 2 KiB to 1 GiB.
+fn bytes(name: &'static str, nick: &'static str, blurb: &'static str, default: u32) -> glib::ParamSpec {
+    glib::ParamSpecUInt::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .minimum(2048)
+        .maximum(1 << 30)
+        .default_value(default)
+        .mutable_ready()
+        .build()
+}
+
 /// A time from 0 to an hour.
 fn time(
     name: &'static str,
@@ -192,6 +208,7 @@ impl Settings {
             "pre-record" => take(&mut self.pre_record, value),
             "hold-time" => take_time(&mut self.hold_time, value),
             "hold-bytes" => take(&mut self.hold_bytes, value),
+            "video-hold-bytes" => take(&mut self.video_hold_bytes, value),
             "catch-up" => take(&mut self.catch_up, value),
             "drain-timeout" => take_time(&mut self.drain_timeout, value),
             "stop-timeout" => take_time(&mut self.stop_timeout, value),
@@ -215,6 +232,7 @@ impl Settings {
             "pre-record" => self.pre_record.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
             "hold-bytes" => self.hold_bytes.to_value(),
+            "video-hold-bytes" => self.video_hold_bytes.to_value(),
             "catch-up" => self.catch_up.to_value(),
             "drain-timeout" => self.drain_timeout.nseconds().to_value(),
             "stop-timeout" => self.stop_timeout.nseconds().to_value(),

@@ -24,6 +24,7 @@ pub(super) struct Settings {
     pub(super) pre_record: bool,
     pub(super) hold_time: gst::ClockTime,
     pub(super) hold_bytes: u32,
+    pub(super) video_hold_bytes: u32,
     pub(super) catch_up: f32,
     pub(super) drain_timeout: gst::ClockTime,
     pub(super) stop_timeout: gst::ClockTime,
@@ -45,6 +46,7 @@ impl Default for Settings {
             pre_record: false,
             hold_time: gst::ClockTime::from_seconds(30),
             hold_bytes: 512 * 1024,
+            video_hold_bytes: 8 * 1024 * 1024,
             catch_up: 2.0,
             drain_timeout: gst::ClockTime::from_seconds(10),
             stop_timeout: gst::ClockTime::from_seconds(1),
@@ -78,6 +80,7 @@ impl Settings {
         config.limits = BranchLimits {
             hold_time: self.hold_time.into(),
             hold_bytes: usize::try_from(self.hold_bytes).unwrap_or(usize::MAX),
+            video_hold_bytes: usize::try_from(self.video_hold_bytes).unwrap_or(usize::MAX),
             catch_up: self.catch_up,
         };
         config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };

@@ -341,7 +341,12 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let start = Instant::now();
-        let limits = BranchLimits { hold_time: HOLD_TIME, hold_bytes: HOLD_BYTES, catch_up: 2.0 };
+        let limits = BranchLimits {
+            hold_time: HOLD_TIME,
+            hold_bytes: HOLD_BYTES,
+            video_hold_bytes: HOLD_BYTES,
+            catch_up: 2.0,
+        };
         let settings = BranchSettings { medium: Medium::Audio, clock_rate: CLOCK_RATE, limits };
         Self {
             start,

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{BranchId, Medium, StreamId};
+use crate::{BranchId, Medium, StreamId, VideoCodec};
 
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
@@ -45,7 +45,8 @@ pub enum BranchCommand {
         limits: BranchLimits,
     },
     /// What the stream carries has become known, or has changed. A stream is often tapped before its caps come, so
-    /// `Create` may have had to guess; durations and sender reports use the new clock rate from now on.
+    /// `Create` may have had to guess; durations and sender reports use the new clock rate from now on, and the ring
+    /// the bounds of the medium.
     Describe {
         /// The branch.
         branch: BranchId,
@@ -53,6 +54,10 @@ pub enum BranchCommand {
         medium: Medium,
         /// RTP clock rate of the main codec in Hz, above 0.
         clock_rate: u32,
+        /// Where key frames can be told from other packets, by the codec's payload format.
+        codec: Option<VideoCodec>,
+        /// RTCP canonical name: the party may have become known, too.
+        cname: String,
     },
     /// Binds a port pair on `local` for the branch, before the offer. Answered by [`BranchEvent::PortsReady`] or
     /// [`BranchEvent::PortsFailed`]. A pair already held on the same address is kept.
@@ -172,8 +177,10 @@ pub enum Component {
 pub struct BranchLimits {
     /// Longest time that a packet is held. Default 30 s.
     pub hold_time: Duration,
-    /// Most bytes held. Default 512 KiB (audio).
+    /// Most bytes of an audio stream that are held. Default 512 KiB.
     pub hold_bytes: usize,
+    /// Most bytes of a video stream that are held. Default 8 MiB.
+    pub video_hold_bytes: usize,
     /// How much faster than real time a backlog may leave, 1.0 to 100.0; 0.0 drops the backlog on opening and
     /// reports it as a gap. Default 2.0.
     pub catch_up: f32,
@@ -181,7 +188,12 @@ pub struct BranchLimits {
 
 impl Default for BranchLimits {
     fn default() -> Self {
-        Self { hold_time: Duration::from_secs(30), hold_bytes: 512 * 1024, catch_up: 2.0 }
+        Self {
+            hold_time: Duration::from_secs(30),
+            hold_bytes: 512 * 1024,
+            video_hold_bytes: 8 * 1024 * 1024,
+            catch_up: 2.0,
+        }
     }
 }
 

@@ -27,6 +27,34 @@ impl fmt::Display for Medium {
     }
 }
 
+/// A video codec whose key frames can be told from its RTP payload format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum VideoCodec {
+    /// RFC 6184
+    H264,
+    /// RFC 7798
+    H265,
+    /// RFC 7741
+    Vp8,
+    /// RFC 9628
+    Vp9,
+}
+
+impl VideoCodec {
+    /// The codec with this encoding name, compared without regard to case (RFC 4855 §3).
+    pub fn named(encoding: &str) -> Option<Self> {
+        let is = |name: &str| encoding.eq_ignore_ascii_case(name);
+        match () {
+            () if is("H264") => Some(Self::H264),
+            () if is("H265") => Some(Self::H265),
+            () if is("VP8") => Some(Self::Vp8),
+            () if is("VP9") => Some(Self::Vp9),
+            () => None,
+        }
+    }
+}
+
 /// One payload type of a stream: what `a=rtpmap` and `a=fmtp` say of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PayloadFormat {
@@ -57,5 +85,11 @@ impl StreamFormat {
     /// The RTP clock rate in Hz of the main codec, or 8000 when the list is empty.
     pub fn clock_rate(&self) -> u32 {
         self.payloads.first().map_or(8000, |payload| payload.clock_rate)
+    }
+
+    /// The main codec, where it is a video codec whose key frames can be told.
+    pub fn video_codec(&self) -> Option<VideoCodec> {
+        let main = self.payloads.first().filter(|_| self.medium == Medium::Video)?;
+        VideoCodec::named(&main.encoding)
     }
 }

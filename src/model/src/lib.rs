@@ -15,5 +15,5 @@ pub use branch::{
     MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode,
 };
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
-pub use format::{Medium, PayloadFormat, StreamFormat};
+pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
 pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};

@@ -18,8 +18,12 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 /// How long a test listens for what must not happen: several slices of the engine.
 pub const SILENCE: Duration = Duration::from_millis(40);
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-pub const FAST: BranchLimits =
-    BranchLimits { hold_time: Duration::from_secs(30), hold_bytes: 512 * 1024, catch_up: 100.0 };
+pub const FAST: BranchLimits = BranchLimits {
+    hold_time: Duration::from_secs(30),
+    hold_bytes: 512 * 1024,
+    video_hold_bytes: 8 << 20,
+    catch_up: 100.0,
+};
 
 pub struct Rig {
     pub engine: Engine,

@@ -140,8 +140,13 @@ impl Slot {
             return;
         }
         if self.branch.is_some() {
-            let (medium, clock_rate) = (format.medium, format.clock_rate());
-            out.push(BranchCommand::Describe { branch: self.id, medium, clock_rate });
+            out.push(BranchCommand::Describe {
+                branch: self.id,
+                medium: format.medium,
+                clock_rate: format.clock_rate(),
+                codec: format.video_codec(),
+                cname: self.cname.clone(),
+            });
         }
         self.format = Some(format);
     }
