@@ -1,6 +1,5 @@
 //! The point where a call's stream is copied for the recording.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -71,24 +70,5 @@ impl Feed {
         if with_bytes(buffer, |parts| tap.push_gathered(parts, arrival)).is_none() {
             self.unreadable.fetch_add(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// The taps that a recording was fed from, kept until it has ended: the engine forgets a tap that goes before the
-/// agent has made a branch for it, and a call may be over sooner than that.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Kept(Arc<Mutex<VecDeque<Arc<Tap>>>>);
-
-/// How many taps are kept. Streams that came and went before these have had their branches long since.
-const KEPT: usize = 64;
-
-impl Kept {
-    /// Keeps one more.
-    pub(crate) fn keep(&self, tap: Arc<Tap>) {
-        let mut taps = lock(&self.0);
-        taps.push_back(tap);
-        let oldest = if taps.len() > KEPT { taps.pop_front() } else { None };
-        drop(taps);
-        drop(oldest);
     }
 }

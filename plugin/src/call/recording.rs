@@ -14,7 +14,6 @@ use super::messages;
 use super::pad::SiprecSinkPad;
 use crate::agent::Lease;
 use crate::sync::lock;
-use crate::tap::Kept;
 
 /// What is happening: the agent in use and the call's recording.
 ///
@@ -25,8 +24,6 @@ pub(super) struct Live {
     /// From NULL to READY on.
     lease: Option<Lease>,
     recording: Option<RecordingHandle>,
-    /// The taps of that recording; its event callback keeps them, too.
-    kept: Kept,
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
     /// one begins.
     paused: bool,
@@ -110,10 +107,7 @@ impl Siprec {
     /// PAUSED to READY, after the last packet: what is held is still delivered, by agent and engine alone.
     pub(super) fn call_ends(&self) {
         self.wish(Wish::Stop(StopReason::CallEnded));
-        self.with_live(|live| {
-            live.recording = None;
-            live.kept = Kept::default();
-        });
+        lock(self.live()).recording = None;
     }
 
     /// Does what the application or the call wants. Never waits for the recorder.
@@ -209,10 +203,8 @@ impl Siprec {
             gst::warning!(crate::CAT, imp = self, "there is no recording in state NULL");
             return;
         };
-        let kept = Kept::default();
-        match self.opened(lease, kept.clone()) {
+        match self.opened(lease) {
             Ok(recording) => {
-                live.kept = kept;
                 live.recording = Some(recording);
                 if live.paused {
                     live.order(Command::Pause);
@@ -227,14 +219,13 @@ impl Siprec {
         }
     }
 
-    fn opened(&self, lease: &Lease, kept: Kept) -> Result<RecordingHandle, String> {
+    fn opened(&self, lease: &Lease) -> Result<RecordingHandle, String> {
         let config =
             self.settings().recording(self.parties().in_order()).map_err(|error| error.to_string())?;
         let (key, progress) = (config.key, self.progress().clone());
         progress.begin(key);
         let element = self.obj().downgrade();
         let heard = move |event: SessionEvent| {
-            let _until_the_last_event = &kept;
             progress.note(key, &event);
             if let Some(element) = element.upgrade() {
                 messages::tell(&element, &event);
@@ -260,7 +251,6 @@ impl Live {
         let gate = if self.paused { Gate::Closed } else { Gate::Open };
         let tap = Arc::new(lease.tap(gate));
         let stream = tap.stream();
-        self.kept.keep(tap.clone());
         self.order(Command::AddStream { slot: pad.index(), stream });
         if let Some(Ok(format)) = format {
             self.order(Command::StreamFormat { stream, format });

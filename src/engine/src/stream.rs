@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId};
 
@@ -13,6 +13,10 @@ use crate::outlet::Outlet;
 use crate::section::SendSection;
 use crate::tap::TapState;
 
+/// How long packets of a tap that is gone wait for a first branch. The agent needs some milliseconds to make one;
+/// a call may be over sooner.
+const ORPHAN_TIME: Duration = Duration::from_secs(10);
+
 /// A tapped stream and the branches that it feeds.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
@@ -21,6 +25,8 @@ pub(crate) struct Stream {
     outlets: Vec<Outlet>,
     /// A branch was made: packets are no longer kept for one to come.
     had_outlet: bool,
+    /// Until when the packets that a tap left behind wait for a first branch.
+    orphan_until: Option<Instant>,
 }
 
 /// What happened to branches, in order.
@@ -38,6 +44,7 @@ impl Stream {
 
     pub(crate) fn add(&mut self, outlet: Outlet) {
         self.had_outlet = true;
+        self.orphan_until = None;
         self.outlets.push(outlet);
     }
 
@@ -46,14 +53,29 @@ impl Stream {
         self.had_outlet && self.tap.as_ref().is_some_and(|tap| tap.queue.is_filled())
     }
 
-    /// Whether nothing can come of this stream any more.
-    pub(crate) fn is_over(&self) -> bool {
-        self.outlets.is_empty() && self.tap.as_ref().is_none_or(|tap| tap.is_gone())
+    /// Whether nothing can come of this stream any more. What a tap left behind before there was a branch waits for
+    /// one, a while: [`Stream::orphaned_until`] tells how long.
+    pub(crate) fn is_over(&mut self, now: Instant) -> bool {
+        if !self.outlets.is_empty() {
+            return false;
+        }
+        match &self.tap {
+            Some(tap) if !tap.is_gone() => false,
+            Some(tap) if !self.had_outlet && tap.queue.is_filled() => {
+                now >= *self.orphan_until.get_or_insert(now + ORPHAN_TIME)
+            }
+            _ => true,
+        }
     }
 
-    /// When [`Stream::handle_timeout`] has something to do.
+    /// Until when what a tap left behind waits for a first branch, if it does.
+    pub(crate) fn orphaned_until(&self) -> Option<Instant> {
+        self.orphan_until
+    }
+
+    /// When [`Stream::handle_timeout`] or [`Stream::is_over`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.outlets.iter().filter_map(Outlet::next_timeout).min()
+        self.outlets.iter().filter_map(Outlet::next_timeout).chain(self.orphan_until).min()
     }
 
     /// Takes what the tap has queued to all branches, and sends what is due; whether there was anything to do.
@@ -294,6 +316,26 @@ mod tests {
         fn told(&mut self) -> Vec<BranchEvent> {
             self.events.drain(..).map(|(_, event)| event).collect()
         }
+    }
+
+    #[test]
+    fn what_a_tap_left_behind_waits_for_its_first_branch_and_not_for_ever() {
+        let shared = Arc::new(Shared::new(1, Waker::new().unwrap()));
+        let now = Instant::now();
+        let orphan = |packets: u8| {
+            let (tap, state) = Tap::new(TapConfig::default(), shared.clone());
+            let mut stream = Stream::default();
+            stream.meet_tap(state);
+            (0..packets).for_each(|_| tap.push(&[0x80], now));
+            assert!(!stream.is_over(now));
+            stream
+        };
+        assert!(orphan(0).is_over(now), "nothing is left to wait with");
+        let mut stream = orphan(1);
+        assert!(!stream.is_over(now));
+        let end = stream.next_timeout().unwrap();
+        assert!(!stream.is_over(end - Duration::from_millis(1)));
+        assert!(stream.is_over(end));
     }
 
     #[test]

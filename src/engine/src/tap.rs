@@ -51,7 +51,7 @@ pub struct TapStats {
 }
 
 /// One tapped stream of a call: copies packets to the engine. Dropping it says that the stream is gone; what it
-/// took before still reaches the branches.
+/// took before still reaches the branches, a first branch that is created within 10 s too.
 pub struct Tap {
     tap: Arc<TapState>,
     engine: Arc<Shared>,

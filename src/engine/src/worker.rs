@@ -234,7 +234,9 @@ impl Worker {
         for range in ranges {
             for stream in self.streams.range_mut(range).map(|(_, stream)| stream) {
                 worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
-                ended |= stream.is_over();
+                ended |= stream.is_over(now);
+                // Nothing else may wake the thread then.
+                self.next_timer = [self.next_timer, stream.orphaned_until()].into_iter().flatten().min();
                 deliver(&self.sink, &mut self.events, &mut self.routes);
             }
         }
@@ -244,7 +246,7 @@ impl Worker {
             self.first = self.streams.range(after).next().map_or(StreamId::from_raw(0), |(id, _)| *id);
         }
         if ended {
-            self.streams.retain(|_, stream| !stream.is_over());
+            self.streams.retain(|_, stream| !stream.is_over(now));
         }
     }
 

@@ -68,6 +68,24 @@ fn packets_that_came_before_their_branch_are_not_lost() {
 }
 
 #[test]
+fn what_a_tap_that_is_gone_left_reaches_a_branch_that_comes_later() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, other, recorder) = (rig.tap(), rig.tap(), Recorder::new());
+    (0..3).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    let stream = tap.stream();
+    drop(tap);
+    // The thread has looked around since: it has made a branch of a newer tap.
+    let (witness, _) = rig.open_branch(&other, 1, &Recorder::new());
+    rig.close(witness);
+    let branch = rig.create_for(stream, 0, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, &recorder);
+    assert_in_order(&recorder.packets(3), 0);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent), (3, 3));
+}
+
+#[test]
 fn one_stream_feeds_several_recorders() {
     let rig = Rig::new(EngineConfig::default());
     let tap = rig.tap();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use siprec_engine::{Engine, EngineConfig, Tap, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, BranchReport, MediaControl as _, MediaSecurity,
-    Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
+    Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode, StreamId,
 };
 
 /// Longest time that a test waits for something that must happen.
@@ -51,10 +51,15 @@ impl Rig {
 
     /// A branch of `tap`, holding.
     pub fn create(&self, tap: &Tap, slot: u16, limits: BranchLimits) -> BranchId {
+        self.create_for(tap.stream(), slot, limits)
+    }
+
+    /// A branch of the tap of that name, which may be gone.
+    pub fn create_for(&self, stream: StreamId, slot: u16, limits: BranchLimits) -> BranchId {
         let branch = BranchId { recording: self.recording, leg: 0, slot };
         self.command(BranchCommand::Create {
             branch,
-            stream: tap.stream(),
+            stream,
             medium: Medium::Audio,
             clock_rate: 8000,
             cname: "party@test".into(),
