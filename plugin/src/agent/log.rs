@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use tracing::field::{Field, Visit};
 use tracing::span;
+use tracing::subscriber::Interest;
 use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -19,6 +20,11 @@ pub(super) fn dispatch() -> Dispatch {
 struct ToGStreamer;
 
 impl Subscriber for ToGStreamer {
+    /// The category's threshold may change at any time, and by default `tracing` asks once only.
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         !metadata.is_event() || level(metadata.level()) <= CAT.threshold()
     }
@@ -80,5 +86,37 @@ impl Visit for Line {
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", self.message, self.fields)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_threshold_that_is_raised_later_shows_what_was_silent_before() {
+        gst::init().unwrap();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let noted = lines.clone();
+        let _log = gst::log::add_log_function(move |category, level, _, _, _, _, message| {
+            if category.name() == "siprecagent" {
+                noted.lock().unwrap().push((level, message.get().unwrap().to_string()));
+            }
+        });
+        let say = |number: u8| tracing::debug!(number, "said");
+        tracing::dispatcher::with_default(&dispatch(), || {
+            CAT.set_threshold(gst::DebugLevel::Warning);
+            say(1);
+            CAT.set_threshold(gst::DebugLevel::Debug);
+            say(2);
+            CAT.set_threshold(gst::DebugLevel::Warning);
+            say(3);
+            tracing::warn!("heard");
+        });
+        let expected = [(gst::DebugLevel::Debug, "said number=2"), (gst::DebugLevel::Warning, "heard")];
+        let expected = expected.map(|(level, text)| (level, text.to_owned()));
+        assert_eq!(*lines.lock().unwrap(), expected);
     }
 }
