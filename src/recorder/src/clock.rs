@@ -21,6 +21,13 @@ pub(crate) fn rfc3339(time: SystemTime) -> String {
     )
 }
 
+/// So many ticks of a clock in seconds, to the microsecond: what a reader of JSON can use, and short enough that every
+/// parser reads back the number that was written. A rate of 0 counts as 1.
+pub(crate) fn seconds(ticks: i64, rate: u32) -> f64 {
+    let microseconds = i128::from(ticks) * 1_000_000 / i128::from(rate.max(1));
+    microseconds as f64 / 1e6
+}
+
 /// Year, month and day of the proleptic Gregorian calendar, so many days after 1970-01-01. Years begin in March here,
 /// so that the leap day is a year's last.
 fn civil(days: i64) -> (i64, i64, i64) {
@@ -39,6 +46,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn seconds_are_read_back_as_they_were_written() {
+        assert_eq!(seconds(1_492_224_949, 1_000_000_000), 1.492_224);
+        assert_eq!((seconds(-4001, 8000), seconds(3, 0)), (-0.500_125, 3.0));
+        for nanoseconds in (0..1_000_000_007_000_000_i64).step_by(9_876_543_211) {
+            let written = seconds(nanoseconds, 1_000_000_000);
+            let read: f64 = serde_json::from_str(&serde_json::to_string(&written).unwrap()).unwrap();
+            assert_eq!(read, written);
+        }
+    }
 
     #[test]
     fn times_read_as_rfc_3339() {

@@ -14,7 +14,7 @@ use siprec_transport::{Source, Transport};
 use tokio::sync::{mpsc, watch};
 
 use crate::answer::{self, Line};
-use crate::clock::rfc3339;
+use crate::clock::{rfc3339, seconds};
 use crate::config::RecorderConfig;
 use crate::files::report::{SessionReport, StateReport};
 use crate::finished::FinishedSession;
@@ -399,7 +399,8 @@ impl Session {
         if self.report.ended.is_none() {
             self.report.ended = Some(rfc3339(SystemTime::now()));
             self.report.end_reason = Some(reason.to_owned());
-            self.report.duration = self.answered.map_or(0.0, |at| at.elapsed().as_secs_f64());
+            self.report.duration =
+                self.answered.map_or(0.0, |at| seconds(at.elapsed().as_micros() as i64, 1_000_000));
             self.enter(state, reason);
         }
     }

@@ -16,6 +16,7 @@ use siprec_model::PayloadFormat;
 use super::render::Renderer;
 use super::report::{Alignment, Channel, SessionReport, StreamReport, WavReport};
 use super::track::{Datagram, Track};
+use crate::clock::seconds;
 use crate::media::layout::{Basis, Layout};
 use crate::media::timeline::SECOND;
 
@@ -257,7 +258,7 @@ impl Archive {
             rate: renderer.wav.rate(),
             channels: renderer.wav.channels(),
             frames: renderer.wav.frames(),
-            duration: renderer.wav.frames() as f64 / f64::from(renderer.wav.rate().max(1)),
+            duration: seconds(renderer.wav.frames() as i64, renderer.wav.rate()),
             refused: renderer.wav.refused(),
         });
         let channels = self.channels();

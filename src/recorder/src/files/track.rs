@@ -10,6 +10,7 @@ use siprec_model::PayloadFormat;
 
 use super::report::GapReport;
 use super::rtpdump::RtpDump;
+use crate::clock::seconds;
 use crate::media::codec::{Codec, is_silence};
 use crate::media::layout::Layout;
 use crate::media::rtcp::{self, Report};
@@ -167,8 +168,8 @@ impl Track {
             }
             let start = layout.frame(track, before.segment, before.timestamp + packet).unwrap_or(0);
             gaps.push(GapReport {
-                start: start as f64 / f64::from(layout.rate.max(1)),
-                duration: scale(step - packet, SECOND, clock_rate) as f64 / SECOND as f64,
+                start: seconds(start, layout.rate),
+                duration: seconds(step - packet, clock_rate),
                 lost: lost as u64,
             });
             if gaps.len() == MAX_GAPS {
