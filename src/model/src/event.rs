@@ -143,6 +143,8 @@ pub enum StopReason {
     DrainTimeout,
     /// The recorder sent BYE.
     Recorder,
+    /// The party of a session of its own left the call.
+    PartyLeft,
     /// The agent shut down.
     Shutdown,
 }
@@ -156,6 +158,7 @@ impl StopReason {
             Self::CallEnded => "call-ended",
             Self::DrainTimeout => "drain-timeout",
             Self::Recorder => "recorder-bye",
+            Self::PartyLeft => "party-left",
             Self::Shutdown => "shutdown",
         }
     }

@@ -22,7 +22,8 @@ pub struct RecordingConfig {
     pub recorders: Vec<RecorderTarget>,
     /// What is spoken with the recorders.
     pub dialect: Dialect,
-    /// How parties are spread over sessions.
+    /// How parties are spread over sessions, unless the recorders' profiles say so
+    /// ([`RecordingConfig::session_mode`]).
     pub mode: SessionMode,
     /// The recording's name at the recorder; a random UUID where the controller gives none.
     pub recording_id: Option<RecordingId>,
@@ -44,6 +45,8 @@ pub struct RecordingConfig {
     pub auto_start: bool,
     /// With `auto_start` off: hold packets before [`Command::Start`](crate::Command::Start).
     pub pre_record: bool,
+    /// Whether video is recorded, too.
+    pub record_video: bool,
     /// Bounds of each stream's ring and of its catch-up.
     pub limits: BranchLimits,
     /// How RTCP shares the ports of RTP.
@@ -70,6 +73,7 @@ impl RecordingConfig {
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
             auto_start: true,
             pre_record: false,
+            record_video: true,
             limits: BranchLimits::default(),
             rtcp_mode: RtcpMode::default(),
             timers: Timers::default(),
@@ -79,6 +83,11 @@ impl RecordingConfig {
     /// The DN of a slot, where it has one.
     pub fn dn(&self, slot: u16) -> Option<&str> {
         self.parties.get(usize::from(slot)).map(|party| party.dn.as_str()).filter(|dn| !dn.is_empty())
+    }
+
+    /// How parties are spread over sessions: as the recorders' profiles say, else as the call does.
+    pub fn session_mode(&self) -> SessionMode {
+        self.recorders.first().and_then(|recorder| recorder.profile.session_mode).unwrap_or(self.mode)
     }
 
     /// Finds what cannot be sent or served.
@@ -93,6 +102,10 @@ impl RecordingConfig {
         if catch_up != 0.0 && !(1.0..=100.0).contains(&catch_up) {
             return Err(ConfigError::CatchUp(catch_up));
         }
+        let mode = |recorder: &RecorderTarget| recorder.profile.session_mode.unwrap_or(self.mode);
+        if let Some(other) = self.recorders.iter().find(|recorder| mode(recorder) != self.session_mode()) {
+            return Err(ConfigError::SessionMode { recorder: other.shown() });
+        }
         self.dialect.check(self)
     }
 }
@@ -101,9 +114,11 @@ impl RecordingConfig {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SessionMode {
-    /// One session with one m-line for each party.
+    /// One session with an m-line for each stream of each party.
     #[default]
     BothParties,
+    /// A session for each party, with its streams only. Streams with the same DN are one party's.
+    PerParty,
 }
 
 /// One party of the call.
@@ -152,6 +167,12 @@ pub enum ConfigError {
     /// `catch-up` is neither 0 nor from 1.0 to 100.0.
     #[error("catch-up is {0}, but must be 0 or from 1.0 to 100.0")]
     CatchUp(f32),
+    /// The recorders of one list are to be tried one after the other, and so must agree on the sessions.
+    #[error("the recorder \"{recorder}\" has another session mode than those before it")]
+    SessionMode {
+        /// The first that differs, without user and password.
+        recorder: String,
+    },
     /// A text is longer than [`TEXT_LIMIT`].
     #[error("{what} has {length} bytes, more than {TEXT_LIMIT}")]
     TooLong {

@@ -25,7 +25,7 @@ pub enum Input {
 pub enum Command {
     /// A call stream is there (a pad was requested). Its packets are held from now on.
     AddStream {
-        /// Which party, by pad index, below 64: the m-line. A slot that is taken is replaced.
+        /// Which pad, below 64. The stream that had it before is over, as after [`Command::RemoveStream`].
         slot: u16,
         /// The tapped stream.
         stream: StreamId,
@@ -37,18 +37,42 @@ pub enum Command {
         /// What it carries.
         format: StreamFormat,
     },
-    /// The call stream is gone; what it left is still delivered.
+    /// The call stream is gone; what it left is still delivered. Its m-line is then free for another stream.
     RemoveStream {
         /// The stream.
         stream: StreamId,
     },
-    /// The party of a slot has this DN from now on. The INVITE carries what is known when it is sent.
+    /// The party of a stream has left the call, but another one may come in its place by [`Command::AddStream`]: what
+    /// it left is still delivered, then its m-line becomes `inactive`. In a session of its own it gets a BYE.
+    PartyLeft {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The party of a pad has become known, or is called otherwise. The INVITE carries what is known when it is sent;
+    /// afterwards nothing is said to the recorder.
     SetDn {
-        /// Which party.
+        /// Which pad.
         slot: u16,
         /// Its directory number; empty where not known.
         dn: String,
     },
+    /// Another party speaks on a stream that goes on (a transfer, a consultation). The recorder gets a new version of
+    /// the session description. A session per party cannot change its party: there the stream is to be replaced.
+    ReplaceParty {
+        /// Which pad.
+        slot: u16,
+        /// The new party's directory number; empty where not known.
+        dn: String,
+    },
+    /// A party has muted its line, or taken that back: see [`silent_streams`](crate::silent_streams).
+    Mute {
+        /// Which pad.
+        slot: u16,
+        /// Whether it is muted from now on.
+        muted: bool,
+    },
+    /// Several commands of which the recorder is told at once, in one offer.
+    Batch(Vec<Command>),
     /// Invite the recorder as soon as every stream has a format, or [`Timers::auto_start`](crate::Timers::auto_start)
     /// later when at least one has.
     Start,

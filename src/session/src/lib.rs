@@ -27,9 +27,12 @@
 //! |---|---|---|
 //! | Request-URI, To, headers | `protocol` 1.1 | `dialect::genesys` |
 //! | offer and answer | `protocol` 1.2, RFC 3264 | `session` |
+//! | a party's own description as the source | `protocol` 1.2, 1.3, RFC 3264 | `party_sdp` |
 //! | offers within the session, glare, refusals | `protocol` 1.3, 1.4, RFC 3261 §14 | `session::offer`, `session::incoming` |
 //! | session timer | `protocol` 1.5, RFC 4028 | `session::clock` |
+//! | pause, mute, parties that come and go | `protocol` 1.3 | `parties`, `recording` |
 //! | failure, the next recorder | `protocol` 1.6 | `recording` |
+//! | m-lines and whose they are | `protocol` 1.2, 2.1 | `recording::lines` |
 //! | payload type numbers | `protocol` 2.2, RFC 3264 §8.3.2 | `numbering` |
 
 #![forbid(unsafe_code)]
@@ -39,6 +42,8 @@ mod config;
 mod dialect;
 mod io;
 mod numbering;
+mod parties;
+mod party_sdp;
 mod recorder;
 mod recording;
 mod session;
@@ -46,6 +51,8 @@ mod session;
 pub use config::{ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Timers};
 pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
+pub use parties::{PartyKey, Voice, silent_streams};
+pub use party_sdp::{PartyLine, PartySdp, PartySdpError};
 pub use recorder::{
     PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,
 };

@@ -86,6 +86,18 @@ pub(crate) fn static_audio(payload_type: u8) -> Option<PayloadFormat> {
     Some(PayloadFormat { payload_type, encoding: encoding.to_owned(), clock_rate, channels, fmtp: None })
 }
 
+/// Comfort noise, where the payload type is the one that RFC 3389 §4 gives it at 8 kHz. It never stands alone.
+pub(crate) fn comfort_noise(payload_type: u8) -> Option<PayloadFormat> {
+    let encoding = "CN".to_owned();
+    (payload_type == 13).then_some(PayloadFormat {
+        payload_type,
+        encoding,
+        clock_rate: 8000,
+        channels: None,
+        fmtp: None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 
 use siprec_sip::Uri;
 
+use crate::config::SessionMode;
+
 /// One recorder and what is particular about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RecorderTarget {
@@ -28,6 +30,8 @@ impl RecorderTarget {
 pub struct RecorderProfile {
     /// Whose payload type numbers are sent; the dialect's rule where not set.
     pub payload_types: Option<PayloadTypes>,
+    /// How parties are spread over sessions; as the call says where not set. All recorders of a list must agree.
+    pub session_mode: Option<SessionMode>,
     /// Spell the Request-URI's parameters `otherdn` and `recorddn` instead of `otherDN` and `recordDN`.
     pub lower_case_parameters: bool,
     /// Further headers of the INVITE for this recorder, after those of the call.

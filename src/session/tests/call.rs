@@ -430,20 +430,23 @@ fn a_stream_in_the_place_of_another_is_told_apart_from_it() {
     let mut call = Call::established();
     call.engine.closes = false;
     call.engine.binds = false;
-    call.command(Command::AddStream { slot: 0, stream: stream(7) });
-    call.command(Command::StreamFormat { stream: stream(7), format: pcmu() });
-    call.expect(&["close 0", "create 0", "describe 0"]);
+    call.command(Command::Batch(vec![
+        Command::AddStream { slot: 0, stream: stream(7) },
+        Command::StreamFormat { stream: stream(7), format: pcmu() },
+    ]));
+    // What the old one left is delivered before its line goes to the new one.
+    call.expect(&["drain 0", "create 64", "describe 64", "close 0"]);
     // The old branch's last words are not the new one's.
     let rtp = "192.0.2.1:12000".parse().unwrap();
     call.media(0, BranchEvent::PortsReady { rtp, rtcp: rtp });
     call.media(0, BranchEvent::Closed(Box::default()));
     call.expect(&[]);
     let (rtp, rtcp) = ("192.0.2.1:12100".parse().unwrap(), "192.0.2.1:12101".parse().unwrap());
-    call.media(0, BranchEvent::PortsReady { rtp, rtcp });
+    call.media(64, BranchEvent::PortsReady { rtp, rtcp });
     call.expect(&["> INVITE sendonly/sendonly v2"]);
     let body = String::from_utf8(call.answer_invite(&sdp(&[4000, 4002])).body).unwrap();
     assert!(body.contains("m=audio 12100 "), "{body}");
-    call.expect(&["open 0 to 192.0.2.9:4000", "> ACK"]);
+    call.expect(&["open 64 to 192.0.2.9:4000", "> ACK"]);
 }
 
 #[test]

@@ -308,7 +308,14 @@ fn other_requests_get_their_answers() {
 
 #[test]
 fn info_asks_for_a_key_frame() {
-    let (mut call, invite) = established();
+    let mut call = Call::new(config("sip:rec.example"));
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    call.format(0, pcmu());
+    call.format(1, video(96, "VP8"));
+    let invite = call.answer_invite(&sdp_of(&["audio 4000", "audio 0", "video 4004"]));
+    call.take();
     let body = "<?xml version=\"1.0\"?><media_control><vc_primitive><to_encoder><picture_fast_update/>\
                 </to_encoder></vc_primitive></media_control>";
     call.recorder_sends(&invite, "INFO", &[("Content-Type", "application/media_control+xml")], body);

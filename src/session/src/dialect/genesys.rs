@@ -5,7 +5,7 @@ use siprec_sip::sdp::Direction;
 use siprec_sip::{HeaderName, HeaderValue, Headers, NameAddr};
 
 use super::{Invite, InviteError, Subject};
-use crate::config::{ConfigError, RecordingConfig, TEXT_LIMIT};
+use crate::config::{ConfigError, RecordingConfig, SessionMode, TEXT_LIMIT};
 use crate::recorder::{PayloadTypes, RecorderTarget};
 
 /// We send the payload types that we offered (the vendor's text; RFC 3264 §5.1 would say the answer's).
@@ -80,7 +80,14 @@ fn check_recorder(recorder: &RecorderTarget, config: &RecordingConfig) -> Result
     let unusable = |reason| ConfigError::Recorder { recorder: recorder.shown(), reason };
     crate::recorder::check_recorder(&recorder.uri).map_err(|fault| unusable(fault.to_string()))?;
     let (recording_id, call_uuid) = (RecordingId::new("id"), CallUuid::new("uuid"));
-    let subject = Subject { recorder, recording_id: &recording_id, call_uuid: &call_uuid, config };
+    let subject = Subject {
+        recorder,
+        recording_id: &recording_id,
+        call_uuid: &call_uuid,
+        dn: config.dn(0),
+        other_dn: config.dn(1),
+        config,
+    };
     invite(&subject).map(drop).map_err(|error| unusable(error.to_string()))
 }
 
@@ -175,18 +182,24 @@ fn is_protocol_header(name: &HeaderName) -> bool {
     )
 }
 
-/// The parameters of the session for both parties, in the documented order, then the controller's in its own.
+/// The parameters in the documented order, then the controller's in its own. All sessions of a recording name the same
+/// recording party.
 fn parameters<'a>(subject: &Subject<'a>) -> Vec<(&'a str, &'a str)> {
     let config = subject.config;
     let spelled = |documented, lower_case| {
         if subject.recorder.profile.lower_case_parameters { lower_case } else { documented }
     };
-    let dn = config.dn(0);
-    let record_dn = config.record_dn.as_deref().filter(|dn| !dn.is_empty()).or(dn);
+    let first_dn = || match config.session_mode() {
+        SessionMode::BothParties => subject.dn,
+        SessionMode::PerParty => {
+            config.parties.iter().map(|party| party.dn.as_str()).find(|dn| !dn.is_empty())
+        }
+    };
+    let record_dn = config.record_dn.as_deref().filter(|dn| !dn.is_empty()).or_else(first_dn);
     let own = [
         ("calluuid", Some(subject.call_uuid.as_str())),
-        ("dn", dn),
-        (spelled("otherDN", "otherdn"), config.dn(1)),
+        ("dn", subject.dn),
+        (spelled("otherDN", "otherdn"), subject.other_dn),
         (spelled("recordDN", "recorddn"), record_dn),
     ];
     own.into_iter()

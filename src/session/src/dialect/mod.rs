@@ -61,6 +61,10 @@ pub(crate) struct Subject<'a> {
     pub(crate) recorder: &'a RecorderTarget,
     pub(crate) recording_id: &'a RecordingId,
     pub(crate) call_uuid: &'a CallUuid,
+    /// The session's party, or the first of both; None where not known.
+    pub(crate) dn: Option<&'a str>,
+    /// The other party of a session for both.
+    pub(crate) other_dn: Option<&'a str>,
     pub(crate) config: &'a RecordingConfig,
 }
 

@@ -1,11 +1,14 @@
-//! The end of a recording: delivering what is held, CANCEL or BYE, closing the branches.
+//! The end of a recording and of its sessions: delivering what is held, CANCEL or BYE, closing the branches.
 
 use std::time::Instant;
 
-use siprec_model::{SessionEventKind, StopReason};
+use siprec_model::{RecordingState, SessionEventKind, StopReason};
 
+use super::leg::{Leg, LegEnd};
 use super::slot::Slot;
+use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
+use crate::config::SessionMode;
 use crate::io::Output;
 
 /// How a recording ended.
@@ -51,30 +54,109 @@ impl Recording {
         self.branches(commands);
     }
 
-    /// Closes the branches of streams that have ended and delivered what they held; ends the session when the call has
-    /// ended and that is so for all.
+    /// Closes the branches of streams that have ended and delivered what they held, and ends the sessions that have
+    /// nothing left: each party's own when its streams are gone, all when the call has ended.
     /// Says whether that was so for any.
     pub(super) fn close_drained(&mut self, now: Instant) -> bool {
-        let waiting = matches!(self.stage, Stage::Idle { asked: true, .. }) || self.leg.is_attempting();
-        let unsettled = self.leg.session().is_some_and(|session| session.is_up() && !session.is_settled());
-        let may_open = waiting || unsettled;
-        let drained = |slot: &Slot| slot.is_drained(may_open, now);
-        match self.stage {
-            Stage::Draining { reason } if self.slots.values().all(drained) => {
-                let overdue = self.slots.values().any(|slot| slot.is_overdue(now));
-                self.close(Outcome::Stopped(if overdue { StopReason::DrainTimeout } else { reason }), now);
-                true
+        let is_drained = |slot: &&Slot| slot.is_drained(self.may_open(slot), now);
+        let drained: Vec<u16> = self.slots.values().filter(is_drained).map(Slot::number).collect();
+        if let Stage::Draining { reason } = self.stage
+            && drained.len() == self.slots.len()
+        {
+            let overdue = self.slots.values().any(|slot| slot.is_overdue(now));
+            self.close(Outcome::Stopped(if overdue { StopReason::DrainTimeout } else { reason }), now);
+            return true;
+        }
+        if !matches!(self.stage, Stage::Idle { .. } | Stage::Running | Stage::Draining { .. }) {
+            return false;
+        }
+        let successors = self.waiting_for_lines();
+        let mut any = false;
+        let mut commands = Vec::new();
+        for number in drained {
+            let Some(slot) = self.slots.get(&number) else { continue };
+            let leg = slot.leg();
+            let has_successor =
+                successors.iter().filter_map(|number| self.slots.get(number)).any(|successor| {
+                    successor.leg() == leg
+                        && successor.medium() == slot.medium()
+                        && successor.number() != number
+                });
+            // While the call ends nothing is renegotiated that nobody waits for.
+            if matches!(self.stage, Stage::Draining { .. }) && !has_successor {
+                continue;
             }
-            Stage::Idle { .. } | Stage::Running => {
-                let mut commands = Vec::new();
-                for slot in self.slots.values_mut().filter(|slot| drained(slot)) {
-                    slot.close(&mut commands);
-                }
-                let any = !commands.is_empty();
-                self.branches(commands);
-                any
+            let keeps = slot.is_left() && !has_successor && leg.is_some();
+            let Some(slot) = self.slots.get_mut(&number) else { continue };
+            if keeps {
+                any |= !slot.is_parked() && slot.is_live();
+                slot.park();
+            } else {
+                any |= slot.is_live();
+                slot.close(&mut commands);
+                self.release_line(leg, number);
             }
-            _ => false,
+        }
+        self.branches(commands);
+        self.end_deserted(now) || any
+    }
+
+    /// Ends the sessions of parties that have no stream any more.
+    fn end_deserted(&mut self, now: Instant) -> bool {
+        if self.mode != SessionMode::PerParty || !matches!(self.stage, Stage::Running) {
+            return false;
+        }
+        let is_deserted = |id: usize, leg: &Leg| {
+            leg.is_active() && !self.slots.values().any(|slot| slot.is_of(id) && slot.is_live())
+        };
+        let deserted: Vec<usize> = self
+            .legs
+            .iter()
+            .enumerate()
+            .filter(|(id, leg)| is_deserted(*id, leg))
+            .map(|(id, _)| id)
+            .collect();
+        for id in &deserted {
+            self.end_leg(*id, LegEnd::Stopped { reason: StopReason::PartyLeft, told: false }, now);
+        }
+        !deserted.is_empty()
+    }
+
+    /// Ends one session: CANCEL or BYE, and its branches are closed. The recording ends with its last session, unless
+    /// that ended because its party left: others may come.
+    pub(super) fn end_leg(&mut self, id: usize, end: LegEnd, now: Instant) {
+        if matches!(self.stage, Stage::Closing { .. } | Stage::Told | Stage::Finished) {
+            return;
+        }
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_active()) else { return };
+        leg.end = Some(end);
+        if let Some((attempt, mut session)) = leg.finish() {
+            session.end(now);
+            self.former.push((attempt, session));
+        }
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.abandon(&mut commands);
+        }
+        self.branches(commands);
+        let goes_on = self.legs.iter().any(Leg::is_active)
+            || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live());
+        if !goes_on && let Some(outcome) = self.outcome() {
+            self.close(outcome, now);
+        }
+    }
+
+    /// How a recording ended whose sessions all have; None where it waits for other parties.
+    fn outcome(&self) -> Option<Outcome> {
+        let reasons = self.legs.iter().filter_map(|leg| match leg.end {
+            Some(LegEnd::Stopped { reason, .. }) => Some(reason),
+            _ => None,
+        });
+        let failed = self.legs.iter().any(|leg| leg.end == Some(LegEnd::Failed));
+        match reasons.max_by_key(|reason| *reason != StopReason::PartyLeft) {
+            None => Some(Outcome::Failed),
+            Some(StopReason::PartyLeft) if !failed && matches!(self.stage, Stage::Running) => None,
+            Some(reason) => Some(Outcome::Stopped(reason)),
         }
     }
 
@@ -89,23 +171,32 @@ impl Recording {
             slot.close(&mut commands);
         }
         self.branches(commands);
-        if let Some((attempt, mut session)) = self.leg.finish() {
-            session.end(now);
-            self.former.push((attempt, session));
+        for leg in &mut self.legs {
+            if let Some((attempt, mut session)) = leg.finish() {
+                session.end(now);
+                self.former.push((attempt, session));
+            }
+            leg.end = leg.end.or(Some(match outcome {
+                Outcome::Stopped(reason) => LegEnd::Stopped { reason, told: false },
+                Outcome::Failed => LegEnd::Failed,
+            }));
         }
     }
 
     /// Does what is due.
     pub(super) fn expire(&mut self, now: Instant) {
         self.handled = now;
-        self.expire_leg(now);
+        self.expire_legs(now);
         if matches!(self.stage, Stage::Closing { deadline, .. } if deadline <= now) {
             self.slots.values_mut().for_each(Slot::give_up);
         }
     }
 
-    /// Tells how it ended once every branch has given its account, and finishes once every dialog is over.
+    /// Tells how each session ended once every branch of it has given its account; the recording finishes once that is
+    /// so for all and every dialog is over.
     pub(super) fn finish_when_over(&mut self) {
+        self.tell_ended();
+        self.slots.retain(|_, slot| !slot.is_over());
         if let Stage::Closing { outcome, .. } = self.stage
             && self.slots.values().all(Slot::is_gone)
         {
@@ -119,15 +210,35 @@ impl Recording {
         }
     }
 
+    fn tell_ended(&mut self) {
+        for id in 0..self.legs.len() {
+            let is_gone = self.slots.values().filter(|slot| slot.is_of(id)).all(Slot::is_gone);
+            let Some(LegEnd::Stopped { reason, told: told @ false }) =
+                self.legs.get_mut(id).and_then(|leg| leg.end.as_mut())
+            else {
+                continue;
+            };
+            if is_gone {
+                *told = true;
+                let reason = *reason;
+                self.tell(Scope::Leg(id), SessionEventKind::Stopped { reason });
+            }
+        }
+    }
+
     fn tell_end(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Stopped(reason) => {
-                self.tell(None, SessionEventKind::Stopped { reason });
-                self.change_state(siprec_model::RecordingState::Stopped, reason.as_str().to_owned());
+                if self.legs.is_empty() {
+                    self.tell(Scope::Recording, SessionEventKind::Stopped { reason });
+                }
+                self.change_state(RecordingState::Stopped, reason.as_str().to_owned());
             }
             Outcome::Failed => {
-                let reasons = self.leg.failures().join("; ");
-                self.change_state(siprec_model::RecordingState::Failed, reasons);
+                let reasons: Vec<&str> =
+                    self.legs.iter().flat_map(|leg| &leg.failures).map(String::as_str).collect();
+                let reasons = reasons.join("; ");
+                self.change_state(RecordingState::Failed, reasons);
             }
         }
     }

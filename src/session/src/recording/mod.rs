@@ -1,33 +1,33 @@
 //! One call's recording: streams, attempts at recorders, the session with the one that takes it, the end.
 
+mod attempt;
 mod end;
 mod leg;
+mod lines;
 mod slot;
+mod streams;
 mod tell;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, CallUuid, RecordingId, RecordingKey, RecordingState, StopReason,
-    StreamFormat, StreamId,
-};
+use siprec_model::{BranchCommand, CallUuid, RecordingId, RecordingKey, RecordingState, StopReason};
 use siprec_sip::Random;
 use siprec_sip::sdp::MAX_MEDIA;
 
-use crate::config::RecordingConfig;
+use crate::config::{RecordingConfig, SessionMode};
 use crate::io::{Command, Input, Output};
-use crate::numbering::is_describable;
+use crate::parties::PartyKey;
 use crate::session::RecordingSession;
 use end::Outcome;
 use leg::Leg;
-use slot::{Slot, SlotNews};
+use slot::Slot;
 
 /// How long closed branches may take to say that they are gone.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
-/// The one leg of a session for both parties.
-const LEG: u16 = 0;
+/// Each stream goes to one recorder.
+const COPY: u16 = 0;
 
 /// One call's recording, without input, output, clock or chance of its own.
 ///
@@ -49,12 +49,21 @@ pub struct Recording {
     call_uuid: CallUuid,
     random: Random,
     stage: Stage,
+    /// The streams by their numbers within the recording.
     slots: BTreeMap<u16, Slot>,
+    /// The next number for a stream whose pad's own is taken.
+    next_number: u16,
+    /// RTCP names of the parties.
+    cnames: BTreeMap<PartyKey, String>,
     paused: bool,
-    leg: Leg,
-    /// Call-ID of the present or last dialog.
-    call_id: Option<String>,
-    /// Dialogs of failed attempts that are not over yet.
+    /// Pads whose parties have muted, there or not.
+    muted: BTreeSet<u16>,
+    mode: SessionMode,
+    /// The sessions: one for all, or one for each party. Those that have ended stay.
+    legs: Vec<Leg>,
+    /// How many attempts were begun, over all sessions.
+    attempts: u32,
+    /// Dialogs of ended sessions and failed attempts that are not over yet.
     former: Vec<(u32, RecordingSession)>,
     state: RecordingState,
     /// The time of the last input.
@@ -90,9 +99,13 @@ impl Recording {
             random,
             stage: Stage::Idle { asked: config.auto_start, deadline: None },
             slots: BTreeMap::new(),
+            next_number: MAX_MEDIA as u16,
+            cnames: BTreeMap::new(),
             paused: false,
-            leg: Leg::default(),
-            call_id: None,
+            muted: BTreeSet::new(),
+            mode: config.session_mode(),
+            legs: Vec::new(),
+            attempts: 0,
             former: Vec::new(),
             state: RecordingState::Idle,
             handled: now,
@@ -151,7 +164,8 @@ impl Recording {
         };
         let slots = self.slots.values().filter_map(|slot| slot.next_deadline(self.handled));
         let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
-        stage.into_iter().chain(self.leg.next_deadline()).chain(slots).chain(former).min()
+        let legs = self.legs.iter().filter_map(Leg::next_deadline);
+        stage.into_iter().chain(legs).chain(slots).chain(former).min()
     }
 
     fn command(&mut self, command: Command, now: Instant) {
@@ -159,69 +173,19 @@ impl Recording {
             return;
         }
         match command {
-            Command::AddStream { slot, stream } => self.add_stream(slot, stream),
+            Command::AddStream { slot, stream } => self.add_stream(slot, stream, now),
             Command::StreamFormat { stream, format } => self.describe(stream, format),
-            Command::RemoveStream { stream } => self.end_streams(|slot| slot.stream() == stream, now),
-            Command::SetDn { slot, dn } => self.set_dn(slot, dn),
+            Command::RemoveStream { stream } => self.remove_stream(stream, now),
+            Command::PartyLeft { stream } => self.party_left(stream, now),
+            Command::SetDn { slot, dn } => self.set_dn(slot, dn, false),
+            Command::ReplaceParty { slot, dn } => self.set_dn(slot, dn, true),
+            Command::Mute { slot, muted } => self.mute(slot, muted),
+            Command::Batch(commands) => commands.into_iter().for_each(|command| self.command(command, now)),
             Command::Start => self.start(now),
             Command::Stop(reason) => self.stop(reason, now),
             Command::StopNow => self.close(Outcome::Stopped(StopReason::AskedAtOnce), now),
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,
-        }
-    }
-
-    fn add_stream(&mut self, number: u16, stream: StreamId) {
-        if matches!(self.stage, Stage::Draining { .. }) {
-            return;
-        }
-        if usize::from(number) >= MAX_MEDIA {
-            self.tell_off(number, format!("a session has at most {MAX_MEDIA} streams"));
-            return;
-        }
-        let mut commands = Vec::new();
-        let id = BranchId { recording: self.config.key, leg: LEG, slot: number };
-        let random = &mut self.random;
-        let slot = self.slots.entry(number).or_insert_with(|| Slot::new(id, stream, random.token(20)));
-        if slot.stream() != stream {
-            slot.replace(stream, &mut commands);
-        }
-        // Before `start`, packets are held only where the recording will begin with them.
-        let holds = match self.stage {
-            Stage::Idle { asked, .. } => asked || self.config.pre_record,
-            _ => true,
-        };
-        if holds {
-            slot.create(self.config.limits, &mut commands);
-            if let Some(flow) = self.leg.flow() {
-                slot.bind(flow.media, self.config.rtcp_mode, &mut commands);
-            }
-        }
-        self.branches(commands);
-    }
-
-    fn describe(&mut self, stream: StreamId, mut format: StreamFormat) {
-        let Some((number, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.stream() == stream) else {
-            return;
-        };
-        format.payloads.retain(is_describable);
-        if format.payloads.is_empty() {
-            let number = *number;
-            self.tell_off(number, "none of its formats can be described".to_owned());
-            return;
-        }
-        let mut commands = Vec::new();
-        slot.describe(format, &mut commands);
-        self.branches(commands);
-    }
-
-    fn set_dn(&mut self, slot: u16, dn: String) {
-        let index = usize::from(slot);
-        if self.config.parties.len() <= index {
-            self.config.parties.resize_with(index + 1, Default::default);
-        }
-        if let Some(party) = self.config.parties.get_mut(index) {
-            party.dn = dn;
         }
     }
 
@@ -237,32 +201,12 @@ impl Recording {
         }
     }
 
-    fn media(&mut self, id: BranchId, event: BranchEvent, now: Instant) {
-        if id.recording != self.config.key {
-            return;
-        }
-        self.tell_media(id, &event);
-        let Some(slot) = self.slots.get_mut(&id.slot) else { return };
-        let mut commands = Vec::new();
-        let news = slot.handle(&event, &mut commands);
-        self.branches(commands);
-        match news {
-            SlotNews::None => {}
-            SlotNews::FirstPacket => {
-                if let Stage::Idle { asked: true, deadline } = &mut self.stage {
-                    deadline.get_or_insert(now + self.config.timers.auto_start);
-                }
-            }
-            SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
-            SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
-        }
-    }
-
     /// Does what the present facts ask for, until nothing more follows from them.
     fn settle(&mut self, now: Instant) {
         self.expire(now);
         loop {
             self.begin_when_ready(now);
+            self.place_streams(now);
             self.invite_when_bound(now);
             self.steer(now);
             let news = self.take_notices(now);
@@ -283,18 +227,7 @@ impl Recording {
         let ready = live().any(Slot::is_described) && (overdue || live().all(Slot::is_described));
         if ready {
             self.stage = Stage::Running;
-            self.next_attempt(now);
         }
-    }
-
-    /// Brings branches and session to what is wanted. Gates close before the offer that says so goes out, and open
-    /// after the answer came.
-    fn steer(&mut self, now: Instant) {
-        let wanted = self.wanted();
-        self.leg.want(&wanted);
-        self.steer_branches();
-        self.leg.offer(now);
-        self.steer_branches();
     }
 
     fn branches(&mut self, commands: Vec<BranchCommand>) {

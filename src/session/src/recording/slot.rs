@@ -3,11 +3,14 @@
 use std::time::{Duration, Instant};
 
 use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, BranchLimits, Medium, RtcpMode, StreamFormat, StreamId,
+    BranchCommand, BranchEvent, BranchId, BranchLimits, Medium, PayloadFormat, RtcpMode, StreamFormat,
+    StreamId,
 };
 
+use super::lines::Claim;
 use crate::branches::{BranchMode, difference};
-use crate::numbering::static_audio;
+use crate::numbering::{comfort_noise, static_audio};
+use crate::parties::PartyKey;
 use crate::session::{Ports, WantedLine};
 
 /// How long after the end of a stream its last packets may still be on their way to the engine, so that a branch
@@ -17,19 +20,36 @@ const GRACE: Duration = Duration::from_millis(100);
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 
-/// One m-line's worth of the call.
+/// One stream of the call.
 #[derive(Debug)]
 pub(super) struct Slot {
     id: BranchId,
+    pad: u16,
     stream: StreamId,
+    party: PartyKey,
     cname: String,
     format: Option<StreamFormat>,
+    /// Static payload types that came although the format lacks them.
+    unannounced: Vec<PayloadFormat>,
+    muted: bool,
+    /// How often the stream has got another party.
+    revision: u32,
+    /// The session that it is recorded in.
+    leg: Option<usize>,
     /// None before packets may be held, and after the branch was closed.
     branch: Option<Branch>,
-    /// Branches closed and not yet gone: their events come before those of the present one.
-    closing: usize,
+    /// The branch was closed and is not gone yet.
+    closing: bool,
     /// When the stream ended, and until when what it left may be delivered.
     ended: Option<End>,
+    /// The stream ended before the recording did: its party left, or another stream took its place.
+    departed: bool,
+    /// Its line waits for a successor.
+    left: bool,
+    /// Closed because it is not to be recorded.
+    dismissed: bool,
+    /// Closed because its session has ended.
+    abandoned: bool,
     off_told: bool,
 }
 
@@ -41,6 +61,10 @@ struct Branch {
     fed: bool,
     /// Everything that was held after the stream's end has been sent.
     drained: bool,
+    /// Silent for a successor of the stream, which has ended.
+    parked: bool,
+    /// Whether ports were ever asked for.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -70,16 +94,83 @@ pub(super) enum SlotNews {
 }
 
 impl Slot {
-    pub(super) fn new(id: BranchId, stream: StreamId, cname: String) -> Self {
-        Self { id, stream, cname, format: None, branch: None, closing: 0, ended: None, off_told: false }
+    pub(super) fn new(id: BranchId, pad: u16, stream: StreamId, party: PartyKey, cname: String) -> Self {
+        Self {
+            id,
+            pad,
+            stream,
+            party,
+            cname,
+            format: None,
+            unannounced: Vec::new(),
+            muted: false,
+            revision: 0,
+            leg: None,
+            branch: None,
+            closing: false,
+            ended: None,
+            departed: false,
+            left: false,
+            dismissed: false,
+            abandoned: false,
+            off_told: false,
+        }
+    }
+
+    pub(super) fn number(&self) -> u16 {
+        self.id.slot
+    }
+
+    pub(super) fn branch(&self) -> BranchId {
+        self.id
     }
 
     pub(super) fn stream(&self) -> StreamId {
         self.stream
     }
 
+    pub(super) fn pad(&self) -> u16 {
+        self.pad
+    }
+
+    pub(super) fn party(&self) -> &PartyKey {
+        &self.party
+    }
+
+    pub(super) fn leg(&self) -> Option<usize> {
+        self.leg
+    }
+
+    pub(super) fn is_of(&self, leg: usize) -> bool {
+        self.leg == Some(leg)
+    }
+
+    pub(super) fn join(&mut self, leg: usize) {
+        self.leg = Some(leg);
+    }
+
     pub(super) fn medium(&self) -> Medium {
         self.format.as_ref().map_or(Medium::Audio, |format| format.medium)
+    }
+
+    /// The stream for the table of m-lines.
+    pub(super) fn claim(&self) -> Claim<'_> {
+        let dn = self.party.dn().unwrap_or_default();
+        Claim { number: self.id.slot, pad: self.pad, medium: self.medium(), dn }
+    }
+
+    /// Whether its pad still brings it.
+    pub(super) fn is_present(&self) -> bool {
+        self.ended.is_none() && !self.dismissed && !self.abandoned
+    }
+
+    /// Whether its party has muted it, and is still there or was to the end.
+    pub(super) fn is_muted(&self) -> bool {
+        self.muted && !(self.departed || self.dismissed || self.abandoned)
+    }
+
+    pub(super) fn mute(&mut self, muted: bool) {
+        self.muted = muted;
     }
 
     /// Whether the stream is there and its format known.
@@ -102,20 +193,43 @@ impl Slot {
         self.branch.as_ref().is_some_and(|branch| matches!(branch.mode, BranchMode::Open(_)))
     }
 
-    /// Whether every branch that was ever closed is gone, and none is there.
-    pub(super) fn is_gone(&self) -> bool {
-        self.branch.is_none() && self.closing == 0
+    /// Whether the stream's ports are bound.
+    pub(super) fn is_bound(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| matches!(branch.ports, PortsState::Bound(_)))
     }
 
-    /// Another stream takes the slot; the branch of the old one is closed.
-    pub(super) fn replace(&mut self, stream: StreamId, out: &mut Vec<BranchCommand>) {
-        self.close(out);
-        *self = Self { closing: self.closing, ..Self::new(self.id, stream, std::mem::take(&mut self.cname)) };
+    /// Whether nothing of it is left at the engine, nor will be.
+    pub(super) fn is_gone(&self) -> bool {
+        self.branch.is_none() && !self.closing
+    }
+
+    /// Whether nothing more will come of it.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_gone() && (self.ended.is_some() || self.dismissed || self.abandoned)
+    }
+
+    /// Whether the account of the branch is of no interest: the stream was not to be recorded.
+    pub(super) fn is_dismissed(&self) -> bool {
+        self.dismissed
+    }
+
+    /// Another party, or another name of it.
+    pub(super) fn rename(&mut self, party: PartyKey, cname: String, out: &mut Vec<BranchCommand>) {
+        self.party = party;
+        if self.cname != cname {
+            self.cname = cname;
+            self.announce(out);
+        }
+    }
+
+    /// Another party speaks, which is to be told.
+    pub(super) fn revise(&mut self) {
+        self.revision += 1;
     }
 
     /// Makes the branch: from now on packets are held.
     pub(super) fn create(&mut self, limits: BranchLimits, out: &mut Vec<BranchCommand>) {
-        if self.branch.is_some() || self.ended.is_some() {
+        if self.branch.is_some() || !self.is_present() {
             return;
         }
         out.push(BranchCommand::Create {
@@ -131,15 +245,27 @@ impl Slot {
             ports: PortsState::Unbound,
             fed: false,
             drained: false,
+            parked: false,
+            asked: false,
         });
     }
 
     /// What the stream carries is known, or has changed.
-    pub(super) fn describe(&mut self, format: StreamFormat, out: &mut Vec<BranchCommand>) {
-        if self.format.as_ref() == Some(&format) {
-            return;
+    pub(super) fn describe(&mut self, mut format: StreamFormat, out: &mut Vec<BranchCommand>) {
+        for payload in self.unannounced.iter().filter(|_| format.medium == Medium::Audio) {
+            if !format.payloads.iter().any(|known| known.payload_type == payload.payload_type) {
+                format.payloads.push(payload.clone());
+            }
         }
-        if self.branch.is_some() {
+        if self.format.as_ref() != Some(&format) {
+            self.format = Some(format);
+            self.announce(out);
+        }
+    }
+
+    /// Says to the engine what the stream carries and whose it is.
+    fn announce(&self, out: &mut Vec<BranchCommand>) {
+        if let (Some(format), Some(_)) = (&self.format, &self.branch) {
             out.push(BranchCommand::Describe {
                 branch: self.id,
                 medium: format.medium,
@@ -148,15 +274,32 @@ impl Slot {
                 cname: self.cname.clone(),
             });
         }
-        self.format = Some(format);
+    }
+
+    /// The session of the stream has ended.
+    pub(super) fn abandon(&mut self, out: &mut Vec<BranchCommand>) {
+        self.abandoned = true;
+        self.close(out);
+    }
+
+    /// The stream is not to be recorded.
+    pub(super) fn dismiss(&mut self, out: &mut Vec<BranchCommand>) {
+        self.dismissed = true;
+        self.close(out);
     }
 
     /// Asks for ports on a local address; those of another address are forgotten.
     pub(super) fn bind(&mut self, local: std::net::IpAddr, rtcp: RtcpMode, out: &mut Vec<BranchCommand>) {
         if let Some(branch) = &mut self.branch {
             branch.ports = PortsState::Asked;
+            branch.asked = true;
             out.push(BranchCommand::Bind { branch: self.id, local, rtcp });
         }
+    }
+
+    /// Whether ports were never asked for.
+    pub(super) fn is_unasked(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| !branch.asked)
     }
 
     /// Whether ports were asked for and neither came nor failed.
@@ -164,27 +307,36 @@ impl Slot {
         self.branch.as_ref().is_some_and(|branch| branch.ports == PortsState::Asked)
     }
 
-    /// The m-line that the slot wants.
-    pub(super) fn wanted(&self, paused: bool) -> WantedLine {
-        let Some(branch) = &self.branch else { return WantedLine::Absent };
+    /// What the stream wants of a line of this medium.
+    pub(super) fn wanted(&self, medium: Medium, silent: bool) -> WantedLine {
+        let Some(branch) = &self.branch else { return WantedLine::Absent { medium } };
         match (branch.ports, &self.format) {
-            (PortsState::Bound(ports), Some(format)) => {
-                WantedLine::Stream { ports, format: format.clone(), send: !paused }
-            }
-            (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), silent: paused },
-            (PortsState::Asked, _) => WantedLine::Unready { ports: None, silent: paused },
-            (PortsState::Unbound, _) => WantedLine::Absent,
+            (PortsState::Bound(ports), Some(format)) => WantedLine::Stream {
+                ports,
+                format: format.clone(),
+                send: !silent && !(self.left && branch.parked),
+                revision: self.revision,
+            },
+            (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), medium, silent },
+            (PortsState::Asked, _) => WantedLine::Unready { ports: None, medium, silent },
+            (PortsState::Unbound, _) => WantedLine::Absent { medium },
         }
     }
 
-    /// Brings the branch into a mode. One that has no ports or no format cannot be open.
-    pub(super) fn steer(&mut self, mode: BranchMode, out: &mut Vec<BranchCommand>) {
-        if let Some(branch) = &mut self.branch {
-            let ready = self.format.is_some() && matches!(branch.ports, PortsState::Bound(_));
-            let mode = if matches!(mode, BranchMode::Open(_)) && !ready { BranchMode::Holding } else { mode };
-            out.extend(difference(self.id, &branch.mode, &mode));
-            branch.mode = mode;
-        }
+    /// Brings the branch into a mode. One that has no ports or no format cannot be open. Says whether it opens anew.
+    pub(super) fn steer(&mut self, mode: BranchMode, out: &mut Vec<BranchCommand>) -> bool {
+        let Some(branch) = &mut self.branch else { return false };
+        let ready = self.format.is_some() && matches!(branch.ports, PortsState::Bound(_));
+        let mode = match mode {
+            _ if branch.parked => BranchMode::Paused,
+            BranchMode::Open(_) if !ready => BranchMode::Holding,
+            mode => mode,
+        };
+        let command = difference(self.id, &branch.mode, &mode);
+        let opens = matches!(command, Some(BranchCommand::Open(_)));
+        out.extend(command);
+        branch.mode = mode;
+        opens
     }
 
     /// The stream has ended; what it left may be delivered until the deadline.
@@ -195,6 +347,32 @@ impl Slot {
                 out.push(BranchCommand::Drain { branch: self.id });
             }
         }
+    }
+
+    pub(super) fn is_departed(&self) -> bool {
+        self.departed
+    }
+
+    /// The stream has ended before the recording; whether its line is kept for a successor.
+    pub(super) fn depart(&mut self, keeps_line: bool) {
+        self.departed = true;
+        self.left = keeps_line;
+    }
+
+    /// Whether the stream's line is kept, silent, for a successor once it is drained.
+    pub(super) fn is_left(&self) -> bool {
+        self.left
+    }
+
+    /// Keeps the line, and RTCP, of a stream that has ended and is drained.
+    pub(super) fn park(&mut self) {
+        if let Some(branch) = &mut self.branch {
+            branch.parked = true;
+        }
+    }
+
+    pub(super) fn is_parked(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.parked)
     }
 
     /// Whether an ended stream has nothing left to deliver. `may_open` says whether a branch that holds something may
@@ -223,14 +401,14 @@ impl Slot {
     /// When [`Slot::is_drained`] may change by itself.
     pub(super) fn next_deadline(&self, handled: Instant) -> Option<Instant> {
         let End { at, deadline } = self.ended?;
-        self.branch.as_ref()?;
+        self.branch.as_ref().filter(|branch| !branch.parked)?;
         [at + GRACE, deadline].into_iter().find(|instant| *instant > handled)
     }
 
     /// Closes the branch, if it is there.
     pub(super) fn close(&mut self, out: &mut Vec<BranchCommand>) {
         if self.branch.take().is_some() {
-            self.closing += 1;
+            self.closing = true;
             out.push(BranchCommand::Close { branch: self.id });
         }
     }
@@ -238,7 +416,7 @@ impl Slot {
     /// Stops waiting for closed branches.
     pub(super) fn give_up(&mut self) {
         self.branch = None;
-        self.closing = 0;
+        self.closing = false;
     }
 
     /// Whether the application should now be told that the recorder does not take the stream: once for each time.
@@ -248,11 +426,11 @@ impl Slot {
         news
     }
 
-    /// Takes an event of the branch. While a closed branch is not gone, events are its, and only its end counts.
+    /// Takes an event of the branch. After it was closed only its end counts.
     pub(super) fn handle(&mut self, event: &BranchEvent, out: &mut Vec<BranchCommand>) -> SlotNews {
         let ends = matches!(event, BranchEvent::Closed(_) | BranchEvent::Crashed { .. });
-        if self.closing > 0 {
-            self.closing -= usize::from(ends);
+        if self.closing {
+            self.closing = !ends;
             return SlotNews::None;
         }
         let Some(branch) = &mut self.branch else { return SlotNews::None };
@@ -287,13 +465,32 @@ impl Slot {
                 self.branch = None;
                 SlotNews::Lost(reason.clone())
             }
+            BranchEvent::PayloadUnknown { payload_type } => {
+                self.add_unannounced(*payload_type, out);
+                SlotNews::None
+            }
             BranchEvent::SourceChanged { .. }
-            | BranchEvent::PayloadUnknown { .. }
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportReceived { .. }
             | BranchEvent::ReportsStopped
             | BranchEvent::KeyframeWanted
             | BranchEvent::Gap { .. } => SlotNews::None,
+        }
+    }
+
+    /// A static payload type came that the format lacks: its number says what it is (`protocol` rule 2.3).
+    fn add_unannounced(&mut self, payload_type: u8, out: &mut Vec<BranchCommand>) {
+        let Some(format) = self.format.clone().filter(|format| format.medium == Medium::Audio) else {
+            return;
+        };
+        let known =
+            |formats: &[PayloadFormat]| formats.iter().any(|known| known.payload_type == payload_type);
+        if let Some(payload) = static_audio(payload_type).or_else(|| comfort_noise(payload_type))
+            && !known(&format.payloads)
+            && !known(&self.unannounced)
+        {
+            self.unannounced.push(payload);
+            self.describe(format, out);
         }
     }
 }

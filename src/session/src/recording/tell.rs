@@ -4,89 +4,153 @@ use siprec_model::{
     BranchEvent, BranchId, Medium, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
 };
 
+use super::leg::Leg;
 use super::slot::Slot;
 use super::{Recording, Stage};
 use crate::io::Output;
+use crate::parties::PartyKey;
 use crate::recorder::RecorderTarget;
 
+/// What an event is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Scope {
+    /// The recording as a whole. Where it has one session only, that one.
+    Recording,
+    /// One session.
+    Leg(usize),
+    /// One stream.
+    Slot(u16),
+    /// A pad that has no stream.
+    Pad(u16),
+}
+
 impl Recording {
-    /// Tells of an event, about one party where a slot is given.
-    pub(super) fn tell(&mut self, slot: Option<u16>, kind: SessionEventKind) {
+    /// Tells of an event.
+    pub(super) fn tell(&mut self, scope: Scope, kind: SessionEventKind) {
+        let only = if self.legs.len() == 1 { Some(0) } else { None };
+        let (leg, dn) = match scope {
+            Scope::Recording => (only, None),
+            Scope::Leg(id) => (Some(id), None),
+            Scope::Slot(number) => {
+                let slot = self.slots.get(&number);
+                (slot.and_then(Slot::leg), slot.and_then(|slot| slot.party().dn()))
+            }
+            Scope::Pad(pad) => (only, self.config.dn(pad)),
+        };
+        let dn = dn.map(str::to_owned);
+        let of_leg = leg.and_then(|id| self.legs.get(id));
+        let party = of_leg.and_then(|leg| leg.party.as_ref()).and_then(PartyKey::dn).map(str::to_owned);
         let info = SessionInfo {
-            session: self.call_id.clone(),
+            session: of_leg.and_then(|leg| leg.call_id.clone()),
             recording_id: self.id.clone(),
             call_uuid: self.call_uuid.clone(),
-            recorder: self.recorder().map(RecorderTarget::shown),
-            dn: slot.and_then(|slot| self.config.dn(slot)).map(str::to_owned),
+            recorder: leg.and_then(|id| self.recorder(id)).map(RecorderTarget::shown),
+            dn: dn.or(party),
         };
         self.output.push_back(Output::Event(SessionEvent { info, kind }));
     }
 
     /// What a branch says that the application should know.
     pub(super) fn tell_media(&mut self, branch: BranchId, event: &BranchEvent) {
+        let Some(slot) = self.slots.get(&branch.slot) else { return };
         let kind = match event {
             BranchEvent::KeyframeWanted => SessionEventKind::KeyframeWanted,
             BranchEvent::Gap { packets, duration, cause } => {
                 SessionEventKind::Gap { packets: *packets, duration: *duration, cause: *cause }
             }
-            BranchEvent::Closed(report) => {
-                let medium = self.slots.get(&branch.slot).map_or(Medium::Audio, Slot::medium);
-                SessionEventKind::Report { medium, report: report.clone() }
+            BranchEvent::Closed(report) if !slot.is_dismissed() => {
+                SessionEventKind::Report { medium: slot.medium(), report: report.clone() }
             }
             _ => return,
         };
-        self.tell(Some(branch.slot), kind);
+        self.tell(Scope::Slot(branch.slot), kind);
     }
 
     /// A stream is not recorded although the call has it.
     pub(super) fn tell_off(&mut self, slot: u16, reason: String) {
         let medium = self.slots.get(&slot).map_or(Medium::Audio, Slot::medium);
-        self.tell(Some(slot), SessionEventKind::MediumOff { medium, reason });
+        self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason });
     }
 
-    /// The recorder has accepted. A session that was set up paused says so once that is settled.
-    pub(super) fn tell_answered(&mut self) {
-        if !self.paused {
-            self.tell(None, SessionEventKind::Started);
+    /// The recorder has accepted. A session that was set up silent says so once that is settled.
+    pub(super) fn tell_answered(&mut self, id: usize) {
+        if !self.is_silent(id) {
+            self.tell(Scope::Leg(id), SessionEventKind::Started);
         }
     }
 
-    /// Tells of the aggregate state, if it has changed.
+    /// Tells of pauses of each session, and of the aggregate state, if it has changed.
     pub(super) fn tell_state(&mut self) {
-        let recorder = || self.recorder().map(RecorderTarget::shown).unwrap_or_default();
-        let (state, reason) = match &self.stage {
-            Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => return,
-            Stage::Draining { reason } => (RecordingState::Draining, reason.as_str().to_owned()),
-            Stage::Running => match self.leg.session().filter(|session| session.is_up()) {
-                None => (RecordingState::Starting, format!("{} is invited", recorder())),
-                Some(session) if session.is_settled() => {
-                    // A refused pause keeps the gates closed, a refused resume keeps the session inactive.
-                    let silent = self.paused || session.is_silent();
-                    if silent && self.slots.values().any(Slot::is_described) {
-                        (RecordingState::Paused, "paused".to_owned())
-                    } else {
-                        (RecordingState::Recording, format!("{} records", recorder()))
-                    }
+        match &self.stage {
+            Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => {}
+            Stage::Draining { reason } => {
+                let reason = reason.as_str().to_owned();
+                self.change_state(RecordingState::Draining, reason);
+            }
+            Stage::Running => {
+                for id in 0..self.legs.len() {
+                    self.tell_leg(id);
                 }
-                Some(_) if !self.paused && self.state == RecordingState::Starting => {
-                    (RecordingState::Recording, format!("{} records", recorder()))
-                }
-                Some(_) => return,
-            },
+                self.tell_aggregate();
+            }
+        }
+    }
+
+    /// Tells whether a session is paused or goes on.
+    fn tell_leg(&mut self, id: usize) {
+        let Some(state) = self.legs.get(id).filter(|leg| leg.is_active()).map(|leg| self.leg_state(id, leg))
+        else {
+            return;
         };
-        self.change_state(state, reason);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let before = std::mem::replace(&mut leg.told, state);
+        match (before, state) {
+            (RecordingState::Paused, RecordingState::Paused) => {}
+            (_, RecordingState::Paused) => self.tell(Scope::Leg(id), SessionEventKind::Paused),
+            (RecordingState::Paused, RecordingState::Recording) => {
+                self.tell(Scope::Leg(id), SessionEventKind::Resumed);
+            }
+            _ => {}
+        }
+    }
+
+    fn leg_state(&self, id: usize, leg: &Leg) -> RecordingState {
+        let Some(session) = leg.session().filter(|session| session.is_up()) else {
+            return RecordingState::Starting;
+        };
+        let silent = self.is_silent(id);
+        if session.is_settled() {
+            // A refused pause keeps the gates closed, a refused resume keeps the session inactive.
+            let is_quiet = silent || session.is_silent();
+            let has_stream = self.slots.values().any(|slot| slot.is_of(id) && slot.is_described());
+            if is_quiet && has_stream { RecordingState::Paused } else { RecordingState::Recording }
+        } else if !silent && leg.told == RecordingState::Starting {
+            RecordingState::Recording
+        } else {
+            leg.told
+        }
+    }
+
+    /// A recording records when any session does, and is paused when all are that have an answer.
+    fn tell_aggregate(&mut self) {
+        use RecordingState::{Paused, Recording, Starting};
+        let active = || self.legs.iter().enumerate().filter(|(_, leg)| leg.is_active());
+        let found = [Recording, Starting, Paused]
+            .into_iter()
+            .find_map(|state| active().find(|(_, leg)| leg.told == state).map(|(id, _)| (state, id)));
+        if let Some((state, id)) = found {
+            let reason = match state {
+                Paused => "paused".to_owned(),
+                Recording => format!("{} records", self.recorder_shown(id)),
+                _ => format!("{} is invited", self.recorder_shown(id)),
+            };
+            self.change_state(state, reason);
+        }
     }
 
     pub(super) fn change_state(&mut self, state: RecordingState, reason: String) {
-        let before = std::mem::replace(&mut self.state, state);
-        if before == state {
-            return;
+        if std::mem::replace(&mut self.state, state) != state {
+            self.tell(Scope::Recording, SessionEventKind::StateChanged { state, reason });
         }
-        match (before, state) {
-            (_, RecordingState::Paused) => self.tell(None, SessionEventKind::Paused),
-            (RecordingState::Paused, RecordingState::Recording) => self.tell(None, SessionEventKind::Resumed),
-            _ => {}
-        }
-        self.tell(None, SessionEventKind::StateChanged { state, reason });
     }
 }

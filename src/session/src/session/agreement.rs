@@ -54,9 +54,14 @@ impl Agreement {
         self.offered_by_recorder = false;
     }
 
-    /// What the branch of an m-line is to do. `proposed` is an offer of ours that is not answered yet.
-    pub(super) fn verdict(&self, branch: BranchId, rules: &Rules, proposed: Option<&Description>) -> Verdict {
-        let index = usize::from(branch.slot);
+    /// What the branch of the m-line `index` is to do. `proposed` is an offer of ours that is not answered yet.
+    pub(super) fn verdict(
+        &self,
+        branch: BranchId,
+        index: usize,
+        rules: &Rules,
+        proposed: Option<&Description>,
+    ) -> Verdict {
         let waiting = Verdict { mode: BranchMode::Holding, off: None };
         let Some(ours) = self.ours.stream(index).filter(|ours| ours.send) else { return waiting };
         let disabled = |reason| Verdict { mode: BranchMode::Disabled, off: Some(reason) };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use siprec_model::{Medium, StreamFormat};
+use siprec_model::{Medium, PayloadFormat, StreamFormat};
 use siprec_sip::SessionDescription;
 
 use crate::numbering::{NumberedFormat, Numbering};
@@ -19,11 +19,16 @@ pub(crate) struct Ports {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum WantedLine {
     /// No stream (yet, or any more): port 0.
-    Absent,
+    Absent {
+        /// What the line is for.
+        medium: Medium,
+    },
     /// A stream that is not ready to be described: the line stays as it is, or silent.
     Unready {
         /// What can be offered of it where the line must be new: `inactive`, with another line's format.
         ports: Option<Ports>,
+        /// What the line is for.
+        medium: Medium,
         silent: bool,
     },
     /// A stream.
@@ -32,6 +37,8 @@ pub(crate) enum WantedLine {
         format: StreamFormat,
         /// `sendonly`, else `inactive`.
         send: bool,
+        /// Which of the stream's parties speaks: another one is told by a new version, even where nothing else changes.
+        revision: u32,
     },
 }
 
@@ -59,6 +66,8 @@ pub(crate) struct StreamLine {
     pub(crate) formats: Vec<NumberedFormat>,
     pub(crate) ptime_ms: Option<u32>,
     pub(crate) send: bool,
+    /// As in [`WantedLine::Stream`].
+    pub(crate) revision: u32,
 }
 
 /// An m-line of the recorder's, which a refusal repeats (RFC 3264 §6).
@@ -85,26 +94,37 @@ impl Layout {
     /// Turns what is wanted into m-lines; `before` is what was wanted until now.
     pub(crate) fn describe(&mut self, wanted: &[WantedLine], before: &Description) -> Description {
         self.slots.resize_with(self.slots.len().max(wanted.len()), SlotHistory::default);
-        let known = wanted.iter().find_map(|line| match line {
-            WantedLine::Stream { format, .. } => Some(format),
-            WantedLine::Absent | WantedLine::Unready { .. } => None,
-        });
+        let known = |medium| {
+            let same = wanted.iter().find_map(|line| match line {
+                WantedLine::Stream { format, .. } if format.medium == medium => Some(format.clone()),
+                _ => None,
+            });
+            same.unwrap_or_else(|| usual(medium))
+        };
         let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
-            let wanted = wanted.get(index).unwrap_or(&WantedLine::Absent);
+            let absent = WantedLine::Absent { medium: Medium::Audio };
+            let wanted = wanted.get(index).unwrap_or(&absent);
             match (wanted, before.lines.get(index), &slot.foreign) {
-                (WantedLine::Stream { ports, format, send }, ..) => {
+                (WantedLine::Stream { ports, format, send, revision }, ..) => {
                     slot.foreign = None;
-                    slot.stream(Some(*ports), Some(format), *send)
+                    Line::Stream(StreamLine {
+                        revision: *revision,
+                        ..slot.stream(Some(*ports), format, *send)
+                    })
                 }
                 (_, _, Some(foreign)) => Line::Foreign(foreign.clone()),
                 (WantedLine::Unready { silent, .. }, Some(Line::Stream(line)), None) => {
                     Line::Stream(StreamLine { send: line.send && !silent, ..line.clone() })
                 }
-                (WantedLine::Unready { ports, .. }, _, None) => slot.stream(*ports, known, false),
-                (WantedLine::Absent, Some(Line::Stream(line)), None) => {
+                (WantedLine::Unready { ports, medium, .. }, _, None) => {
+                    Line::Stream(slot.stream(*ports, &known(*medium), false))
+                }
+                (WantedLine::Absent { .. }, Some(Line::Stream(line)), None) => {
                     Line::Stream(StreamLine { ports: None, send: false, ..line.clone() })
                 }
-                (WantedLine::Absent, _, None) => slot.stream(None, known, false),
+                (WantedLine::Absent { medium }, _, None) => {
+                    Line::Stream(slot.stream(None, &known(*medium), false))
+                }
             }
         });
         Description { lines: lines.collect() }
@@ -124,16 +144,27 @@ impl Layout {
 }
 
 impl SlotHistory {
-    fn stream(&mut self, ports: Option<Ports>, format: Option<&StreamFormat>, send: bool) -> Line {
-        let payloads = format.map_or(&[][..], |format| &format.payloads);
-        Line::Stream(StreamLine {
-            medium: format.map_or(Medium::Audio, |format| format.medium),
+    fn stream(&mut self, ports: Option<Ports>, format: &StreamFormat, send: bool) -> StreamLine {
+        StreamLine {
+            medium: format.medium,
             ports,
-            formats: self.numbering.assign(payloads),
-            ptime_ms: format.and_then(|format| format.ptime_ms),
+            formats: self.numbering.assign(&format.payloads),
+            ptime_ms: format.ptime_ms,
             send,
-        })
+            revision: 0,
+        }
     }
+}
+
+/// What a line says of a medium that no stream of the session has yet.
+fn usual(medium: Medium) -> StreamFormat {
+    let (payload_type, encoding, clock_rate) = match medium {
+        Medium::Audio => (0, "PCMU", 8000),
+        Medium::Video => (96, "H264", 90_000),
+    };
+    let payload =
+        PayloadFormat { payload_type, encoding: encoding.to_owned(), clock_rate, channels: None, fmtp: None };
+    StreamFormat { medium, payloads: vec![payload], ptime_ms: None }
 }
 
 impl Description {

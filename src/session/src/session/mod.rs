@@ -172,11 +172,11 @@ impl RecordingSession {
         }
     }
 
-    /// What the branch of an m-line is to do, and whether the recorder takes the stream; None where the session is about
-    /// to end.
-    pub(crate) fn verdict(&self, branch: BranchId) -> Option<Verdict> {
+    /// What the branch of the m-line `index` is to do, and whether the recorder takes the stream; None where the session
+    /// is about to end.
+    pub(crate) fn verdict(&self, branch: BranchId, index: usize) -> Option<Verdict> {
         match &self.phase {
-            Phase::Up(up) => Some(up.verdict(branch, &self.wanted, &self.rules)),
+            Phase::Up(up) => Some(up.verdict(branch, index, &self.wanted, &self.rules)),
             Phase::Inviting(_) => Some(Verdict { mode: BranchMode::Holding, off: None }),
             Phase::Ending => None,
         }

@@ -96,8 +96,13 @@ impl Up {
 
     /// What the branch of an m-line is to do. A stream whose ports or formats are other than those agreed waits for the
     /// answer that says so.
-    pub(super) fn verdict(&self, branch: BranchId, wanted: &Description, rules: &Rules) -> Verdict {
-        let index = usize::from(branch.slot);
+    pub(super) fn verdict(
+        &self,
+        branch: BranchId,
+        index: usize,
+        wanted: &Description,
+        rules: &Rules,
+    ) -> Verdict {
         let agreed = self.agreed.ours.stream(index);
         let pending = self.offer.is_open() || self.differs(wanted);
         let renewed = agreed.zip(wanted.stream(index)).is_some_and(|(agreed, wanted)| {
@@ -106,7 +111,7 @@ impl Up {
         if renewed {
             return Verdict { mode: BranchMode::Holding, off: None };
         }
-        self.agreed.verdict(branch, rules, self.offer.proposed())
+        self.agreed.verdict(branch, index, rules, self.offer.proposed())
     }
 
     /// What an answer of ours may say: what is wanted, unless the recorder has refused it.

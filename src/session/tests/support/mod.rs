@@ -3,6 +3,7 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -38,8 +39,8 @@ pub struct Call {
     pub branches: Vec<BranchCommand>,
     pub finished: usize,
     outputs: Vec<Output>,
-    ended: [bool; 8],
-    open: [bool; 8],
+    ended: BTreeSet<u16>,
+    open: BTreeSet<u16>,
     epoch: Instant,
     cseq: u32,
 }
@@ -68,6 +69,12 @@ pub fn audio(payloads: &[(u8, &str, u32)]) -> StreamFormat {
     StreamFormat { medium: Medium::Audio, payloads: payloads.iter().map(payload).collect(), ptime_ms: None }
 }
 
+pub fn video(payload_type: u8, encoding: &str) -> StreamFormat {
+    let mut format = audio(&[(payload_type, encoding, 90_000)]);
+    format.medium = Medium::Video;
+    format
+}
+
 pub fn stream(slot: u16) -> StreamId {
     StreamId::from_raw(100 + u64::from(slot))
 }
@@ -90,8 +97,8 @@ impl Call {
             branches: Vec::new(),
             finished: 0,
             outputs: Vec::new(),
-            ended: [false; 8],
-            open: [false; 8],
+            ended: BTreeSet::new(),
+            open: BTreeSet::new(),
             epoch: now,
             cseq: 100,
         }
@@ -295,7 +302,6 @@ impl Call {
 
     fn obey(&mut self, command: BranchCommand) {
         let id = command.branch();
-        let index = usize::from(id.slot);
         let event = match &command {
             BranchCommand::Bind { local, .. } if self.engine.binds => {
                 let rtp = SocketAddr::new(*local, 10_000 + 2 * id.slot);
@@ -303,20 +309,20 @@ impl Call {
                 Some(BranchEvent::PortsReady { rtp, rtcp })
             }
             BranchCommand::Open(_) => {
-                self.open[index] = true;
-                (self.ended[index] && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+                self.open.insert(id.slot);
+                (self.ended.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
             }
             BranchCommand::Drain { .. } => {
-                self.ended[index] = true;
-                (self.open[index] && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+                self.ended.insert(id.slot);
+                (self.open.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
             }
             BranchCommand::Pause { .. } | BranchCommand::Hold { .. } | BranchCommand::Disable { .. } => {
-                self.open[index] = false;
+                self.open.remove(&id.slot);
                 None
             }
             BranchCommand::Create { .. } => {
-                self.open[index] = false;
-                self.ended[index] = false;
+                self.open.remove(&id.slot);
+                self.ended.remove(&id.slot);
                 None
             }
             BranchCommand::Close { .. } if self.engine.closes => Some(BranchEvent::Closed(Box::default())),
@@ -433,4 +439,10 @@ pub fn sdp_with(ports: &[u16], attributes: &str) -> String {
         text.push_str(&format!("m=audio {port} RTP/AVP 0\r\na=rtpmap:0 PCMU/8000\r\n{attributes}"));
     }
     text
+}
+
+/// An answer with these m-lines, such as `audio 4000`. Formats are named by number only.
+pub fn sdp_of(lines: &[&str]) -> String {
+    let head = "v=0\r\no=rec 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n";
+    lines.iter().fold(head.to_owned(), |text, line| text + &format!("m={line} RTP/AVP 0\r\na=recvonly\r\n"))
 }

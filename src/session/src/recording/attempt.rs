@@ -1,0 +1,335 @@
+//! Attempts: from the next recorder of the list to a session with it.
+
+use std::time::Instant;
+
+use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason};
+use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
+
+use super::leg::{LegEnd, Step};
+use super::slot::Slot;
+use super::tell::Scope;
+use super::{Recording, Stage};
+use crate::config::SessionMode;
+use crate::dialect::Subject;
+use crate::io::{Flow, Output, TransportEvent};
+use crate::parties::PartyKey;
+use crate::recorder::RecorderTarget;
+use crate::session::{Notice, RecordingSession, Rules};
+
+/// How many audio lines a session for both parties has at least (`protocol` 1.2).
+const BOTH: usize = 2;
+
+impl Recording {
+    /// Begins with the next recorder of the list, or gives up.
+    pub(super) fn next_attempt(&mut self, id: usize, now: Instant) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        match self.config.recorders.get(leg.tried) {
+            Some(recorder) => {
+                self.attempts += 1;
+                leg.tried += 1;
+                leg.attempt = self.attempts;
+                leg.call_id = None;
+                leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
+                self.output.push_back(Output::Resolve { attempt: leg.attempt, uri: recorder.uri.clone() });
+            }
+            None => self.end_leg(id, LegEnd::Failed, now),
+        }
+    }
+
+    /// The recorder of a session's present attempt.
+    pub(super) fn recorder(&self, leg: usize) -> Option<&RecorderTarget> {
+        self.config.recorders.get(self.legs.get(leg)?.tried.checked_sub(1)?)
+    }
+
+    /// How the recorder of a session's present attempt may be shown.
+    pub(super) fn recorder_shown(&self, leg: usize) -> String {
+        self.recorder(leg).map(RecorderTarget::shown).unwrap_or_default()
+    }
+
+    pub(super) fn transport(&mut self, event: TransportEvent, now: Instant) {
+        let (TransportEvent::Resolved { attempt, .. }
+        | TransportEvent::Unresolved { attempt, .. }
+        | TransportEvent::Failed { attempt, .. }) = &event;
+        let found = self.legs.iter_mut().enumerate().find(|(_, leg)| leg.attempts(*attempt));
+        match (event, found) {
+            (TransportEvent::Resolved { flow, .. }, Some((id, leg))) => {
+                if matches!(leg.step, Step::Resolving { .. }) {
+                    self.bind(id, flow, now);
+                }
+            }
+            (TransportEvent::Unresolved { reason, .. }, Some((id, leg))) => {
+                if matches!(leg.step, Step::Resolving { .. }) {
+                    self.attempt_failed(id, FailureReason::Unresolved(reason), None, now);
+                }
+            }
+            (TransportEvent::Failed { attempt, reason }, found) => {
+                let present = found.and_then(|(_, leg)| leg.session_mut());
+                let former = self.former.iter_mut().find(|(number, _)| *number == attempt);
+                if let Some(session) = present.or(former.map(|(_, session)| session)) {
+                    session.handle_transport_error(&reason, now);
+                }
+            }
+            (TransportEvent::Resolved { .. } | TransportEvent::Unresolved { .. }, None) => {}
+        }
+    }
+
+    /// Gives a message to the dialog that it belongs to.
+    pub(super) fn message(&mut self, message: Message, now: Instant) {
+        let present = self.legs.iter_mut().filter_map(|leg| leg.session_mut());
+        let former = self.former.iter_mut().map(|(_, session)| session);
+        let mut message = message;
+        for session in present.chain(former) {
+            match session.handle_message(message, now) {
+                Ok(()) => return,
+                Err(unclaimed) => message = *unclaimed,
+            }
+        }
+    }
+
+    /// Asks for the ports of the offer on the address that leads to the recorder.
+    fn bind(&mut self, id: usize, flow: Flow, now: Instant) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.step = Step::Binding { flow, deadline: now + self.config.timers.ports };
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.bind(flow.media, self.config.rtcp_mode, &mut commands);
+        }
+        self.branches(commands);
+    }
+
+    /// Sends the INVITE of each session as soon as every stream of it has its ports.
+    pub(super) fn invite_when_bound(&mut self, now: Instant) {
+        for id in 0..self.legs.len() {
+            let Some(Step::Binding { flow, .. }) = self.legs.get(id).map(|leg| &leg.step) else { continue };
+            let flow = *flow;
+            if self.slots.values().any(|slot| slot.is_of(id) && slot.awaits_ports()) {
+                continue;
+            }
+            self.lay_out(id);
+            match self.invite(id, flow, now) {
+                Ok(session) => {
+                    if let Some(leg) = self.legs.get_mut(id) {
+                        leg.call_id = Some(session.call_id());
+                        leg.step = Step::Session { flow, session: Box::new(session) };
+                    }
+                }
+                Err(reason) => self.attempt_failed(id, reason, None, now),
+            }
+        }
+    }
+
+    /// Gives each stream of a session that begins its m-line.
+    fn lay_out(&mut self, id: usize) {
+        let audio_lines = match self.mode {
+            SessionMode::BothParties => BOTH,
+            SessionMode::PerParty => 0,
+        };
+        let claims: Vec<_> =
+            self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live()).map(Slot::claim).collect();
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.lines.lay_out(&claims, audio_lines);
+        }
+    }
+
+    fn invite(&mut self, id: usize, flow: Flow, now: Instant) -> Result<RecordingSession, FailureReason> {
+        let lost = || FailureReason::Configuration("the recorder is not in the list".to_owned());
+        let recorder = self.recorder(id).ok_or_else(lost)?;
+        let (dn, other_dn) = self.dns(id);
+        let subject = Subject {
+            recorder,
+            recording_id: &self.id,
+            call_uuid: &self.call_uuid,
+            dn,
+            other_dn,
+            config: &self.config,
+        };
+        let dialect = self.config.dialect;
+        let configuration = |reason: &dyn std::fmt::Display| FailureReason::Configuration(reason.to_string());
+        // A DN may have been set since the configuration was checked.
+        dialect.check(&self.config).map_err(|error| configuration(&error))?;
+        let invite = dialect.invite(&subject).map_err(|error| configuration(&error))?;
+        let (from, contact) =
+            own_addresses(&self.config.user, &flow).map_err(|error| configuration(&error))?;
+        let (host, port) = (flow.local.ip().to_string(), Some(flow.local.port()));
+        let mut endpoint = Endpoint::new(flow.transport, &host, port, NameAddr::new(contact))
+            .map_err(|error| configuration(&error))?;
+        endpoint.user_agent = Some(self.config.user_agent.clone()).filter(|agent| !agent.is_empty());
+        endpoint.supported = vec!["timer".to_owned()];
+        let config = UacConfig {
+            endpoint,
+            request_uri: invite.request_uri,
+            from: NameAddr::new(from),
+            to: invite.to,
+            route: Vec::new(),
+        };
+        let rules = Rules {
+            dialect,
+            payload_types: recorder.profile.payload_types.unwrap_or(dialect.payload_types()),
+            rtcp: self.config.rtcp_mode,
+            timers: self.config.timers,
+            media: flow.media,
+        };
+        let wanted = self.wanted(id);
+        RecordingSession::invite(config, invite.headers, rules, &wanted, &mut self.random, now)
+    }
+
+    /// The parties that a session's INVITE names: its own, or the two of the first two m-lines.
+    fn dns(&self, id: usize) -> (Option<&str>, Option<&str>) {
+        let Some(leg) = self.legs.get(id) else { return (None, None) };
+        if let Some(party) = &leg.party {
+            return (party.dn(), None);
+        }
+        let mut lines = leg.lines.iter().take(BOTH).enumerate().map(|(index, line)| {
+            let owner = line.owner.and_then(|number| self.slots.get(&number));
+            match owner.map(Slot::party) {
+                Some(party) => party.dn(),
+                None => u16::try_from(index).ok().and_then(|pad| self.config.dn(pad)),
+            }
+        });
+        (lines.next().flatten(), lines.next().flatten())
+    }
+
+    /// Acts on what the sessions have to say. Says whether there was anything.
+    pub(super) fn take_notices(&mut self, now: Instant) -> bool {
+        let mut any = false;
+        for id in 0..self.legs.len() {
+            while let Some(notice) = self
+                .legs
+                .get_mut(id)
+                .and_then(|leg| leg.session_mut())
+                .and_then(RecordingSession::poll_notice)
+            {
+                any = true;
+                match notice {
+                    Notice::Answered => self.tell_answered(id),
+                    Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase),
+                    Notice::Failed { reason, sip_code } => self.attempt_failed(id, reason, sip_code, now),
+                    Notice::EndedByRecorder => {
+                        let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
+                        self.end_leg(id, end, now);
+                    }
+                    Notice::KeyframeWanted => self.ask_key_frames(id),
+                }
+            }
+        }
+        any
+    }
+
+    /// The recorder asks for key frames without saying of which stream.
+    fn ask_key_frames(&mut self, id: usize) {
+        let is_video = |slot: &&Slot| slot.is_of(id) && slot.is_live() && slot.medium() == Medium::Video;
+        let videos: Vec<u16> = self.slots.values().filter(is_video).map(Slot::number).collect();
+        for number in videos {
+            self.tell(Scope::Slot(number), SessionEventKind::KeyframeWanted);
+        }
+    }
+
+    /// A refused resume, or a refused stream, is not recorded although the call has it.
+    fn offer_refused(&mut self, id: usize, code: u16, phrase: &str) {
+        if self.is_silent(id) {
+            return;
+        }
+        let is_idle =
+            |slot: &&Slot| slot.is_of(id) && slot.is_described() && slot.is_present() && !slot.is_open();
+        let idle: Vec<u16> = self.slots.values().filter(is_idle).map(Slot::number).collect();
+        for number in idle {
+            self.tell_off(number, format!("the recorder refuses the change: {code} {phrase}"));
+        }
+    }
+
+    /// The recorder of the present attempt is of no use: tells so, and tries the next one.
+    pub(super) fn attempt_failed(
+        &mut self,
+        id: usize,
+        reason: FailureReason,
+        sip_code: Option<u16>,
+        now: Instant,
+    ) {
+        if matches!(self.stage, Stage::Closing { .. } | Stage::Told | Stage::Finished) {
+            return;
+        }
+        self.tell_failed(id, reason, sip_code);
+        self.former.extend(self.legs.get_mut(id).and_then(|leg| leg.finish()));
+        self.next_attempt(id, now);
+    }
+
+    fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {
+        let recorder = self.recorder_shown(id);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let whose = leg.party.as_ref().and_then(PartyKey::dn).map(|dn| format!(" for {dn}"));
+        leg.failures.push(format!("{recorder}{}: {reason}", whose.unwrap_or_default()));
+        self.tell(Scope::Leg(id), SessionEventKind::Failed { reason, sip_code });
+    }
+
+    /// No ports for one stream. Before the offer that ends the attempt; later only the new stream is not recorded.
+    pub(super) fn ports_failed(&mut self, number: u16, reason: String, now: Instant) {
+        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+        match self.legs.get(id).map(|leg| &leg.step) {
+            Some(Step::Binding { .. }) => {
+                self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
+            }
+            Some(Step::Session { .. }) => self.tell_off(number, reason),
+            Some(Step::Resolving { .. } | Step::Over) | None => {}
+        }
+    }
+
+    /// The engine lost a branch. The session goes on with the others; without any it has failed.
+    pub(super) fn branch_lost(&mut self, number: u16, reason: String, now: Instant) {
+        self.tell_off(number, reason.clone());
+        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.lines.release(number);
+            if leg.is_active() && !self.slots.values().any(|slot| slot.is_of(id) && slot.is_live()) {
+                self.tell_failed(id, FailureReason::LocalResources(reason), None);
+                self.end_leg(id, LegEnd::Failed, now);
+            }
+        }
+    }
+
+    /// Does what is due in the present attempts and in former dialogs.
+    pub(super) fn expire_legs(&mut self, now: Instant) {
+        for (_, session) in &mut self.former {
+            session.handle_timeout(now);
+        }
+        let timers = self.config.timers;
+        for id in 0..self.legs.len() {
+            let Some(leg) = self.legs.get_mut(id) else { continue };
+            match &mut leg.step {
+                Step::Resolving { deadline } if *deadline <= now => {
+                    let reason = format!("no address within {:?}", timers.resolve);
+                    self.attempt_failed(id, FailureReason::Unresolved(reason), None, now);
+                }
+                Step::Binding { deadline, .. } if *deadline <= now => {
+                    let reason = format!("no ports within {:?}", timers.ports);
+                    self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
+                }
+                Step::Session { session, .. } => session.handle_timeout(now),
+                Step::Resolving { .. } | Step::Binding { .. } | Step::Over => {}
+            }
+        }
+    }
+
+    /// Hands out what the dialogs want to send.
+    pub(super) fn send(&mut self) {
+        let present = self.legs.iter_mut().filter_map(|leg| leg.attempt_session());
+        let former = self.former.iter_mut().map(|(attempt, session)| (*attempt, session));
+        for (attempt, session) in former.chain(present) {
+            while let Some(message) = session.poll_transmit() {
+                self.output.push_back(Output::Send { attempt, message });
+            }
+        }
+    }
+}
+
+/// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us (RFC 3261 §8.1.1.8).
+fn own_addresses(user: &str, flow: &Flow) -> Result<(Uri, Uri), siprec_sip::UriError> {
+    let host = flow.local.ip().to_string();
+    let own = UriBuilder::sip(&host).user(user).port(flow.local.port());
+    let contact = match flow.transport {
+        Transport::Udp => own.clone(),
+        Transport::Tcp | Transport::Tls => {
+            own.clone().param("transport", &flow.transport.as_str().to_ascii_lowercase())
+        }
+    };
+    Ok((own.build()?, contact.build()?))
+}
