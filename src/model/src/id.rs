@@ -42,15 +42,14 @@ macro_rules! process_unique {
 process_unique!(RecordingKey);
 process_unique!(StreamId);
 
-/// One stream of a call on its way to one recorder: recording, leg (recorder slot x party) and media slot of the
-/// leg's session description (m-line index, from 0).
+/// One stream of a call on its way to one recorder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchId {
     /// The recording that the branch belongs to.
     pub recording: RecordingKey,
-    /// Index of the leg within the recording.
+    /// Which copy of the stream, from 0: each goes to a recorder of its own.
     pub leg: u16,
-    /// m-line index within the leg's session description.
+    /// Number of the stream within the recording: the index of its pad, or from 64 on where the pad had another before.
     pub slot: u16,
 }
 

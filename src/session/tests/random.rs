@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use siprec_model::{BranchCommand, BranchEvent, PayloadFormat, StopReason};
-use siprec_session::{Command, Input, Output, TransportEvent};
+use siprec_session::{Command, Input, Output, SessionMode, TransportEvent};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
 
@@ -46,6 +46,9 @@ fn bodies() -> Vec<String> {
         sdp(&[0, 0]),
         sdp(&[4000]),
         sdp(&[4000, 4002, 4004]),
+        sdp_of(&["audio 4000", "audio 4002", "video 4004", "video 4006"]),
+        sdp_of(&["audio 4000", "video 4004"]),
+        sdp_of(&["video 4004"]),
         sdp_with(&[4000, 4002], "a=inactive\r\n"),
         sdp_with(&[4000, 4002], "a=sendonly\r\n"),
         "v=garbage".to_owned(),
@@ -54,23 +57,40 @@ fn bodies() -> Vec<String> {
     ]
 }
 
-fn command() -> impl Strategy<Value = Command> {
+/// Streams belong to pads once and for all: this one to the pad with this number modulo [`PADS`].
+const PADS: u16 = 4;
+
+fn single_command() -> impl Strategy<Value = Command> {
     let format = prop_oneof![
         Just(pcmu()),
         Just(audio(&[(96, "opus", 48_000)])),
         Just(audio(&[(96, "speex", 16_000), (101, "telephone-event", 8000)])),
+        Just(video(96, "VP8")),
+        Just(video(97, "H264")),
     ];
+    let number = || 0..3 * PADS;
+    let dn = || prop_oneof![Just(String::new()), Just("1001".to_owned()), "\\PC{0,5}"];
     prop_oneof![
         4 => Just(Command::Pause),
         4 => Just(Command::Resume),
         2 => Just(Command::Start),
         1 => Just(Command::Stop(StopReason::CallEnded)),
         1 => Just(Command::StopNow),
-        2 => (0..3_u16, 0..6_u16).prop_map(|(slot, number)| Command::AddStream { slot, stream: stream(number) }),
-        3 => (0..6_u16, format)
+        4 => number().prop_map(|number| Command::AddStream { slot: number % PADS, stream: stream(number) }),
+        6 => (number(), format)
             .prop_map(|(number, format)| Command::StreamFormat { stream: stream(number), format }),
-        1 => (0..6_u16).prop_map(|number| Command::RemoveStream { stream: stream(number) }),
-        1 => (0..3_u16, "\\PC{0,5}").prop_map(|(slot, dn)| Command::SetDn { slot, dn }),
+        2 => number().prop_map(|number| Command::RemoveStream { stream: stream(number) }),
+        1 => number().prop_map(|number| Command::PartyLeft { stream: stream(number) }),
+        1 => (0..PADS, dn()).prop_map(|(slot, dn)| Command::SetDn { slot, dn }),
+        1 => (0..PADS, dn()).prop_map(|(slot, dn)| Command::ReplaceParty { slot, dn }),
+        3 => (0..PADS, any::<bool>()).prop_map(|(slot, muted)| Command::Mute { slot, muted }),
+    ]
+}
+
+fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        8 => single_command(),
+        1 => prop::collection::vec(single_command(), 0..5).prop_map(Command::Batch),
     ]
 }
 
@@ -78,6 +98,7 @@ fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
         Just(BranchEvent::BacklogEmpty),
         Just(BranchEvent::KeyframeWanted),
+        Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
         Just(BranchEvent::Crashed { reason: "panic".into() }),
     ];
@@ -104,8 +125,8 @@ fn step() -> impl Strategy<Value = Step> {
     let body = 0..bodies().len();
     prop_oneof![
         6 => command().prop_map(Step::Command),
-        2 => (0..3_u16).prop_map(Step::Packet),
-        1 => (0..3_u16, event).prop_map(|(slot, event)| Step::Engine(slot, event)),
+        2 => (0..PADS).prop_map(Step::Packet),
+        1 => (prop_oneof![0..PADS, 64..68_u16], event).prop_map(|(slot, event)| Step::Engine(slot, event)),
         4 => prop_oneof![0..50_u32, 0..3000_u32, 0..60_000_u32].prop_map(Step::Wait),
         8 => (0..4_usize, status, body.clone())
             .prop_map(|(which, status, body)| Step::Answer { which, status, body }),
@@ -119,9 +140,12 @@ fn step() -> impl Strategy<Value = Step> {
 /// What the rules allow, learnt from what was seen.
 #[derive(Default)]
 struct Model {
+    per_party: bool,
     paused: bool,
-    /// Branches that exist at the engine, and whether they are open.
-    branches: BTreeMap<u16, bool>,
+    /// Pads whose party has muted.
+    muted: BTreeSet<u16>,
+    /// Branches that exist at the engine.
+    branches: BTreeMap<u16, Branch>,
     /// Our INVITE without a final response, by Call-ID.
     open_invites: BTreeMap<String, u32>,
     /// m-lines of our last description, by Call-ID.
@@ -132,7 +156,40 @@ struct Model {
     seen: BTreeSet<Vec<u8>>,
 }
 
+struct Branch {
+    pad: u16,
+    is_open: bool,
+    /// Its stream has ended; what it left may be sent although others are muted.
+    has_ended: bool,
+}
+
 impl Model {
+    fn command(&mut self, command: &Command) {
+        match command {
+            Command::Pause => self.paused = true,
+            Command::Resume => self.paused = false,
+            Command::Mute { slot, muted: true } => drop(self.muted.insert(*slot)),
+            Command::Mute { slot, muted: false } => drop(self.muted.remove(slot)),
+            Command::Batch(commands) => commands.iter().for_each(|command| self.command(command)),
+            _ => {}
+        }
+    }
+
+    /// Whether nothing of a branch may be sent.
+    fn is_silent(&self, branch: &Branch) -> bool {
+        let present = || self.branches.values().filter(|branch| !branch.has_ended);
+        let mutes =
+            |other: &&Branch| self.muted.contains(&other.pad) && (!self.per_party || other.pad == branch.pad);
+        self.paused || !branch.has_ended && present().any(|other| mutes(&other))
+    }
+
+    /// What must be true whenever everything that was said has been done.
+    fn check_silence(&self) {
+        for (number, branch) in &self.branches {
+            assert!(!(branch.is_open && self.is_silent(branch)), "branch {number} is open and silent");
+        }
+    }
+
     fn check(&mut self, output: &Output) {
         match output {
             Output::Branch(command) => self.check_branch(command),
@@ -151,21 +208,27 @@ impl Model {
 
     fn check_branch(&mut self, command: &BranchCommand) {
         let slot = command.branch().slot;
-        match command {
-            BranchCommand::Create { .. } => {
-                assert_eq!(self.branches.insert(slot, false), None, "branch {slot} exists already");
+        let branch = self.branches.get_mut(&slot);
+        match (command, branch) {
+            (BranchCommand::Create { stream, .. }, None) => {
+                let pad = u16::try_from((stream.as_raw() - 100) % u64::from(PADS)).unwrap();
+                self.branches.insert(slot, Branch { pad, is_open: false, has_ended: false });
             }
-            BranchCommand::Close { .. } => {
-                assert!(self.branches.remove(&slot).is_some(), "branch {slot} is closed twice");
-            }
-            BranchCommand::Open(open) => {
-                assert!(!self.paused, "a paused stream is opened");
+            (BranchCommand::Create { .. }, Some(_)) => panic!("branch {slot} exists already"),
+            (command, None) => panic!("{command:?} for no branch"),
+            (BranchCommand::Close { .. }, Some(_)) => drop(self.branches.remove(&slot)),
+            (BranchCommand::Open(open), Some(branch)) => {
                 assert!(!open.payloads.is_empty());
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
-                *self.branches.get_mut(&slot).expect("an open branch exists") = true;
+                branch.is_open = true;
             }
-            _ => assert!(self.branches.contains_key(&slot), "{command:?} for no branch"),
+            (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
+            (
+                BranchCommand::Pause { .. } | BranchCommand::Hold { .. } | BranchCommand::Disable { .. },
+                Some(branch),
+            ) => branch.is_open = false,
+            (BranchCommand::Describe { .. } | BranchCommand::Bind { .. }, Some(_)) => {}
         }
     }
 
@@ -180,7 +243,11 @@ impl Model {
         }
         let sdp = SessionDescription::parse(&request.body).expect("every INVITE has an offer");
         self.check_version(&call_id, &sdp);
-        let before = self.m_lines.insert(call_id.clone(), sdp.media_count()).unwrap_or(2);
+        let before = self.m_lines.insert(call_id.clone(), sdp.media_count()).unwrap_or(if self.per_party {
+            1
+        } else {
+            2
+        });
         assert!(sdp.media_count() >= before, "RFC 3264 §8: never fewer m-lines");
         for (index, media) in sdp.medias().enumerate() {
             for number in media.payload_types() {
@@ -213,9 +280,14 @@ fn run(steps: Vec<Step>, seed: u8) {
     let mut settings = config("sip:a.example sip:b.example sip:c.example");
     settings.auto_start = !seed.is_multiple_of(3);
     settings.pre_record = seed.is_multiple_of(2);
+    let per_party = seed.is_multiple_of(7) || seed.is_multiple_of(11);
+    if per_party {
+        settings.mode = SessionMode::PerParty;
+    }
+    settings.record_video = !seed.is_multiple_of(13);
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
-    let mut model = Model::default();
+    let mut model = Model { per_party, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
     let mut last = None;
@@ -225,11 +297,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     for step in steps {
         match step {
             Step::Command(command) => {
-                match command {
-                    Command::Pause => model.paused = true,
-                    Command::Resume => model.paused = false,
-                    _ => {}
-                }
+                model.command(&command);
                 call.command(command);
             }
             Step::Packet(slot) => call.packet(slot),
@@ -272,6 +340,7 @@ fn run(steps: Vec<Step>, seed: u8) {
             Step::Answer { .. } | Step::Request { .. } => {}
         }
         call.check_now(|output| model.check(output));
+        model.check_silence();
         for (_, message) in std::mem::take(&mut call.wire) {
             if let Message::Request(request) = message
                 && request.method != Method::Ack

@@ -314,7 +314,7 @@ impl Slot {
             (PortsState::Bound(ports), Some(format)) => WantedLine::Stream {
                 ports,
                 format: format.clone(),
-                send: !silent && !(self.left && branch.parked),
+                send: !(silent || branch.parked),
                 revision: self.revision,
             },
             (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), medium, silent },
