@@ -11,8 +11,8 @@ pub(crate) enum Unrecordable {
     /// The packets are encrypted, and their keys are not ours.
     #[error("it is encrypted (application/x-srtp), and recording takes plain RTP only")]
     Encrypted,
-    /// Another medium than audio.
-    #[error("its medium is \"{0}\", and recording takes audio only")]
+    /// Neither audio nor video.
+    #[error("its medium is \"{0}\", and recording takes audio and video only")]
     Medium(String),
     /// A field that the m-line needs is missing or out of range.
     #[error("its caps lack a usable field \"{0}\"")]
@@ -63,15 +63,18 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<StreamFormat, Unrecordabl
     plain_rtp(caps)?;
     let structure = caps.structure(0).ok_or(Unrecordable::Field("media"))?;
     let number = structure.get::<i32>("payload").ok().and_then(|number| u8::try_from(number).ok());
-    let numbered = number.and_then(|number| static_type(|known| known.number == number));
-    let medium = structure
-        .get::<&str>("media")
-        .ok()
-        .or_else(|| numbered.map(|_| Medium::Audio.as_str()))
-        .ok_or(Unrecordable::Field("media"))?;
-    if medium != Medium::Audio.as_str() {
-        return Err(Unrecordable::Medium(medium.to_owned()));
-    }
+    let medium = match structure.get::<&str>("media").ok() {
+        Some(word) => medium(word).ok_or_else(|| Unrecordable::Medium(word.to_owned()))?,
+        None if number.is_some_and(|number| static_type(|known| known.number == number).is_some()) => {
+            Medium::Audio
+        }
+        None => return Err(Unrecordable::Field("media")),
+    };
+    // The table is of audio types.
+    let static_type = |wanted: &dyn Fn(&StaticType) -> bool| {
+        if medium == Medium::Audio { static_type(wanted) } else { None }
+    };
+    let numbered = number.and_then(|number| static_type(&|known| known.number == number));
     let encoding = structure
         .get::<&str>("encoding-name")
         .ok()
@@ -80,7 +83,7 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<StreamFormat, Unrecordabl
         .or_else(|| numbered.map(|known| known.encoding))
         .ok_or(Unrecordable::Field("encoding-name"))?;
     let rate = structure.get::<i32>("clock-rate").ok();
-    let named = static_type(|known| {
+    let named = static_type(&|known| {
         known.encoding.eq_ignore_ascii_case(encoding)
             && rate.is_none_or(|rate| i64::from(rate) == i64::from(known.clock_rate))
     });
@@ -100,7 +103,18 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<StreamFormat, Unrecordabl
         encoding: encoding.to_owned(),
         clock_rate,
     };
-    Ok(StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: ptime(structure) })
+    Ok(StreamFormat { medium, payloads: vec![payload], ptime_ms: ptime(structure) })
+}
+
+fn medium(word: &str) -> Option<Medium> {
+    [Medium::Audio, Medium::Video].into_iter().find(|medium| word == medium.as_str())
+}
+
+/// A negotiated list with the format that the caps speak of first.
+pub(crate) fn main_first(mut format: StreamFormat, caps: &StreamFormat) -> StreamFormat {
+    let number = caps.payloads.first().map(|main| main.payload_type);
+    format.payloads.sort_by_key(|payload| Some(payload.payload_type) != number);
+    format
 }
 
 /// Whether caps are plain RTP of any medium, which can be copied without knowing more.
@@ -280,6 +294,32 @@ mod tests {
         assert_eq!(of(dynamic), Unrecordable::Field("payload"));
         assert_eq!(of(&format!("{dynamic},payload=96")), Unrecordable::Field("clock-rate"));
         assert_eq!(of(&format!("{dynamic},payload=96,clock-rate=-1")), Unrecordable::Field("clock-rate"));
-        assert_eq!(of("application/x-rtp,media=video,payload=96"), Unrecordable::Medium("video".to_owned()));
+        assert_eq!(of("application/x-rtp,media=video,payload=96"), Unrecordable::Field("encoding-name"));
+        assert_eq!(of("application/x-rtp,media=text,payload=96"), Unrecordable::Medium("text".to_owned()));
+    }
+
+    #[test]
+    fn video_says_what_its_decoder_needs() {
+        let h264 = format(
+            "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=97,\
+             packetization-mode=(string)1,profile-level-id=(string)42e01f,a-framerate=(string)30",
+        )
+        .unwrap();
+        assert_eq!(h264.medium, Medium::Video);
+        let payload = &h264.payloads[0];
+        assert_eq!((payload.payload_type, payload.encoding.as_str()), (97, "H264"));
+        assert_eq!(payload.fmtp.as_deref(), Some("packetization-mode=1;profile-level-id=42e01f"));
+    }
+
+    #[test]
+    fn the_codec_of_the_caps_comes_first() {
+        let numbers =
+            |format: StreamFormat| format.payloads.iter().map(|p| p.payload_type).collect::<Vec<_>>();
+        let caps = format("application/x-rtp,payload=8").unwrap();
+        let mut list = format("application/x-rtp,payload=0").unwrap();
+        list.payloads.extend(caps.payloads.clone());
+        assert_eq!(numbers(main_first(list.clone(), &caps)), [8, 0]);
+        let unlisted = format("application/x-rtp,payload=9").unwrap();
+        assert_eq!(numbers(main_first(list, &unlisted)), [0, 8]);
     }
 }

@@ -18,9 +18,14 @@ fn gated(call: &Call) -> Vec<u64> {
 /// Ends the pause and tells how the recording begins: on each line with the party's first packet after it, and not
 /// with what came before.
 fn resumed_with(call: &Call, recorder: &Recorder, first: u16) {
+    resumed_in(0..2, call, recorder, first);
+}
+
+/// The same of the dialog whose lines these are at the recorder.
+fn resumed_in(lines: std::ops::Range<usize>, call: &Call, recorder: &Recorder, first: u16) {
     call.wish("resume");
     (first..first + 5).for_each(|sequence| call.speak(sequence));
-    for line in 0..2 {
+    for line in lines {
         for sequence in first..first + 5 {
             assert_eq!(timestamp(&recorder.packet(line).unwrap()), u32::from(sequence) * 160, "line {line}");
         }
@@ -74,7 +79,7 @@ fn a_pause_outlasts_the_recording_that_it_was_asked_for() {
     call.wish("start");
     (0..10).for_each(|sequence| call.speak(sequence));
     call.wait_for_state("Paused");
-    resumed_with(&call, &recorder, 10);
+    resumed_in(4..6, &call, &recorder, 10);
 }
 
 #[test]

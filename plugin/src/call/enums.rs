@@ -30,14 +30,18 @@ impl From<SiprecDialect> for Dialect {
 pub enum SiprecSessionMode {
     /// One session for all parties.
     #[default]
-    #[enum_value(name = "One session for both parties, one m-line each", nick = "both-parties")]
+    #[enum_value(name = "One session for both parties, an m-line for each stream", nick = "both-parties")]
     BothParties,
+    /// A session for each party.
+    #[enum_value(name = "A session for each party, with its streams only", nick = "per-party")]
+    PerParty,
 }
 
 impl From<SiprecSessionMode> for SessionMode {
     fn from(mode: SiprecSessionMode) -> Self {
         match mode {
             SiprecSessionMode::BothParties => Self::BothParties,
+            SiprecSessionMode::PerParty => Self::PerParty,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::pad::SiprecSinkPad;
 use super::party::Parties;
 use super::recording::{Live, Progress, Wish};
 use super::settings::Settings;
-use super::{properties, templates};
+use super::{actions, properties, templates};
 use crate::agent::{AGENT_CONTEXT, SiprecAgent};
 use crate::passage;
 use crate::slots::{self, Slots};
@@ -45,14 +45,16 @@ impl ObjectImpl for Siprec {
 
     fn signals() -> &'static [glib::subclass::Signal] {
         static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(|| {
-            vec![
+            let mut all = vec![
                 action("start", Wish::Start),
                 action("stop", Wish::Stop(StopReason::Asked)),
                 action("stop-now", Wish::StopNow),
                 action("pause", Wish::Pause),
                 action("resume", Wish::Resume),
                 messages::state_changed(),
-            ]
+            ];
+            all.extend(actions::signals());
+            all
         });
         &SIGNALS
     }

@@ -2,7 +2,8 @@
 
 use gst::glib;
 use gst::prelude::*;
-use siprec_model::{BranchReport, SessionEvent, SessionEventKind, SessionInfo};
+use gst::subclass::prelude::*;
+use siprec_model::{BranchReport, Medium, SessionEvent, SessionEventKind, SessionInfo};
 
 use super::Siprec;
 use super::enums::SiprecState;
@@ -28,6 +29,9 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             warn(element, &format!("The recording failed: {reason}"), info);
         }
         SessionEventKind::MediumOff { medium, reason } => {
+            if *medium == Medium::Video {
+                post(element, about(info, "siprec-video-off").field("reason", reason));
+            }
             warn(element, &format!("The recording goes on without {medium}: {reason}"), info);
         }
         SessionEventKind::Gap { packets, duration, cause } => {
@@ -39,7 +43,10 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             let text = format!("The recording has a gap of {packets} packets ({})", cause.as_str());
             warn(element, &text, info);
         }
-        SessionEventKind::KeyframeWanted => {}
+        SessionEventKind::KeyframeWanted => {
+            element.imp().ask_key_frame(info.dn.as_deref());
+            post(element, about(info, "siprec-keyframe-wanted"));
+        }
         SessionEventKind::Report { medium, report } => {
             post(element, account(about(info, "siprec-report").field("medium", medium.as_str()), report));
         }

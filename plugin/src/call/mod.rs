@@ -1,5 +1,6 @@
 //! The element `siprec`: a call that is recorded.
 
+mod actions;
 mod enums;
 mod imp;
 mod messages;
@@ -8,6 +9,7 @@ mod party;
 mod properties;
 mod recording;
 mod settings;
+mod streams;
 mod templates;
 
 use gst::glib;

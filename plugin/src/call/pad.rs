@@ -19,7 +19,7 @@ use crate::tap::Feed;
 glib::wrapper! {
     /// A sink pad of `siprec`: one stream of the call.
     ///
-    /// Properties: `dn` (who speaks on this stream) and `stats` (read only).
+    /// Properties: `dn` (who speaks on this stream), `muted` and `stats` (read only).
     pub struct SiprecSinkPad(ObjectSubclass<imp::SinkPad>) @extends gst::Pad, gst::Object;
 }
 
@@ -64,7 +64,7 @@ impl SiprecSinkPad {
         self.imp().has_ended()
     }
 
-    /// What the stream's caps said last; `None` before there were any.
+    /// What the stream's caps said last; `None` before there were any. See [`super::imp::Siprec::format`].
     pub(super) fn format(&self) -> Option<Result<StreamFormat, Unrecordable>> {
         self.imp().format()
     }
@@ -103,6 +103,11 @@ mod imp {
                         .blurb("Who speaks on this stream, any text; the recorder is told what is set when it is invited")
                         .mutable_playing()
                         .build(),
+                    glib::ParamSpecBoolean::builder("muted")
+                        .nick("Muted")
+                        .blurb("The party has muted its line: nothing of its session is recorded until it takes that back")
+                        .mutable_playing()
+                        .build(),
                     glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                         .nick("Statistics")
                         .blurb(
@@ -117,19 +122,25 @@ mod imp {
         }
 
         fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-            if pspec.name() != "dn" {
-                return;
-            }
-            if let (Some(place), Ok(dn)) = (self.place.get(), value.get())
-                && place.parties.set_dn(place.index, dn)
-            {
-                self.with_element(|element| element.party_changed(place.index));
+            let Some(place) = self.place.get() else { return };
+            match pspec.name() {
+                "dn" if value.get().is_ok_and(|dn| place.parties.set_dn(place.index, dn)) => {
+                    self.with_element(|element| element.party_changed(place.index));
+                }
+                "muted" => {
+                    place.parties.mute_pad(place.index, value.get().unwrap_or_default());
+                    self.with_element(super::super::imp::Siprec::mute_changed);
+                }
+                _ => {}
             }
         }
 
         fn property(&self, _: usize, pspec: &glib::ParamSpec) -> glib::Value {
             match pspec.name() {
                 "dn" => self.place.get().and_then(|place| place.parties.dn(place.index)).to_value(),
+                "muted" => {
+                    self.place.get().is_some_and(|place| place.parties.is_pad_muted(place.index)).to_value()
+                }
                 _ => self.stats().to_value(),
             }
         }

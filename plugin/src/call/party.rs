@@ -1,35 +1,142 @@
-//! Who the parties of a call are: one table for the element's `dn` and `other-dn` and its pads' `dn`.
+//! Who the parties of a call are, which of them have muted, and what their session descriptions say: one table for the
+//! element's properties and actions and its pads' properties.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+
+use siprec_model::{Medium, StreamFormat};
+use siprec_session::{PartyKey, PartySdp, PartySdpError, Voice};
 
 use crate::sync::lock;
 
-/// The directory numbers by pad index.
+/// The parties by pad index, and what is known by directory number.
 #[derive(Debug, Default)]
-pub(crate) struct Parties(Mutex<BTreeMap<u16, String>>);
+pub(crate) struct Parties(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    dns: BTreeMap<u16, String>,
+    /// Pads whose property `muted` is set.
+    muted_pads: BTreeSet<u16>,
+    /// Pads whose party has left the call.
+    left: BTreeSet<u16>,
+    /// Parties muted by action, there or not.
+    muted: BTreeSet<String>,
+    descriptions: BTreeMap<String, PartySdp>,
+}
 
 impl Parties {
     /// The DN of a pad, where it has one.
     pub(crate) fn dn(&self, index: u16) -> Option<String> {
-        lock(&self.0).get(&index).cloned()
+        lock(&self.0).dns.get(&index).cloned()
     }
 
     /// Gives a pad its DN, or takes it away. Answers whether that changed anything.
     pub(crate) fn set_dn(&self, index: u16, dn: Option<String>) -> bool {
-        let mut dns = lock(&self.0);
+        let mut table = lock(&self.0);
         let before = match dn.clone() {
-            Some(dn) => dns.insert(index, dn),
-            None => dns.remove(&index),
+            Some(dn) => table.dns.insert(index, dn),
+            None => table.dns.remove(&index),
         };
         before != dn
     }
 
     /// Every DN in the order of the pads, empty where a pad has none.
     pub(crate) fn in_order(&self) -> Vec<String> {
-        let dns = lock(&self.0);
-        let count = dns.keys().last().map_or(0, |last| last.saturating_add(1));
-        (0..count).map(|index| dns.get(&index).cloned().unwrap_or_default()).collect()
+        let table = lock(&self.0);
+        let count = table.dns.keys().last().map_or(0, |last| last.saturating_add(1));
+        (0..count).map(|index| table.dns.get(&index).cloned().unwrap_or_default()).collect()
+    }
+
+    /// Whether a pad's property `muted` is set.
+    pub(crate) fn is_pad_muted(&self, index: u16) -> bool {
+        lock(&self.0).muted_pads.contains(&index)
+    }
+
+    pub(crate) fn mute_pad(&self, index: u16, muted: bool) {
+        let pads = &mut lock(&self.0).muted_pads;
+        if muted {
+            pads.insert(index)
+        } else {
+            pads.remove(&index)
+        };
+    }
+
+    /// Mutes a party by its DN, whether it is there or not, or takes that back.
+    pub(crate) fn mute(&self, dn: &str, muted: bool) {
+        let dns = &mut lock(&self.0).muted;
+        if muted {
+            dns.insert(dn.to_owned())
+        } else {
+            dns.remove(dn)
+        };
+    }
+
+    /// Whether the party of a pad has left the call.
+    pub(crate) fn has_left(&self, index: u16) -> bool {
+        lock(&self.0).left.contains(&index)
+    }
+
+    pub(crate) fn leaves(&self, index: u16, left: bool) {
+        let pads = &mut lock(&self.0).left;
+        if left {
+            pads.insert(index)
+        } else {
+            pads.remove(&index)
+        };
+    }
+
+    /// The pad is gone: what was said of it, but for its DN, does not hold for the next one of its name.
+    pub(crate) fn forget(&self, index: u16) {
+        self.mute_pad(index, false);
+        self.leaves(index, false);
+    }
+
+    /// Takes a party's latest session description. Answers whether the party receives somewhere else than before.
+    pub(crate) fn describe(&self, dn: &str, sdp: PartySdp) -> bool {
+        let before = lock(&self.0).descriptions.insert(dn.to_owned(), sdp.clone());
+        before.is_some_and(|before| sdp.has_moved(&before))
+    }
+
+    /// Each of these pads as far as its silence depends on it.
+    pub(crate) fn voices(&self, pads: &[u16], hold_is_mute: bool) -> Vec<Voice> {
+        let table = lock(&self.0);
+        pads.iter()
+            .map(|pad| {
+                let dn = table.dns.get(pad).map_or("", String::as_str);
+                let by_sdp = table.descriptions.get(dn).is_some_and(|sdp| sdp.is_mute(hold_is_mute));
+                let muted = by_sdp || table.muted.contains(dn) || table.muted_pads.contains(pad);
+                Voice { party: PartyKey::new(*pad, dn), muted }
+            })
+            .collect()
+    }
+
+    /// What the session descriptions say of these pads, which come with the medium of their caps: nothing of a pad whose
+    /// party has given none, or has no line for it. Two parties' descriptions are taken together.
+    pub(crate) fn negotiated(
+        &self,
+        pads: &[(u16, Option<Medium>)],
+    ) -> BTreeMap<u16, Result<StreamFormat, PartySdpError>> {
+        let table = lock(&self.0);
+        let dn = |pad: u16| table.dns.get(&pad).filter(|dn| !dn.is_empty());
+        let present: BTreeSet<&String> = pads.iter().filter_map(|(pad, _)| dn(*pad)).collect();
+        let mut negotiated = BTreeMap::new();
+        for (own, sdp) in present.iter().filter_map(|own| Some((own, table.descriptions.get(*own)?))) {
+            let mut others = present.iter().filter(|other| *other != own);
+            let other = match (others.next(), others.next()) {
+                (Some(other), None) => table.descriptions.get(*other),
+                _ => None,
+            };
+            let streams: Vec<_> = pads.iter().filter(|(pad, _)| dn(*pad) == Some(*own)).collect();
+            let media: Vec<_> = streams.iter().map(|(_, medium)| *medium).collect();
+            for ((pad, _), place) in streams.into_iter().zip(sdp.place(&media)) {
+                let Some((medium, number)) = place else { continue };
+                if let Some(format) = sdp.negotiated(other, medium, number).transpose() {
+                    negotiated.insert(*pad, format);
+                }
+            }
+        }
+        negotiated
     }
 }
 
@@ -45,5 +152,42 @@ mod tests {
         assert_eq!(parties.in_order(), ["", "", "1002"]);
         assert!(parties.set_dn(2, None));
         assert!(parties.in_order().is_empty());
+    }
+
+    #[test]
+    fn a_mute_by_number_waits_for_its_party() {
+        let parties = Parties::default();
+        parties.mute("1002", true);
+        let muted = || parties.voices(&[0, 1], true).iter().map(|voice| voice.muted).collect::<Vec<_>>();
+        assert_eq!(muted(), [false, false]);
+        parties.set_dn(1, Some("1002".to_owned()));
+        assert_eq!(muted(), [false, true]);
+        parties.mute("1002", false);
+        parties.mute_pad(0, true);
+        assert_eq!(muted(), [true, false]);
+        parties.forget(0);
+        assert_eq!(muted(), [false, false]);
+    }
+
+    #[test]
+    fn two_parties_descriptions_are_taken_together() {
+        let sdp = |formats: &str| {
+            let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n";
+            PartySdp::parse(&format!("{head}m=audio 4000 RTP/AVP {formats}\r\n")).unwrap()
+        };
+        let parties = Parties::default();
+        parties.set_dn(0, Some("1001".to_owned()));
+        parties.set_dn(1, Some("1002".to_owned()));
+        parties.describe("1001", sdp("0 8"));
+        let pads = [(0, None), (1, None)];
+        let numbers = |pad: u16| {
+            let format = parties.negotiated(&pads).remove(&pad)?.ok()?;
+            Some(format.payloads.iter().map(|payload| payload.payload_type).collect::<Vec<_>>())
+        };
+        assert_eq!((numbers(0), numbers(1)), (Some(vec![0, 8]), None));
+        parties.describe("1002", sdp("8"));
+        assert_eq!((numbers(0), numbers(1)), (Some(vec![8]), Some(vec![8])));
+        parties.describe("1002", sdp("9"));
+        assert!(parties.negotiated(&pads).values().all(Result::is_err));
     }
 }

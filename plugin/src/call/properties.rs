@@ -94,6 +94,21 @@ fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.pre_record)
             .mutable_ready()
             .build(),
+        glib::ParamSpecBoolean::builder("record-video")
+            .nick("Record video")
+            .blurb("Record video, too, where the call has it")
+            .default_value(defaults.record_video)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("hold-is-mute")
+            .nick("Hold is mute")
+            .blurb(
+                "A party whose session description says sendonly, because it has put the other on hold, counts as \
+                 muted",
+            )
+            .default_value(defaults.hold_is_mute)
+            .mutable_playing()
+            .build(),
         time("hold-time", "Hold time", "Longest time in ns that a packet waits for the recorder", defaults.hold_time),
         bytes(
             "hold-bytes",
@@ -206,6 +221,8 @@ impl Settings {
             "extra-headers" => take(&mut self.extra_headers, value),
             "auto-start" => take(&mut self.auto_start, value),
             "pre-record" => take(&mut self.pre_record, value),
+            "record-video" => take(&mut self.record_video, value),
+            "hold-is-mute" => take(&mut self.hold_is_mute, value),
             "hold-time" => take_time(&mut self.hold_time, value),
             "hold-bytes" => take(&mut self.hold_bytes, value),
             "video-hold-bytes" => take(&mut self.video_hold_bytes, value),
@@ -230,6 +247,8 @@ impl Settings {
             "extra-headers" => self.extra_headers.to_value(),
             "auto-start" => self.auto_start.to_value(),
             "pre-record" => self.pre_record.to_value(),
+            "record-video" => self.record_video.to_value(),
+            "hold-is-mute" => self.hold_is_mute.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
             "hold-bytes" => self.hold_bytes.to_value(),
             "video-hold-bytes" => self.video_hold_bytes.to_value(),

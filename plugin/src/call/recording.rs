@@ -1,17 +1,15 @@
 //! The recording behind the element: opened, fed and ended as the call goes.
 
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 
-use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_agent::RecordingHandle;
-use siprec_engine::{Gate, Tap};
-use siprec_model::{RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason};
+use siprec_model::{RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamId};
 use siprec_session::Command;
 
 use super::imp::Siprec;
 use super::messages;
-use super::pad::SiprecSinkPad;
 use crate::agent::Lease;
 use crate::sync::lock;
 
@@ -22,19 +20,21 @@ use crate::sync::lock;
 #[derive(Default)]
 pub(super) struct Live {
     /// From NULL to READY on.
-    lease: Option<Lease>,
-    recording: Option<RecordingHandle>,
+    pub(super) lease: Option<Lease>,
+    pub(super) recording: Option<RecordingHandle>,
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
     /// one begins.
-    paused: bool,
+    pub(super) paused: bool,
+    /// The streams of parties that left, by pad: their lines wait for successors until the pad goes.
+    pub(super) left: BTreeMap<u16, StreamId>,
     /// What the application must hear once the lock is free.
-    failures: Vec<Failure>,
+    pub(super) failures: Vec<Failure>,
 }
 
 /// Something of the recording that failed before there was a session.
-struct Failure {
-    dn: Option<String>,
-    reason: String,
+pub(super) struct Failure {
+    pub(super) dn: Option<String>,
+    pub(super) reason: String,
 }
 
 /// The state of the element's latest recording, right even when notices to the application are lost.
@@ -128,54 +128,22 @@ impl Siprec {
                 live.order(Command::Stop(reason));
             }
             Wish::StopNow => {
-                self.gates(Tap::close_gate);
+                self.close_gates();
                 live.order(Command::StopNow);
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
             }
             Wish::Pause => {
                 live.paused = true;
                 // The gates first: when this returns nothing is sent, whatever the session does.
-                self.gates(Tap::close_gate);
+                self.turn_gates(live);
                 live.order(Command::Pause);
             }
             Wish::Resume => {
                 live.paused = false;
-                self.gates(Tap::open_gate);
+                self.turn_gates(live);
                 live.order(Command::Resume);
             }
         });
-    }
-
-    /// A sink pad was added.
-    pub(super) fn stream_added(&self, pad: &SiprecSinkPad) {
-        self.with_live(|live| live.attach(pad));
-    }
-
-    /// A sink pad goes; what it brought is still recorded.
-    pub(super) fn stream_removed(&self, pad: &SiprecSinkPad) {
-        self.with_live(|live| live.detach(pad));
-    }
-
-    /// A stream's caps say something new.
-    pub(super) fn format_changed(&self, pad: &SiprecSinkPad) {
-        self.with_live(|live| match (pad.format(), pad.feed().tap()) {
-            (Some(Ok(format)), Some(tap)) => {
-                live.order(Command::StreamFormat { stream: tap.stream(), format });
-            }
-            (Some(Ok(_)), None) => live.attach(pad),
-            (Some(Err(fault)), _) => {
-                live.detach(pad);
-                let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
-                live.failures.push(Failure { dn: self.parties().dn(pad.index()), reason });
-            }
-            (None, _) => {}
-        });
-    }
-
-    /// A party has another DN.
-    pub(super) fn party_changed(&self, index: u16) {
-        let dn = self.parties().dn(index).unwrap_or_default();
-        self.with_live(|live| live.order(Command::SetDn { slot: index, dn }));
     }
 
     /// A stream has ended. The call has when every one of its streams has.
@@ -186,7 +154,8 @@ impl Siprec {
         }
     }
 
-    fn with_live(&self, work: impl FnOnce(&mut Live)) {
+    /// Works on what is happening; what failed is told afterwards, with no lock held.
+    pub(super) fn with_live(&self, work: impl FnOnce(&mut Live)) {
         let failures = {
             let mut live = lock(self.live());
             work(&mut live);
@@ -209,7 +178,8 @@ impl Siprec {
                 if live.paused {
                     live.order(Command::Pause);
                 }
-                self.sink_pads().for_each(|pad| live.attach(&pad));
+                live.left.clear();
+                self.sink_pads().for_each(|pad| self.attach(live, &pad));
             }
             Err(reason) => {
                 live.recording = None;
@@ -233,39 +203,11 @@ impl Siprec {
         };
         lease.open(config, heard).map_err(|error| error.to_string())
     }
-
-    /// Closes or opens the gates of all streams on this thread.
-    fn gates(&self, turn: impl Fn(&Tap)) {
-        self.sink_pads().filter_map(|pad| pad.feed().tap()).for_each(|tap| turn(&tap));
-    }
 }
 
 impl Live {
-    /// Feeds a pad's stream into the recording, unless its caps forbid it.
-    fn attach(&mut self, pad: &SiprecSinkPad) {
-        let format = pad.format();
-        let (Some(lease), Some(_), false) = (&self.lease, &self.recording, matches!(format, Some(Err(_))))
-        else {
-            return;
-        };
-        let gate = if self.paused { Gate::Closed } else { Gate::Open };
-        let tap = Arc::new(lease.tap(gate));
-        let stream = tap.stream();
-        self.order(Command::AddStream { slot: pad.index(), stream });
-        if let Some(Ok(format)) = format {
-            self.order(Command::StreamFormat { stream, format });
-        }
-        pad.feed().connect(tap);
-    }
-
-    fn detach(&mut self, pad: &SiprecSinkPad) {
-        if let Some(tap) = pad.feed().tap() {
-            pad.feed().disconnect();
-            self.order(Command::RemoveStream { stream: tap.stream() });
-        }
-    }
-
-    fn order(&mut self, command: Command) {
+    /// Gives the recording a command, where there is one.
+    pub(super) fn order(&mut self, command: Command) {
         let Some(recording) = &self.recording else { return };
         if let Err(error) = recording.command(command) {
             let reason = format!("the recording agent did not take a command: {error}");

@@ -22,6 +22,8 @@ pub(super) struct Settings {
     pub(super) extra_headers: Option<gst::Structure>,
     pub(super) auto_start: bool,
     pub(super) pre_record: bool,
+    pub(super) record_video: bool,
+    pub(super) hold_is_mute: bool,
     pub(super) hold_time: gst::ClockTime,
     pub(super) hold_bytes: u32,
     pub(super) video_hold_bytes: u32,
@@ -44,6 +46,8 @@ impl Default for Settings {
             extra_headers: None,
             auto_start: true,
             pre_record: false,
+            record_video: true,
+            hold_is_mute: true,
             hold_time: gst::ClockTime::from_seconds(30),
             hold_bytes: 512 * 1024,
             video_hold_bytes: 8 * 1024 * 1024,
@@ -77,6 +81,7 @@ impl Settings {
         config.extra_headers = fields("extra-headers", self.extra_headers.as_deref())?;
         config.auto_start = self.auto_start;
         config.pre_record = self.pre_record;
+        config.record_video = self.record_video;
         config.limits = BranchLimits {
             hold_time: self.hold_time.into(),
             hold_bytes: usize::try_from(self.hold_bytes).unwrap_or(usize::MAX),

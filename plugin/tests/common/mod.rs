@@ -62,6 +62,15 @@ pub(crate) fn rtp_bytes(sequence: u16) -> Vec<u8> {
     packet
 }
 
+/// An RTP packet of a stream that can be told from any other: its SSRC and every byte of its payload say which it is.
+pub(crate) fn marked_rtp(mark: u8, payload_type: u8, sequence: u16) -> gst::Buffer {
+    let mut packet = rtp_bytes(sequence);
+    packet[1] = payload_type;
+    packet[8..12].fill(mark);
+    packet[12..].fill(mark);
+    gst::Buffer::from_mut_slice(packet)
+}
+
 pub(crate) fn rtp(sequence: u16) -> gst::Buffer {
     let mut buffer = gst::Buffer::from_mut_slice(rtp_bytes(sequence));
     buffer.get_mut().unwrap().set_pts(gst::ClockTime::from_mseconds(20 * u64::from(sequence)));

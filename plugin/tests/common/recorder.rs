@@ -18,6 +18,8 @@ pub(crate) enum Script {
     Refuse(u16),
     /// 200 whose body is no session description.
     Garbage,
+    /// 200 with port 0 for video.
+    RefuseVideo,
 }
 
 /// A recorder on its own thread, until it is dropped.
@@ -33,14 +35,14 @@ impl Recorder {
     pub(crate) fn start(script: Script) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let media: Vec<_> = (0..2).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
+        let media: Vec<_> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
         let ports = media.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
         let (tell, requests) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let ends = stop.clone();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let thread = std::thread::spawn(move || {
-            let mut desk = Desk { socket, script, ports, tell, late: Vec::new() };
+            let mut desk = Desk { socket, script, ports, tell, late: Vec::new(), dialogs: Vec::new() };
             while !ends.load(Ordering::SeqCst) {
                 desk.turn();
             }
@@ -106,6 +108,8 @@ struct Desk {
     ports: Vec<u16>,
     tell: Sender<String>,
     late: Vec<(Instant, SocketAddr, String)>,
+    /// Call-IDs in the order of their first INVITEs.
+    dialogs: Vec<String>,
 }
 
 impl Desk {
@@ -135,18 +139,18 @@ impl Desk {
 
     fn invited(&mut self, request: &str, from: SocketAddr) {
         match self.script {
-            Script::Accept => self.respond(request, from, "200 OK", Some(self.answer(request))),
+            Script::Accept | Script::RefuseVideo => {
+                let answer = self.answer(request);
+                self.respond(request, from, "200 OK", Some(answer));
+            }
             Script::Garbage => self.respond(request, from, "200 OK", Some("\u{1}\0 no SDP".to_owned())),
             Script::Refuse(code) => self.respond(request, from, &format!("{code} Not Today"), None),
             Script::AcceptAfter(time) => {
                 self.respond(request, from, "100 Trying", None);
                 if self.late.is_empty() {
-                    let answer = response(
-                        request,
-                        self.socket.local_addr().unwrap(),
-                        "200 OK",
-                        Some(self.answer(request)),
-                    );
+                    let answer = self.answer(request);
+                    let us = self.socket.local_addr().unwrap();
+                    let answer = response(request, us, "200 OK", Some(answer));
                     self.late.push((Instant::now() + time, from, answer));
                 }
             }
@@ -158,13 +162,24 @@ impl Desk {
         self.socket.send_to(response.as_bytes(), to).unwrap();
     }
 
-    /// One m-line for each of the offer's, to one port each.
-    fn answer(&self, offer: &str) -> String {
-        let lines =
-            offer.lines().filter(|line| line.starts_with("m=")).zip(&self.ports).map(|(line, port)| {
-                let formats = line.splitn(4, ' ').nth(3).unwrap();
-                format!("m=audio {port} RTP/AVP {formats}\r\na=recvonly\r\n")
-            });
+    /// One m-line for each of the offer's, to one port each: those of the first dialog from 0 on, of the second from 4.
+    fn answer(&mut self, offer: &str) -> String {
+        let call_id = offer.lines().find(|line| line.to_ascii_lowercase().starts_with("call-id:")).unwrap();
+        let known = self.dialogs.iter().position(|known| known == call_id);
+        let dialog = known.unwrap_or_else(|| {
+            self.dialogs.push(call_id.to_owned());
+            self.dialogs.len() - 1
+        });
+        let is_silent = !offer.contains("a=sendonly");
+        let refuses_video = matches!(self.script, Script::RefuseVideo);
+        let ports = self.ports.iter().cycle().skip(4 * dialog);
+        let lines = offer.lines().filter(|line| line.starts_with("m=")).zip(ports).map(|(line, port)| {
+            let medium = line.split(' ').next().unwrap();
+            let formats = line.splitn(4, ' ').nth(3).unwrap();
+            let port = if refuses_video && medium == "m=video" { 0 } else { *port };
+            let direction = if is_silent { "inactive" } else { "recvonly" };
+            format!("{medium} {port} RTP/AVP {formats}\r\na={direction}\r\n")
+        });
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()
     }

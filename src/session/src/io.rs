@@ -64,6 +64,11 @@ pub enum Command {
         /// The new party's directory number; empty where not known.
         dn: String,
     },
+    /// The party of a pad receives somewhere else, as its own session description says. The recorder gets a new version.
+    PartyMoved {
+        /// Which pad.
+        slot: u16,
+    },
     /// A party has muted its line, or taken that back: see [`silent_streams`](crate::silent_streams).
     Mute {
         /// Which pad.

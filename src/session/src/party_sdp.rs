@@ -86,6 +86,35 @@ impl PartySdp {
         self.lines.iter().filter(move |line| line.format.medium == medium)
     }
 
+    /// Which line each of the party's streams has, by medium and number within it. A stream whose medium is known takes
+    /// the next line of that medium; the others take the lines that are left, in their order.
+    pub fn place(&self, streams: &[Option<Medium>]) -> Vec<Option<(Medium, usize)>> {
+        let mut numbers = [(Medium::Audio, 0), (Medium::Video, 0)];
+        let lines: Vec<(Medium, usize)> = self
+            .lines
+            .iter()
+            .filter_map(|line| {
+                let (medium, next) = numbers.iter_mut().find(|(medium, _)| *medium == line.format.medium)?;
+                *next += 1;
+                Some((*medium, *next - 1))
+            })
+            .collect();
+        let mut free = lines;
+        let mut placed = vec![None; streams.len()];
+        let mut take = |wanted: Option<Medium>, place: &mut Option<(Medium, usize)>| {
+            let fits = |(medium, _): &(Medium, usize)| wanted.is_none_or(|wanted| wanted == *medium);
+            *place = free.iter().position(fits).map(|index| free.remove(index));
+        };
+        for known in [true, false] {
+            for (stream, place) in streams.iter().zip(&mut placed) {
+                if stream.is_some() == known {
+                    take(*stream, place);
+                }
+            }
+        }
+        placed
+    }
+
     /// Whether the party says nothing of itself to the other (`protocol` 1.3): no audio line sends, or none is left.
     /// A party that puts the other on hold (`sendonly`) counts where `hold_is_mute` says so.
     pub fn is_mute(&self, hold_is_mute: bool) -> bool {

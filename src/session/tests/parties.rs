@@ -342,6 +342,8 @@ fn another_party_on_the_same_stream_is_told_by_a_new_version_alone() {
     call.expect(&["> ACK"]);
     call.command(Command::ReplaceParty { slot: 1, dn: "1003".into() });
     call.expect(&[]);
+    call.command(Command::PartyMoved { slot: 1 });
+    call.expect(&["> INVITE sendonly/sendonly v3"]);
 }
 
 #[test]

@@ -119,3 +119,18 @@ fn a_changed_address_is_seen() {
     assert!(party(&["m=audio 4002 RTP/AVP 0"]).has_moved(&before));
     assert!(party(&["m=audio 4000 RTP/AVP 0", "c=IN IP4 192.0.2.2"]).has_moved(&before));
 }
+
+#[test]
+fn each_stream_of_a_party_finds_its_line() {
+    use Medium::{Audio, Video};
+    let lines = [
+        "m=audio 4000 RTP/AVP 0",
+        "m=video 4002 RTP/AVP 96",
+        "a=rtpmap:96 VP8/90000",
+        "m=audio 4004 RTP/AVP 8",
+    ];
+    let sdp = party(&lines);
+    assert_eq!(sdp.place(&[None, None]), [Some((Audio, 0)), Some((Video, 0))]);
+    assert_eq!(sdp.place(&[None, Some(Audio), None]), [Some((Video, 0)), Some((Audio, 0)), Some((Audio, 1))]);
+    assert_eq!(sdp.place(&[Some(Video), Some(Video)]), [Some((Video, 0)), None]);
+}

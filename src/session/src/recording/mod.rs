@@ -179,6 +179,7 @@ impl Recording {
             Command::PartyLeft { stream } => self.party_left(stream, now),
             Command::SetDn { slot, dn } => self.set_dn(slot, dn, false),
             Command::ReplaceParty { slot, dn } => self.set_dn(slot, dn, true),
+            Command::PartyMoved { slot } => self.party_moved(slot),
             Command::Mute { slot, muted } => self.mute(slot, muted),
             Command::Batch(commands) => commands.into_iter().for_each(|command| self.command(command, now)),
             Command::Start => self.start(now),

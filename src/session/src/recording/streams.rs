@@ -135,6 +135,11 @@ impl Recording {
         self.branches(commands);
     }
 
+    pub(super) fn party_moved(&mut self, pad: u16) {
+        let of_pad = |slot: &&mut Slot| slot.pad() == pad && slot.is_present();
+        self.slots.values_mut().filter(of_pad).for_each(Slot::revise);
+    }
+
     pub(super) fn mute(&mut self, pad: u16, muted: bool) {
         if muted && usize::from(pad) < MAX_MEDIA {
             self.muted.insert(pad);

@@ -1,0 +1,171 @@
+//! The call's streams on their way into the recording: taps, formats, gates.
+
+use std::sync::Arc;
+
+use siprec_engine::{Gate, Tap};
+use siprec_model::{Medium, StreamFormat};
+use siprec_session::{Command, silent_streams};
+
+use super::imp::Siprec;
+use super::pad::SiprecSinkPad;
+use super::recording::{Failure, Live};
+use crate::format::{Unrecordable, main_first};
+use gst::prelude::*;
+
+impl Siprec {
+    /// A sink pad was added.
+    pub(super) fn stream_added(&self, pad: &SiprecSinkPad) {
+        self.with_live(|live| {
+            self.attach(live, pad);
+            self.refresh(live);
+        });
+    }
+
+    /// A sink pad goes; what it brought is still recorded.
+    pub(super) fn stream_removed(&self, pad: &SiprecSinkPad) {
+        self.with_live(|live| {
+            live.detach(pad);
+            live.left.remove(&pad.index()).into_iter().for_each(|stream| {
+                live.order(Command::RemoveStream { stream });
+            });
+            self.parties().forget(pad.index());
+        });
+    }
+
+    /// A stream's caps say something new.
+    pub(super) fn format_changed(&self, pad: &SiprecSinkPad) {
+        self.with_live(|live| {
+            if let Some(Err(fault)) = self.format(pad) {
+                live.detach(pad);
+                let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
+                live.failures.push(Failure { dn: self.parties().dn(pad.index()), reason });
+            } else if pad.feed().tap().is_none() {
+                self.attach(live, pad);
+            }
+            self.refresh(live);
+        });
+    }
+
+    /// A party has another DN.
+    pub(super) fn party_changed(&self, index: u16) {
+        let dn = self.parties().dn(index).unwrap_or_default();
+        self.with_live(|live| {
+            live.order(Command::SetDn { slot: index, dn });
+            self.refresh(live);
+        });
+    }
+
+    /// A party has muted, or taken that back.
+    pub(super) fn mute_changed(&self) {
+        self.with_live(|live| self.refresh(live));
+    }
+
+    /// Feeds a pad's stream into the recording, unless its caps forbid it or its party has left.
+    pub(super) fn attach(&self, live: &mut Live, pad: &SiprecSinkPad) {
+        let commands = self.attached(live, pad);
+        if !commands.is_empty() {
+            live.order(Command::Batch(commands));
+        }
+    }
+
+    /// The same; the commands are for the caller to give.
+    pub(super) fn attached(&self, live: &mut Live, pad: &SiprecSinkPad) -> Vec<Command> {
+        let format = self.format(pad);
+        let forbidden = matches!(format, Some(Err(_))) || self.parties().has_left(pad.index());
+        let (Some(lease), Some(_), false) = (&live.lease, &live.recording, forbidden) else {
+            return Vec::new();
+        };
+        let silent = self.silences(live).iter().any(|(other, silent)| other == pad && *silent);
+        let tap = Arc::new(lease.tap(if silent { Gate::Closed } else { Gate::Open }));
+        let (slot, stream) = (pad.index(), tap.stream());
+        let muted = self.is_muted(pad);
+        let mut commands = vec![Command::Mute { slot, muted }, Command::AddStream { slot, stream }];
+        if let Some(Ok(format)) = format {
+            commands.push(Command::StreamFormat { stream, format });
+        }
+        pad.feed().connect(tap);
+        commands
+    }
+
+    /// Closes and opens the gates on this thread, then tells the recording who is muted and what each stream carries.
+    pub(super) fn refresh(&self, live: &mut Live) {
+        self.turn_gates(live);
+        let mut commands = Vec::new();
+        for pad in self.sink_pads() {
+            commands.push(Command::Mute { slot: pad.index(), muted: self.is_muted(&pad) });
+            if let (Some(Ok(format)), Some(tap)) = (self.format(&pad), pad.feed().tap()) {
+                commands.push(Command::StreamFormat { stream: tap.stream(), format });
+            }
+        }
+        live.order(Command::Batch(commands));
+    }
+
+    /// Closes the gate of every stream that must be silent, and opens the others.
+    pub(super) fn turn_gates(&self, live: &Live) {
+        for (pad, silent) in self.silences(live) {
+            if let Some(tap) = pad.feed().tap() {
+                if silent { tap.close_gate() } else { tap.open_gate() }
+            }
+        }
+    }
+
+    /// Closes every gate.
+    pub(super) fn close_gates(&self) {
+        self.sink_pads().filter_map(|pad| pad.feed().tap()).for_each(|tap: Arc<Tap>| tap.close_gate());
+    }
+
+    /// Every pad, and whether nothing of it may be recorded now.
+    fn silences(&self, live: &Live) -> Vec<(SiprecSinkPad, bool)> {
+        let settings = self.settings();
+        let pads: Vec<SiprecSinkPad> =
+            self.sink_pads().filter(|pad| !self.parties().has_left(pad.index())).collect();
+        let indices: Vec<u16> = pads.iter().map(SiprecSinkPad::index).collect();
+        let voices = self.parties().voices(&indices, settings.hold_is_mute);
+        let silent = silent_streams(settings.session_mode.into(), live.paused, &voices);
+        pads.into_iter().zip(silent).collect()
+    }
+
+    /// Asks the sources of a party's video for a key frame (`protocol` rule 2.7).
+    pub(super) fn ask_key_frame(&self, dn: Option<&str>) {
+        let is_video = |pad: &SiprecSinkPad| {
+            matches!(self.format(pad), Some(Ok(StreamFormat { medium: Medium::Video, .. })))
+        };
+        for pad in self.sink_pads().filter(|pad| self.parties().dn(pad.index()).as_deref() == dn) {
+            if is_video(&pad) {
+                let structure = gst::Structure::builder("GstForceKeyUnit").field("all-headers", true).build();
+                // Where nobody upstream can do it, the message asks the application.
+                let _ = pad.push_event(gst::event::CustomUpstream::new(structure));
+            }
+        }
+    }
+
+    fn is_muted(&self, pad: &SiprecSinkPad) -> bool {
+        let voices = self.parties().voices(&[pad.index()], self.settings().hold_is_mute);
+        voices.iter().any(|voice| voice.muted)
+    }
+
+    /// What a stream carries: as its party's session description says, with the codec of its caps first, else as its
+    /// caps say. None where nothing is known yet.
+    pub(super) fn format(&self, pad: &SiprecSinkPad) -> Option<Result<StreamFormat, Unrecordable>> {
+        let medium = |pad: &SiprecSinkPad| pad.format().and_then(Result::ok).map(|format| format.medium);
+        let pads: Vec<(u16, Option<Medium>)> =
+            self.sink_pads().map(|pad| (pad.index(), medium(&pad))).collect();
+        let described = self.parties().negotiated(&pads).remove(&pad.index()).and_then(Result::ok);
+        match (pad.format(), described) {
+            (Some(Ok(caps)), Some(format)) => Some(Ok(main_first(format, &caps))),
+            // What caps lack, a session description says; what they forbid, it does not allow.
+            (Some(Err(Unrecordable::Field(_))) | None, Some(format)) => Some(Ok(format)),
+            (caps, _) => caps,
+        }
+    }
+}
+
+impl Live {
+    /// Feeds a pad's stream into the recording no more; what it brought is still recorded.
+    pub(super) fn detach(&mut self, pad: &SiprecSinkPad) {
+        if let Some(tap) = pad.feed().tap() {
+            pad.feed().disconnect();
+            self.order(Command::RemoveStream { stream: tap.stream() });
+        }
+    }
+}
