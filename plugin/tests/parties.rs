@@ -106,7 +106,9 @@ fn a_replaced_party_ends_its_session_and_the_next_packet_is_in_the_new_one() {
     let call = per_party(&recorder);
     call.begin();
     let _ = [recorder.request("INVITE"), recorder.request("INVITE")];
-    let speaks = |sequence| drop(call.parties[1].0.pad.push(rtp(sequence)).unwrap());
+    let speaks = |sequence| {
+        call.parties[1].0.pad.push(rtp(sequence)).unwrap();
+    };
     (0..5).for_each(speaks);
     assert_eq!(update(&call, "sink_1", "1003"), None);
     (5..10).for_each(speaks);
