@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::net::{free_udp_port, local, udp, wait_for_udp};
-use crate::process::Process;
+use crate::process::{Process, wait_until};
 use crate::rtp::{self, Collector, Packet};
 use crate::sandbox::Sandbox;
 
@@ -28,7 +28,15 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.")
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", false)
+    }
+
+    /// The same with a relay that does what it is told by [`Call::order`].
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_led(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", true)
     }
 
     /// Starts a relay without anything between input and output.
@@ -36,10 +44,10 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
-        Self::start_with(sandbox, "", "")
+        Self::start_with(sandbox, "", "", false)
     }
 
-    fn start_with(sandbox: &Sandbox, element: &str, pads: &str) -> Result<Self> {
+    fn start_with(sandbox: &Sandbox, element: &str, pads: &str, led: bool) -> Result<Self> {
         let phones = [udp()?, udp()?];
         let ports = [free_udp_port()?, free_udp_port()?];
         let mut pipeline = element.to_owned();
@@ -59,7 +67,14 @@ impl Call {
                 " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false async=false"
             ));
         }
-        let relay = Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?;
+        let relay = if led {
+            // Debian's interpreter has the introspection bindings; another one first in PATH may not.
+            let mut command = sandbox.command("/usr/bin/python3");
+            command.arg(sandbox.source().join("tests/support/relay.py")).arg(&pipeline);
+            Process::start_led(sandbox, "relay", &mut command)?
+        } else {
+            Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?
+        };
         for port in ports {
             wait_for_udp(port, Duration::from_secs(10))
                 .with_context(|| format!("relay:\n{}", relay.output()))?;
@@ -96,6 +111,22 @@ impl Call {
         let heard = self.talk(said)?;
         ensure_untouched(&said[0], &heard[1])?;
         ensure_untouched(&said[1], &heard[0])
+    }
+
+    /// Has a relay that is led do something (see `relay.py`), and waits until that is done.
+    ///
+    /// # Errors
+    /// When it is not done within 5 s.
+    pub fn order(&mut self, line: &str) -> Result<()> {
+        let answers = |output: &str| {
+            output.lines().filter(|line| line.starts_with("done:") || line.starts_with("answer:")).count()
+        };
+        let before = answers(&self.relay.output());
+        self.relay.say(line)?;
+        wait_until(&format!("the relay does '{line}'"), Duration::from_secs(5), || {
+            Ok((answers(&self.relay.output()) > before).then_some(()))
+        })
+        .with_context(|| self.relay.output())
     }
 
     /// Ends the call as a user does, with SIGINT, and insists that the relay ends well within 5 s.

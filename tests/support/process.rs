@@ -1,6 +1,7 @@
 //! Child processes that are watched, bounded in time, and never outlive the test.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -22,15 +23,36 @@ impl Process {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(sandbox: &Sandbox, name: &str, command: &mut Command) -> Result<Self> {
+        Self::start_with(sandbox, name, command, Stdio::null())
+    }
+
+    /// The same for a program that is led by lines on its standard input: see [`Process::say`].
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start_led(sandbox: &Sandbox, name: &str, command: &mut Command) -> Result<Self> {
+        Self::start_with(sandbox, name, command, Stdio::piped())
+    }
+
+    fn start_with(sandbox: &Sandbox, name: &str, command: &mut Command, input: Stdio) -> Result<Self> {
         let output = sandbox.join(format!("{name}.log"));
         let file = File::create(&output)?;
         let child = command
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(file.try_clone()?)
             .stderr(file)
             .spawn()
             .with_context(|| format!("starting {name}: {command:?}"))?;
         Ok(Self { name: name.to_owned(), child, output })
+    }
+
+    /// Says a line to a program that was started with [`Process::start_led`].
+    ///
+    /// # Errors
+    /// When it does not listen.
+    pub fn say(&mut self, line: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("the program is not led")?;
+        writeln!(input, "{line}").with_context(|| format!("saying '{line}' to {}", self.name))
     }
 
     /// What it has printed so far.

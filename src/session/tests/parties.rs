@@ -516,3 +516,18 @@ fn the_recorders_of_a_list_must_agree_on_the_sessions() {
     config.check().unwrap();
     assert_eq!(config.session_mode(), SessionMode::PerParty);
 }
+
+#[test]
+fn the_end_of_a_replaced_stream_says_nothing_of_its_successor() {
+    let mut call = Call::established();
+    call.engine.drains = false;
+    call.command(Command::Batch(vec![
+        Command::AddStream { slot: 1, stream: stream(7) },
+        Command::RemoveStream { stream: stream(1) },
+        Command::StreamFormat { stream: stream(7), format: pcmu() },
+        Command::Mute { slot: 1, muted: true },
+    ]));
+    let silent =
+        |call: &mut Call| lines(&SessionDescription::parse(&call.request(&Method::Invite).body).unwrap());
+    assert_eq!(silent(&mut call), "inactive/inactive");
+}

@@ -106,7 +106,7 @@ impl Recording {
         let pad = self.slots.values().find(|slot| slot.stream() == stream).map(Slot::pad);
         let Some(pad) = pad else { return };
         // Streams that it replaced have no successor to wait for any more, either.
-        for slot in self.slots.values_mut().filter(|slot| slot.pad() == pad) {
+        for slot in self.slots.values_mut().filter(|slot| slot.pad() == pad && !slot.is_present()) {
             slot.depart(false);
         }
     }

@@ -1,0 +1,98 @@
+"""A relay that is led line by line: what gst-launch-1.0 does, and the actions of the element "rec".
+
+Usage: relay.py PIPELINE. Reads commands from its standard input, one on each line, and prints every element message:
+
+    action NAME [TEXT ...]     emit an action signal; a text that it answers is printed as "answer: TEXT"
+    sdp DN FILE                set-party-sdp with a file's text
+    update PAD=DN [PAD=DN ...] update-parties; "PAD=" for a party that has left
+    set PAD PROPERTY VALUE     set a property of a pad
+    quit                       end the call, and wait up to 5 s until every session that started has stopped
+"""
+
+import sys
+
+import gi
+
+gi.require_version("Gst", "1.0")
+from gi.repository import GLib, Gst  # noqa: E402
+
+
+def emit(element, name, *arguments):
+    answer = element.emit(name, *arguments)
+    print(f"done: {name}" if answer is None else f"answer: {answer}", flush=True)
+
+
+def obey(element, line, loop):
+    words = line.split()
+    if not words:
+        return
+    command, arguments = words[0], words[1:]
+    if command == "action":
+        emit(element, *arguments)
+    elif command == "sdp":
+        with open(arguments[1], newline="") as file:
+            emit(element, "set-party-sdp", arguments[0], file.read())
+    elif command == "update":
+        parties = Gst.Structure.new_empty("parties")
+        for argument in arguments:
+            pad, dn = argument.split("=", 1)
+            parties.set_value(pad, dn)
+        emit(element, "update-parties", parties)
+    elif command == "set":
+        pad, name, value = arguments
+        Gst.util_set_object_arg(element.get_static_pad(pad), name, value)
+        print(f"done: set {name}", flush=True)
+    elif command == "quit":
+        loop.quit()
+    else:
+        sys.exit(f"unknown command: {line}")
+
+
+def main():
+    Gst.init(None)
+    pipeline = Gst.parse_launch(sys.argv[1])
+    element = pipeline.get_by_name("rec")
+    loop = GLib.MainLoop()
+    open_sessions = set()
+    ending = False
+
+    def heard(_bus, message):
+        if message.type == Gst.MessageType.ELEMENT:
+            structure = message.get_structure()
+            print(structure.to_string(), flush=True)
+            if structure.get_name() == "siprec-started":
+                open_sessions.add(structure.get_string("session"))
+            elif structure.get_name() == "siprec-stopped":
+                open_sessions.discard(structure.get_string("session"))
+            if ending and not open_sessions:
+                loop.quit()
+        elif message.type == Gst.MessageType.WARNING:
+            print(f"WARNING: {message.parse_warning()[0].message}", flush=True)
+        elif message.type == Gst.MessageType.ERROR:
+            print(f"ERROR: {message.parse_error()[0].message}", flush=True)
+            loop.quit()
+        return True
+
+    def told(channel, _condition):
+        line = channel.readline()
+        if line:
+            obey(element, line, loop)
+        else:
+            loop.quit()
+        return bool(line)
+
+    bus = pipeline.get_bus()
+    bus.add_signal_watch()
+    bus.connect("message", heard)
+    GLib.io_add_watch(sys.stdin, GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, told)
+    pipeline.set_state(Gst.State.PLAYING)
+    loop.run()
+    ending = True
+    pipeline.set_state(Gst.State.READY)
+    if open_sessions:
+        GLib.timeout_add_seconds(5, loop.quit)
+        loop.run()
+    pipeline.set_state(Gst.State.NULL)
+
+
+main()
