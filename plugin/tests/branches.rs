@@ -187,3 +187,15 @@ fn branches_come_and_go_while_the_stream_runs() {
     assert_eq!(way.outlet.take().buffers.len(), 5000);
     assert!(way.element.src_pads().iter().all(|pad| pad.name() == "src"));
 }
+
+#[test]
+fn the_element_tells_of_all_its_branches() {
+    let (way, pad, _branch) = with_branch();
+    for number in 0..3 {
+        way.push(rtp(number)).unwrap();
+    }
+    let stats = way.element.property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<bool>("recordable"), Ok(true), "{stats}");
+    let branch = stats.get::<gst::Structure>(pad.name().as_str()).unwrap();
+    assert_eq!((branch.get::<u64>("seen"), branch.get::<u64>("sent")), (Ok(3), Ok(3)), "{branch}");
+}

@@ -82,6 +82,26 @@ fn with(
 }
 
 impl ObjectImpl for SiprecTee {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            vec![
+                glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                    .nick("Statistics")
+                    .blurb(
+                        "recordable (the caps allow a copy), and a structure for each branch by its pad's name: seen, \
+                         sent, sent-bytes, and dropped-CAUSE for each cause",
+                    )
+                    .read_only()
+                    .build(),
+            ]
+        });
+        &PROPERTIES
+    }
+
+    fn property(&self, _: usize, _: &glib::ParamSpec) -> glib::Value {
+        self.stats().to_value()
+    }
+
     fn constructed(&self) {
         self.parent_constructed();
         let element = self.obj();
@@ -174,6 +194,16 @@ impl ChildProxyImpl for SiprecTee {
 }
 
 impl SiprecTee {
+    fn stats(&self) -> gst::Structure {
+        let recordable = self.recordable.load(Ordering::SeqCst);
+        self.branches()
+            .iter()
+            .fold(gst::Structure::builder("siprectee-stats").field("recordable", recordable), |stats, pad| {
+                stats.field(pad.name().as_str(), pad.property::<gst::Structure>("stats"))
+            })
+            .build()
+    }
+
     /// The stream's packet: its bytes are copied, the same buffer goes on, and then the branches have their turn.
     fn pass_buffer(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         let copied = self.copied(|copies| copies.take_buffer(&buffer));
