@@ -46,6 +46,7 @@ mod account;
 mod branch;
 mod clock;
 mod gap;
+mod keyframe;
 mod numbering;
 mod pacer;
 mod payload;
@@ -57,5 +58,6 @@ mod source;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;
+pub use keyframe::begins_keyframe;
 pub use rtp::{RtpView, Unusable};
 pub use source::Sender;
