@@ -33,7 +33,8 @@ impl SiprecTeePad {
 
     /// What the stream carries, as far as numbering needs it.
     pub(super) fn describe(&self, medium: Medium, clock_rate: u32) {
-        lock(&self.imp().branch).describe(medium, clock_rate);
+        // A branch of the tee holds nothing that a codec could divide.
+        lock(&self.imp().branch).describe(medium, clock_rate, None);
     }
 
     /// Pushes the branch's view of the packets. Whatever comes of it stays here.

@@ -8,7 +8,7 @@ use siprec_media::rtcp::Reporter;
 use siprec_media::{Branch, BranchSettings, RtpView};
 use siprec_model::{
     BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, MediaSecurity, Medium,
-    OpenBranch, RtcpMode,
+    OpenBranch, RtcpMode, VideoCodec,
 };
 
 use crate::budget::Budget;
@@ -107,9 +107,16 @@ impl Outlet {
         self.serial
     }
 
-    /// Learns what the stream carries.
-    pub(crate) fn describe(&mut self, medium: Medium, clock_rate: u32) {
-        self.branch.describe(medium, clock_rate);
+    /// Learns what the stream carries and whose it is.
+    pub(crate) fn describe(
+        &mut self,
+        medium: Medium,
+        clock_rate: u32,
+        codec: Option<VideoCodec>,
+        cname: &str,
+    ) {
+        self.branch.describe(medium, clock_rate, codec);
+        self.reporter.rename(cname);
     }
 
     /// Binds ports unless those held will do. `serial` names new ones in the epoll set.

@@ -136,8 +136,8 @@ impl Worker {
                 let seed = self.random.next();
                 self.create(stream, Creation { branch, medium, clock_rate, cname, limits, seed }, now);
             }
-            BranchCommand::Describe { medium, clock_rate, .. } => {
-                self.act(branch, now, |outlet, _| outlet.describe(medium, clock_rate));
+            BranchCommand::Describe { medium, clock_rate, codec, cname, .. } => {
+                self.act(branch, now, |outlet, _| outlet.describe(medium, clock_rate, codec, &cname));
             }
             BranchCommand::Bind { local, rtcp, .. } => {
                 self.next_serial += 1;

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule};
+use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule, VideoCodec};
 
 use crate::account::Account;
+use crate::group::Groups;
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
 use crate::rewrite::Rewriter;
@@ -17,7 +18,7 @@ use crate::source::Sender;
 /// # States
 /// | state | a packet of the call | what is held |
 /// |---|---|---|
-/// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out |
+/// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out, of video whole groups of pictures |
 /// | *open* | leaves at once, or joins the tail while something is held | leaves in order, paced |
 /// | *paused* | is not stored and not counted | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
@@ -37,6 +38,8 @@ pub struct Branch {
     state: State,
     clock: BranchClock,
     limits: BranchLimits,
+    medium: Medium,
+    groups: Groups,
     rewriter: Rewriter,
     account: Account,
     first_packet: FirstPacket,
@@ -46,7 +49,7 @@ pub struct Branch {
 /// What a branch is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct BranchSettings {
-    /// Audio or video: decides where the marker bit is set.
+    /// Audio or video: decides where the marker bit is set, how much is held, and what a full ring throws out.
     pub medium: Medium,
     /// RTP clock rate of the main codec in Hz; 0 counts as 8000.
     pub clock_rate: u32,
@@ -124,9 +127,11 @@ impl Branch {
     pub fn new(settings: BranchSettings, first_sequence: u16, now: Instant) -> Self {
         let BranchSettings { medium, clock_rate, limits } = settings;
         Self {
-            state: State::Holding(Holding { ring: Ring::new(limits.hold_bytes) }),
+            state: State::Holding(Holding { ring: Ring::new(hold_bytes(&limits, medium)) }),
             clock: BranchClock { start: now, paused: Duration::ZERO },
             limits,
+            medium,
+            groups: Groups::new(medium),
             rewriter: Rewriter::new(medium, clock_rate, first_sequence),
             account: Account::default(),
             first_packet: FirstPacket::Awaited,
@@ -191,12 +196,12 @@ impl Branch {
         while ring.front().is_some_and(|front| {
             !ring.has_room_for(packet) || oldest.is_some_and(|oldest| front.times.active() < oldest)
         }) {
-            evicted |= evict_oldest(ring, &mut self.account, self.rewriter.clock_rate(), Some(&next));
+            evicted |= self.groups.evict(ring, &mut self.account, self.rewriter.clock_rate(), Some(&next));
         }
         if evicted {
             self.rewriter.begin_interval();
         }
-        ring.push(packet, times);
+        ring.push(packet, times, self.groups.begins(packet));
     }
 
     /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
@@ -232,17 +237,33 @@ impl Branch {
         let oldest = self.clock.times(now).active().saturating_sub(nanos(self.limits.hold_time));
         let no_catch_up = self.limits.catch_up == 0.0;
         while ring.front().is_some_and(|front| no_catch_up || front.times.active() < oldest) {
-            evict_oldest(&mut ring, &mut self.account, self.rewriter.clock_rate(), None);
+            self.groups.evict(&mut ring, &mut self.account, self.rewriter.clock_rate(), None);
         }
         self.rewriter.begin_interval();
         let pacer = Pacer::new(self.limits.catch_up);
         self.state = State::Open(Open { ring, payloads, pacer });
     }
 
-    /// What the stream carries has become known: durations are reckoned with this clock rate from now on (in Hz; 0
-    /// counts as 8000).
-    pub fn describe(&mut self, medium: Medium, clock_rate: u32) {
+    /// What the stream carries has become known. From now on durations are reckoned with this clock rate (in Hz; 0
+    /// counts as 8000), and the ring has the bounds of the medium: what is held beyond them goes, the oldest first.
+    /// With a `codec`, a full ring of video throws out whole groups of pictures, those held already included.
+    pub fn describe(&mut self, medium: Medium, clock_rate: u32, codec: Option<VideoCodec>) {
+        self.medium = medium;
         self.rewriter.describe(medium, clock_rate);
+        let regroups = self.groups.describe(medium, codec);
+        let Some(ring) = self.state.ring_mut() else { return };
+        if regroups {
+            ring.regroup(|packet| self.groups.begins(packet));
+        }
+        ring.set_limit(hold_bytes(&self.limits, medium));
+        let mut evicted = false;
+        while ring.is_over() {
+            evicted |= self.groups.evict(ring, &mut self.account, self.rewriter.clock_rate(), None);
+        }
+        ring.fit();
+        if evicted {
+            self.rewriter.begin_interval();
+        }
     }
 
     /// Begins a new interval of sequence numbers: the recorder moved, or takes the stream anew.
@@ -285,7 +306,7 @@ impl Branch {
     pub fn close(&mut self, now: Instant) {
         let mut ring = self.leave_state(now);
         while let Some(held) = ring.pop() {
-            let span = span(&held, ring.front().as_ref(), self.rewriter.clock_rate());
+            let span = self.groups.span(&held, ring.front().as_ref(), self.rewriter.clock_rate());
             self.account.dropped(DropCause::NotDrained, 1, span.unwrap_or(self.account.spacing));
         }
         self.account.gaps.end(now);
@@ -354,12 +375,12 @@ impl Branch {
 
     /// Packets that wait.
     pub fn held_packets(&self) -> usize {
-        self.ring().map_or(0, Ring::packets)
+        self.state.ring().map_or(0, Ring::packets)
     }
 
     /// Bytes that wait, a few bytes of bookkeeping for each packet included.
     pub fn held_bytes(&self) -> usize {
-        self.ring().map_or(0, Ring::bytes)
+        self.state.ring().map_or(0, Ring::bytes)
     }
 
     /// What sender reports say of each source, in the order in which they appeared.
@@ -372,19 +393,10 @@ impl Branch {
         self.rewriter.sources.last_ssrc()
     }
 
-    fn ring(&self) -> Option<&Ring> {
-        match &self.state {
-            State::Closed => None,
-            State::Holding(holding) => Some(&holding.ring),
-            State::Open(open) => Some(&open.ring),
-            State::Paused(paused) => Some(&paused.ring),
-        }
-    }
-
     /// Ends the present state and takes out its ring, leaving *closed*.
     fn leave_state(&mut self, now: Instant) -> Ring {
         match std::mem::replace(&mut self.state, State::Closed) {
-            State::Closed => Ring::new(self.limits.hold_bytes),
+            State::Closed => Ring::new(hold_bytes(&self.limits, self.medium)),
             State::Holding(holding) => holding.ring,
             State::Open(open) => open.ring,
             State::Paused(paused) => {
@@ -400,6 +412,26 @@ impl Branch {
         let untold = admitted.checked_sub(self.account.sources_told.max(1)).filter(|untold| *untold > 0)?;
         self.account.sources_told = admitted - untold + 1;
         self.rewriter.sources.newest(untold - 1)
+    }
+}
+
+impl State {
+    fn ring(&self) -> Option<&Ring> {
+        match self {
+            Self::Closed => None,
+            Self::Holding(Holding { ring })
+            | Self::Open(Open { ring, .. })
+            | Self::Paused(Paused { ring, .. }) => Some(ring),
+        }
+    }
+
+    fn ring_mut(&mut self) -> Option<&mut Ring> {
+        match self {
+            Self::Closed => None,
+            Self::Holding(Holding { ring })
+            | Self::Open(Open { ring, .. })
+            | Self::Paused(Paused { ring, .. }) => Some(ring),
+        }
     }
 }
 
@@ -422,26 +454,12 @@ impl BranchClock {
     }
 }
 
-/// Throws out the oldest packet of a full ring. `next` is the one behind it when the ring holds no other.
-fn evict_oldest(ring: &mut Ring, account: &mut Account, clock_rate: u32, next: Option<&Held>) -> bool {
-    let Some(oldest) = ring.pop() else { return false };
-    let span = span(&oldest, ring.front().as_ref().or(next), clock_rate);
-    account.dropped(DropCause::RingFull, 1, span.unwrap_or(account.spacing));
-    true
-}
-
-/// The time from one packet to the next in the stream's own time: by RTP timestamp where that makes sense, else by
-/// arrival.
-fn span(from: &Held, to: Option<&Held>, clock_rate: u32) -> Option<Duration> {
-    let to = to?;
-    let ticks = to.header.timestamp.wrapping_sub(from.header.timestamp);
-    if from.header.ssrc == to.header.ssrc && ticks.cast_signed() >= 0 {
-        let by_timestamp = Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(clock_rate));
-        if by_timestamp < Duration::from_secs(10) {
-            return Some(by_timestamp);
-        }
+/// Most bytes that the ring of such a stream holds.
+fn hold_bytes(limits: &BranchLimits, medium: Medium) -> usize {
+    match medium {
+        Medium::Audio => limits.hold_bytes,
+        Medium::Video => limits.video_hold_bytes,
     }
-    Some(Duration::from_nanos(to.times.active().saturating_sub(from.times.active())))
 }
 
 fn nanos(duration: Duration) -> u64 {

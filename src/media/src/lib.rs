@@ -46,6 +46,7 @@ mod account;
 mod branch;
 mod clock;
 mod gap;
+mod group;
 mod keyframe;
 mod numbering;
 mod pacer;

@@ -6,6 +6,10 @@ use crate::rtp::{Header, RtpView};
 
 /// Bytes that stand before each packet in the ring.
 const PREFIX: usize = 20;
+/// Stands in the count of paused nanoseconds for a packet that begins a group: time does not reach that far.
+const BEGINS: u64 = 1 << 63;
+/// Where the byte with [`BEGINS`] stands before a packet.
+const BEGINS_BYTE: usize = 15;
 /// Capacity of the first allocation, and the most that an emptied ring keeps, in bytes.
 const SMALL: usize = 16 * 1024;
 
@@ -20,6 +24,8 @@ pub(crate) struct Ring {
     /// Bytes in use.
     used: usize,
     packets: usize,
+    /// Packets that begin a group.
+    groups: usize,
     limit: usize,
 }
 
@@ -28,6 +34,8 @@ pub(crate) struct Ring {
 pub(crate) struct Held {
     pub(crate) header: Header,
     pub(crate) times: Times,
+    /// It begins a group of packets that belong together.
+    pub(crate) begins: bool,
     /// Length of the whole packet in bytes.
     length: u16,
 }
@@ -44,7 +52,7 @@ pub(crate) struct Times {
 impl Ring {
     /// An empty ring that holds at most `limit` bytes, a few bytes of bookkeeping for each packet included.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: Box::default(), start: 0, used: 0, packets: 0, limit }
+        Self { buffer: Box::default(), start: 0, used: 0, packets: 0, groups: 0, limit }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -61,6 +69,28 @@ impl Ring {
         self.used
     }
 
+    /// Packets held that begin a group.
+    pub(crate) fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// Another limit. The caller throws out what is beyond it, then calls [`Ring::fit`].
+    pub(crate) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Whether more is held than may be.
+    pub(crate) fn is_over(&self) -> bool {
+        self.used > self.limit
+    }
+
+    /// Gives back the memory beyond the limit.
+    pub(crate) fn fit(&mut self) {
+        if self.buffer.len() > self.limit.max(SMALL) {
+            self.move_to(self.limit.max(self.used));
+        }
+    }
+
     /// Whether the packet would fit into an empty ring.
     pub(crate) fn could_hold(&self, packet: &RtpView<'_>) -> bool {
         PREFIX + packet.bytes().len() <= self.limit
@@ -71,17 +101,37 @@ impl Ring {
         self.used + PREFIX + packet.bytes().len() <= self.limit
     }
 
-    /// Appends a packet. The caller has made room.
-    pub(crate) fn push(&mut self, packet: &RtpView<'_>, times: Times) {
+    /// Appends a packet, which `begins` a group or not. The caller has made room.
+    pub(crate) fn push(&mut self, packet: &RtpView<'_>, times: Times, begins: bool) {
         let bytes = packet.bytes();
         let Ok(length) = u16::try_from(bytes.len()) else { return };
         self.grow_to(self.used + PREFIX + bytes.len());
         self.append(&times.arrival.to_le_bytes());
-        self.append(&times.paused.to_le_bytes());
+        self.append(&(times.paused & !BEGINS | if begins { BEGINS } else { 0 }).to_le_bytes());
         self.append(&length.to_le_bytes());
         self.append(&packet.header.payload_octets.to_le_bytes());
         self.append(bytes);
         self.packets += 1;
+        self.groups += usize::from(begins);
+    }
+
+    /// Judges anew, from the oldest on, which packets begin a group.
+    pub(crate) fn regroup(&mut self, mut begins: impl FnMut(&RtpView<'_>) -> bool) {
+        let mut at = self.start;
+        let mut bytes = Vec::new();
+        self.groups = 0;
+        for _ in 0..self.packets {
+            let Some(held) = self.read(at) else { return };
+            bytes.clear();
+            self.copy(at, &held, &mut bytes);
+            let begins = RtpView::parse(&bytes).is_ok_and(|packet| begins(&packet));
+            self.groups += usize::from(begins);
+            let mark_at = self.wrap(at + BEGINS_BYTE);
+            if let Some(mark) = self.buffer.get_mut(mark_at) {
+                *mark = *mark & 0x7F | if begins { 0x80 } else { 0 };
+            }
+            at = self.wrap(at + held.size());
+        }
     }
 
     /// The oldest packet.
@@ -91,9 +141,7 @@ impl Ring {
 
     /// Appends the bytes of the oldest packet to `out`.
     pub(crate) fn copy_front(&self, held: &Held, out: &mut Vec<u8>) {
-        let (head, tail) = self.slices(self.wrap(self.start + PREFIX), usize::from(held.length));
-        out.extend_from_slice(head);
-        out.extend_from_slice(tail);
+        self.copy(self.start, held, out);
     }
 
     /// Forgets the oldest packet.
@@ -102,6 +150,7 @@ impl Ring {
         self.start = self.wrap(self.start + held.size());
         self.used -= held.size();
         self.packets -= 1;
+        self.groups -= usize::from(held.begins);
         if self.packets == 0 {
             self.start = 0;
             if self.buffer.len() > SMALL {
@@ -127,11 +176,20 @@ impl Ring {
         let (arrival, rest) = prefix.split_first_chunk::<8>()?;
         let (paused, rest) = rest.split_first_chunk::<8>()?;
         let [l0, l1, p0, p1] = *rest.first_chunk::<4>()?;
+        let paused = u64::from_le_bytes(*paused);
         Some(Held {
             header: Header::of_checked(*fixed.first_chunk()?, u16::from_le_bytes([p0, p1])),
-            times: Times { arrival: u64::from_le_bytes(*arrival), paused: u64::from_le_bytes(*paused) },
+            times: Times { arrival: u64::from_le_bytes(*arrival), paused: paused & !BEGINS },
+            begins: paused & BEGINS != 0,
             length: u16::from_le_bytes([l0, l1]),
         })
+    }
+
+    /// Appends the bytes of the packet at position `at` to `out`.
+    fn copy(&self, at: usize, held: &Held, out: &mut Vec<u8>) {
+        let (head, tail) = self.slices(self.wrap(at + PREFIX), usize::from(held.length));
+        out.extend_from_slice(head);
+        out.extend_from_slice(tail);
     }
 
     /// The two parts of `length` bytes from position `at`, the second empty unless they wrap.
@@ -158,7 +216,11 @@ impl Ring {
         if needed <= self.buffer.len() {
             return;
         }
-        let capacity = needed.max(self.buffer.len() * 2).max(SMALL).min(self.limit.max(needed));
+        self.move_to(needed.max(self.buffer.len() * 2).max(SMALL).min(self.limit.max(needed)));
+    }
+
+    /// Moves what is held into a new buffer, which has room for it.
+    fn move_to(&mut self, capacity: usize) {
         let mut grown = Vec::with_capacity(capacity);
         let (head, tail) = self.slices(self.start, self.used);
         grown.extend_from_slice(head);
@@ -192,7 +254,13 @@ impl Times {
 impl Held {
     /// What the ring will know of a packet that is about to be pushed.
     pub(crate) fn arriving(packet: &RtpView<'_>, times: Times) -> Self {
-        Self { header: packet.header, times, length: u16::try_from(packet.bytes().len()).unwrap_or(u16::MAX) }
+        let length = u16::try_from(packet.bytes().len()).unwrap_or(u16::MAX);
+        Self { header: packet.header, times, begins: false, length }
+    }
+
+    /// Whether both are of one picture, or one moment of sound.
+    pub(crate) fn is_same_picture(&self, other: &Self) -> bool {
+        self.header.ssrc == other.header.ssrc && self.header.timestamp == other.header.timestamp
     }
 
     fn size(&self) -> usize {

@@ -75,6 +75,17 @@ impl<'a> RtpView<'a> {
         self.bytes
     }
 
+    /// What follows the header, its CSRCs and extension, without padding.
+    pub fn payload(&self) -> &'a [u8] {
+        let octets = usize::from(self.header.payload_octets);
+        let padding = match (self.bytes, self.bytes.last()) {
+            ([first, ..], Some(padding)) if first & 0x20 != 0 => usize::from(*padding),
+            _ => 0,
+        };
+        let end = self.bytes.len().saturating_sub(padding);
+        self.bytes.get(end.saturating_sub(octets)..end).unwrap_or_default()
+    }
+
     /// Synchronisation source.
     pub fn ssrc(&self) -> u32 {
         self.header.ssrc
@@ -156,7 +167,10 @@ mod tests {
         let view = RtpView::parse(&PLAIN).unwrap();
         assert_eq!((view.marker(), view.payload_type(), view.sequence()), (true, 8, 0x1234));
         assert_eq!((view.timestamp(), view.ssrc()), (0x0102_0304, 0x0506_0708));
-        assert_eq!(view.header.payload_octets, 4);
+        assert_eq!((view.header.payload_octets, view.payload()), (4, &PLAIN[12..]));
+        let padded =
+            [&[0xB1], &PLAIN[1..12], &[0; 4], &[0xBE, 0xDE, 0, 1, 1, 1, 1, 1], &[5, 6, 7, 0, 2]].concat();
+        assert_eq!(RtpView::parse(&padded).unwrap().payload(), [5, 6, 7]);
         let mut fixed = [0; Header::FIXED];
         fixed.copy_from_slice(&PLAIN[..Header::FIXED]);
         assert_eq!(Header::of_checked(fixed, 4), view.header);
@@ -187,7 +201,9 @@ mod tests {
             (packet(0xA0, &[1]), 0),
         ];
         for (bytes, octets) in sound {
-            assert_eq!(RtpView::parse(&bytes).unwrap().header.payload_octets, octets, "{bytes:?}");
+            let view = RtpView::parse(&bytes).unwrap();
+            assert_eq!(view.header.payload_octets, octets, "{bytes:?}");
+            assert_eq!(view.payload().len(), usize::from(octets), "{bytes:?}");
         }
     }
 
@@ -202,6 +218,7 @@ mod tests {
             let packet = [&[first], &bytes[..], &[padding]].concat();
             if let Ok(view) = RtpView::parse(&packet) {
                 prop_assert!(usize::from(view.header.payload_octets) + Header::FIXED <= packet.len());
+                prop_assert_eq!(view.payload().len(), usize::from(view.header.payload_octets));
             }
         }
     }

@@ -213,7 +213,7 @@ fn a_full_ring_throws_out_the_oldest_and_tells_the_hole_with_its_length() {
 fn holes_are_measured_with_the_clock_rate_that_was_described_last() {
     let limits = BranchLimits { hold_time: Duration::from_secs(2), ..BranchLimits::default() };
     let mut call = Call::new(Medium::Audio, limits);
-    call.branch.describe(Medium::Audio, 4000);
+    call.branch.describe(Medium::Audio, 4000, None);
     call.talk(5000);
     call.open();
     call.poll();

@@ -65,9 +65,8 @@ impl Reporter {
     /// the reports of many branches.
     pub fn new(cname: &str, seed: u64, now: Instant) -> Self {
         let mut intervals = Intervals::new(seed);
-        let end = (0..=MAX_CNAME.min(cname.len())).rev().find(|end| cname.is_char_boundary(*end));
         Self {
-            cname: cname.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
+            cname: cut(cname).to_owned(),
             own_ssrc: (seed >> 32) as u32 ^ seed as u32,
             own_ssrc_used: false,
             due: now + intervals.first(),
@@ -75,6 +74,11 @@ impl Reporter {
             history: Vec::new(),
             reception: Reception::default(),
         }
+    }
+
+    /// Names the party from the next report on (RFC 3550 §6.5.1; cut at 255 bytes): it may have become known late.
+    pub fn rename(&mut self, cname: &str) {
+        cut(cname).clone_into(&mut self.cname);
     }
 
     /// When the next report is due.
@@ -221,6 +225,11 @@ impl Expected {
     fn stops(&self) -> Instant {
         self.last + self.interval * MISSED_REPORTS
     }
+}
+
+/// As much of a name as an SDES item holds.
+fn cut(cname: &str) -> &str {
+    cname.get(..cname.floor_char_boundary(MAX_CNAME)).unwrap_or_default()
 }
 
 fn chunk(ssrc: u32, cname: &str) -> rtcp_types::SdesChunkBuilder<'_> {
