@@ -71,7 +71,8 @@ impl Settings {
         let wrong = || SettingsError::Range(text.to_owned());
         let (first, last) = text.split_once('-').ok_or_else(wrong)?;
         let port = |text: &str| text.trim().parse::<u16>().map_err(|_| wrong());
-        Ok(Some(port(first)?..=port(last)?))
+        let range = port(first)?..=port(last)?;
+        if range.is_empty() { Err(wrong()) } else { Ok(Some(range)) }
     }
 }
 
@@ -107,7 +108,7 @@ mod tests {
         };
         assert_eq!(of("20000-20999"), Ok(Some(20_000..=20_999)));
         assert_eq!(of(""), Ok(None));
-        for wrong in ["20000", "a-b", "1-70000", "-"] {
+        for wrong in ["20000", "a-b", "1-70000", "-", "9-1"] {
             assert_eq!(of(wrong), Err(SettingsError::Range(wrong.to_owned())));
         }
     }
