@@ -1,0 +1,282 @@
+//! The way of one stream's branch: made, bound, steered, drained, closed.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Medium, RtcpMode, StreamFormat};
+
+use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
+use crate::branches::{BranchMode, difference};
+use crate::numbering::static_audio;
+use crate::session::{Ports, WantedLine};
+
+impl Slot {
+    /// Whether the stream has a branch at the engine.
+    pub(in crate::recording) fn is_live(&self) -> bool {
+        self.branch.is_some()
+    }
+
+    /// Whether any packet of the stream came.
+    pub(in crate::recording) fn is_fed(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.fed)
+    }
+
+    /// Whether the recorder is being sent the stream.
+    pub(in crate::recording) fn is_open(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| matches!(branch.mode, BranchMode::Open(_)))
+    }
+
+    /// Whether the stream's ports are bound.
+    pub(in crate::recording) fn is_bound(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| matches!(branch.ports, PortsState::Bound(_)))
+    }
+
+    /// Whether nothing of it is left at the engine, nor will be.
+    pub(in crate::recording) fn is_gone(&self) -> bool {
+        self.branch.is_none() && !self.closing
+    }
+
+    /// Whether nothing more will come of it.
+    pub(in crate::recording) fn is_over(&self) -> bool {
+        self.is_gone() && (self.ended.is_some() || self.dismissed || self.abandoned)
+    }
+
+    /// Whether the account of the branch is of no interest: the stream was not to be recorded.
+    pub(in crate::recording) fn is_dismissed(&self) -> bool {
+        self.dismissed
+    }
+
+    /// Makes the branch: from now on packets are held.
+    pub(in crate::recording) fn create(&mut self, limits: BranchLimits, out: &mut Vec<BranchCommand>) {
+        if self.branch.is_some() || !self.is_present() {
+            return;
+        }
+        out.push(BranchCommand::Create {
+            branch: self.id,
+            stream: self.stream,
+            medium: self.medium(),
+            clock_rate: self.format.as_ref().map_or(GUESSED_CLOCK_RATE, StreamFormat::clock_rate),
+            cname: self.cname.clone(),
+            limits,
+        });
+        self.branch = Some(Branch {
+            mode: BranchMode::Holding,
+            ports: PortsState::Unbound,
+            fed: false,
+            drained: false,
+            parked: false,
+            asked: false,
+        });
+    }
+
+    /// The session of the stream has ended.
+    pub(in crate::recording) fn abandon(&mut self, out: &mut Vec<BranchCommand>) {
+        self.abandoned = true;
+        self.close(out);
+    }
+
+    /// The stream is not to be recorded.
+    pub(in crate::recording) fn dismiss(&mut self, out: &mut Vec<BranchCommand>) {
+        self.dismissed = true;
+        self.close(out);
+    }
+
+    /// Asks for ports on a local address; those of another address are forgotten.
+    pub(in crate::recording) fn bind(&mut self, local: IpAddr, rtcp: RtcpMode, out: &mut Vec<BranchCommand>) {
+        if let Some(branch) = &mut self.branch {
+            branch.ports = PortsState::Asked;
+            branch.asked = true;
+            out.push(BranchCommand::Bind { branch: self.id, local, rtcp });
+        }
+    }
+
+    /// Whether ports were never asked for.
+    pub(in crate::recording) fn is_unasked(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| !branch.asked)
+    }
+
+    /// Whether ports were asked for and neither came nor failed.
+    pub(in crate::recording) fn awaits_ports(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.ports == PortsState::Asked)
+    }
+
+    /// What the stream wants of a line of this medium.
+    pub(in crate::recording) fn wanted(&self, medium: Medium, silent: bool) -> WantedLine {
+        let Some(branch) = &self.branch else { return WantedLine::Absent { medium } };
+        match (branch.ports, &self.format) {
+            (PortsState::Bound(ports), Some(format)) => WantedLine::Stream {
+                ports,
+                format: format.clone(),
+                send: !(silent || branch.parked),
+                revision: self.revision,
+            },
+            (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), medium, silent },
+            (PortsState::Asked, _) => WantedLine::Unready { ports: None, medium, silent },
+            (PortsState::Unbound, _) => WantedLine::Absent { medium },
+        }
+    }
+
+    /// Brings the branch into a mode. One that has no ports or no format cannot be open. Says whether it opens anew.
+    pub(in crate::recording) fn steer(&mut self, mode: BranchMode, out: &mut Vec<BranchCommand>) -> bool {
+        let Some(branch) = &mut self.branch else { return false };
+        let ready = self.format.is_some() && matches!(branch.ports, PortsState::Bound(_));
+        let mode = match mode {
+            _ if branch.parked => BranchMode::Paused,
+            BranchMode::Open(_) if !ready => BranchMode::Holding,
+            mode => mode,
+        };
+        let command = difference(self.id, &branch.mode, &mode);
+        let opens = matches!(command, Some(BranchCommand::Open(_)));
+        out.extend(command);
+        branch.mode = mode;
+        opens
+    }
+
+    /// The stream has ended; what it left may be delivered until the deadline.
+    pub(in crate::recording) fn end(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        out: &mut Vec<BranchCommand>,
+    ) {
+        if self.ended.is_none() {
+            self.ended = Some(End { at: now, deadline });
+            if self.branch.is_some() {
+                out.push(BranchCommand::Drain { branch: self.id });
+            }
+        }
+    }
+
+    pub(in crate::recording) fn is_departed(&self) -> bool {
+        self.departed
+    }
+
+    /// The stream has ended before the recording; whether its line is kept for a successor.
+    pub(in crate::recording) fn depart(&mut self, keeps_line: bool) {
+        self.departed = true;
+        self.left = keeps_line;
+    }
+
+    /// Whether the stream's line is kept, silent, for a successor once it is drained.
+    pub(in crate::recording) fn is_left(&self) -> bool {
+        self.left
+    }
+
+    /// Keeps the line, and RTCP, of a stream that has ended and is drained.
+    pub(in crate::recording) fn park(&mut self) {
+        if let Some(branch) = &mut self.branch {
+            branch.parked = true;
+        }
+    }
+
+    pub(in crate::recording) fn is_parked(&self) -> bool {
+        self.branch.as_ref().is_some_and(|branch| branch.parked)
+    }
+
+    /// Whether an ended stream has nothing left to deliver. `may_open` says whether a branch that holds something may
+    /// yet be opened.
+    pub(in crate::recording) fn is_drained(&self, may_open: bool, now: Instant) -> bool {
+        let Some(End { at, deadline }) = self.ended else { return false };
+        let Some(branch) = &self.branch else { return true };
+        if branch.drained || now >= deadline {
+            return true;
+        }
+        match branch.mode {
+            BranchMode::Open(_) => false,
+            BranchMode::Holding if branch.fed => !may_open,
+            BranchMode::Holding => !may_open || now >= at + GRACE,
+            // What a pause froze stays unsent, since a paused stream sends nothing; closing reports it as lost.
+            BranchMode::Paused | BranchMode::Disabled => true,
+        }
+    }
+
+    /// Whether an ended stream ran out of time with something undelivered.
+    pub(in crate::recording) fn is_overdue(&self, now: Instant) -> bool {
+        let undelivered = self.branch.as_ref().is_some_and(|branch| branch.fed && !branch.drained);
+        undelivered && self.ended.is_some_and(|end| now >= end.deadline)
+    }
+
+    /// When [`Slot::is_drained`] may change by itself.
+    pub(in crate::recording) fn next_deadline(&self, handled: Instant) -> Option<Instant> {
+        let End { at, deadline } = self.ended?;
+        self.branch.as_ref().filter(|branch| !branch.parked)?;
+        [at + GRACE, deadline].into_iter().find(|instant| *instant > handled)
+    }
+
+    /// Closes the branch, if it is there.
+    pub(in crate::recording) fn close(&mut self, out: &mut Vec<BranchCommand>) {
+        if self.branch.take().is_some() {
+            self.closing = true;
+            out.push(BranchCommand::Close { branch: self.id });
+        }
+    }
+
+    /// Stops waiting for closed branches.
+    pub(in crate::recording) fn give_up(&mut self) {
+        self.branch = None;
+        self.closing = false;
+    }
+
+    /// Whether the application should now be told that the recorder does not take the stream: once for each time.
+    pub(in crate::recording) fn turns_off(&mut self, off: bool) -> bool {
+        let news = off && !self.off_told;
+        self.off_told = off;
+        news
+    }
+
+    /// Takes an event of the branch. After it was closed only its end counts.
+    pub(in crate::recording) fn handle(
+        &mut self,
+        event: &BranchEvent,
+        out: &mut Vec<BranchCommand>,
+    ) -> SlotNews {
+        let ends = matches!(event, BranchEvent::Closed(_) | BranchEvent::Crashed { .. });
+        if self.closing {
+            self.closing = !ends;
+            return SlotNews::None;
+        }
+        let Some(branch) = &mut self.branch else { return SlotNews::None };
+        match event {
+            BranchEvent::PortsReady { rtp, rtcp } => {
+                branch.ports = PortsState::Bound(Ports { rtp: *rtp, rtcp: *rtcp });
+                SlotNews::None
+            }
+            BranchEvent::PortsFailed { reason } => {
+                branch.ports = PortsState::Unbound;
+                SlotNews::PortsFailed(reason.clone())
+            }
+            BranchEvent::FirstPacket { payload_type, .. } => {
+                branch.fed = true;
+                // A static payload type says what the stream carries where no caps do.
+                if let Some(payload) = static_audio(*payload_type).filter(|_| self.format.is_none()) {
+                    let format =
+                        StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: None };
+                    self.describe(format, out);
+                }
+                SlotNews::FirstPacket
+            }
+            BranchEvent::BacklogEmpty => {
+                branch.drained = self.ended.is_some();
+                SlotNews::None
+            }
+            BranchEvent::Closed(_) => {
+                self.branch = None;
+                SlotNews::Lost("the media engine closed the branch by itself".to_owned())
+            }
+            BranchEvent::Crashed { reason } => {
+                self.branch = None;
+                SlotNews::Lost(reason.clone())
+            }
+            BranchEvent::PayloadUnknown { payload_type } => {
+                self.add_unannounced(*payload_type, out);
+                SlotNews::None
+            }
+            BranchEvent::SourceChanged { .. }
+            | BranchEvent::RemoteRefused { .. }
+            | BranchEvent::ReportReceived { .. }
+            | BranchEvent::ReportsStopped
+            | BranchEvent::KeyframeWanted
+            | BranchEvent::Gap { .. } => SlotNews::None,
+        }
+    }
+}
