@@ -1,0 +1,54 @@
+//! What the fuzzer runs, as plain functions of bytes: `fuzz/fuzz_targets` hands them what libFuzzer makes up, and
+//! `tests/replay.rs` hands them the corpus, on stable and in every run of the tests.
+//!
+//! A target panics where a rule is broken, not only where the code under test does.
+//!
+//! | target | reads |
+//! |---|---|
+//! | `sip_message` | one datagram: everything that can be asked of the message; what is written is read as the same |
+//! | `sip_stream` | a byte stream: the same messages however it is cut |
+//! | `sip_header` | one header value, by every typed reader |
+//! | `sip_uri` | a URI, and a list of recorders |
+//! | `multipart` | a Content-Type, then a body |
+//! | `sdp` | a session description, and the answer that refuses it |
+//! | `dialog` | a script (see [`script`]) of what peer and user do in one dialog |
+//! | `recording` | a script of what recorder, engine and application do in one recording |
+//! | `rtp` | packets and commands of one branch |
+//! | `rtcp` | datagrams of a recorder |
+#![forbid(unsafe_code)]
+
+mod dialog;
+mod media;
+mod recording;
+pub mod script;
+mod sdp;
+mod sip;
+
+/// A target by the name that its file in `fuzz_targets` and its folder in `corpus` have.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target { name: "sip_message", run: sip_message },
+    Target { name: "sip_stream", run: sip_stream },
+    Target { name: "sip_header", run: sip_header },
+    Target { name: "sip_uri", run: sip_uri },
+    Target { name: "multipart", run: multipart },
+    Target { name: "sdp", run: sdp },
+    Target { name: "dialog", run: dialog },
+    Target { name: "recording", run: recording },
+    Target { name: "rtp", run: rtp },
+    Target { name: "rtcp", run: rtcp },
+];
+
+pub use dialog::dialog;
+pub use media::{rtcp, rtp};
+pub use recording::recording;
+pub use sdp::sdp;
+pub use sip::{multipart, sip_header, sip_message, sip_stream, sip_uri};
