@@ -117,6 +117,20 @@ fn formats_come_from_the_attributes_or_from_the_static_table() {
 }
 
 #[test]
+fn a_payload_type_that_is_listed_or_described_twice_counts_once() {
+    let description = sdp(
+        "m=audio 5004 RTP/AVP 96 0 96 0\na=rtpmap:96 bad\na=rtpmap:96 opus/48000/2\na=rtpmap:96 G722/8000\n\
+         a=fmtp:96 first=1\na=fmtp:96 second=1\n",
+    );
+    let media = description.media(0).unwrap();
+    assert_eq!(media.payload_types().collect::<Vec<_>>(), [96, 0]);
+    let formats = media.payload_formats();
+    assert_eq!(formats.iter().map(|format| format.encoding.as_str()).collect::<Vec<_>>(), ["opus", "PCMU"]);
+    assert_eq!(formats[0].fmtp.as_deref(), Some("first=1"));
+    assert_eq!(media.payload_format(96).as_ref(), formats.first(), "asked one by one it is the same");
+}
+
+#[test]
 fn ptime_is_whole_milliseconds_in_reason() {
     for (value, expected) in
         [("20", Some(20)), ("30.0", Some(30)), ("0", None), ("-5", None), ("x", None), ("1e30", None)]

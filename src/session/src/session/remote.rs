@@ -92,10 +92,7 @@ impl RemoteLine {
             medium: media.medium(),
             target: target(media),
             direction: if on_hold { Direction::Inactive } else { media.direction() },
-            formats: media
-                .payload_types()
-                .filter_map(|payload_type| media.payload_format(payload_type))
-                .collect(),
+            formats: media.payload_formats(),
         }
     }
 

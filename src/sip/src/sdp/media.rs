@@ -1,5 +1,7 @@
 //! One m-line of a description.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use siprec_model::{Medium, PayloadFormat, StreamFormat};
@@ -50,22 +52,33 @@ impl<'a> MediaView<'a> {
         self.media.fmt.split_ascii_whitespace()
     }
 
-    /// The RTP payload types of the m-line, 0-127, in order; what is none is left out.
+    /// The RTP payload types of the m-line, 0-127, in order and each once; what is none is left out.
     pub fn payload_types(&self) -> impl Iterator<Item = u8> + use<'a> {
-        self.formats().filter_map(|format| format.parse().ok()).filter(|payload_type| *payload_type < 128)
+        let mut seen = 0_u128;
+        self.formats().filter_map(|format| format.parse().ok()).filter(move |payload_type: &u8| {
+            // Nothing for what is no payload type.
+            let bit = 1_u128.checked_shl((*payload_type).into()).unwrap_or_default();
+            let is_new = bit != 0 && seen & bit == 0;
+            seen |= bit;
+            is_new
+        })
     }
 
     /// What `a=rtpmap` says of a payload type, or what RFC 3551 §6 does. Without `fmtp`, see
     /// [`MediaView::payload_format`].
     pub fn rtpmap(&self, payload_type: u8) -> Option<PayloadFormat> {
         self.values("rtpmap")
-            .find_map(|value| parse_rtpmap(payload_type, value))
+            .filter_map(payload_type_and_rest)
+            .find_map(|(own, rest)| parse_format(own, rest).filter(|_| own == payload_type))
             .or_else(|| static_format(payload_type))
     }
 
     /// The format parameters of a payload type.
     pub fn fmtp(&self, payload_type: u8) -> Option<&'a str> {
-        self.values("fmtp").find_map(|value| of_payload_type(payload_type, value))
+        self.values("fmtp")
+            .filter_map(payload_type_and_rest)
+            .find(|(own, _)| *own == payload_type)
+            .map(|(_, rest)| rest)
     }
 
     /// `a=rtpmap` and `a=fmtp` of a payload type together.
@@ -74,11 +87,35 @@ impl<'a> MediaView<'a> {
         Some(PayloadFormat { fmtp: self.fmtp(payload_type).map(str::to_owned), ..format })
     }
 
+    /// The formats of all payload types of the m-line that are known, in its order. It reads the attributes once, however
+    /// many payload types a hostile m-line lists.
+    pub fn payload_formats(&self) -> Vec<PayloadFormat> {
+        let (mut maps, mut params) = (HashMap::new(), HashMap::new());
+        for (payload_type, rest) in self.values("rtpmap").filter_map(payload_type_and_rest) {
+            if let (Entry::Vacant(free), Some(format)) =
+                (maps.entry(payload_type), parse_format(payload_type, rest))
+            {
+                free.insert(format);
+            }
+        }
+        for (payload_type, rest) in self.values("fmtp").filter_map(payload_type_and_rest) {
+            params.entry(payload_type).or_insert(rest);
+        }
+        self.payload_types()
+            .filter_map(|payload_type| {
+                let format = maps.remove(&payload_type).or_else(|| static_format(payload_type))?;
+                Some(PayloadFormat {
+                    fmtp: params.get(&payload_type).map(|rest| (*rest).to_owned()),
+                    ..format
+                })
+            })
+            .collect()
+    }
+
     /// The stream as the m-line describes it; `None` where it is neither audio nor video, or names no payload type
     /// with a known format.
     pub fn stream_format(&self) -> Option<StreamFormat> {
-        let payloads: Vec<_> =
-            self.payload_types().filter_map(|payload_type| self.payload_format(payload_type)).collect();
+        let payloads = self.payload_formats();
         let medium = self.medium().filter(|_| !payloads.is_empty())?;
         Some(StreamFormat { medium, payloads, ptime_ms: self.ptime_ms() })
     }
@@ -181,15 +218,15 @@ fn values<'a, 'n>(
         .map(|attribute| attribute.value.as_deref().unwrap_or_default().trim())
 }
 
-/// What follows `payload_type` in the value of `rtpmap` or `fmtp`.
-fn of_payload_type(payload_type: u8, value: &str) -> Option<&str> {
-    let (own, rest) = value.split_once([' ', '\t'])?;
-    (own.parse() == Ok(payload_type)).then(|| rest.trim())
+/// The payload type that a value of `rtpmap` or `fmtp` begins with, and what follows it.
+fn payload_type_and_rest(value: &str) -> Option<(u8, &str)> {
+    let (payload_type, rest) = value.split_once([' ', '\t'])?;
+    Some((payload_type.parse().ok()?, rest.trim()))
 }
 
 /// `encoding/clock-rate[/channels]` (RFC 8866 §6.6).
-fn parse_rtpmap(payload_type: u8, value: &str) -> Option<PayloadFormat> {
-    let mut parts = of_payload_type(payload_type, value)?.split('/').map(str::trim);
+fn parse_format(payload_type: u8, text: &str) -> Option<PayloadFormat> {
+    let mut parts = text.split('/').map(str::trim);
     let encoding = parts.next().filter(|encoding| !encoding.is_empty())?.to_owned();
     let clock_rate = parts.next()?.parse().ok().filter(|rate| *rate > 0)?;
     let channels = parts.next().and_then(|channels| channels.parse().ok()).filter(|channels| *channels > 0);
