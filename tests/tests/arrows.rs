@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["siprec-model", "siprec-sip", "siprec-session", "siprec-media", "siprec-engine", "siprec-agent"],
     ),
     ("siprec", &["siprec-recorder"]),
+    ("siprec-fuzz-targets", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
 ];
 
 /// Crates that do no input or output of their own: no GStreamer, no runtime, directly or through others.

@@ -6,14 +6,15 @@
 use std::time::{Duration, Instant};
 
 use siprec_sip::{
-    Body, DialogEvent, DialogUa, Endpoint, Headers, Message, Method, NameAddr, Random, RequestToken, ServerToken,
-    Transport, UacConfig, Uri,
+    Body, DialogEvent, DialogUa, Endpoint, Headers, Message, Method, NameAddr, Random, RequestToken,
+    ServerToken, Transport, UacConfig, Uri,
 };
 
 use crate::script::{Peer, Step, steps};
 
 const SDP: &[u8] = b"v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nt=0 0\r\n";
-const INVITE: &[u8] = b"INVITE sip:client@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKi\r\n\
+const INVITE: &[u8] =
+    b"INVITE sip:client@192.0.2.1 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKi\r\n\
     From: <sip:peer@192.0.2.9>;tag=peer\r\nTo: <sip:client@192.0.2.1>\r\nCall-ID: call\r\nCSeq: 1 INVITE\r\n\
     Contact: <sip:192.0.2.9>\r\nContent-Length: 0\r\n\r\n";
 

@@ -11,6 +11,7 @@
 //! | `sip_uri` | a URI, and a list of recorders |
 //! | `multipart` | a Content-Type, then a body |
 //! | `sdp` | a session description, and the answer that refuses it |
+//! | `party_sdp` | what the two parties of a call say of themselves |
 //! | `dialog` | a script (see [`script`]) of what peer and user do in one dialog |
 //! | `recording` | a script of what recorder, engine and application do in one recording |
 //! | `rtp` | packets and commands of one branch |
@@ -41,6 +42,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sip_uri", run: sip_uri },
     Target { name: "multipart", run: multipart },
     Target { name: "sdp", run: sdp },
+    Target { name: "party_sdp", run: party_sdp },
     Target { name: "dialog", run: dialog },
     Target { name: "recording", run: recording },
     Target { name: "rtp", run: rtp },
@@ -50,5 +52,5 @@ pub const TARGETS: &[Target] = &[
 pub use dialog::dialog;
 pub use media::{rtcp, rtp};
 pub use recording::recording;
-pub use sdp::sdp;
+pub use sdp::{party_sdp, sdp};
 pub use sip::{multipart, sip_header, sip_message, sip_stream, sip_uri};

@@ -41,7 +41,8 @@ struct Stream {
 impl Stream {
     fn new() -> Self {
         let now = Instant::now();
-        let limits = BranchLimits { hold_bytes: 4096, hold_time: Duration::from_secs(4), ..BranchLimits::default() };
+        let limits =
+            BranchLimits { hold_bytes: 4096, hold_time: Duration::from_secs(4), ..BranchLimits::default() };
         let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
         let branch = Branch::new(settings, 0x7FF0, now);
         Self { branch, now, sequence: 0, timestamp: 0, left: HashSet::new(), out: Vec::new() }
@@ -53,7 +54,8 @@ impl Stream {
             // Any bytes as a packet.
             0 => {
                 let length = rest.first().map_or(0, |length| usize::from(*length));
-                let (packet, rest) = rest.get(1..).unwrap_or_default().split_at_checked(length).unwrap_or((rest, &[]));
+                let (packet, rest) =
+                    rest.get(1..).unwrap_or_default().split_at_checked(length).unwrap_or((rest, &[]));
                 self.packet(packet);
                 return rest;
             }
@@ -67,7 +69,9 @@ impl Stream {
             }
             // The call jumps to another place or source.
             2 => {
-                let Some((&[high, low, source, payload_type], rest)) = rest.split_first_chunk() else { return &[] };
+                let Some((&[high, low, source, payload_type], rest)) = rest.split_first_chunk() else {
+                    return &[];
+                };
                 self.sequence = u16::from_be_bytes([high, low]);
                 self.made(SSRC + u32::from(source), payload_type & 0x7F);
                 return rest;
@@ -115,7 +119,11 @@ impl Stream {
         assert!(due.is_none_or(|due| due > self.now), "a packet is due and does not leave");
         let report = self.branch.report();
         let held = self.branch.held_packets() as u64;
-        assert_eq!(report.seen, report.sent + report.drops.total() + held, "a packet is missing from the account");
+        assert_eq!(
+            report.seen,
+            report.sent + report.drops.total() + held,
+            "a packet is missing from the account"
+        );
         assert!(self.branch.held_bytes() <= 4096);
     }
 
@@ -125,7 +133,10 @@ impl Stream {
         assert_eq!(u64::from(view.sequence()), sent.index % 65_536);
         assert_eq!(view.ssrc(), sent.ssrc);
         assert!([0, 8, 96].contains(&view.payload_type()), "a payload type that was not agreed");
-        assert!(self.left.insert((sent.ssrc, sent.index)), "an index leaves twice: a two-time pad under SRTP");
+        assert!(
+            self.left.insert((sent.ssrc, sent.index)),
+            "an index leaves twice: a two-time pad under SRTP"
+        );
     }
 }
 

@@ -1,17 +1,22 @@
-//! One recording whose recorder, engine and application follow a script.
+//! One recording whose recorders, engine and application follow a script.
 //!
-//! Steps: the messages of [`crate::script::Peer::message`], `wait MS`, `start`, `stop`, `stop-now`, `pause`, `resume`,
-//! `dn SLOT TEXT`, `add SLOT`, `remove SLOT`, `format SLOT PAYLOAD-TYPE ENCODING CLOCK-RATE`, `packet SLOT`, `refused SLOT`,
-//! `empty SLOT`, `crashed SLOT`, `failed` (the connection). Names resolve and ports are bound at once.
+//! Steps: `per-party` (first of all: a session for each party), the messages of [`crate::script::Peer::message`],
+//! `attempt NUMBER` (whose peer speaks from now on; else that of the latest INVITE), `wait MS`, `start`, `stop`, `stop-now`,
+//! `pause`, `resume`, `mute SLOT`, `unmute SLOT`, `dn SLOT TEXT`, `replace SLOT TEXT`, `moved SLOT`, `add SLOT`, `remove SLOT`,
+//! `left SLOT`, `format SLOT PAYLOAD-TYPE ENCODING CLOCK-RATE` (of video where the encoding is `H264`), `packet SLOT [LEG]`,
+//! `refused SLOT [LEG]`, `empty SLOT [LEG]`, `crashed SLOT [LEG]`, `failed` (the connection). Names resolve and ports are
+//! bound at once.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, CallUuid, Component, Medium, PayloadFormat, RecordingId, RecordingKey,
-    StopReason, StreamFormat, StreamId,
+    BranchCommand, BranchEvent, BranchId, CallUuid, Component, Medium, PayloadFormat, RecordingId,
+    RecordingKey, StopReason, StreamFormat, StreamId,
 };
 use siprec_session::{
-    Command, Flow, Input, Output, Party, Recording, RecordingConfig, TransportEvent, parse_recorders,
+    Command, Flow, Input, Output, Party, Recording, RecordingConfig, SessionMode, TransportEvent,
+    parse_recorders,
 };
 use siprec_sip::Transport;
 
@@ -21,8 +26,11 @@ const KEY: RecordingKey = RecordingKey::from_raw(7);
 
 /// Runs a script.
 pub fn recording(data: &[u8]) {
-    let mut call = UnderTest::new();
-    for step in &steps(data) {
+    let steps = steps(data);
+    let is_per_party = steps.first().is_some_and(|step| step.verb() == "per-party");
+    let mut call =
+        UnderTest::new(if is_per_party { SessionMode::PerParty } else { SessionMode::BothParties });
+    for step in &steps {
         call.act(step);
     }
     call.finish();
@@ -31,32 +39,36 @@ pub fn recording(data: &[u8]) {
 struct UnderTest {
     recording: Recording,
     now: Instant,
-    peer: Peer,
+    peers: BTreeMap<u32, Peer>,
     attempt: u32,
     finished: usize,
 }
 
 impl UnderTest {
     /// Two parties, two recorders, and the first INVITE on its way.
-    fn new() -> Self {
+    fn new(mode: SessionMode) -> Self {
         let now = Instant::now();
         let mut config = RecordingConfig::new(parse_recorders("sip:one.example sip:two.example").unwrap());
         config.key = KEY;
+        config.mode = mode;
         config.recording_id = Some(RecordingId::new("00FA08K"));
         config.call_uuid = Some(CallUuid::new("UUID1"));
         config.parties = vec![Party { dn: "1001".into() }, Party { dn: "1002".into() }];
         let recording = Recording::new(config, [3; 32], now);
-        let mut call = Self { recording, now, peer: Peer::default(), attempt: 0, finished: 0 };
+        let mut call = Self { recording, now, peers: BTreeMap::new(), attempt: 0, finished: 0 };
         for slot in 0..2 {
             call.input(Input::Command(Command::AddStream { slot, stream: stream(slot) }));
-            call.input(Input::Command(Command::StreamFormat { stream: stream(slot), format: format(0, "PCMU", 8000) }));
+            call.input(Input::Command(Command::StreamFormat {
+                stream: stream(slot),
+                format: format(0, "PCMU", 8000),
+            }));
         }
         call
     }
 
     fn act(&mut self, step: &Step) {
         let slot = step.number::<u16>(1) % 4;
-        let branch = BranchId { recording: KEY, leg: 0, slot };
+        let branch = BranchId { recording: KEY, leg: step.number(2), slot };
         let command = |command| Some(Input::Command(command));
         let media = |event| Some(Input::Media(branch, event));
         let input = match step.verb() {
@@ -69,6 +81,15 @@ impl UnderTest {
             "stop-now" => command(Command::StopNow),
             "pause" => command(Command::Pause),
             "resume" => command(Command::Resume),
+            "mute" => command(Command::Mute { slot, muted: true }),
+            "unmute" => command(Command::Mute { slot, muted: false }),
+            "replace" => command(Command::ReplaceParty { slot, dn: step.word(2).to_owned() }),
+            "moved" => command(Command::PartyMoved { slot }),
+            "left" => command(Command::PartyLeft { stream: stream(slot) }),
+            "attempt" => {
+                self.attempt = step.number(1);
+                None
+            }
             "dn" => command(Command::SetDn { slot, dn: step.word(2).to_owned() }),
             "add" => command(Command::AddStream { slot, stream: stream(slot) }),
             "remove" => command(Command::RemoveStream { stream: stream(slot) }),
@@ -84,7 +105,7 @@ impl UnderTest {
                 let (attempt, reason) = (self.attempt, "reset".to_owned());
                 Some(Input::Transport(TransportEvent::Failed { attempt, reason }))
             }
-            _ => self.peer.message(step).map(Input::Message),
+            _ => self.peers.entry(self.attempt).or_default().message(step).map(Input::Message),
         };
         if let Some(input) = input {
             self.input(input);
@@ -104,7 +125,7 @@ impl UnderTest {
                     let event = TransportEvent::Resolved { attempt, flow: flow() };
                     self.recording.handle(Input::Transport(event), self.now);
                 }
-                Output::Send { message, .. } => self.peer.saw(&message),
+                Output::Send { attempt, message } => self.peers.entry(attempt).or_default().saw(&message),
                 Output::Branch(command) => self.obey(&command),
                 Output::Event(_) => {}
                 Output::Finished => self.finished += 1,
@@ -154,8 +175,9 @@ fn stream(slot: u16) -> StreamId {
 
 fn format(payload_type: u8, encoding: &str, clock_rate: u32) -> StreamFormat {
     let encoding = if encoding.is_empty() { "PCMU" } else { encoding }.to_owned();
+    let medium = if encoding == "H264" { Medium::Video } else { Medium::Audio };
     let payload = PayloadFormat { payload_type, encoding, clock_rate, channels: None, fmtp: None };
-    StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: None }
+    StreamFormat { medium, payloads: vec![payload], ptime_ms: None }
 }
 
 fn flow() -> Flow {

@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use siprec_model::Medium;
+use siprec_session::PartySdp;
 use siprec_sip::SessionDescription;
 use siprec_sip::sdp::{MediaBuilder, Origin, SdpBuilder};
 
@@ -16,16 +18,19 @@ pub fn sdp(data: &[u8]) {
         let _ = (media.proto(), media.kind(), media.formats().count(), media.attribute("crypto"));
         assert_eq!(media.is_off(), media.rtp().is_none() && media.port() == 0);
         assert!(media.ptime_ms().is_none_or(|ptime| (1..=10_000).contains(&ptime)));
-        for payload_type in media.payload_types() {
-            assert!(payload_type < 128);
-            let format = media.payload_format(payload_type);
-            assert!(format.is_none_or(|format| format.clock_rate > 0 && !format.encoding.is_empty()));
+        let formats = media.payload_formats();
+        assert!(formats.len() <= 128, "a payload type means two things");
+        for format in &formats {
+            assert!(format.payload_type < 128 && format.clock_rate > 0 && !format.encoding.is_empty());
+        }
+        if let Some(last) = formats.last() {
+            assert_eq!(media.payload_format(last.payload_type).as_ref(), Some(last));
         }
         assert!(media.stream_format().is_none_or(|format| !format.payloads.is_empty()));
     }
     let written = description.to_bytes();
-    let again =
-        SessionDescription::parse(&written).unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
+    let again = SessionDescription::parse(&written)
+        .unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
     assert_eq!(again.to_bytes(), written, "what was written is read as the same");
     refuse(&description);
 }
@@ -41,4 +46,36 @@ fn refuse(offer: &SessionDescription) {
     let answer = SessionDescription::parse(&answer.to_bytes()).unwrap();
     assert_eq!(answer.media_count(), offer.media_count());
     assert!(answer.medias().all(|media| media.is_off()));
+}
+
+/// The descriptions of a call's two parties, `%%` on a line of its own between them.
+pub fn party_sdp(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let (own, other) = text.split_once("\n%%\n").unwrap_or((&text, ""));
+    let own = match PartySdp::parse(own) {
+        Ok(own) => own,
+        Err(error) => return assert!(!error.to_string().is_empty()),
+    };
+    assert!(!own.has_moved(&own), "it has not moved from itself");
+    assert!(!own.is_mute(false) || own.is_mute(true), "who is silent without hold is silent with it");
+    let other = PartySdp::parse(other).ok();
+    for medium in [Medium::Audio, Medium::Video] {
+        let count = own.lines(medium).count();
+        for number in 0..=count {
+            let Ok(format) = own.negotiated(other.as_ref(), medium, number) else { continue };
+            assert_eq!(format.is_some(), number < count);
+            let Some(format) = format else { continue };
+            let mut numbers: Vec<_> = format.payloads.iter().map(|payload| payload.payload_type).collect();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), format.payloads.len(), "a payload type means two things");
+            assert_eq!(format.medium, medium);
+        }
+    }
+    let mut placed = own.place(&[None, Some(Medium::Audio), Some(Medium::Video), None]);
+    placed.retain(Option::is_some);
+    let count = placed.len();
+    placed.sort_unstable();
+    placed.dedup();
+    assert_eq!(placed.len(), count, "two streams have the same line");
 }

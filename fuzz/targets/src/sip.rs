@@ -13,8 +13,8 @@ pub fn sip_message(data: &[u8]) {
         Ok(message) => {
             ask(&message);
             let written = message.to_bytes();
-            let again =
-                Message::parse(&written).unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
+            let again = Message::parse(&written)
+                .unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
             assert_eq!(again.to_bytes(), written, "what was written is read as the same");
             assert_eq!(again.headers().len(), message.headers().len().max(again.headers().len()));
             assert_eq!(again.body(), message.body());
@@ -108,7 +108,8 @@ pub fn sip_header(data: &[u8]) {
     let name = HeaderName::parse(&text);
     if let (Ok(value), Ok(name)) = (value, name.or_else(|_| HeaderName::parse("X-Any"))) {
         // A list is split and asked for in every way.
-        for name in [name, HeaderName::Contact, HeaderName::Via, HeaderName::Require, HeaderName::RetryAfter] {
+        for name in [name, HeaderName::Contact, HeaderName::Via, HeaderName::Require, HeaderName::RetryAfter]
+        {
             let mut headers = Headers::new();
             headers.push(name.clone(), value.clone());
             assert!(headers.values(&name).all(|part| part.len() <= value.as_bytes().len()));
@@ -148,7 +149,10 @@ pub fn sip_uri(data: &[u8]) {
         let start = format!("{}:{}{}", uri.scheme(), user.unwrap_or_default(), uri.host().unwrap());
         assert!(text.starts_with(&start), "{text} does not start with {start}");
         if let Ok(built) = uri.to_builder().param("calluuid", "a;b@c?d").build() {
-            assert_eq!((built.host(), built.user(), built.headers()), (uri.host(), uri.user(), uri.headers()));
+            assert_eq!(
+                (built.host(), built.user(), built.headers()),
+                (uri.host(), uri.user(), uri.headers())
+            );
             assert_eq!(built.params().count(), uri.params().count() + 1);
         }
     }

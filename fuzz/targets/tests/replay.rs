@@ -56,6 +56,7 @@ replays! {
     no_text_of_the_corpus_breaks_the_uri_reader = "sip_uri",
     no_body_of_the_corpus_breaks_the_multipart_reader = "multipart",
     no_description_of_the_corpus_breaks_the_sdp_reader = "sdp",
+    no_party_of_the_corpus_breaks_the_reader_of_parties = "party_sdp",
     no_script_of_the_corpus_breaks_a_dialog = "dialog",
     no_script_of_the_corpus_breaks_a_recording = "recording",
     no_packets_of_the_corpus_break_a_branch = "rtp",
@@ -64,7 +65,8 @@ replays! {
 
 #[test]
 fn the_corpus_stays_small() {
-    let files = names("corpus").into_iter().flat_map(|name| fs::read_dir(fuzz().join("corpus").join(name)).unwrap());
+    let files =
+        names("corpus").into_iter().flat_map(|name| fs::read_dir(fuzz().join("corpus").join(name)).unwrap());
     let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
     assert!(bytes < 300 * 1024, "{bytes} bytes: minimise it (cargo fuzz cmin)");
 }
