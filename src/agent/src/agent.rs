@@ -31,6 +31,7 @@ pub struct Agent {
     config: AgentConfig,
     doors: Arc<Doors>,
     local: SocketAddr,
+    local_tls: Option<SocketAddr>,
 }
 
 /// What handles share with the agent.
@@ -54,11 +55,12 @@ impl Agent {
                 local: config.local_address,
                 port: config.sip_port,
                 dscp: config.sip_dscp,
+                tls: config.tls.clone(),
                 limits: config.limits.clone(),
             };
             tracing::dispatcher::with_default(&log, || Transport::bind(transport))?
         };
-        let local = transport.local();
+        let (local, local_tls) = (transport.local(), transport.local_tls());
         let (inbox, idle) = (Arc::new(Inbox::default()), Arc::new(Idle::default()));
         let notifier = Notifier::start(Arc::clone(&idle), log.clone()).map_err(AgentError::Threads)?;
         let worker = Worker::new(Parts {
@@ -75,7 +77,7 @@ impl Agent {
             _runtime: Arc::clone(&runtime),
         });
         runtime.handle().spawn(worker.run().with_subscriber(log));
-        Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local })
+        Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local, local_tls })
     }
 
     /// Opens a recording. Its `user` and `user_agent` are the agent's. `events` is called with all that happens to it,
@@ -127,6 +129,13 @@ impl Agent {
     /// The local SIP address as bound (perhaps a wildcard) and its port, for UDP and TCP.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The local address and port of TLS, where recorders are let in by it ([`TlsConfig::listen`]).
+    ///
+    /// [`TlsConfig::listen`]: siprec_transport::TlsConfig::listen
+    pub fn local_tls(&self) -> Option<SocketAddr> {
+        self.local_tls
     }
 
     /// How many recordings have not ended.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use siprec_transport::Limits;
+use siprec_transport::{Limits, TlsConfig};
 
 /// Addresses, names and bounds of an [`Agent`](crate::Agent).
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub struct AgentConfig {
     pub sip_dscp: Option<u8>,
     /// How long a host name may take to be resolved. Default 4 s.
     pub resolve_timeout: Duration,
+    /// TLS: whom we believe, and what we show. Recorders' profiles may say otherwise for one of them.
+    pub tls: TlsConfig,
     /// Bounds of the SIP transport.
     pub limits: Limits,
     /// Where the agent's tasks and its notifier thread log to; `None` is wherever the process logs to. No global
@@ -46,6 +48,7 @@ impl Default for AgentConfig {
             max_sessions: 0,
             sip_dscp: None,
             resolve_timeout: Duration::from_secs(4),
+            tls: TlsConfig::default(),
             limits: Limits::default(),
             log: None,
         }

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use siprec_model::{BranchCommand, BranchEvent, RecordingKey};
 use siprec_session::{Flow, Input, Output, TransportEvent};
-use siprec_sip::{Message, Request, Uri};
-use siprec_transport::{Destination, Protocol, Target};
+use siprec_sip::{Message, Request};
+use siprec_transport::{Destination, Protocol, ResolveError, Target};
 use tracing::instrument::WithSubscriber as _;
 
 use crate::outbox::Refused;
@@ -17,7 +17,11 @@ use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
 impl Worker {
     pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
         match output {
-            Output::Resolve { attempt, uri } => self.resolve(Dialog { key, attempt }, &uri),
+            Output::Resolve { attempt, uri, secure, tls } => {
+                let target = Target::of(&uri).map(|target| target.with_tls(&tls));
+                let target = if secure { target.and_then(Target::secured) } else { target };
+                self.resolve(Dialog { key, attempt }, target);
+            }
             Output::Send { attempt, message } => self.send(Dialog { key, attempt }, message),
             Output::Branch(command) => {
                 if let Some(entry) = self.recordings.get_mut(&key) {
@@ -35,9 +39,9 @@ impl Worker {
         }
     }
 
-    fn resolve(&mut self, dialog: Dialog, uri: &Uri) {
+    fn resolve(&mut self, dialog: Dialog, target: Result<Target, ResolveError>) {
         let Dialog { key, attempt } = dialog;
-        let event = match Target::of(uri) {
+        let event = match target {
             Err(error) => TransportEvent::Unresolved { attempt, reason: error.to_string() },
             Ok(target) => match target.literal() {
                 Some(destination) => self.begin_attempt(dialog, target, destination),
@@ -73,9 +77,10 @@ impl Worker {
         };
         let transport = match destination.protocol {
             Protocol::Tcp => siprec_sip::Transport::Tcp,
+            Protocol::Tls => siprec_sip::Transport::Tls,
             _ => siprec_sip::Transport::Udp,
         };
-        let port = self.parts.transport.local().port();
+        let port = self.parts.transport.port(destination.protocol);
         let flow = Flow {
             transport,
             remote: destination.remote,
@@ -116,6 +121,9 @@ impl Worker {
 
     fn send_request(&mut self, dialog: Dialog, request: Request, destination: Destination) {
         tracing::debug!("sent to {}\n{}", destination.remote, Redacted(&request.to_bytes()));
+        if let Some(entry) = self.recordings.get_mut(&dialog.key) {
+            entry.keep_alive(dialog.attempt, &destination, &self.parts.transport);
+        }
         if let Err(error) = self.parts.transport.send(request, destination) {
             self.fail(dialog, error.to_string());
         }

@@ -1,11 +1,12 @@
 //! One recording within the loop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use siprec_model::{BranchCommand, BranchEvent, BranchId, CallUuid, RecordingId, RecordingKey, SessionInfo};
 use siprec_session::{Input, Output, Recording};
+use siprec_transport::{Destination, KeepAlive, Transport};
 
 use crate::inbox::{Opening, Shared};
 use crate::routes::Routes;
@@ -15,6 +16,8 @@ pub(crate) struct Entry {
     recording: Recording,
     pub(crate) shared: Arc<Shared>,
     pub(crate) routes: Routes,
+    /// By attempt: the connection that its dialog uses.
+    kept: HashMap<u32, (Destination, KeepAlive)>,
     /// Call-IDs of its dialogs.
     pub(crate) call_ids: Vec<String>,
     /// Branches that the engine has for it.
@@ -41,6 +44,7 @@ impl Entry {
             recording,
             shared,
             routes: Routes::default(),
+            kept: HashMap::new(),
             call_ids: Vec::new(),
             branches: BTreeSet::new(),
             info,
@@ -57,6 +61,14 @@ impl Entry {
         let outputs = std::iter::from_fn(|| self.recording.poll()).collect();
         self.shared.set_state(self.recording.state());
         outputs
+    }
+
+    /// Keeps the connection alive that an attempt's requests take now.
+    pub(crate) fn keep_alive(&mut self, attempt: u32, destination: &Destination, transport: &Transport) {
+        if self.kept.get(&attempt).is_none_or(|(kept, _)| kept != destination) {
+            let kept = (destination.clone(), transport.keep_alive(destination));
+            self.kept.insert(attempt, kept);
+        }
     }
 
     /// When the recording wants to be told the time.

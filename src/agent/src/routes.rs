@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use siprec_sip::Request;
-use siprec_transport::{Destination, ResolveError, Target};
+use siprec_transport::{Destination, Protocol, ResolveError, Target};
 
 /// Most different next hops of one attempt that are remembered.
 const HOPS: usize = 8;
@@ -70,7 +70,7 @@ impl Routes {
         if let Err(error) = &outcome {
             tracing::warn!(%error, instead = %route.first.remote, "the recorder named a hop that cannot be found");
         }
-        let destination = outcome.map_or(route.first, |found| route.under_way(target, found));
+        let destination = outcome.map_or(route.first.clone(), |found| route.under_way(target, found));
         if let Some(hop) = route.hops.iter_mut().find(|hop| hop.target == *target) {
             hop.destination = Some(destination);
         }
@@ -83,14 +83,14 @@ impl Route {
         if !self.waiting.is_empty() {
             return self.wait(request, Way::Wait);
         }
-        // A hop without a usable URI (a tel: or sips: Contact) is where everything went so far.
-        let Some(target) = next_hop(&request).filter(|target| *target != self.target) else {
-            return Way::Send(Box::new(request), self.first);
+        // A hop without a usable URI (a tel: Contact) is where everything went so far.
+        let Some(target) = self.next_hop(&request).filter(|target| *target != self.target) else {
+            return Way::Send(Box::new(request), self.first.clone());
         };
         if let Some(literal) = target.literal() {
             return Way::Send(Box::new(request), self.under_way(&target, literal));
         }
-        match self.hops.iter().find(|hop| hop.target == target).map(|hop| hop.destination) {
+        match self.hops.iter().find(|hop| hop.target == target).map(|hop| hop.destination.clone()) {
             Some(Some(destination)) => Way::Send(Box::new(request), destination),
             Some(None) => self.wait(request, Way::Wait),
             None => {
@@ -111,27 +111,34 @@ impl Route {
         way
     }
 
-    /// A recorder whose transport is fixed keeps it in hops that name none.
+    /// A recorder whose transport is fixed keeps it in hops that name none. The address that everything went to so far
+    /// is reached as before: by TLS its certificate is not for whatever Contact calls it.
     fn under_way(&self, target: &Target, found: Destination) -> Destination {
+        if found.protocol == self.first.protocol && found.remote == self.first.remote {
+            return self.first.clone();
+        }
         match target.protocol() {
             Some(_) => found,
             None => Destination { protocol: self.first.protocol, fixed: self.first.fixed, ..found },
         }
     }
-}
 
-fn next_hop(request: &Request) -> Option<Target> {
-    let routes = request.headers.routes().ok()?;
-    let uri = routes.first().map_or(&request.uri, |route| &route.uri);
-    Target::of(uri).ok()
+    /// RFC 3261 §8.1.2. A dialog that began by TLS goes on by TLS, or to where everything went so far.
+    fn next_hop(&self, request: &Request) -> Option<Target> {
+        let routes = request.headers.routes().ok()?;
+        let uri = routes.first().map_or(&request.uri, |route| &route.uri);
+        let target = Target::of(uri).ok()?.with_tls(self.target.tls());
+        match self.first.protocol {
+            Protocol::Tls => target.secured().ok(),
+            _ => Some(target),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use siprec_sip::{HeaderName, Method, Uri};
-    use siprec_transport::Protocol;
-
     use super::*;
+    use siprec_sip::{HeaderName, Method, Uri};
 
     fn routes(recorder: &str) -> Routes {
         let target = Target::of(&Uri::parse(recorder).unwrap()).unwrap();
@@ -173,6 +180,24 @@ mod tests {
         );
         let udp = sent(routes.way(1, request("sip:192.0.2.7;transport=udp")));
         assert_eq!(udp, ("192.0.2.7:5060".into(), Protocol::Udp, true));
+    }
+
+    #[test]
+    fn a_dialog_that_began_by_tls_never_goes_on_without_it() {
+        let mut routes = routes("sips:192.0.2.1");
+        let mut way = |uri| match routes.way(1, request(uri)) {
+            Way::Send(_, destination) => destination,
+            other => panic!("{other:?}"),
+        };
+        let first = way("sips:record=1@192.0.2.1");
+        assert_eq!((first.remote.port(), first.protocol), (5061, Protocol::Tls));
+        for same in ["sip:192.0.2.1:5061", "sip:192.0.2.1", "sips:x@192.0.2.1", "sip:192.0.2.7;transport=udp"]
+        {
+            assert_eq!(way(same), first, "{same}");
+        }
+        let other = way("sip:192.0.2.7");
+        assert_eq!((other.remote.to_string().as_str(), other.protocol), ("192.0.2.7:5061", Protocol::Tls));
+        assert_eq!(other.tls.unwrap().name, "192.0.2.7");
     }
 
     #[test]

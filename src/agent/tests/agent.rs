@@ -94,12 +94,30 @@ fn a_dead_recorder_is_a_failure_with_its_reason_and_the_next_one_is_tried() {
 }
 
 #[test]
+fn a_call_by_sips_is_not_recorded_without_tls() {
+    let media = FakeMedia::new();
+    let agent = agent(&media);
+    let config = RecordingConfig { sips_call: true, ..config("sip:127.0.0.1;transport=tcp") };
+    let mut call = Call::open(&agent, config);
+    let failed = call.wait_for("failure", is_failed);
+    assert!(
+        matches!(&failed, Kind::Failed { reason: FailureReason::Unresolved(why), .. } if why.contains("reached by TLS")),
+        "{failed:?}"
+    );
+    call.wait_for_state(RecordingState::Failed);
+    assert!(agent.wait_idle(DEADLINE));
+}
+
+#[test]
 fn names_and_addresses_that_lead_nowhere_are_said() {
     let media = FakeMedia::new();
     let agent = agent(&media);
-    for recorder in
-        ["sip:no-such-host.invalid", "sip:[::1]", "sips:127.0.0.1", "sip:127.0.0.1;transport=sctp"]
-    {
+    for recorder in [
+        "sip:no-such-host.invalid",
+        "sip:[::1]",
+        "sips:127.0.0.1;transport=udp",
+        "sip:127.0.0.1;transport=sctp",
+    ] {
         let mut call = Call::open(&agent, config(recorder));
         let failed = call.wait_for("failure", is_failed);
         assert!(

@@ -9,6 +9,7 @@ mod branch;
 mod event;
 mod format;
 mod id;
+mod tls;
 
 pub use branch::{
     BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts, MediaControl,
@@ -17,3 +18,4 @@ pub use branch::{
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
 pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};
+pub use tls::{TlsProfile, TlsVersion, UnknownTlsVersion};

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use siprec_transport::BindError;
+use siprec_transport::{BindError, TlsConfig};
 
 use crate::files::archive::FileError;
 
@@ -13,6 +13,8 @@ use crate::files::archive::FileError;
 pub struct RecorderConfig {
     /// Local address for SIP by UDP and TCP; port 0 takes one that is free for both. RTP comes to the same address.
     pub listen: SocketAddr,
+    /// TLS; [`TlsConfig::listen`] is where SIP by TLS is taken.
+    pub tls: TlsConfig,
     /// Folder in which every session gets a folder of its own; made when it does not exist.
     pub output: PathBuf,
     /// Count packets, write nothing.
@@ -32,6 +34,7 @@ impl RecorderConfig {
     pub fn new(listen: SocketAddr, output: impl Into<PathBuf>) -> Self {
         Self {
             listen,
+            tls: TlsConfig::default(),
             output: output.into(),
             count_only: false,
             keep_rtp: false,

@@ -26,6 +26,7 @@ const POLL: Duration = Duration::from_millis(20);
 /// A running recorder. Dropping it ends it at once; [`Recorder::stop`] lets it say goodbye.
 pub struct Recorder {
     local: SocketAddr,
+    local_tls: Option<SocketAddr>,
     config: RecorderConfig,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -56,20 +57,26 @@ impl Recorder {
         let transport_config = TransportConfig {
             local: Some(config.listen.ip()),
             port: config.listen.port(),
+            tls: config.tls.clone(),
             ..TransportConfig::default()
         };
         let (transport, arrivals) = Transport::bind(transport_config).map_err(StartError::Bind)?;
-        let local = transport.local();
+        let (local, local_tls) = (transport.local(), transport.local_tls());
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared { config: config.clone(), transport, finished: Box::new(finished) });
         let server = Server { shared, random: Random::from_seed(seed), sessions: HashMap::new(), stopped };
         let task = tokio::spawn(server.run(arrivals));
-        Ok(Self { local, config, stop, task })
+        Ok(Self { local, local_tls, config, stop, task })
     }
 
-    /// The SIP address of both protocols.
+    /// The SIP address of UDP and TCP.
     pub fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// The SIP address of TLS, where it is taken.
+    pub fn local_tls(&self) -> Option<SocketAddr> {
+        self.local_tls
     }
 
     /// Ends every session by BYE, completes its files, and gives back the port; takes at most
@@ -205,15 +212,25 @@ impl Server {
 
     /// How the recorder presents itself to this client.
     fn endpoint(&self, invite: &Request, source: Source, address: std::net::IpAddr) -> Option<Endpoint> {
-        let local = SocketAddr::new(address, self.shared.transport.local().port());
-        let contact = Uri::parse(&format!("sip:{local}")).ok()?;
+        let local = SocketAddr::new(address, self.shared.transport.port(source.protocol));
+        // RFC 3261 §12.1.1: who is asked by sips: is reached by sips:.
+        let contact = match source.protocol {
+            Protocol::Tls if invite.uri.scheme().eq_ignore_ascii_case("sips") => format!("sips:{local}"),
+            Protocol::Tls => format!("sip:{local};transport=tls"),
+            _ => format!("sip:{local}"),
+        };
+        let contact = Uri::parse(&contact).ok()?;
         // Reliable only when our own requests go that way too; to think too little of a transport costs a few
         // repetitions, to think too much of it costs the session.
         let by_tcp = source.protocol == Protocol::Tcp
             && invite.headers.contact().ok().flatten().is_some_and(|contact| {
                 contact.uri.param("transport").is_some_and(|value| value.eq_ignore_ascii_case("tcp"))
             });
-        let transport = if by_tcp { siprec_sip::Transport::Tcp } else { siprec_sip::Transport::Udp };
+        let transport = match source.protocol {
+            Protocol::Tls => siprec_sip::Transport::Tls,
+            _ if by_tcp => siprec_sip::Transport::Tcp,
+            _ => siprec_sip::Transport::Udp,
+        };
         let contact = NameAddr::from(contact);
         let mut endpoint =
             Endpoint::new(transport, &address.to_string(), Some(local.port()), contact).ok()?;

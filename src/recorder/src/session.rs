@@ -10,7 +10,7 @@ use siprec_sip::{
     Body, DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
     SessionDescription, Termination,
 };
-use siprec_transport::{Source, Transport};
+use siprec_transport::{Destination, Protocol, Source, Transport};
 use tokio::sync::{mpsc, watch};
 
 use crate::answer::{self, Line};
@@ -43,6 +43,8 @@ pub(crate) struct Session {
     /// The INVITE, until it is answered.
     ringing: Option<ServerToken>,
     offer: Option<Vec<u8>>,
+    /// Where the INVITE came from.
+    source: Source,
     /// Local address towards the client.
     address: IpAddr,
     random: Random,
@@ -100,6 +102,7 @@ impl Session {
             ua,
             ringing: Some(token),
             offer: session_description(invite),
+            source,
             address,
             random,
             recording: None,
@@ -250,20 +253,18 @@ impl Session {
     /// Answers a re-INVITE or UPDATE. Without an offer the last answer is ours (RFC 3261 §14.2).
     async fn renegotiate(&mut self, token: ServerToken, request: &Request) {
         let answered = match (session_description(request), &self.answer) {
-            // A refresh of the session timer (RFC 4028 §7.4).
-            (None, _) if request.method == Method::Update => Ok(None),
-            (None, Some(last)) => Ok(Some(Body::sdp(last.to_bytes()))),
+            (None, Some(last)) => Ok(Body::sdp(last.to_bytes())),
             (None, None) => Err(Refusal::new(488, "No Offer")),
             (Some(offer), _) => match SessionDescription::parse(&offer) {
                 Ok(offer) => {
                     let lines = answer::lines(&offer);
-                    self.negotiate(&offer, &lines).await.map(Some)
+                    self.negotiate(&offer, &lines).await
                 }
                 Err(error) => Err(Refusal::new(488, &error.to_string())),
             },
         };
         let (status, reason, body) = match answered {
-            Ok(body) => (200, String::new(), body),
+            Ok(body) => (200, String::new(), Some(body)),
             Err(Refusal { status, reason }) => (status, reason, None),
         };
         // It fails only when the request is gone.
@@ -313,6 +314,12 @@ impl Session {
                 return self.report_unsent(self.shared.transport.respond(response).is_err());
             }
         };
+        if self.source.protocol == Protocol::Tls {
+            // A client without a port for TLS is reached by the connection that it made (RFC 5923).
+            let Source { remote, protocol } = self.source;
+            let destination = Destination { remote, protocol, fixed: true, tls: None };
+            return self.report_unsent(self.shared.transport.send(request, destination).is_err());
+        }
         let next_hop = self.ua.next_hop().clone();
         let sent = match self.shared.transport.resolve(&next_hop, RESOLVE_PATIENCE).await {
             Ok(destination) => self.shared.transport.send(request, destination).is_ok(),

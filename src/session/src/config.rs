@@ -51,6 +51,9 @@ pub struct RecordingConfig {
     pub limits: BranchLimits,
     /// How RTCP shares the ports of RTP.
     pub rtcp_mode: RtcpMode,
+    /// The call is signalled by SIPS: its recording is signalled by TLS or not at all (RFC 7866 §12.2), also where a
+    /// recorder's address says `sip:`.
+    pub sips_call: bool,
     /// How long things may take.
     pub timers: Timers,
 }
@@ -76,6 +79,7 @@ impl RecordingConfig {
             record_video: true,
             limits: BranchLimits::default(),
             rtcp_mode: RtcpMode::default(),
+            sips_call: false,
             timers: Timers::default(),
         }
     }

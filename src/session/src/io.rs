@@ -2,7 +2,9 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use siprec_model::{BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId};
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId, TlsProfile,
+};
 use siprec_sip::{Message, Transport, Uri};
 
 /// Something that happened, given to [`Recording::handle`](crate::Recording::handle).
@@ -139,6 +141,10 @@ pub enum Output {
         attempt: u32,
         /// The recorder, as configured.
         uri: Uri,
+        /// By TLS only, whatever the address says.
+        secure: bool,
+        /// TLS there.
+        tls: TlsProfile,
     },
     /// Send a SIP message on the attempt's way.
     Send {

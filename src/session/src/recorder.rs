@@ -1,5 +1,6 @@
 //! The recorders that a recording may be sent to.
 
+use siprec_model::TlsProfile;
 use siprec_sip::Uri;
 
 use crate::config::SessionMode;
@@ -36,6 +37,8 @@ pub struct RecorderProfile {
     pub lower_case_parameters: bool,
     /// Further headers of the INVITE for this recorder, after those of the call.
     pub extra_headers: Vec<(String, String)>,
+    /// TLS with it.
+    pub tls: TlsProfile,
 }
 
 /// Whose payload type numbers are sent.

@@ -382,3 +382,68 @@ fn stop_with_an_open_offer_sends_bye() {
     let lines = call.take();
     assert!(lines.contains(&"> BYE".to_owned()), "{lines:?}");
 }
+
+/// What the session timer does when the 200 has these headers.
+fn with_timer(headers: &[(&str, &str)]) -> (Call, Request) {
+    let mut call = Call::inviting();
+    let invite = call.request(&Method::Invite);
+    assert_eq!(value(&invite, &HeaderName::SessionExpires), "1800");
+    call.answer(&invite, 200, headers, &sdp(&[4000, 4002]));
+    call.take();
+    (call, invite)
+}
+
+#[test]
+fn we_refresh_at_half_the_interval_with_the_same_description() {
+    let cases: [(&[(&str, &str)], u64); 3] = [
+        (&[("Session-Expires", "600;refresher=uac"), ("Require", "timer")], 300),
+        (&[("Session-Expires", "600")], 300),
+        (&[], 900), // RFC 4028 §7.2
+    ];
+    for (headers, seconds) in cases {
+        let (mut call, invite) = with_timer(headers);
+        call.wait_ms(seconds * 1000 - 1);
+        call.expect(&[]);
+        call.wait_ms(1);
+        call.expect(&["> INVITE sendonly/sendonly v1"]);
+        let refresh = call.request(&Method::Invite);
+        assert_eq!(refresh.body, invite.body);
+        assert_eq!(value(&refresh, &HeaderName::SessionExpires), format!("{};refresher=uac", seconds * 2));
+        call.answer(&refresh, 200, headers, &sdp(&[4000, 4002]));
+        call.expect(&["> ACK"]);
+        call.wait_ms(seconds * 1000);
+        call.expect(&["> INVITE sendonly/sendonly v1"]);
+    }
+}
+
+#[test]
+fn without_the_recorders_refresh_the_session_ends_before_the_interval_does() {
+    let (mut call, invite) = with_timer(&[("Session-Expires", "600;refresher=uas"), ("Require", "timer")]);
+    call.wait_ms(500_000);
+    let timer = [("Session-Expires", "600;refresher=uac"), ("Supported", "timer")];
+    call.recorder_sends(&invite, "UPDATE", &timer, &sdp(&[4000, 4002]));
+    call.expect(&["> 200 UPDATE"]);
+    let response = call.response();
+    assert_eq!(response.headers.session_expires().unwrap().unwrap().seconds, 600);
+    assert_eq!(response.headers.require(), ["timer"]);
+    call.wait_ms(567_999);
+    call.expect(&[]);
+    call.wait_ms(1); // RFC 4028 §10: min(32 s, interval/3) before the end
+    let lines = call.take();
+    assert_eq!(lines[0], "* failed: the dialog with the recorder is lost: the session timer expired");
+    assert!(lines.contains(&"> BYE".to_owned()));
+}
+
+#[test]
+fn a_refused_refresh_is_tried_again_later() {
+    let (mut call, _) = with_timer(&[("Session-Expires", "600;refresher=uac")]);
+    call.wait_ms(300_000);
+    let refresh = call.request(&Method::Invite);
+    call.take();
+    call.answer(&refresh, 488, &[], "");
+    call.expect(&["> ACK"]);
+    call.wait_ms(149_999);
+    call.expect(&[]);
+    call.wait_ms(1);
+    call.expect(&["> INVITE sendonly/sendonly v1"]);
+}

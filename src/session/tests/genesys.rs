@@ -194,6 +194,26 @@ fn over_tcp_and_ipv6_the_addresses_say_so() {
 }
 
 #[test]
+fn by_tls_contact_leads_to_us_the_same_way_and_by_sips_where_we_ask_so() {
+    for (recorder, from, contact) in [
+        ("sips:rec.example", "<sips:siprec@192.0.2.1:5061>;tag=", "<sips:siprec@192.0.2.1:5061>"),
+        ("sip:rec.example", "<sip:siprec@192.0.2.1:5061>;tag=", "<sip:siprec@192.0.2.1:5061;transport=tls>"),
+    ] {
+        let mut call = Call::new(config(recorder));
+        call.resolves = false;
+        call.add(0);
+        call.format(0, pcmu());
+        let local = "192.0.2.1:5061".parse().unwrap();
+        let flow = Flow { transport: Transport::Tls, local, ..call.flow() };
+        call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow }));
+        let invite = call.request(&Method::Invite);
+        assert!(value(&invite, &HeaderName::Via).starts_with("SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bK"));
+        assert!(value(&invite, &HeaderName::From).starts_with(from));
+        assert_eq!(value(&invite, &HeaderName::Contact), contact);
+    }
+}
+
+#[test]
 fn rtp_and_rtcp_share_a_port_where_that_is_set() {
     let mut config = config("sip:rec.example");
     config.rtcp_mode = RtcpMode::Mux;

@@ -3,15 +3,19 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::TlsConfig;
+
 /// Address, port and bounds of a [`Transport`](crate::Transport).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TransportConfig {
     /// Local address; `None` is every address of the host, in both families where the host has them.
     pub local: Option<IpAddr>,
-    /// Local port for UDP and TCP; 0 takes one that is free for both.
+    /// Local port for UDP and TCP; 0 takes one that is free for both. That of TLS is in [`TlsConfig`].
     pub port: u16,
     /// Differentiated services code point of what is sent, 0-63 (RFC 2474); `None` leaves the system's.
     pub dscp: Option<u8>,
+    /// TLS.
+    pub tls: TlsConfig,
     /// Bounds.
     pub limits: Limits,
 }
@@ -22,9 +26,19 @@ pub struct Limits {
     /// Longest time for a connection to be accepted. Default 1.5 s: one repetition of the SYN, and the fall back to
     /// UDP still comes within the 2 s in which a first response is wanted.
     pub connect_timeout: Duration,
+    /// Longest time for the handshake of TLS on a connection of ours, once it is accepted. Default 1.5 s: with
+    /// [`connect_timeout`](Self::connect_timeout), most of the time in which a first response is wanted. A handshake that
+    /// a peer begins counts as a message.
+    pub handshake_timeout: Duration,
     /// A connection on which nothing passes for this long is closed. Default 30 min, beyond the refresh interval of
     /// a session.
     pub idle_timeout: Duration,
+    /// A connection that we made and that dialogs use ([`KeepAlive`](crate::KeepAlive)) is sent a keepalive after nothing
+    /// came on it for this long (RFC 5626 §4.4.1). Zero sends none. Default 30 s.
+    pub keepalive: Duration,
+    /// A peer that has ever answered a keepalive and leaves one without anything at all for this long is lost. Default
+    /// 10 s (RFC 5626 §4.4.1).
+    pub pong_timeout: Duration,
     /// Longest time from the first byte of a message to its last. Default 30 s.
     pub message_timeout: Duration,
     /// Longest time for the peer to take one message. Default 10 s.
@@ -50,7 +64,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_millis(1500),
+            handshake_timeout: Duration::from_millis(1500),
             idle_timeout: Duration::from_secs(1800),
+            keepalive: Duration::from_secs(30),
+            pong_timeout: Duration::from_secs(10),
             message_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             connections: 512,

@@ -10,17 +10,52 @@ use std::time::Instant;
 use siprec_sip::{Message, Method};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
+use crate::keepalive::Pulse;
 use crate::transport::lock;
-use crate::via;
+use crate::{Protocol, TlsPeer, via};
 
 /// Most requests of one connection that are remembered until they are answered.
 const OUTSTANDING: usize = 256;
+
+/// What tells connections apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Peer {
+    pub(crate) remote: SocketAddr,
+    pub(crate) security: Security,
+}
+
+/// Whether a connection is secured, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Security {
+    Plain,
+    /// TLS that the peer began.
+    Arrived,
+    /// TLS that we began.
+    Tls(Arc<TlsPeer>),
+}
+
+impl Peer {
+    pub(crate) fn plain(remote: SocketAddr) -> Self {
+        Self { remote, security: Security::Plain }
+    }
+
+    pub(crate) fn tls(remote: SocketAddr, peer: Arc<TlsPeer>) -> Self {
+        Self { remote, security: Security::Tls(peer) }
+    }
+
+    pub(crate) fn protocol(&self) -> Protocol {
+        match self.security {
+            Security::Plain => Protocol::Tcp,
+            Security::Arrived | Security::Tls(_) => Protocol::Tls,
+        }
+    }
+}
 
 /// A message on its way over a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Outgoing {
     pub(crate) message: Message,
-    pub(crate) remote: SocketAddr,
+    pub(crate) peer: Peer,
     /// Branch and method of a request that is answered; `None` for ACK and responses.
     pub(crate) transaction: Option<(String, Method)>,
     /// TCP only because of its size: UDP is the way out.
@@ -30,14 +65,14 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(message: Message, remote: SocketAddr) -> Self {
+    pub(crate) fn new(message: Message, peer: Peer) -> Self {
         let transaction = match &message {
             Message::Request(request) if request.method != Method::Ack => {
                 via::branch(&message).map(|branch| (branch, request.method.clone()))
             }
             _ => None,
         };
-        Self { message, remote, transaction, promoted: false, again: false }
+        Self { message, peer, transaction, promoted: false, again: false }
     }
 
     /// Whether `other` is the same request of the same transaction.
@@ -51,7 +86,9 @@ impl Outgoing {
 pub(crate) enum Write {
     /// A message with its share of what may wait on all connections.
     Message(Box<Outgoing>, OwnedSemaphorePermit),
-    /// The answer to a keepalive (RFC 5626 §4.4.1).
+    /// A keepalive (RFC 5626 §4.4.1).
+    Ping,
+    /// The answer to one.
     Pong,
 }
 
@@ -59,7 +96,7 @@ pub(crate) enum Write {
 /// connection.
 #[derive(Debug, Default)]
 pub(crate) struct Connections {
-    table: HashMap<SocketAddr, Connection>,
+    table: HashMap<Peer, Connection>,
     next_id: u64,
 }
 
@@ -67,41 +104,44 @@ pub(crate) struct Connections {
 struct Connection {
     id: u64,
     queue: mpsc::Sender<Write>,
-    /// Made by the peer.
-    arrived: bool,
     link: Arc<Link>,
 }
 
 impl Connections {
-    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
-        self.table.contains_key(&peer)
-    }
-
     pub(crate) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// What is to be written to `peer`, where there is a connection.
-    pub(crate) fn queue(&self, peer: SocketAddr) -> Option<&mpsc::Sender<Write>> {
-        self.table.get(&peer).map(|connection| &connection.queue)
+    /// The connection with an address, whoever made it and for whom.
+    pub(crate) fn find(&self, remote: SocketAddr, protocol: Protocol) -> Option<Peer> {
+        let first = match protocol {
+            Protocol::Tls => Peer { remote, security: Security::Arrived },
+            _ => Peer::plain(remote),
+        };
+        if self.table.contains_key(&first) {
+            return Some(first);
+        }
+        // Each recorder's identity has a connection of its own, so that those of TLS are looked through.
+        let found = || self.table.keys().find(|peer| peer.remote == remote && peer.protocol() == protocol);
+        (protocol == Protocol::Tls).then(found).flatten().cloned()
     }
 
-    pub(crate) fn insert(
-        &mut self,
-        remote: SocketAddr,
-        queue: mpsc::Sender<Write>,
-        arrived: bool,
-    ) -> Arc<Link> {
+    /// What is to be written to `peer`, where there is a connection.
+    pub(crate) fn queue(&self, peer: &Peer) -> Option<&mpsc::Sender<Write>> {
+        self.table.get(peer).map(|connection| &connection.queue)
+    }
+
+    pub(crate) fn insert(&mut self, peer: Peer, queue: mpsc::Sender<Write>, arrived: bool) -> Arc<Link> {
         self.next_id += 1;
-        let link = Arc::new(Link::new(remote, self.next_id, arrived));
-        let connection = Connection { id: self.next_id, queue, arrived, link: Arc::clone(&link) };
-        self.table.insert(remote, connection);
+        let link = Arc::new(Link::new(peer.clone(), self.next_id, arrived));
+        let connection = Connection { id: self.next_id, queue, link: Arc::clone(&link) };
+        self.table.insert(peer, connection);
         link
     }
 
-    pub(crate) fn remove(&mut self, remote: SocketAddr, id: u64) {
-        if self.table.get(&remote).is_some_and(|connection| connection.id == id) {
-            self.table.remove(&remote);
+    pub(crate) fn remove(&mut self, link: &Link) {
+        if self.table.get(&link.peer).is_some_and(|connection| connection.id == link.id) {
+            self.table.remove(&link.peer);
         }
     }
 
@@ -109,37 +149,43 @@ impl Connections {
     /// one host that takes all places gives up its own; there it is the one that was quiet longest.
     pub(crate) fn evict(&mut self) -> bool {
         let mut hosts: HashMap<IpAddr, usize> = HashMap::new();
-        let arrived = || self.table.iter().filter(|(_, connection)| connection.arrived);
-        for (remote, _) in arrived() {
-            *hosts.entry(remote.ip()).or_default() += 1;
+        let arrived = || self.table.iter().filter(|(_, connection)| connection.link.arrived);
+        for (peer, _) in arrived() {
+            *hosts.entry(peer.remote.ip()).or_default() += 1;
         }
-        let crowded = |remote: &SocketAddr| hosts.get(&remote.ip()).copied();
+        let crowded = |peer: &Peer| hosts.get(&peer.remote.ip()).copied();
         let chosen = arrived()
-            .min_by_key(|(remote, connection)| (Reverse(crowded(remote)), connection.link.last_active()));
-        let Some(remote) = chosen.map(|(remote, _)| *remote) else { return false };
-        self.table.remove(&remote).is_some()
+            .min_by_key(|(peer, connection)| (Reverse(crowded(peer)), connection.link.last_active()));
+        let Some(peer) = chosen.map(|(peer, _)| peer.clone()) else { return false };
+        self.table.remove(&peer).is_some()
     }
 }
 
 /// What the reader and the writer of one connection share.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) remote: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) id: u64,
     /// Something came from the peer, so that it is no host that merely accepts.
     pub(crate) proven: AtomicBool,
+    /// Made by the peer.
+    pub(crate) arrived: bool,
+    pub(crate) pulse: Mutex<Pulse>,
     active: Mutex<Instant>,
     /// Requests without any response yet.
     pub(crate) outstanding: Mutex<VecDeque<Outgoing>>,
 }
 
 impl Link {
-    fn new(remote: SocketAddr, id: u64, proven: bool) -> Self {
+    fn new(peer: Peer, id: u64, arrived: bool) -> Self {
+        let now = Instant::now();
         Self {
-            remote,
+            peer,
             id,
-            proven: AtomicBool::new(proven),
-            active: Mutex::new(Instant::now()),
+            proven: AtomicBool::new(arrived),
+            arrived,
+            pulse: Mutex::new(Pulse::new(now)),
+            active: Mutex::new(now),
             outstanding: Mutex::default(),
         }
     }

@@ -2,6 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::TlsPeer;
+
+/// Default SIP port of UDP and TCP (RFC 3261 §19.1.2).
+pub const DEFAULT_PORT: u16 = 5060;
+/// Default SIP port of TLS (RFC 3261 §19.1.2).
+pub const DEFAULT_TLS_PORT: u16 = 5061;
 
 /// What carries SIP messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +19,8 @@ pub enum Protocol {
     Udp,
     /// A stream of messages framed by Content-Length (RFC 3261 §18.3).
     Tcp,
+    /// The same under TLS (RFC 3261 §26.2.1).
+    Tls,
 }
 
 impl Protocol {
@@ -19,12 +29,23 @@ impl Protocol {
         match self {
             Self::Udp => "UDP",
             Self::Tcp => "TCP",
+            Self::Tls => "TLS",
+        }
+    }
+
+    /// The port where a URI names none (RFC 3261 §19.1.2).
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => DEFAULT_PORT,
+            Self::Tls => DEFAULT_TLS_PORT,
         }
     }
 
     /// Reads the token of Via or of the URI parameter `transport`, in any case.
     pub fn from_token(token: &str) -> Option<Self> {
-        [Self::Udp, Self::Tcp].into_iter().find(|protocol| protocol.as_str().eq_ignore_ascii_case(token))
+        [Self::Udp, Self::Tcp, Self::Tls]
+            .into_iter()
+            .find(|protocol| protocol.as_str().eq_ignore_ascii_case(token))
     }
 }
 
@@ -35,7 +56,7 @@ impl fmt::Display for Protocol {
 }
 
 /// Where a request goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// Address and port of the next hop.
     pub remote: SocketAddr,
@@ -44,6 +65,8 @@ pub struct Destination {
     /// Whether the URI fixed the protocol (`;transport=`). If not, a request over 1300 bytes goes by TCP
     /// (RFC 3261 §18.1.1).
     pub fixed: bool,
+    /// By TLS: whom the connection must lead to. `None` takes a connection that is there, whoever made it.
+    pub tls: Option<Arc<TlsPeer>>,
 }
 
 /// Where a message came from.

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::Protocol;
+use crate::{Protocol, TlsError};
 
 /// Why the local port could not be taken.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,9 @@ pub enum BindError {
         /// What the system said.
         source: io::Error,
     },
+    /// A file of TLS cannot be used.
+    #[error("{0}")]
+    Tls(#[from] TlsError),
     /// No number was found that is free for UDP and TCP at once.
     #[error("no port of {address} is free for UDP and TCP at once")]
     NoCommonPort {
@@ -72,6 +75,36 @@ pub enum SendError {
     /// A response whose top Via does not say where it goes.
     #[error("the response's Via does not tell where to send it")]
     UnusableVia,
+    /// A connection by TLS was to be there, and there is none.
+    #[error("there is no TLS connection with {remote}")]
+    NoConnection {
+        /// The peer.
+        remote: SocketAddr,
+    },
+    /// A file of TLS never could be used, or the peer has no name that a certificate could be for.
+    #[error("no TLS with {remote}: {error}")]
+    Tls {
+        /// The peer.
+        remote: SocketAddr,
+        /// What is wrong.
+        error: TlsError,
+    },
+    /// The peer or its certificate was refused, or it refused us.
+    #[error("no TLS with {remote}: {reason}")]
+    Handshake {
+        /// The peer.
+        remote: SocketAddr,
+        /// Why.
+        reason: String,
+    },
+    /// The peer did not finish the handshake of TLS in time.
+    #[error("no TLS with {remote} within {after:?}: the peer does not finish the handshake")]
+    HandshakeTimeout {
+        /// The peer.
+        remote: SocketAddr,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The connection could not be made.
     #[error("cannot connect to {remote}/TCP: {reason}")]
     NotConnected {
@@ -118,6 +151,9 @@ pub enum ResolveError {
     /// The URI asks for a transport that there is not.
     #[error("the transport \"{0}\" is not supported")]
     Transport(String),
+    /// TLS is wanted, by `sips:` or by the caller, and the URI asks for another transport.
+    #[error("it must be reached by TLS, and its URI asks for {0}")]
+    Insecure(Protocol),
     /// The URI has no host.
     #[error("the URI has no host")]
     NoHost,

@@ -12,6 +12,8 @@ use crate::{Received, Source, via};
 
 /// The keepalive that wants an answer (RFC 5626 §4.4.1), in bytes.
 const PING: usize = b"\r\n\r\n".len();
+/// Its answer.
+const PONG: usize = b"\r\n".len();
 
 /// Reads one datagram.
 pub(crate) fn datagram(shared: &Arc<Shared>, datagram: &[u8], source: Source) -> Option<Received> {
@@ -58,14 +60,21 @@ impl Inbound {
         std::mem::take(&mut self.ping)
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Takes what came. Where a pong is owed, a line end between messages is one, which the return value tells.
+    pub(crate) fn push(&mut self, bytes: &[u8], owed: bool) -> bool {
+        let mut pong = false;
         if self.framer.pending() == 0 {
             let line_ends = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
             self.line_ends += line_ends;
+            if owed && self.line_ends >= PONG {
+                self.line_ends -= PONG;
+                pong = true;
+            }
             self.ping |= self.line_ends >= PING;
             self.line_ends = if line_ends == bytes.len() { self.line_ends % PING } else { 0 };
         }
         self.framer.push(bytes);
+        pong
     }
 
     /// The next whole message, `None` when more bytes are needed.

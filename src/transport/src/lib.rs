@@ -1,6 +1,6 @@
-//! SIP over UDP and TCP, for the recording agent and for the reference recorder.
+//! SIP over UDP, TCP and TLS, for the recording agent and for the reference recorder.
 //!
-//! One [`Transport`] owns one local port number for both protocols. [`Transport::send`] and [`Transport::respond`]
+//! One [`Transport`] owns one local port number for UDP and TCP, and one more for TLS. [`Transport::send`] and [`Transport::respond`]
 //! only queue and never wait; what arrives, and what could not be delivered, comes out of one bounded channel of
 //! [`Incoming`].
 //!
@@ -9,31 +9,37 @@
 //! | RFC 3261 §18.1.1: requests over 1300 bytes by TCP, by UDP where TCP is refused | [`Transport::send`] |
 //! | RFC 3261 §18.2.1, RFC 3581 §4: `received`, `rport` | `via` |
 //! | RFC 3261 §18.2.2: responses back on the request's transport | [`Transport::respond`] |
-//! | RFC 3261 §18.3: framing; a request that lies about its length is answered 400 | `inbound`, `tcp` |
-//! | RFC 5626 §4.4.1: the double CRLF of keepalives is answered | `tcp` |
+//! | RFC 3261 §18.3: framing; a request that lies about its length is answered 400 | `inbound`, `stream` |
+//! | RFC 5626 §4.4.1: keepalives, sent and answered | [`KeepAlive`], `keepalive`, `carry` |
+//! | RFC 3261 §26.2.1, RFC 5922 §7: TLS, and whose certificate is believed | [`TlsConfig`], [`TlsPeer`], `tls` |
 //! | RFC 3261 §19.1.2: host, port and transport of a URI | [`Target`] |
 //!
 //! Everything is bounded: connections, the write queue of each, the size of a message, the channel of arrivals.
 
 #![forbid(unsafe_code)]
 
+mod carry;
 mod config;
 mod connection;
 mod counters;
 mod destination;
 mod error;
 mod inbound;
+mod keepalive;
 mod peers;
 mod resolve;
 mod socket;
-mod tcp;
+mod stream;
+mod tls;
 mod transport;
 mod udp;
 mod via;
 
 pub use config::{Limits, TransportConfig};
 pub use counters::TransportCounters;
-pub use destination::{Destination, Protocol, Source};
+pub use destination::{DEFAULT_PORT, DEFAULT_TLS_PORT, Destination, Protocol, Source};
 pub use error::{BindError, ResolveError, SendError};
-pub use resolve::{DEFAULT_PORT, Target};
+pub use keepalive::KeepAlive;
+pub use resolve::Target;
+pub use tls::{TlsConfig, TlsError, TlsIdentity, TlsPeer};
 pub use transport::{Incoming, Received, SendFailure, Transport};

@@ -53,6 +53,23 @@ impl Port {
     }
 }
 
+/// The listening socket of TLS, and its address. An IPv6 wildcard is that of IPv4 on a host without IPv6.
+pub(crate) fn bind_tls(
+    address: SocketAddr,
+    dscp: Option<u8>,
+) -> Result<(TcpListener, SocketAddr), BindError> {
+    let refused = |error| BindError::new(Protocol::Tls, address, error);
+    let listener = match bind_tcp(address, dscp) {
+        Err(error) if address.ip().is_unspecified() && is_family_missing(&error) => {
+            bind_tcp(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), dscp)
+        }
+        other => other,
+    }
+    .map_err(refused)?;
+    let local = listener.local_addr().map_err(refused)?;
+    Ok((listener, local))
+}
+
 /// A socket for a connection to `remote` from the local address `local`.
 pub(crate) fn connecting_socket(
     local: SocketAddr,

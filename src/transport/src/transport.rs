@@ -4,17 +4,21 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use siprec_model::TlsProfile;
 use siprec_sip::{Message, Request, Response, Uri};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::instrument::WithSubscriber as _;
 
-use crate::connection::{Connections, Outgoing};
+use crate::connection::Link;
+use crate::connection::{Connections, Outgoing, Peer, Security};
 use crate::counters::Counters;
+use crate::keepalive::{Beat, Kept};
 use crate::peers::Peers;
 use crate::socket::{self, Port};
+use crate::tls::TlsStore;
 use crate::{
-    BindError, Destination, Protocol, ResolveError, SendError, Source, Target, TransportConfig,
-    TransportCounters, tcp, udp, via,
+    BindError, Destination, KeepAlive, Protocol, ResolveError, SendError, Source, Target, TlsPeer,
+    TransportConfig, TransportCounters, stream, udp, via,
 };
 
 /// RFC 3261 §18.1.1: the largest request that goes by UDP over a path of unknown MTU.
@@ -52,7 +56,7 @@ pub struct SendFailure {
     pub error: SendError,
 }
 
-/// SIP over UDP and TCP on one local port. Clones share the port, which is given back when the last is dropped;
+/// SIP over UDP and TCP on one local port, and over TLS on another. Clones share the port, which is given back when the last is dropped;
 /// what was queued before is still sent.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -73,7 +77,11 @@ impl Transport {
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
     pub fn bind(config: TransportConfig) -> Result<(Self, mpsc::Receiver<Incoming>), BindError> {
+        let tls = Arc::new(TlsStore::open(&config.tls)?);
         let Port { udp, tcp, local } = Port::bind(&config)?;
+        let tls_listener =
+            config.tls.listen.map(|address| socket::bind_tls(address, config.dscp)).transpose()?;
+        let local_tls = tls_listener.as_ref().map(|(_, address)| *address);
         let (incoming, arrivals) = mpsc::channel(config.limits.receive_queue.max(1));
         let (datagrams, datagram_queue) = mpsc::channel(config.limits.write_queue.max(1) * UDP_QUEUE_FACTOR);
         let (alive, closed) = watch::channel(());
@@ -81,6 +89,8 @@ impl Transport {
         let queued = Arc::new(Semaphore::new(config.limits.queued.min(Semaphore::MAX_PERMITS)));
         let shared = Arc::new(Shared {
             local,
+            local_tls,
+            tls,
             config,
             datagrams,
             incoming,
@@ -89,18 +99,45 @@ impl Transport {
             connections: Mutex::default(),
             queued,
             peers: Mutex::default(),
+            kept: Mutex::default(),
             counters: Counters::default(),
         });
         let udp = Arc::new(udp);
         spawn(udp::read(Arc::clone(&shared), Arc::clone(&udp)));
         spawn(udp::write(Arc::clone(&shared), udp, datagram_queue));
-        spawn(tcp::listen(Arc::clone(&shared), tcp));
+        spawn(stream::listen(Arc::clone(&shared), tcp, Protocol::Tcp));
+        if let Some((listener, _)) = tls_listener {
+            spawn(stream::listen(Arc::clone(&shared), listener, Protocol::Tls));
+        }
         Ok((Self { shared, _alive: Arc::new(alive), done }, arrivals))
     }
 
     /// The local address as bound (perhaps a wildcard) and the port of both protocols.
     pub fn local(&self) -> SocketAddr {
         self.shared.local
+    }
+
+    /// The local address and port of TLS, where connections by TLS are taken.
+    pub fn local_tls(&self) -> Option<SocketAddr> {
+        self.shared.local_tls
+    }
+
+    /// The port that peers are told for answers and requests by `protocol`. Without a port for TLS that of the others
+    /// stands in: peers then reach us by the connections that we made.
+    pub fn port(&self, protocol: Protocol) -> u16 {
+        let tls = self.shared.local_tls.filter(|_| protocol == Protocol::Tls);
+        tls.unwrap_or(self.shared.local).port()
+    }
+
+    /// Keeps the connection to `destination` alive by pings, where there is one, until the handle is dropped.
+    pub fn keep_alive(&self, destination: &Destination) -> KeepAlive {
+        let remote = destination.remote;
+        let peer = match (destination.protocol, &destination.tls) {
+            (Protocol::Tls, Some(peer)) => Peer::tls(remote, Arc::clone(peer)),
+            (Protocol::Tls, None) => Peer { remote, security: Security::Arrived },
+            _ => Peer::plain(remote),
+        };
+        KeepAlive::new(peer, &self.shared)
     }
 
     /// The local address that a message to `remote` leaves from, never a wildcard.
@@ -149,7 +186,7 @@ impl Transport {
     /// [`SendError::QueueFull`], [`SendError::TooManyConnections`], [`SendError::WrongFamily`],
     /// [`SendError::UnusableVia`] or [`SendError::Ended`]; the request is not sent.
     pub fn send(&self, request: Request, destination: Destination) -> Result<(), SendError> {
-        let Destination { remote, protocol, fixed } = destination;
+        let Destination { remote, protocol, fixed, tls } = destination;
         if !self.shared.reaches(&remote) {
             return Err(SendError::WrongFamily { remote, local: self.shared.local });
         }
@@ -162,7 +199,16 @@ impl Transport {
         }
         match protocol {
             Protocol::Udp => self.shared.send_datagram(message, remote),
-            Protocol::Tcp => tcp::send(&self.shared, Outgoing { promoted, ..Outgoing::new(message, remote) }),
+            Protocol::Tcp => {
+                let outgoing = Outgoing::new(message, Peer::plain(remote));
+                stream::send(&self.shared, Outgoing { promoted, ..outgoing })
+            }
+            Protocol::Tls => {
+                let found = || lock(&self.shared.connections).find(remote, Protocol::Tls);
+                let peer = tls.map(|peer| Peer::tls(remote, peer)).or_else(found);
+                let peer = peer.ok_or(SendError::NoConnection { remote })?;
+                stream::send(&self.shared, Outgoing::new(message, peer))
+            }
         }
     }
 
@@ -206,6 +252,8 @@ impl Transport {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) local: SocketAddr,
+    local_tls: Option<SocketAddr>,
+    pub(crate) tls: Arc<TlsStore>,
     pub(crate) config: TransportConfig,
     pub(crate) incoming: mpsc::Sender<Incoming>,
     /// Ends with the last handle.
@@ -216,6 +264,8 @@ pub(crate) struct Shared {
     pub(crate) queued: Arc<Semaphore>,
     pub(crate) counters: Counters,
     peers: Mutex<Peers>,
+    /// Connections that dialogs use.
+    pub(crate) kept: Mutex<Kept>,
     datagrams: mpsc::Sender<(Message, SocketAddr)>,
 }
 
@@ -225,10 +275,17 @@ impl Shared {
         let message = Message::Response(response);
         match route.protocol {
             Protocol::Udp => self.send_datagram(message, route.source),
-            Protocol::Tcp => {
-                let open = lock(&self.connections).contains(route.source);
-                let remote = if open { route.source } else { route.sent_by };
-                tcp::send(self, Outgoing { again: !open, ..Outgoing::new(message, remote) })
+            protocol => {
+                let open = lock(&self.connections).find(route.source, protocol);
+                let again = open.is_none();
+                let peer = open.unwrap_or_else(|| match protocol {
+                    Protocol::Tls => {
+                        let named = TlsPeer::new(&route.host, &TlsProfile::default());
+                        Peer::tls(route.sent_by, Arc::new(named))
+                    }
+                    _ => Peer::plain(route.sent_by),
+                });
+                stream::send(self, Outgoing { again, ..Outgoing::new(message, peer) })
             }
         }
     }
@@ -256,6 +313,17 @@ impl Shared {
     pub(crate) async fn report(&self, message: Message, remote: SocketAddr, error: SendError) {
         // The reader of the arrivals may be gone: then nobody wants to know.
         let _ = self.incoming.send(Incoming::Failed(SendFailure { message, remote, error })).await;
+    }
+
+    /// What is due for the life of a connection that we made.
+    pub(crate) fn beat(&self, link: &Link) -> Beat {
+        let now = Instant::now();
+        let limits = &self.config.limits;
+        if limits.keepalive.is_zero() {
+            return Beat::Wait(now + limits.idle_timeout);
+        }
+        let kept = lock(&self.kept).contains(&link.peer);
+        lock(&link.pulse).beat(kept, limits.keepalive, limits.pong_timeout, now)
     }
 
     /// Done when the last handle is gone.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use siprec_sip::{HeaderName, HeaderValue, Headers, Message, Response, Via};
 
-use crate::{DEFAULT_PORT, Protocol, SendError, Source};
+use crate::{Protocol, SendError, Source};
 
 /// The branch of the top Via.
 pub(crate) fn branch(message: &Message) -> Option<String> {
@@ -29,12 +29,12 @@ pub(crate) fn set_protocol(message: &mut Message, protocol: Protocol) -> Result<
 /// Notes in the top Via where a request came from; `false` when it has none that can be read.
 ///
 /// RFC 3261 §18.2.1 asks for `received` where sent-by is not the source address; RFC 3581 §4 for both parameters where
-/// the client asks for `rport`. A request over TCP gets both in any case: the source address is the name of its
+/// the client asks for `rport`. A request over a stream gets both in any case: the source address is the name of its
 /// connection, on which the response must go back (§18.2.2).
 pub(crate) fn note_source(headers: &mut Headers, source: Source) -> bool {
     let Ok(mut via) = headers.via() else { return false };
     let remote = source.remote;
-    let named = source.protocol == Protocol::Tcp || via.wants_rport();
+    let named = source.protocol != Protocol::Udp || via.wants_rport();
     // Nobody else's word for it counts.
     via.params.remove("received");
     let mut noted = Ok(());
@@ -49,13 +49,15 @@ pub(crate) fn note_source(headers: &mut Headers, source: Source) -> bool {
 }
 
 /// Where a response goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ResponseRoute {
     pub(crate) protocol: Protocol,
-    /// Where the request came from: by UDP with `rport` its port, else that of sent-by; by TCP its connection.
+    /// Where the request came from: by UDP with `rport` its port, else that of sent-by; by a stream its connection.
     pub(crate) source: SocketAddr,
     /// Where a new connection is made when that of the request is gone.
     pub(crate) sent_by: SocketAddr,
+    /// The host of sent-by, as it stands there: whom a new connection by TLS must lead to.
+    pub(crate) host: String,
 }
 
 impl ResponseRoute {
@@ -64,9 +66,10 @@ impl ResponseRoute {
         let via = response.headers.via().ok()?;
         let protocol = Protocol::from_token(via.transport())?;
         let address = via.received().or_else(|| via.host_ip())?.to_canonical();
-        let sent_by = SocketAddr::new(address, via.port.unwrap_or(DEFAULT_PORT));
+        let sent_by = SocketAddr::new(address, via.port.unwrap_or(protocol.default_port()));
         let source = via.rport().map_or(sent_by, |port| SocketAddr::new(address, port));
-        Some(Self { protocol, source, sent_by })
+        let host = via.host().trim_matches(['[', ']']).to_owned();
+        Some(Self { protocol, source, sent_by, host })
     }
 }
 
@@ -138,6 +141,7 @@ mod tests {
             ("SIP/2.0/UDP 192.0.2.1:7;branch=z", "192.0.2.1:7", "192.0.2.1:7"),
             ("SIP/2.0/UDP h:7;received=192.0.2.2;branch=z", "192.0.2.2:7", "192.0.2.2:7"),
             ("SIP/2.0/TCP h:7;received=192.0.2.2;rport=99", "192.0.2.2:99", "192.0.2.2:7"),
+            ("SIP/2.0/TLS h;received=192.0.2.2;rport=99", "192.0.2.2:99", "192.0.2.2:5061"),
             ("SIP/2.0/UDP [2001:db8::1]:7;rport=99", "[2001:db8::1]:99", "[2001:db8::1]:7"),
         ];
         for (via, source, sent_by) in table {

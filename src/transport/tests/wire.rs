@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
+use siprec_model::TlsProfile;
 use siprec_sip::{HeaderName, Message, Method, Request, Response, Uri};
 use siprec_transport::{
-    BindError, Destination, Incoming, Limits, Protocol, Received, ResolveError, SendError, Transport,
-    TransportConfig,
+    BindError, Destination, Incoming, Limits, Protocol, Received, ResolveError, SendError, TlsPeer,
+    Transport, TransportConfig,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
@@ -67,7 +69,7 @@ impl Side {
 }
 
 fn to(remote: SocketAddr, protocol: Protocol, fixed: bool) -> Destination {
-    Destination { remote, protocol, fixed }
+    Destination { remote, protocol, fixed, tls: None }
 }
 
 /// A request of `side` whose body has `body` bytes.
@@ -254,10 +256,10 @@ async fn a_transaction_stays_on_the_transport_of_its_invite_and_is_not_repeated_
     let (client, mut server) = (Side::new(), Side::new());
     let destination = to(server.address(), Protocol::Udp, false);
     for _ in 0..3 {
-        client.transport.send(request(&client, Method::Invite, "big", 2000), destination).unwrap();
+        client.transport.send(request(&client, Method::Invite, "big", 2000), destination.clone()).unwrap();
     }
-    client.transport.send(request(&client, Method::Cancel, "big", 0), destination).unwrap();
-    client.transport.send(request(&client, Method::Ack, "big", 0), destination).unwrap();
+    client.transport.send(request(&client, Method::Cancel, "big", 0), destination.clone()).unwrap();
+    client.transport.send(request(&client, Method::Ack, "big", 0), destination.clone()).unwrap();
     let mut seen = Vec::new();
     for _ in 0..3 {
         let (arrived, by) = server.request().await;
@@ -274,7 +276,7 @@ async fn refused_tcp_falls_back_to_udp_and_is_remembered() {
     let (server, address) = udp().await;
     let destination = to(address, Protocol::Udp, false);
     for branch in ["first", "second"] {
-        client.transport.send(request(&client, Method::Invite, branch, 2000), destination).unwrap();
+        client.transport.send(request(&client, Method::Invite, branch, 2000), destination.clone()).unwrap();
         let arrived = Message::parse(datagram(&server).await.as_bytes()).unwrap();
         let via = arrived.headers().via().unwrap();
         assert_eq!((via.transport(), via.branch()), ("UDP", Some(format!("z9hG4bK{branch}").as_str())));
@@ -341,14 +343,14 @@ async fn an_old_connection_that_breaks_is_made_anew_for_the_request_it_lost() {
     let mut client = Side::new();
     let listener = TcpListener::bind((LOCALHOST, 0)).await.unwrap();
     let destination = to(listener.local_addr().unwrap(), Protocol::Tcp, true);
-    client.transport.send(request(&client, Method::Options, "1", 0), destination).unwrap();
+    client.transport.send(request(&client, Method::Options, "1", 0), destination.clone()).unwrap();
     let (mut first, _) = timeout(DEADLINE, listener.accept()).await.unwrap().unwrap();
     let text = read_until(&mut first, |text| text.ends_with("\r\n\r\n")).await;
     let Message::Request(arrived) = Message::parse(text.as_bytes()).unwrap() else { panic!("no request") };
     first.write_all(&Response::to_request(&arrived, 200).to_bytes()).await.unwrap();
     assert_eq!(client.response().await.0.status, 200);
     // The recorder closes as the next request is on its way.
-    client.transport.send(request(&client, Method::Options, "2", 0), destination).unwrap();
+    client.transport.send(request(&client, Method::Options, "2", 0), destination.clone()).unwrap();
     read_until(&mut first, |text| text.contains("z9hG4bK2")).await;
     first.set_zero_linger().unwrap();
     drop(first);
@@ -384,7 +386,9 @@ async fn a_full_write_queue_is_reported_and_bounded() {
     for number in 0..6 {
         // No await: the connection's task cannot run.
         outcomes.push(
-            client.transport.send(request(&client, Method::Options, &number.to_string(), 0), destination),
+            client
+                .transport
+                .send(request(&client, Method::Options, &number.to_string(), 0), destination.clone()),
         );
     }
     let remote = destination.remote;
@@ -399,7 +403,7 @@ async fn what_waits_on_all_connections_together_is_bounded() {
         [TcpListener::bind((LOCALHOST, 0)).await.unwrap(), TcpListener::bind((LOCALHOST, 0)).await.unwrap()];
     let send = |number: usize| {
         let destination = to(listeners[number % 2].local_addr().unwrap(), Protocol::Tcp, true);
-        client.transport.send(request(&client, Method::Options, &number.to_string(), 0), destination)
+        client.transport.send(request(&client, Method::Options, &number.to_string(), 0), destination.clone())
     };
     assert!((0..3).map(send).all(|outcome| outcome.is_ok()));
     assert!(matches!(send(3), Err(SendError::QueueFull { .. })));
@@ -634,7 +638,15 @@ async fn uris_lead_to_addresses() {
     assert_eq!(resolve("sip:127.0.0.1;transport=udp").await, Ok(to(local(5060), Protocol::Udp, true)));
     assert_eq!(resolve("sip:LocalHost:8").await, Ok(to(local(8), Protocol::Udp, false)));
     assert_eq!(resolve("sip:127.0.0.1;transport=sctp").await, Err(ResolveError::Transport("sctp".into())));
-    assert_eq!(resolve("sips:127.0.0.1").await, Err(ResolveError::Transport("tls".into())));
+    assert_eq!(resolve("sips:127.0.0.1;transport=udp").await, Err(ResolveError::Insecure(Protocol::Udp)));
+    let by_tls = |port| {
+        let tls = Some(Arc::new(TlsPeer::new("127.0.0.1", &TlsProfile::default())));
+        Ok(Destination { tls, ..to(local(port), Protocol::Tls, true) })
+    };
+    for uri in ["sips:127.0.0.1", "sips:127.0.0.1;transport=tcp", "sip:127.0.0.1;transport=tls"] {
+        assert_eq!(resolve(uri).await, by_tls(5061), "{uri}");
+    }
+    assert_eq!(resolve("sips:127.0.0.1:7").await, by_tls(7));
     assert_eq!(resolve("tel:+1").await, Err(ResolveError::Scheme("tel".into())));
     assert!(
         matches!(resolve("sip:[::1]").await, Err(ResolveError::NotFound { .. })),

@@ -115,7 +115,7 @@ impl Recorder {
         bye.headers.push(HeaderName::To, request.headers.from().unwrap());
         bye.headers.push(HeaderName::CallId, invite.call_id());
         bye.headers.push(HeaderName::CSeq, "1 BYE");
-        let destination = Destination { remote: *remote, protocol: *protocol, fixed: true };
+        let destination = Destination { remote: *remote, protocol: *protocol, fixed: true, tls: None };
         self.transport.send(bye, destination).unwrap();
     }
 }

@@ -75,7 +75,7 @@ impl Client {
         let mut client = Self {
             transport,
             arrivals,
-            destination: Destination { remote, protocol, fixed: true },
+            destination: Destination { remote, protocol, fixed: true, tls: None },
             ua: placeholder(&config),
             events: Vec::new(),
             sockets,
@@ -182,7 +182,7 @@ impl Client {
         }
         let mut random = Random::from_seed(seed());
         let request = self.ua.endpoint().request(method, uri, &from, &to, &mut random);
-        self.transport.send(request, self.destination).unwrap();
+        self.transport.send(request, self.destination.clone()).unwrap();
         match tokio::time::timeout(PATIENCE, self.arrivals.recv()).await.expect("a response") {
             Some(Incoming::Message(received)) => match received.message {
                 Message::Response(response) => response,
@@ -243,7 +243,7 @@ impl Client {
     /// Sends what the dialog wants to send, and takes its events.
     fn carry(&mut self) {
         while let Some(message) = self.ua.poll_transmit() {
-            self.transport.dispatch(message, self.destination).unwrap();
+            self.transport.dispatch(message, self.destination.clone()).unwrap();
         }
         self.events.extend(std::iter::from_fn(|| self.ua.poll_event()));
     }

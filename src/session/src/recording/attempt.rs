@@ -30,7 +30,12 @@ impl Recording {
                 leg.attempt = self.attempts;
                 leg.call_id = None;
                 leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
-                self.output.push_back(Output::Resolve { attempt: leg.attempt, uri: recorder.uri.clone() });
+                self.output.push_back(Output::Resolve {
+                    attempt: leg.attempt,
+                    uri: recorder.uri.clone(),
+                    secure: self.config.sips_call,
+                    tls: recorder.profile.tls.clone(),
+                });
             }
             None => self.end_leg(id, LegEnd::Failed, now),
         }
@@ -148,8 +153,8 @@ impl Recording {
         // A DN may have been set since the configuration was checked.
         dialect.check(&self.config).map_err(|error| configuration(&error))?;
         let invite = dialect.invite(&subject).map_err(|error| configuration(&error))?;
-        let (from, contact) =
-            own_addresses(&self.config.user, &flow).map_err(|error| configuration(&error))?;
+        let (from, contact) = own_addresses(&self.config.user, &flow, &invite.request_uri)
+            .map_err(|error| configuration(&error))?;
         let (host, port) = (flow.local.ip().to_string(), Some(flow.local.port()));
         let mut endpoint = Endpoint::new(flow.transport, &host, port, NameAddr::new(contact))
             .map_err(|error| configuration(&error))?;
@@ -321,11 +326,15 @@ impl Recording {
     }
 }
 
-/// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us (RFC 3261 §8.1.1.8).
-fn own_addresses(user: &str, flow: &Flow) -> Result<(Uri, Uri), siprec_sip::UriError> {
+/// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us; `sips:` where the
+/// Request-URI is (RFC 3261 §8.1.1.8).
+fn own_addresses(user: &str, flow: &Flow, request_uri: &Uri) -> Result<(Uri, Uri), siprec_sip::UriError> {
     let host = flow.local.ip().to_string();
-    let own = UriBuilder::sip(&host).user(user).port(flow.local.port());
+    let sips = request_uri.scheme().eq_ignore_ascii_case("sips");
+    let own = if sips { UriBuilder::sips(&host) } else { UriBuilder::sip(&host) };
+    let own = own.user(user).port(flow.local.port());
     let contact = match flow.transport {
+        Transport::Tls if sips => own.clone(),
         Transport::Udp => own.clone(),
         Transport::Tcp | Transport::Tls => {
             own.clone().param("transport", &flow.transport.as_str().to_ascii_lowercase())

@@ -21,7 +21,6 @@ impl ClientSlot {
             Purpose::Initial(_) => Kind::Initial,
             Purpose::Bye => Kind::Bye,
             Purpose::Cancel => Kind::Cancel,
-            Purpose::Repeated => Kind::Repeated,
             Purpose::ReInvite(_) | Purpose::Update { .. } | Purpose::Other => Kind::Other,
         }
     }
@@ -47,7 +46,6 @@ pub(super) enum Kind {
     Initial,
     Bye,
     Cancel,
-    Repeated,
     Other,
 }
 
@@ -64,8 +62,6 @@ pub(super) enum Purpose {
     },
     Bye,
     Cancel,
-    /// It was refused and is on its way again in another transaction; this one only absorbs what comes again.
-    Repeated,
     Other,
 }
 

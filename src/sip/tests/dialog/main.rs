@@ -9,7 +9,6 @@
 mod basic;
 mod chaos;
 mod glare;
-mod interval;
 mod invite;
 mod loss;
 mod pair;
