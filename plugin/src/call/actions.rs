@@ -159,6 +159,13 @@ impl Siprec {
     }
 
     fn apply(&self, live: &mut Live, pad: &SiprecSinkPad, change: Change) -> Vec<Command> {
+        let before = self.parties().dn(pad.index()).unwrap_or_default();
+        let commands = self.changed(live, pad, change);
+        self.parties().forget_description(&before);
+        commands
+    }
+
+    fn changed(&self, live: &mut Live, pad: &SiprecSinkPad, change: Change) -> Vec<Command> {
         let slot = pad.index();
         let stream = pad.feed().tap().map(|tap| tap.stream());
         match change {

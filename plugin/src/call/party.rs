@@ -98,6 +98,14 @@ impl Parties {
         before.is_some_and(|before| sdp.has_moved(&before))
     }
 
+    /// Forgets what a party's session description said, once no pad is its any more: if it comes back, it says anew.
+    pub(crate) fn forget_description(&self, dn: &str) {
+        let mut table = lock(&self.0);
+        if !table.dns.values().any(|other| other == dn) {
+            table.descriptions.remove(dn);
+        }
+    }
+
     /// Each of these pads as far as its silence depends on it.
     pub(crate) fn voices(&self, pads: &[u16], hold_is_mute: bool) -> Vec<Voice> {
         let table = lock(&self.0);
@@ -189,5 +197,11 @@ mod tests {
         assert_eq!((numbers(0), numbers(1)), (Some(vec![8]), Some(vec![8])));
         parties.describe("1002", sdp("9"));
         assert!(parties.negotiated(&pads).values().all(Result::is_err));
+        parties.forget_description("1002");
+        assert_eq!(numbers(0), None, "it is still there");
+        parties.set_dn(1, Some("1003".to_owned()));
+        parties.forget_description("1002");
+        parties.set_dn(1, Some("1002".to_owned()));
+        assert_eq!((numbers(0), numbers(1)), (Some(vec![0, 8]), None));
     }
 }
