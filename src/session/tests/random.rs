@@ -36,7 +36,7 @@ enum Step {
     Fault(u32),
 }
 
-/// Session descriptions of the recorder, good and bad.
+/// Session descriptions of the recorder, good and bad. The port tells the m-line: 0 for 4000 and 6000, 1 for 4002.
 fn bodies() -> Vec<String> {
     vec![
         String::new(),
@@ -47,8 +47,8 @@ fn bodies() -> Vec<String> {
         sdp(&[4000]),
         sdp(&[4000, 4002, 4004]),
         sdp_of(&["audio 4000", "audio 4002", "video 4004", "video 4006"]),
-        sdp_of(&["audio 4000", "video 4004"]),
-        sdp_of(&["video 4004"]),
+        sdp_of(&["audio 4000", "video 4002"]),
+        sdp_of(&["video 4000"]),
         sdp_with(&[4000, 4002], "a=inactive\r\n"),
         sdp_with(&[4000, 4002], "a=sendonly\r\n"),
         "v=garbage".to_owned(),
@@ -154,6 +154,8 @@ struct Model {
     codecs: BTreeMap<(String, usize, u8), String>,
     version: BTreeMap<String, u64>,
     seen: BTreeSet<Vec<u8>>,
+    /// The m-line of each branch in the newest description that has it: its own port tells which it is.
+    lines: BTreeMap<u16, usize>,
 }
 
 struct Branch {
@@ -221,6 +223,8 @@ impl Model {
                 assert!(!open.payloads.is_empty());
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
+                let line = usize::from(open.rtp.port() % 1000 / 2);
+                assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
                 branch.is_open = true;
             }
             (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
@@ -260,6 +264,9 @@ impl Model {
     }
 
     fn check_version(&mut self, call_id: &str, sdp: &SessionDescription) {
+        for (line, media) in sdp.medias().enumerate().filter(|(_, media)| media.port() >= 10_000) {
+            self.lines.insert((media.port() - 10_000) / 2, line);
+        }
         let before = self.version.insert(call_id.to_owned(), sdp.version());
         assert!(before.is_none_or(|before| (before..=before + 1).contains(&sdp.version())));
     }
