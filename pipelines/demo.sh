@@ -85,11 +85,10 @@ gst-launch-1.0 --quiet --eos-on-shutdown \
     rec.src_1 ! udpsink host=127.0.0.1 port="$phone_a" sync=false async=false > "$work/relay.log" 2>&1 &
 relay_pid=$! jobs_started+=($!)
 
+talk=() # one pipeline for both phones: they pick up at the same moment, however busy the machine is
 phone() { # who, port of the relay, own port
-    gst-launch-1.0 --quiet \
-        filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay max-ptime=20000000 min-ptime=20000000 \
-        ! udpsink host=127.0.0.1 port="$2" > "$work/phone-$1.log" 2>&1 &
-    jobs_started+=($!)
+    talk+=(filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay max-ptime=20000000 min-ptime=20000000
+        ! udpsink host=127.0.0.1 port="$2")
     # What this phone hears; ended when the call is over.
     gst-launch-1.0 --quiet --eos-on-shutdown udpsrc address=127.0.0.1 port="$3" caps="$rtp" \
         ! rtpjitterbuffer ! rtppcmudepay ! mulawdec ! wavenc ! filesink location="$out/heard-by-$1.wav" \
@@ -97,11 +96,13 @@ phone() { # who, port of the relay, own port
     jobs_started+=($!)
 }
 listens() { grep -q "$(printf '0100007F:%04X' "$1")" /proc/net/udp; }
-for _ in $(seq 100); do listens "$relay_a" && listens "$relay_b" && break; sleep 0.1; done
-phone A "$relay_a" "$phone_a"; phone_a_pid=${jobs_started[-2]} ear_a_pid=${jobs_started[-1]}
-phone B "$relay_b" "$phone_b"; phone_b_pid=${jobs_started[-2]} ear_b_pid=${jobs_started[-1]}
-wait "$phone_a_pid" || die "phone A failed" "$work/phone-A.log"
-wait "$phone_b_pid" || die "phone B failed" "$work/phone-B.log"
+phone A "$relay_a" "$phone_a"; ear_a_pid=${jobs_started[-1]}
+phone B "$relay_b" "$phone_b"; ear_b_pid=${jobs_started[-1]}
+for _ in $(seq 300); do
+    listens "$relay_a" && listens "$relay_b" && listens "$phone_a" && listens "$phone_b" && break
+    sleep 0.1
+done
+gst-launch-1.0 --quiet "${talk[@]}" > "$work/phones.log" 2>&1 || die "the phones failed" "$work/phones.log" "$work/relay.log"
 
 kill -INT "$relay_pid"
 wait "$relay_pid" || die "the relay failed" "$work/relay.log"
