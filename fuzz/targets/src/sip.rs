@@ -74,6 +74,9 @@ pub fn sip_stream(data: &[u8]) {
 
 /// One value, by every typed reader; what one has read it writes so that it reads the same again.
 pub fn sip_header(data: &[u8]) {
+    // Line ends never get here: the message reader has unfolded them.
+    let data: Vec<u8> = data.iter().map(|byte| if b"\r\n".contains(byte) { b' ' } else { *byte }).collect();
+    let data = data.as_slice();
     if let Ok(via) = Via::parse(data) {
         let _ = (via.host_ip(), via.received(), via.rport(), via.wants_rport(), via.branch());
         params(&via.params);
