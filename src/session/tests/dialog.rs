@@ -367,10 +367,25 @@ fn the_recorders_offer_is_answered_with_what_is_wanted() {
 fn bye_ends_our_open_offer_too() {
     let (mut call, invite) = established();
     call.command(Command::Pause);
+    let reinvite = call.request(&Method::Invite);
     call.take();
     call.recorder_sends(&invite, "BYE", &[], "");
     let lines = call.take();
-    assert!(lines.contains(&"> 200 BYE".to_owned()) && lines.last().unwrap() == "finished", "{lines:?}");
+    assert!(lines.contains(&"> 200 BYE".to_owned()) && lines.last().unwrap() == "= stopped", "{lines:?}");
+    call.answer(&reinvite, 487, &[], "");
+    call.expect(&["> ACK", "finished"]);
+}
+
+#[test]
+fn an_open_offer_that_a_bye_overtook_is_not_waited_for_for_ever() {
+    let (mut call, invite) = established();
+    call.command(Command::Pause);
+    let reinvite = call.request(&Method::Invite);
+    call.answer(&reinvite, 100, &[], "");
+    call.recorder_sends(&invite, "BYE", &[], "");
+    call.wait_ms(32_000);
+    assert_eq!(call.take().last().unwrap(), "finished");
+    assert_eq!(call.recording.next_deadline(), None);
 }
 
 #[test]

@@ -151,9 +151,9 @@ impl RecordingSession {
         matches!(self.phase, Phase::Inviting(_))
     }
 
-    /// Whether the dialog is over.
+    /// Whether the dialog is over. An INVITE that a BYE overtook still gets the ACK of its refusal.
     pub(crate) fn is_over(&self) -> bool {
-        self.ua.is_terminated()
+        self.ua.is_terminated() && !self.ua.is_inviting()
     }
 
     /// Whether what is wanted is agreed or refused: no offer is open or to come.

@@ -273,6 +273,11 @@ impl DialogUa {
         matches!(self.state, State::Ended(_))
     }
 
+    /// Whether an INVITE of ours has no final response. Even after the end of the dialog it is due an ACK.
+    pub fn is_inviting(&self) -> bool {
+        self.clients.iter().any(|slot| slot.is_invite() && !slot.transaction.is_answered())
+    }
+
     /// Whether the dialog is over and no late message needs an answer, so that the value has no use any more.
     pub fn is_finished(&self) -> bool {
         self.is_terminated()

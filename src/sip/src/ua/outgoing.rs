@@ -165,11 +165,6 @@ impl DialogUa {
         self.start(bye.token, request, Purpose::Bye, now);
     }
 
-    /// Whether an INVITE of ours has no final response.
-    pub(super) fn is_inviting(&self) -> bool {
-        self.clients.iter().any(|slot| slot.is_invite() && !slot.transaction.is_answered())
-    }
-
     /// Whether an offer of ours, in either kind of request or in a 2xx, has no answer.
     pub(super) fn is_our_offer_open(&self) -> bool {
         let in_request = |slot: &ClientSlot| {
