@@ -11,4 +11,5 @@ pub mod process;
 pub mod recorder;
 pub mod rtp;
 pub mod sandbox;
+pub mod sipp;
 pub mod wav;

@@ -1,72 +1,13 @@
 //! SIPp as the recorder: it accepts, rings, refuses, stays silent, hangs up and answers oddly, and the call never
 //! notices.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow, ensure};
-use siprec_system_tests::call::{Call, babble};
-use siprec_system_tests::net::{free_udp_port, wait_for_udp};
-use siprec_system_tests::process::Process;
-use siprec_system_tests::rtp::{Collector, Packet};
+use anyhow::{Result, ensure};
+use siprec_system_tests::call::babble;
+use siprec_system_tests::rtp::Packet;
 use siprec_system_tests::sandbox::Sandbox;
-
-/// A SIPp scenario of `tests/sipp` as the recorder of a call, and the sockets that take its media.
-struct Sipp {
-    process: Process,
-    uri: String,
-    media: [Collector; 2],
-}
-
-impl Sipp {
-    fn start(sandbox: &Sandbox, scenario: &str) -> Result<Self> {
-        Self::start_with(sandbox, &sandbox.source().join(format!("tests/sipp/{scenario}.xml")))
-    }
-
-    /// SIPp wants a status to stand in the scenario itself, so that one is filled in first.
-    fn refusing(sandbox: &Sandbox, code: u16, phrase: &str) -> Result<Self> {
-        let template = std::fs::read_to_string(sandbox.source().join("tests/sipp/reject.xml"))?;
-        let scenario = sandbox.join("reject.xml");
-        std::fs::write(&scenario, template.replace("CODE", &code.to_string()).replace("PHRASE", phrase))?;
-        Self::start_with(sandbox, &scenario)
-    }
-
-    fn start_with(sandbox: &Sandbox, scenario: &Path) -> Result<Self> {
-        let media = [Collector::start()?, Collector::start()?];
-        let port = free_udp_port()?;
-        let mut command: Command = sandbox.command("sipp");
-        command
-            .arg("-sf")
-            .arg(scenario)
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", "40s"])
-            .args(["-trace_err", "-error_file"])
-            .arg(sandbox.join("sipp-errors.log"));
-        for (index, line) in media.iter().enumerate() {
-            command.args(["-key", &format!("rtp{index}"), &line.address().port().to_string()]);
-        }
-        let process = Process::start(sandbox, "sipp", &mut command)?;
-        wait_for_udp(port, Duration::from_secs(10))?;
-        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media })
-    }
-
-    /// A call that it is to record.
-    fn call(&self, sandbox: &Sandbox) -> Result<Call> {
-        Call::start(sandbox, &format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", self.uri))
-    }
-
-    /// The scenario ran to its end as written.
-    fn finish(&mut self) -> Result<()> {
-        self.process.succeed(Duration::from_secs(20)).map(drop)
-    }
-
-    /// What arrived for each m-line.
-    fn received(self) -> Result<Vec<Vec<Packet>>> {
-        let parse =
-            |bytes: &Vec<u8>| Packet::parse(bytes).ok_or_else(|| anyhow!("no RTP arrived: {bytes:02x?}"));
-        self.media.into_iter().map(|line| line.finish()?.iter().map(parse).collect()).collect()
-    }
-}
+use siprec_system_tests::sipp::Sipp;
 
 /// Everything the party said, from the first packet on, with its own timestamps and without a hole.
 fn ensure_recorded(sent: &[Packet], recorded: &[Packet]) -> Result<()> {
@@ -91,11 +32,15 @@ fn is_recorded_whole(scenario: &str) -> Result<()> {
     let said = [babble(0, 5), babble(1, 5)];
     call.talk_untouched(&said)?;
     call.hang_up()?;
-    sipp.finish()?;
+    sipp.finish(&sandbox)?;
     for (said, recorded) in said.iter().zip(sipp.received()?) {
         ensure_recorded(said, &recorded)?;
     }
     Ok(())
+}
+
+fn refusing(sandbox: &Sandbox, code: u16, phrase: &str) -> Result<Sipp> {
+    Sipp::start_with(sandbox, "reject", &[("CODE", &code.to_string()), ("PHRASE", phrase)])
 }
 
 fn fails_without_hurting_the_call(
@@ -110,7 +55,7 @@ fn fails_without_hurting_the_call(
     let failed = call.relay.wait_for_line("siprec-failed", Duration::from_secs(10))?;
     if let Some(code) = code {
         ensure!(failed.contains(&format!("sip-code=(uint){code}")), "{failed}");
-        sipp.finish()?;
+        sipp.finish(&sandbox)?;
     }
     call.hang_up()?;
     for recorded in sipp.received()? {
@@ -141,18 +86,18 @@ fn an_odd_answer_is_good_enough() {
 
 #[test]
 fn busy_is_reported_and_the_call_goes_on() {
-    fails_without_hurting_the_call(|sandbox| Sipp::refusing(sandbox, 486, "Busy Here"), Some(486)).unwrap();
+    fails_without_hurting_the_call(|sandbox| refusing(sandbox, 486, "Busy Here"), Some(486)).unwrap();
 }
 
 #[test]
 fn unavailable_is_reported_and_the_call_goes_on() {
-    fails_without_hurting_the_call(|sandbox| Sipp::refusing(sandbox, 503, "Service Unavailable"), Some(503))
+    fails_without_hurting_the_call(|sandbox| refusing(sandbox, 503, "Service Unavailable"), Some(503))
         .unwrap();
 }
 
 #[test]
 fn decline_is_reported_and_the_call_goes_on() {
-    fails_without_hurting_the_call(|sandbox| Sipp::refusing(sandbox, 603, "Decline"), Some(603)).unwrap();
+    fails_without_hurting_the_call(|sandbox| refusing(sandbox, 603, "Decline"), Some(603)).unwrap();
 }
 
 #[test]
@@ -170,9 +115,9 @@ fn a_recorder_that_hangs_up_is_reported_and_the_call_goes_on() {
         call.talk_untouched(&said)?;
         let stopped = call.relay.wait_for_line("siprec-stopped", Duration::from_secs(5))?;
         ensure!(stopped.contains("recorder-bye"), "{stopped}");
-        sipp.finish()?;
+        sipp.finish(&sandbox)?;
         call.hang_up()?;
-        for recorded in sipp.received()? {
+        for recorded in sipp.received()?.iter().take(2) {
             let recorded = recorded.len();
             ensure!((10..150).contains(&recorded), "{recorded} packets of a recording of about a second");
         }
