@@ -62,7 +62,7 @@ def main():
             print(structure.to_string(), flush=True)
             if structure.get_name() == "siprec-started":
                 open_sessions.add(structure.get_string("session"))
-            elif structure.get_name() == "siprec-stopped":
+            elif structure.get_name() in ("siprec-stopped", "siprec-failed"):
                 open_sessions.discard(structure.get_string("session"))
             if ending and not open_sessions:
                 loop.quit()
