@@ -11,7 +11,7 @@ use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, numbered, receive};
 use rtcp_types::prelude::*;
 use rtcp_types::{Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock, SdesItem};
 use siprec_engine::EngineConfig;
-use siprec_model::{BranchEvent, RtcpMode};
+use siprec_model::{BranchCommand, BranchEvent, Medium, RtcpMode, VideoCodec};
 
 const SSRC: u32 = 0xCAFE_F00D;
 /// Seconds from 1900 to 1970.
@@ -46,6 +46,34 @@ fn a_sender_report_maps_the_arrival_of_the_packet_not_its_sending() {
         assert!((reported - arrived).abs() < 0.5, "{reported} is not {arrived}");
         return;
     }
+}
+
+#[test]
+fn a_party_that_becomes_known_late_is_named_from_the_next_report_on() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let (branch, _) = rig.open_branch(&tap, 0, &recorder);
+    rig.command(BranchCommand::Describe {
+        branch,
+        medium: Medium::Video,
+        clock_rate: 90_000,
+        codec: Some(VideoCodec::Vp8),
+        cname: "known@test".into(),
+    });
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    recorder.packet();
+    rig.close(branch);
+    let (datagram, _) = receive(&recorder.rtcp, DEADLINE).expect("no report has come");
+    let names: Vec<Vec<u8>> = Compound::parse(&datagram)
+        .unwrap()
+        .filter_map(|packet| match packet.unwrap() {
+            Packet::Sdes(sdes) => {
+                Some(sdes.chunks().next().unwrap().items().next().unwrap().value().to_vec())
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(names, [b"known@test"]);
 }
 
 #[test]

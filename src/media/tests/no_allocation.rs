@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
+use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule, VideoCodec};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -135,4 +135,26 @@ fn a_ring_that_fills_and_empties_allocates_nothing_for_a_packet() {
     call.store_and_send();
     assert_eq!(allocations(|| (0..1000).for_each(|_| call.store_and_send())), 0);
     assert_eq!(call.branch.report().held, 1001);
+}
+
+/// Video of one packet a picture, every tenth of which is a key frame.
+#[test]
+fn a_full_ring_of_video_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(0);
+    let limits = BranchLimits { hold_bytes: 0, video_hold_bytes: 20_000, ..BranchLimits::default() };
+    let settings = BranchSettings { medium: Medium::Video, clock_rate: 90_000, limits };
+    call.branch = Branch::new(settings, 1000, call.now);
+    call.branch.describe(Medium::Video, 90_000, Some(VideoCodec::Vp8));
+    let picture = |call: &mut Call| {
+        let mut packet = call.next();
+        // RFC 7741 §4.2, §4.3: the start of a picture, and whether it is a key frame.
+        (packet[12], packet[13]) = (0x10, u8::from(!call.sequence.is_multiple_of(10)));
+        call.branch.handle_packet(&RtpView::parse(&packet).unwrap(), call.now, &mut call.out);
+        while call.branch.poll_event().is_some() {}
+    };
+    (0..200).for_each(|_| picture(&mut call));
+    assert_eq!(allocations(|| (0..10_000).for_each(|_| picture(&mut call))), 0);
+    let held = call.branch.held_packets() as u64;
+    assert!((90..=104).contains(&held), "{held}");
+    assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - held);
 }
