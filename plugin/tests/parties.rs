@@ -307,3 +307,35 @@ fn a_key_frame_is_asked_of_the_source_when_video_begins_to_be_recorded() {
     assert!(video.take_events().contains(&gst::EventType::CustomUpstream));
     assert!(!call.parties[0].0.take_events().contains(&gst::EventType::CustomUpstream), "not of the audio");
 }
+
+/// RFC 4585 §6.3.1, RFC 5104 §4.3.1: behind an empty receiver report, as RFC 3550 §6.1 wants it.
+fn key_frame_requests(source: [u8; 4]) -> [Vec<u8>; 2] {
+    let report = [0x80, 201, 0, 1, 0, 0, 0, 9];
+    let picture_loss = [&[0x81, 206, 0, 2, 0, 0, 0, 9][..], &source].concat();
+    let full_intra = [&[0x84, 206, 0, 4, 0, 0, 0, 9, 0, 0, 0, 0][..], &source, &[1, 0, 0, 0]].concat();
+    [picture_loss, full_intra].map(|request| [&report[..], &request].concat())
+}
+
+#[test]
+fn a_recorder_that_asks_for_a_key_frame_has_it_asked_of_the_source() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("auto-start", false));
+    call.begin();
+    let (_, video, _outlet) = add_stream(&call, "1001", VIDEO);
+    call.wish("start");
+    let invite = recorder.request("INVITE");
+    let line = invite.lines().find_map(|line| line.strip_prefix("m=video ")).unwrap();
+    let port: u16 = line.split(' ').next().unwrap().parse().unwrap();
+    call.message("siprec-keyframe-wanted");
+    video.pad.push(marked_rtp(0xA2, 96, 0)).unwrap();
+    // The offer's lines: audio of both parties, then the video.
+    recorder.packet(2).unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    for request in key_frame_requests([0xA2; 4]) {
+        video.take_events();
+        socket.send_to(&request, ("127.0.0.1", port + 1)).unwrap();
+        let wanted = call.message("siprec-keyframe-wanted");
+        assert_eq!(wanted.get::<String>("dn").as_deref(), Ok("1001"), "{wanted}");
+        assert_eq!(video.take_events(), [gst::EventType::CustomUpstream]);
+    }
+}
