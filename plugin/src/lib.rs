@@ -17,6 +17,7 @@ mod call;
 mod entry;
 mod format;
 mod guard;
+mod keyframe;
 mod packet;
 mod passage;
 mod slots;

@@ -5,13 +5,20 @@ mod common;
 
 use std::sync::mpsc::channel;
 
-use common::{Outlet, Way, caps, rtp, rtp_bytes, siprectee};
+use common::{Outlet, PCMU, Way, caps, marked_rtp, rtp, rtp_bytes, siprectee};
 use gst::prelude::*;
+
+const H264: &str = "application/x-rtp,media=video,encoding-name=H264,clock-rate=90000,payload=96";
 
 /// A playing `siprectee` with one branch.
 fn with_branch() -> (Way, gst::Pad, Outlet) {
+    with_branch_of(PCMU)
+}
+
+/// The same for a stream of other caps.
+fn with_branch_of(caps: &str) -> (Way, gst::Pad, Outlet) {
     let way = Way::through(siprectee());
-    way.inlet.begin();
+    way.inlet.begin_with(&caps.parse().unwrap());
     let pad = way.element.request_pad_simple("rec_%u").unwrap();
     let branch = Outlet::behind(&pad);
     (way, pad, branch)
@@ -198,4 +205,48 @@ fn the_element_tells_of_all_its_branches() {
     assert_eq!(stats.get::<bool>("recordable"), Ok(true), "{stats}");
     let branch = stats.get::<gst::Structure>(pad.name().as_str()).unwrap();
     assert_eq!((branch.get::<u64>("seen"), branch.get::<u64>("sent")), (Ok(3), Ok(3)), "{branch}");
+}
+
+#[test]
+fn a_branch_of_video_asks_for_a_key_frame_whenever_it_begins() {
+    use gst::EventType::CustomUpstream;
+    let (way, pad, branch) = with_branch_of(H264);
+    way.inlet.take_events();
+    let speak = |number| assert!(way.push(marked_rtp(0xA2, 96, number)).is_ok());
+    (0..3).for_each(speak);
+    assert_eq!(way.inlet.take_events(), [CustomUpstream], "once");
+    pad.set_property("active", false);
+    (3..6).for_each(speak);
+    assert!(way.inlet.take_events().is_empty());
+    pad.set_property("active", true);
+    (6..9).for_each(speak);
+    assert_eq!(way.inlet.take_events(), [CustomUpstream], "after a break");
+    let seen = branch.take().bytes;
+    let first = sequence(&seen[0]);
+    assert_eq!(seen.iter().map(|packet| sequence(packet) - first).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+    assert!(seen.iter().all(|packet| packet[1] == 96), "a marker would say that a picture ends");
+    pad.unlink(&branch.pad).unwrap();
+    speak(9);
+    assert!(way.inlet.take_events().is_empty());
+    let _other = Outlet::behind(&pad);
+    speak(10);
+    assert!(way.inlet.take_events().contains(&CustomUpstream), "of a new receiver");
+    assert_eq!(way.outlet.take().buffers.len(), 11);
+}
+
+#[test]
+fn a_branch_of_audio_asks_for_no_key_frame() {
+    let (way, _, _branch) = with_branch();
+    way.inlet.take_events();
+    way.push(rtp(0)).unwrap();
+    assert!(way.inlet.take_events().is_empty());
+}
+
+#[test]
+fn who_receives_a_branch_may_ask_for_a_key_frame() {
+    let (way, _, branch) = with_branch_of(H264);
+    way.inlet.take_events();
+    let wish = gst::Structure::builder("GstForceKeyUnit").field("all-headers", true).build();
+    assert!(branch.pad.push_event(gst::event::CustomUpstream::new(wish)));
+    assert_eq!(way.inlet.take_events(), [gst::EventType::CustomUpstream]);
 }

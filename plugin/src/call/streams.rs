@@ -10,6 +10,7 @@ use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::recording::{Failure, Live};
 use crate::format::{Unrecordable, main_first};
+use crate::keyframe;
 use gst::prelude::*;
 
 impl Siprec {
@@ -132,9 +133,8 @@ impl Siprec {
         };
         for pad in self.sink_pads().filter(|pad| self.parties().dn(pad.index()).as_deref() == dn) {
             if is_video(&pad) {
-                let structure = gst::Structure::builder("GstForceKeyUnit").field("all-headers", true).build();
                 // Where nobody upstream can do it, the message asks the application.
-                let _ = pad.push_event(gst::event::CustomUpstream::new(structure));
+                keyframe::ask(pad.upcast_ref());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A branch of `siprectee`: the pad on which the recording's copy leaves.
 
-use std::sync::{LazyLock, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, OnceLock};
 use std::time::Instant;
 
 use gst::glib;
@@ -10,6 +11,7 @@ use siprec_media::{Branch, BranchSettings, RtpView};
 use siprec_model::{BranchLimits, Medium, PayloadRule};
 
 use super::copies::{Copies, Timing};
+use crate::keyframe;
 use crate::passage;
 use crate::sync::lock;
 
@@ -23,18 +25,21 @@ glib::wrapper! {
 impl SiprecTeePad {
     /// A branch of the stream that comes in at `sink`.
     pub(super) fn new(template: &gst::PadTemplate, name: &str, sink: &gst::Pad) -> Self {
-        let entry = sink.downgrade();
-        gst::PadBuilder::<Self>::from_template(template)
+        let (entry, source) = (sink.downgrade(), sink.downgrade());
+        let pad = gst::PadBuilder::<Self>::from_template(template)
             .name(name)
-            .event_function(|_, _, event| ends_here(&event))
+            .event_function(|pad, _, event| pad.imp().event(event))
             .iterate_internal_links_function(move |_, _| passage::links(entry.upgrade()))
-            .build()
+            .build();
+        pad.imp().place(source);
+        pad
     }
 
     /// What the stream carries, as far as numbering needs it.
     pub(super) fn describe(&self, medium: Medium, clock_rate: u32) {
         // A branch of the tee holds nothing that a codec could divide.
         lock(&self.imp().branch).describe(medium, clock_rate, None);
+        self.imp().is_video.store(medium == Medium::Video, Ordering::SeqCst);
     }
 
     /// Pushes the branch's view of the packets. Whatever comes of it stays here.
@@ -43,6 +48,9 @@ impl SiprecTeePad {
             return;
         }
         let mut buffers = self.imp().rewritten(packets, arrival);
+        if !buffers.is_empty() {
+            self.imp().begin_picture();
+        }
         // Not linked, flushing, ended or broken: all the same to the call.
         if packets.is_list() {
             if !buffers.is_empty() {
@@ -54,17 +62,17 @@ impl SiprecTeePad {
     }
 }
 
-/// Events from behind a branch end at its pad: the stream is not theirs. The answer says whether that is well.
-fn ends_here(event: &gst::EventRef) -> bool {
-    matches!(event.type_(), gst::EventType::Reconfigure | gst::EventType::Latency | gst::EventType::Qos)
-}
-
 mod imp {
     use super::*;
 
     pub struct TeePad {
         pub(super) branch: Mutex<Branch>,
         active: Mutex<bool>,
+        pub(super) is_video: AtomicBool,
+        /// Packets left since the branch was linked or became active: its receiver knows what they build on.
+        is_under_way: AtomicBool,
+        /// Where the stream comes in.
+        source: OnceLock<glib::WeakRef<gst::Pad>>,
     }
 
     impl Default for TeePad {
@@ -76,7 +84,13 @@ mod imp {
             let first = glib::random_int_range(256, 32_768);
             let mut branch = Branch::new(settings, u16::try_from(first).unwrap_or(256), now);
             branch.open(&every_payload_type(), now);
-            Self { branch: Mutex::new(branch), active: Mutex::new(true) }
+            Self {
+                branch: Mutex::new(branch),
+                active: Mutex::new(true),
+                is_video: AtomicBool::new(false),
+                is_under_way: AtomicBool::new(false),
+                source: OnceLock::new(),
+            }
         }
     }
 
@@ -125,9 +139,46 @@ mod imp {
     }
 
     impl GstObjectImpl for TeePad {}
-    impl PadImpl for TeePad {}
+
+    impl PadImpl for TeePad {
+        fn unlinked(&self, peer: &gst::Pad) {
+            self.parent_unlinked(peer);
+            self.is_under_way.store(false, Ordering::SeqCst);
+        }
+    }
 
     impl TeePad {
+        pub(super) fn place(&self, source: glib::WeakRef<gst::Pad>) {
+            // A pad is placed once, by its maker, before anybody else has it.
+            let _ = self.source.set(source);
+        }
+
+        /// Events from behind a branch end at its pad, since the stream is not theirs, but for the wish for a key
+        /// frame. The answer says whether that is well.
+        pub(super) fn event(&self, event: gst::Event) -> bool {
+            use gst::EventType::{Latency, Qos, Reconfigure};
+            if keyframe::is_asked_by(&event) {
+                return self.source().is_some_and(|source| source.push_event(event));
+            }
+            matches!(event.type_(), Reconfigure | Latency | Qos)
+        }
+
+        /// Asks the source for a key frame when video begins to leave (`protocol` rule 2.7).
+        pub(super) fn begin_picture(&self) {
+            if self.is_under_way.load(Ordering::Relaxed) || self.is_under_way.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            if self.is_video.load(Ordering::SeqCst)
+                && let Some(source) = self.source()
+            {
+                keyframe::ask(&source);
+            }
+        }
+
+        fn source(&self) -> Option<gst::Pad> {
+            self.source.get().and_then(glib::WeakRef::upgrade)
+        }
+
         /// The packets that leave, as new buffers. The lock is free again when they are pushed.
         pub(super) fn rewritten(&self, packets: &Copies, arrival: Instant) -> Vec<gst::Buffer> {
             let mut branch = lock(&self.branch);
@@ -158,6 +209,7 @@ mod imp {
                 branch.open(&every_payload_type(), now);
             } else {
                 branch.pause(now);
+                self.is_under_way.store(false, Ordering::SeqCst);
             }
         }
 
