@@ -14,7 +14,7 @@ run_packages="
     espeak-ng sox"
 test_packages="
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi
-    sip-tester baresip-core tshark"
+    sip-tester baresip-core tshark openssl dnsmasq-base"
 
 case "${1:-run}" in
     run) packages=$run_packages ;;

@@ -122,7 +122,7 @@ impl UnderTest {
             match output {
                 Output::Resolve { attempt, .. } => {
                     self.attempt = attempt;
-                    let event = TransportEvent::Resolved { attempt, flow: flow() };
+                    let event = TransportEvent::Resolved { attempt, flow: flow(), more: false };
                     self.recording.handle(Input::Transport(event), self.now);
                 }
                 Output::Send { attempt, message } => self.peers.entry(attempt).or_default().saw(&message),

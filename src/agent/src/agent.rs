@@ -55,6 +55,7 @@ impl Agent {
                 local: config.local_address,
                 port: config.sip_port,
                 dscp: config.sip_dscp,
+                dns_server: config.dns_server,
                 tls: config.tls.clone(),
                 limits: config.limits.clone(),
             };

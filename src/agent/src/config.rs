@@ -1,6 +1,6 @@
 //! What an agent is made from.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use siprec_transport::{Limits, TlsConfig};
@@ -25,6 +25,8 @@ pub struct AgentConfig {
     pub max_sessions: usize,
     /// Differentiated services code point of SIP, 0-63; `None` leaves the system's.
     pub sip_dscp: Option<u8>,
+    /// The DNS server that is asked for everything; `None` asks as the system does.
+    pub dns_server: Option<SocketAddr>,
     /// How long a host name may take to be resolved. Default 4 s.
     pub resolve_timeout: Duration,
     /// TLS: whom we believe, and what we show. Recorders' profiles may say otherwise for one of them.
@@ -47,6 +49,7 @@ impl Default for AgentConfig {
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
             max_sessions: 0,
             sip_dscp: None,
+            dns_server: None,
             resolve_timeout: Duration::from_secs(4),
             tls: TlsConfig::default(),
             limits: Limits::default(),

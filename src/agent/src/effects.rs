@@ -17,7 +17,12 @@ use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
 impl Worker {
     pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
         match output {
-            Output::Resolve { attempt, uri, secure, tls } => {
+            Output::Resolve { attempt, after: Some(after), .. } => {
+                let dialog = Dialog { key, attempt };
+                let event = self.begin_elsewhere(dialog, after);
+                self.pending.push_back((key, Input::Transport(event)));
+            }
+            Output::Resolve { attempt, uri, secure, tls, after: None } => {
                 let target = Target::of(&uri).map(|target| target.with_tls(&tls));
                 let target = if secure { target.and_then(Target::secured) } else { target };
                 self.resolve(Dialog { key, attempt }, target);
@@ -44,7 +49,7 @@ impl Worker {
         let event = match target {
             Err(error) => TransportEvent::Unresolved { attempt, reason: error.to_string() },
             Ok(target) => match target.literal() {
-                Some(destination) => self.begin_attempt(dialog, target, destination),
+                Some(destination) => self.begin_attempt(dialog, target, vec![destination]),
                 None => return self.look_up(dialog, target, true),
             },
         };
@@ -63,18 +68,34 @@ impl Worker {
         tokio::spawn(task.with_current_subscriber());
     }
 
-    /// Chooses the local addresses of an attempt by the route to its recorder.
+    /// Begins an attempt at the address after the one that failed.
+    fn begin_elsewhere(&mut self, dialog: Dialog, after: u32) -> TransportEvent {
+        let entry = self.recordings.get_mut(&dialog.key);
+        match entry.and_then(|entry| entry.routes.elsewhere(after)) {
+            Some((target, destinations)) => self.begin_attempt(dialog, target, destinations),
+            None => {
+                let reason = "the recorder has no further address".to_owned();
+                TransportEvent::Unresolved { attempt: dialog.attempt, reason }
+            }
+        }
+    }
+
+    /// Begins an attempt at the first destination to which there is a route, and chooses the local addresses by that.
     pub(crate) fn begin_attempt(
         &mut self,
         dialog: Dialog,
         target: Target,
-        destination: Destination,
+        destinations: Vec<Destination>,
     ) -> TransportEvent {
         let Dialog { key, attempt } = dialog;
-        let local = match self.parts.transport.local_towards(destination.remote) {
-            Ok(local) => local,
-            Err(error) => return TransportEvent::Unresolved { attempt, reason: error.to_string() },
-        };
+        let mut reason = "the recorder has no address".to_owned();
+        let mut destinations = destinations.into_iter();
+        let found = destinations.by_ref().find_map(|destination| {
+            let local = self.parts.transport.local_towards(destination.remote);
+            local.map(|local| (destination, local)).map_err(|error| reason = error.to_string()).ok()
+        });
+        let Some((destination, local)) = found else { return TransportEvent::Unresolved { attempt, reason } };
+        let others: Vec<Destination> = destinations.collect();
         let transport = match destination.protocol {
             Protocol::Tcp => siprec_sip::Transport::Tcp,
             Protocol::Tls => siprec_sip::Transport::Tls,
@@ -88,9 +109,11 @@ impl Worker {
             media: self.parts.media.unwrap_or(local),
         };
         if let Some(entry) = self.recordings.get_mut(&key) {
-            entry.routes.insert(attempt, target, destination);
+            let more = !others.is_empty();
+            entry.routes.insert(attempt, target, destination, others);
+            return TransportEvent::Resolved { attempt, flow, more };
         }
-        TransportEvent::Resolved { attempt, flow }
+        TransportEvent::Resolved { attempt, flow, more: false }
     }
 
     fn send(&mut self, dialog: Dialog, message: Message) {

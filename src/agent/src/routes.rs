@@ -19,6 +19,8 @@ pub(crate) struct Routes(HashMap<u32, Route>);
 struct Route {
     target: Target,
     first: Destination,
+    /// Where the recorder is to be found when it is not there (RFC 3263 §4.3).
+    others: Vec<Destination>,
     hops: Vec<Hop>,
     /// Requests that wait until the hop of the first of them is resolved; later ones stay behind, in order.
     waiting: Vec<Request>,
@@ -46,8 +48,20 @@ pub(crate) enum Way {
 
 impl Routes {
     /// Begins an attempt.
-    pub(crate) fn insert(&mut self, attempt: u32, target: Target, first: Destination) {
-        self.0.insert(attempt, Route { target, first, hops: Vec::new(), waiting: Vec::new() });
+    pub(crate) fn insert(
+        &mut self,
+        attempt: u32,
+        target: Target,
+        first: Destination,
+        others: Vec<Destination>,
+    ) {
+        self.0.insert(attempt, Route { target, first, others, hops: Vec::new(), waiting: Vec::new() });
+    }
+
+    /// The further destinations of an attempt that failed, with what they were found for.
+    pub(crate) fn elsewhere(&mut self, attempt: u32) -> Option<(Target, Vec<Destination>)> {
+        let route = self.0.get_mut(&attempt)?;
+        Some((route.target.clone(), std::mem::take(&mut route.others)))
     }
 
     /// Finds the way of a request (RFC 3261 §8.1.2): to the top Route, else to the Request-URI.
@@ -64,13 +78,14 @@ impl Routes {
         &mut self,
         attempt: u32,
         target: &Target,
-        outcome: Result<Destination, ResolveError>,
+        outcome: Result<Vec<Destination>, ResolveError>,
     ) -> Vec<Way> {
         let Some(route) = self.0.get_mut(&attempt) else { return Vec::new() };
         if let Err(error) = &outcome {
             tracing::warn!(%error, instead = %route.first.remote, "the recorder named a hop that cannot be found");
         }
-        let destination = outcome.map_or(route.first.clone(), |found| route.under_way(target, found));
+        let found = outcome.ok().and_then(|found| found.into_iter().next());
+        let destination = found.map_or(route.first.clone(), |found| route.under_way(target, found));
         if let Some(hop) = route.hops.iter_mut().find(|hop| hop.target == *target) {
             hop.destination = Some(destination);
         }
@@ -144,7 +159,7 @@ mod tests {
         let target = Target::of(&Uri::parse(recorder).unwrap()).unwrap();
         let first = target.literal().unwrap();
         let mut routes = Routes::default();
-        routes.insert(1, target, first);
+        routes.insert(1, target, first, Vec::new());
         routes
     }
 

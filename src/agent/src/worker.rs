@@ -98,7 +98,7 @@ pub(crate) struct Resolution {
     pub(crate) target: Target,
     /// The recorder itself, not a later hop.
     pub(crate) first: bool,
-    pub(crate) outcome: Result<Destination, ResolveError>,
+    pub(crate) outcome: Result<Vec<Destination>, ResolveError>,
 }
 
 impl Worker {
@@ -200,7 +200,7 @@ impl Worker {
         let Dialog { key, attempt } = dialog;
         if first {
             let event = match outcome {
-                Ok(destination) => self.begin_attempt(dialog, target, destination),
+                Ok(destinations) => self.begin_attempt(dialog, target, destinations),
                 Err(error) => TransportEvent::Unresolved { attempt, reason: error.to_string() },
             };
             return self.feed(key, Input::Transport(event));

@@ -1,6 +1,10 @@
 //! The agent between a scripted recorder and a media engine that only answers, on loopback sockets.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "agent/addresses.rs"]
+mod addresses;
+#[path = "../../transport/tests/dns/dnsmasq.rs"]
+mod dnsmasq;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};

@@ -321,10 +321,10 @@ impl Session {
             return self.report_unsent(self.shared.transport.send(request, destination).is_err());
         }
         let next_hop = self.ua.next_hop().clone();
-        let sent = match self.shared.transport.resolve(&next_hop, RESOLVE_PATIENCE).await {
-            Ok(destination) => self.shared.transport.send(request, destination).is_ok(),
-            Err(_) => false,
-        };
+        let found = self.shared.transport.resolve(&next_hop, RESOLVE_PATIENCE).await;
+        let destination = found.ok().and_then(|destinations| destinations.into_iter().next());
+        let sent =
+            destination.is_some_and(|destination| self.shared.transport.send(request, destination).is_ok());
         self.report_unsent(!sent);
     }
 

@@ -102,6 +102,8 @@ pub enum TransportEvent {
         attempt: u32,
         /// The way.
         flow: Flow,
+        /// There are further addresses of the same recorder, for when this one fails.
+        more: bool,
     },
     /// The recorder's address cannot be found.
     Unresolved {
@@ -145,6 +147,8 @@ pub enum Output {
         secure: bool,
         /// TLS there.
         tls: TlsProfile,
+        /// The attempt whose address has failed: the recorder's next one is wanted (RFC 3263 §4.3).
+        after: Option<u32>,
     },
     /// Send a SIP message on the attempt's way.
     Send {

@@ -120,9 +120,9 @@ fn a_resolution_that_comes_too_late_is_ignored() {
     call.wait_ms(4000);
     call.take();
     let flow = call.flow();
-    call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow }));
+    call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow, more: false }));
     call.expect(&[]);
-    call.input(Input::Transport(TransportEvent::Resolved { attempt: 2, flow }));
+    call.input(Input::Transport(TransportEvent::Resolved { attempt: 2, flow, more: false }));
     call.expect(&["> INVITE sendonly/off v1"]);
 }
 

@@ -179,7 +179,7 @@ fn over_tcp_and_ipv6_the_addresses_say_so() {
         local: "[2001:db8::1]:5070".parse().unwrap(),
         media: "2001:db8::2".parse().unwrap(),
     };
-    call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow }));
+    call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow, more: false }));
     let invite = call.request(&Method::Invite);
     assert!(value(&invite, &HeaderName::Via).starts_with("SIP/2.0/TCP [2001:db8::1]:5070;branch=z9hG4bK"));
     assert!(value(&invite, &HeaderName::From).starts_with("<sip:siprec@[2001:db8::1]:5070>;tag="));
@@ -205,7 +205,7 @@ fn by_tls_contact_leads_to_us_the_same_way_and_by_sips_where_we_ask_so() {
         call.format(0, pcmu());
         let local = "192.0.2.1:5061".parse().unwrap();
         let flow = Flow { transport: Transport::Tls, local, ..call.flow() };
-        call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow }));
+        call.input(Input::Transport(TransportEvent::Resolved { attempt: 1, flow, more: false }));
         let invite = call.request(&Method::Invite);
         assert!(value(&invite, &HeaderName::Via).starts_with("SIP/2.0/TLS 192.0.2.1:5061;branch=z9hG4bK"));
         assert!(value(&invite, &HeaderName::From).starts_with(from));

@@ -1,6 +1,6 @@
 //! What a transport is made from.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use crate::TlsConfig;
@@ -14,6 +14,8 @@ pub struct TransportConfig {
     pub port: u16,
     /// Differentiated services code point of what is sent, 0-63 (RFC 2474); `None` leaves the system's.
     pub dscp: Option<u8>,
+    /// The DNS server that is asked for everything; `None` asks as the system does.
+    pub dns_server: Option<SocketAddr>,
     /// TLS.
     pub tls: TlsConfig,
     /// Bounds.

@@ -12,7 +12,7 @@
 //! | RFC 3261 §18.3: framing; a request that lies about its length is answered 400 | `inbound`, `stream` |
 //! | RFC 5626 §4.4.1: keepalives, sent and answered | [`KeepAlive`], `keepalive`, `carry` |
 //! | RFC 3261 §26.2.1, RFC 5922 §7: TLS, and whose certificate is believed | [`TlsConfig`], [`TlsPeer`], `tls` |
-//! | RFC 3261 §19.1.2: host, port and transport of a URI | [`Target`] |
+//! | RFC 3261 §19.1.2, RFC 3263 §4, RFC 2782: from a URI to transport, addresses and ports | [`Target`], [`Transport::resolve`] |
 //!
 //! Everything is bounded: connections, the write queue of each, the size of a message, the channel of arrivals.
 
@@ -23,11 +23,11 @@ mod config;
 mod connection;
 mod counters;
 mod destination;
+mod dns;
 mod error;
 mod inbound;
 mod keepalive;
 mod peers;
-mod resolve;
 mod socket;
 mod stream;
 mod tls;
@@ -38,8 +38,8 @@ mod via;
 pub use config::{Limits, TransportConfig};
 pub use counters::TransportCounters;
 pub use destination::{DEFAULT_PORT, DEFAULT_TLS_PORT, Destination, Protocol, Source};
+pub use dns::Target;
 pub use error::{BindError, ResolveError, SendError};
 pub use keepalive::KeepAlive;
-pub use resolve::Target;
 pub use tls::{TlsConfig, TlsError, TlsIdentity, TlsPeer};
 pub use transport::{Incoming, Received, SendFailure, Transport};

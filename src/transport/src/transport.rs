@@ -12,6 +12,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::connection::Link;
 use crate::connection::{Connections, Outgoing, Peer, Security};
 use crate::counters::Counters;
+use crate::dns::Dns;
 use crate::keepalive::{Beat, Kept};
 use crate::peers::Peers;
 use crate::socket::{self, Port};
@@ -90,6 +91,7 @@ impl Transport {
         let shared = Arc::new(Shared {
             local,
             local_tls,
+            dns: Dns::new(config.dns_server),
             tls,
             config,
             datagrams,
@@ -155,11 +157,12 @@ impl Transport {
         }
     }
 
-    /// Finds where a URI leads, with the families that the local address reaches.
+    /// Finds where a URI leads (RFC 3263 §4), with the families that the local address reaches: the destinations in the
+    /// order in which they are tried, at least one.
     ///
     /// # Errors
     /// [`ResolveError`]; a host name that is not resolved within `deadline` fails.
-    pub async fn resolve(&self, uri: &Uri, deadline: Duration) -> Result<Destination, ResolveError> {
+    pub async fn resolve(&self, uri: &Uri, deadline: Duration) -> Result<Vec<Destination>, ResolveError> {
         self.resolve_target(&Target::of(uri)?, deadline).await
     }
 
@@ -171,8 +174,8 @@ impl Transport {
         &self,
         target: &Target,
         deadline: Duration,
-    ) -> Result<Destination, ResolveError> {
-        target.resolve(|remote| self.shared.reaches(remote), deadline).await
+    ) -> Result<Vec<Destination>, ResolveError> {
+        target.resolve(&self.shared.dns, |remote| self.shared.reaches(remote), deadline).await
     }
 
     /// Queues a request. Never waits. The transport in its top Via is set to the one that carries it.
@@ -253,6 +256,7 @@ impl Transport {
 pub(crate) struct Shared {
     pub(crate) local: SocketAddr,
     local_tls: Option<SocketAddr>,
+    dns: Dns,
     pub(crate) tls: Arc<TlsStore>,
     pub(crate) config: TransportConfig,
     pub(crate) incoming: mpsc::Sender<Incoming>,

@@ -631,7 +631,10 @@ async fn a_quiet_connection_is_closed_and_a_used_one_is_not() {
 #[tokio::test]
 async fn uris_lead_to_addresses() {
     let side = Side::new();
-    let resolve = async |uri: &str| side.transport.resolve(&Uri::parse(uri).unwrap(), DEADLINE).await;
+    let resolve = async |uri: &str| {
+        let found = side.transport.resolve(&Uri::parse(uri).unwrap(), DEADLINE).await;
+        found.map(|destinations| destinations.into_iter().next().unwrap())
+    };
     let local = |port| SocketAddr::new(LOCALHOST, port);
     assert_eq!(resolve("sip:a@127.0.0.1").await, Ok(to(local(5060), Protocol::Udp, false)));
     assert_eq!(resolve("sip:127.0.0.1:7;transport=TCP").await, Ok(to(local(7), Protocol::Tcp, true)));

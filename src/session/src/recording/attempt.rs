@@ -22,23 +22,28 @@ const BOTH: usize = 2;
 impl Recording {
     /// Begins with the next recorder of the list, or gives up.
     pub(super) fn next_attempt(&mut self, id: usize, now: Instant) {
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        match self.config.recorders.get(leg.tried) {
-            Some(recorder) => {
-                self.attempts += 1;
-                leg.tried += 1;
-                leg.attempt = self.attempts;
-                leg.call_id = None;
-                leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
-                self.output.push_back(Output::Resolve {
-                    attempt: leg.attempt,
-                    uri: recorder.uri.clone(),
-                    secure: self.config.sips_call,
-                    tls: recorder.profile.tls.clone(),
-                });
-            }
-            None => self.end_leg(id, LegEnd::Failed, now),
+        if let Some(leg) = self.legs.get_mut(id) {
+            leg.tried += 1;
         }
+        self.resolve(id, None, now);
+    }
+
+    /// Has the present recorder's address found, or its next one `after` an attempt; gives up when there is no recorder.
+    fn resolve(&mut self, id: usize, after: Option<u32>, now: Instant) {
+        let Some(recorder) = self.recorder(id).cloned() else { return self.end_leg(id, LegEnd::Failed, now) };
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        self.attempts += 1;
+        leg.attempt = self.attempts;
+        leg.more = false;
+        leg.call_id = None;
+        leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
+        self.output.push_back(Output::Resolve {
+            attempt: leg.attempt,
+            uri: recorder.uri,
+            secure: self.config.sips_call,
+            tls: recorder.profile.tls,
+            after,
+        });
     }
 
     /// The recorder of a session's present attempt.
@@ -57,8 +62,9 @@ impl Recording {
         | TransportEvent::Failed { attempt, .. }) = &event;
         let found = self.legs.iter_mut().enumerate().find(|(_, leg)| leg.attempts(*attempt));
         match (event, found) {
-            (TransportEvent::Resolved { flow, .. }, Some((id, leg))) => {
+            (TransportEvent::Resolved { flow, more, .. }, Some((id, leg))) => {
                 if matches!(leg.step, Step::Resolving { .. }) {
+                    leg.more = more;
                     self.bind(id, flow, now);
                 }
             }
@@ -242,7 +248,8 @@ impl Recording {
         }
     }
 
-    /// The recorder of the present attempt is of no use: tells so, and tries the next one.
+    /// The recorder of the present attempt is of no use: tells so, and tries its next address where it may be another
+    /// host that fails, else the next recorder.
     pub(super) fn attempt_failed(
         &mut self,
         id: usize,
@@ -253,9 +260,15 @@ impl Recording {
         if matches!(self.stage, Stage::Closing { .. } | Stage::Told | Stage::Finished) {
             return;
         }
+        let elsewhere = fails_by_host(&reason, sip_code);
         self.tell_failed(id, reason, sip_code);
-        self.former.extend(self.legs.get_mut(id).and_then(|leg| leg.finish()));
-        self.next_attempt(id, now);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let after = Some(leg.attempt).filter(|_| elsewhere && leg.more);
+        self.former.extend(leg.finish());
+        match after {
+            Some(_) => self.resolve(id, after, now),
+            None => self.next_attempt(id, now),
+        }
     }
 
     fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {
@@ -324,6 +337,16 @@ impl Recording {
             }
         }
     }
+}
+
+/// Whether another host of the same recorder may do better: RFC 3263 §4.3 (transport failure, timeout, 503), and a dialog
+/// that died with its host.
+fn fails_by_host(reason: &FailureReason, sip_code: Option<u16>) -> bool {
+    let lost = matches!(
+        reason,
+        FailureReason::Timeout(_) | FailureReason::Unreachable(_) | FailureReason::DialogLost(_)
+    );
+    lost || sip_code == Some(503)
 }
 
 /// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us; `sips:` where the

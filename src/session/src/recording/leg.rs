@@ -19,6 +19,8 @@ pub(super) struct Leg {
     pub(super) tried: usize,
     /// Number of the present attempt, unique within the recording.
     pub(super) attempt: u32,
+    /// The recorder has further addresses than that of the present attempt.
+    pub(super) more: bool,
     pub(super) step: Step,
     pub(super) lines: LineTable,
     /// Call-ID of the present or last dialog.
@@ -58,6 +60,7 @@ impl Leg {
             party,
             tried: 0,
             attempt: 0,
+            more: false,
             step: Step::Over,
             lines: LineTable::default(),
             call_id: None,

@@ -279,7 +279,7 @@ impl Call {
             match output {
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
-                    let event = TransportEvent::Resolved { attempt, flow };
+                    let event = TransportEvent::Resolved { attempt, flow, more: false };
                     self.recording.handle(Input::Transport(event), self.now);
                 }
                 Output::Resolve { .. } => {}
