@@ -253,18 +253,20 @@ impl Session {
     /// Answers a re-INVITE or UPDATE. Without an offer the last answer is ours (RFC 3261 §14.2).
     async fn renegotiate(&mut self, token: ServerToken, request: &Request) {
         let answered = match (session_description(request), &self.answer) {
-            (None, Some(last)) => Ok(Body::sdp(last.to_bytes())),
+            // A refresh of the session timer (RFC 4028 §7.4).
+            (None, _) if request.method == Method::Update => Ok(None),
+            (None, Some(last)) => Ok(Some(Body::sdp(last.to_bytes()))),
             (None, None) => Err(Refusal::new(488, "No Offer")),
             (Some(offer), _) => match SessionDescription::parse(&offer) {
                 Ok(offer) => {
                     let lines = answer::lines(&offer);
-                    self.negotiate(&offer, &lines).await
+                    self.negotiate(&offer, &lines).await.map(Some)
                 }
                 Err(error) => Err(Refusal::new(488, &error.to_string())),
             },
         };
         let (status, reason, body) = match answered {
-            Ok(body) => (200, String::new(), Some(body)),
+            Ok(body) => (200, String::new(), body),
             Err(Refusal { status, reason }) => (status, reason, None),
         };
         // It fails only when the request is gone.

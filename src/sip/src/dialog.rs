@@ -113,8 +113,14 @@ impl Dialog {
     /// The next request of ours in this dialog (RFC 3261 §12.2.1.1). An ACK has the number of its INVITE: see
     /// [`ack`](Self::ack).
     pub(crate) fn request(&mut self, method: Method, endpoint: &Endpoint, random: &mut Random) -> Request {
+        let number = self.next_number();
+        self.request_numbered(method, number, endpoint, random)
+    }
+
+    /// The CSeq number of our next request.
+    pub(crate) fn next_number(&mut self) -> u32 {
         self.local_cseq = self.local_cseq.saturating_add(1);
-        self.request_numbered(method, self.local_cseq, endpoint, random)
+        self.local_cseq
     }
 
     /// The ACK of a 2xx to the INVITE with this number (RFC 3261 §13.2.2.4).

@@ -10,6 +10,19 @@ pub(crate) const SESSION_EXPIRES: u32 = 1800;
 /// Shortest interval that is ever agreed, in seconds (RFC 4028 §4).
 const SHORTEST: u32 = 90;
 
+/// The recorder asks for a shorter interval than there may be: 422 (RFC 4028 §9).
+#[derive(Debug)]
+pub(super) struct IntervalTooSmall;
+
+impl IntervalTooSmall {
+    /// The headers of the 422.
+    pub(super) fn headers(&self) -> Headers {
+        let mut headers = Headers::new();
+        headers.push(HeaderName::MinSe, SHORTEST.to_string());
+        headers
+    }
+}
+
 /// Who keeps the session alive, and when that is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionClock {
@@ -41,19 +54,32 @@ impl SessionClock {
         self.set(agreed.map_or(self.interval, |agreed| agreed.seconds), ours, now);
     }
 
-    /// Answers a refresh of the recorder (RFC 4028 §9): the headers of our 2xx.
-    pub(super) fn answer(&mut self, request: &Headers, now: Instant) -> Headers {
+    /// Answers an INVITE or UPDATE of the recorder (RFC 4028 §9): the headers of our 2xx.
+    ///
+    /// # Errors
+    /// Where the recorder could ask for a longer interval, and must.
+    pub(super) fn answer(&mut self, request: &Headers, now: Instant) -> Result<Headers, IntervalTooSmall> {
+        let knows_timer = request.lists(&HeaderName::Supported, "timer");
+        let wanted = request.session_expires().ok().flatten();
+        if knows_timer && wanted.is_some_and(|wanted| wanted.seconds < SHORTEST) {
+            return Err(IntervalTooSmall);
+        }
+        // The recorder refreshes unless it wants us to. Where it says nothing, or does not know the timer, we do, so that
+        // a session never ends for a header that was forgotten.
+        let refresher = match wanted {
+            Some(wanted) if knows_timer => wanted.refresher.unwrap_or(Refresher::Uac),
+            _ => Refresher::Uas,
+        };
+        self.set(wanted.map_or(self.interval, |wanted| wanted.seconds), refresher == Refresher::Uas, now);
         let mut headers = Headers::new();
-        let Ok(Some(wanted)) = request.session_expires() else { return headers };
-        // The recorder refreshes unless it wants us to.
-        let refresher = wanted.refresher.unwrap_or(Refresher::Uac);
-        self.set(wanted.seconds, refresher == Refresher::Uas, now);
-        let agreed = SessionExpires { seconds: self.interval, refresher: Some(refresher) };
-        headers.push(HeaderName::SessionExpires, agreed.to_string());
-        if request.lists(&HeaderName::Supported, "timer") {
+        if knows_timer || wanted.is_some() {
+            let agreed = SessionExpires { seconds: self.interval, refresher: Some(refresher) };
+            headers.push(HeaderName::SessionExpires, agreed.to_string());
+        }
+        if knows_timer {
             headers.push(HeaderName::Require, "timer");
         }
-        headers
+        Ok(headers)
     }
 
     /// The headers of a refresh or any other INVITE of ours within the session: the roles stay (RFC 4028 §7.4).

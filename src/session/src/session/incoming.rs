@@ -13,23 +13,40 @@ use crate::numbering::{NumberedFormat, same_codec};
 use crate::recorder::PayloadTypes;
 
 impl RecordingSession {
-    /// A re-INVITE, or an UPDATE with a body.
+    /// A re-INVITE or an UPDATE.
     pub(super) fn requested(&mut self, token: ServerToken, request: &Request, now: Instant) {
+        let no_offer = request.method == Method::Update && request.body.is_empty();
         let Phase::Up(up) = &mut self.phase else {
             // Before the answer there is nothing to change yet (RFC 3261 §14.2).
-            self.respond(token, 491, Headers::new(), None, now);
+            let status = if no_offer { 200 } else { 491 };
+            self.respond(token, status, Headers::new(), None, now);
             return;
         };
+        let mut clock = up.clock;
+        let headers = match clock.answer(&request.headers, now) {
+            Ok(headers) => headers,
+            Err(too_small) => {
+                self.respond(token, 422, too_small.headers(), None, now);
+                return;
+            }
+        };
+        if no_offer {
+            up.clock = clock;
+            self.respond(token, 200, headers, None, now);
+            return;
+        }
         let offered = sdp_of(&request.headers, &request.body).and_then(RemoteDescription::parse);
         let offer = match offered {
             Ok(offer) => offer,
             Err(SdpFault::Missing) if request.method == Method::Invite && request.body.is_empty() => {
-                let headers = up.clock.answer(&request.headers, now);
                 let description = up.agreed.ours.clone();
-                if let Ok(body) = self.writer.write(&description) {
-                    up.offer = Offer::InAnswer { token, description };
-                    self.respond(token, 200, headers, Some(Body::sdp(body)), now);
-                }
+                let Ok(body) = self.writer.write(&description) else {
+                    self.respond(token, 500, Headers::new(), None, now);
+                    return;
+                };
+                up.clock = clock;
+                up.offer = Offer::InAnswer { token, description };
+                self.respond(token, 200, headers, Some(Body::sdp(body)), now);
                 return;
             }
             Err(SdpFault::Missing) => {
@@ -52,7 +69,7 @@ impl RecordingSession {
             return;
         };
         let lines = basis.lines.iter().take(offer.lines.len()).cloned().collect();
-        let headers = up.clock.answer(&request.headers, now);
+        up.clock = clock;
         self.layout.extend(offer.foreign());
         if !unchanged {
             up.agreed = Agreement { ours: Description { lines }, theirs: offer, offered_by_recorder: true };

@@ -197,6 +197,10 @@ impl RecordingSession {
         self.ua.handle_timeout(now);
         self.take_events(now);
         match &self.phase {
+            // The dialog has sent BYE by itself (RFC 3261 §13.3.1.4): nothing may be sent while that is not answered yet.
+            Phase::Up(_) if !self.ua.is_confirmed() => {
+                self.fail(FailureReason::DialogLost("an answer was never acknowledged".to_owned()), None);
+            }
             Phase::Inviting(inviting) => {
                 let timers = self.rules.timers;
                 if inviting.answer <= now {

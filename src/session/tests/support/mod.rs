@@ -258,6 +258,19 @@ impl Call {
         headers: &[(&str, &str)],
         body: &str,
     ) {
+        self.recorder_sends_numbered_as(invite, method, cseq, "<sip:rec@192.0.2.9:5060>", headers, body);
+    }
+
+    /// The same from another Contact.
+    pub fn recorder_sends_numbered_as(
+        &mut self,
+        invite: &Request,
+        method: &str,
+        cseq: u32,
+        contact: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) {
         let from = value(invite, &HeaderName::From);
         let to = value(invite, &HeaderName::To);
         let call_id = value(invite, &HeaderName::CallId);
@@ -265,7 +278,7 @@ impl Call {
             "{method} sip:siprec@192.0.2.1:5060 SIP/2.0\r\n\
              Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bKr{cseq}{method}\r\n\
              Max-Forwards: 70\r\nFrom: {to};tag=rec\r\nTo: {from}\r\nCall-ID: {call_id}\r\n\
-             CSeq: {cseq} {method}\r\nContact: <sip:rec@192.0.2.9:5060>\r\n"
+             CSeq: {cseq} {method}\r\nContact: {contact}\r\n"
         );
         append(&mut text, headers, body);
         self.receive(&text);

@@ -53,8 +53,8 @@ pub enum DialogEvent {
         /// Why.
         failure: TransactionFailure,
     },
-    /// A request of the peer that the user must answer: an INVITE, an UPDATE with a body, or one with a method that
-    /// the user added to [`Endpoint::allow`](crate::Endpoint::allow).
+    /// A request of the peer that the user must answer: an INVITE, an UPDATE with or without an offer, or one with a
+    /// method that the user added to [`Endpoint::allow`](crate::Endpoint::allow).
     Request {
         /// Names it in [`DialogUa::respond`](crate::DialogUa::respond).
         token: ServerToken,

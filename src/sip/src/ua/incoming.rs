@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::answer::unsupported;
+use super::repeat::refreshes;
 use super::slots::{ServerSlot, carries_sdp};
 use super::{Calling, Confirmed, DialogEvent, DialogUa, Ended, Ending, Ringing, Role, State, Termination};
 use crate::dialog::Dialog;
@@ -114,6 +115,9 @@ impl DialogUa {
             }
             Verdict::Ask => {
                 self.refresh_target_by(&request);
+                if refreshes(&request.method) {
+                    self.min_se.note(&request.headers);
+                }
                 let token = self.receive(request.clone(), now);
                 self.emit(DialogEvent::Request { token, request });
             }
@@ -151,7 +155,6 @@ impl DialogUa {
         }
         match method {
             Method::Invite => self.judge_glare().unwrap_or(Verdict::Ask),
-            Method::Update if request.body.is_empty() => Verdict::Answer(200, Headers::new()),
             Method::Update => {
                 let glare = carries_sdp(&request.headers, &request.body).then(|| self.judge_glare());
                 glare.flatten().unwrap_or(Verdict::Ask)
@@ -168,8 +171,7 @@ impl DialogUa {
     /// Whether an offer of the peer comes at a bad time (RFC 3261 §14.2, RFC 3311 §5.2).
     fn judge_glare(&mut self) -> Option<Verdict> {
         let unanswered = |slot: &ServerSlot| {
-            let method = &slot.transaction.request().method;
-            !slot.transaction.is_answered() && matches!(method, Method::Invite | Method::Update)
+            !slot.transaction.is_answered() && slot.transaction.request().method == Method::Invite
         };
         let peers_turn = self.is_peer_offer_open() || self.servers.iter().any(unanswered);
         if self.is_our_offer_open() {

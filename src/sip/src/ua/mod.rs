@@ -5,6 +5,7 @@ mod endpoint;
 mod event;
 mod incoming;
 mod outgoing;
+mod repeat;
 mod response;
 mod slots;
 
@@ -20,6 +21,7 @@ use crate::dialog::Dialog;
 use crate::transaction::timer::{Timers, earliest};
 use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
 use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Uri};
+use repeat::MinSe;
 use slots::{ClientSlot, Fork, ServerSlot};
 
 /// Whom to invite, and how.
@@ -40,8 +42,10 @@ pub struct UacConfig {
 /// One dialog that an INVITE opens, with all its transactions, as caller or as callee.
 ///
 /// What the dialog can decide alone it does: ACK, CANCEL at its time (RFC 3261 §9.1), ACK and BYE to the other
-/// branches of a fork, retransmission, 200 to BYE, INFO, OPTIONS and an UPDATE without a body, 487 to what a BYE
-/// leaves open, 491 and 500 at glare, 405, 420, 481, 489, 501. Offers and answers are the user's.
+/// branches of a fork, retransmission, 200 to BYE, INFO and OPTIONS, 487 to what a BYE leaves open, 491 and 500 at glare,
+/// 405, 420, 481, 489, 501. A request of ours with Session-Expires that meets 422 is repeated with a longer interval, and
+/// the largest Min-SE that was seen goes into all later ones (RFC 4028 §7.3, §7.4). Offers, answers and the refreshes of
+/// the session timer are the user's.
 ///
 /// # Run loop
 /// After each `handle_*` and each command: take all of [`poll_transmit`](Self::poll_transmit), then all of
@@ -84,6 +88,7 @@ pub struct DialogUa {
     clients: Vec<ClientSlot>,
     servers: Vec<ServerSlot>,
     forks: Vec<Fork>,
+    min_se: MinSe,
     timers: Timers<Timer>,
     out: VecDeque<Message>,
     events: VecDeque<DialogEvent>,
@@ -298,6 +303,7 @@ impl DialogUa {
             clients: Vec::new(),
             servers: Vec::new(),
             forks: Vec::new(),
+            min_se: MinSe::default(),
             timers: Timers::new(),
             out: VecDeque::new(),
             events: VecDeque::new(),

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::endpoint::add_user_headers;
+use super::repeat::refreshes;
 use super::slots::{Ack, ClientSlot, Invitation, Kind, Purpose, ServerSlot, carries_sdp};
 use super::{
     Body, Calling, Cancel, Confirmed, DialogUa, Ending, HeldBye, NothingToAcknowledge, RequestError,
@@ -207,11 +208,12 @@ impl DialogUa {
             _ => Purpose::Other,
         };
         let token = RequestToken(self.next_token());
+        self.min_se.begin();
         self.start(token, request, purpose, now);
         Ok(token)
     }
 
-    fn start(&mut self, token: RequestToken, request: Request, purpose: Purpose, now: Instant) {
+    pub(super) fn start(&mut self, token: RequestToken, request: Request, purpose: Purpose, now: Instant) {
         let transaction = ClientTransaction::new(request, self.endpoint.transport(), now);
         self.clients.push(ClientSlot { token, transaction, purpose });
     }
@@ -261,6 +263,9 @@ impl DialogUa {
     /// Whom a request is from, and what it carries.
     pub(super) fn complete(&self, request: &mut Request, headers: Headers, body: Option<Body>) {
         add_user_headers(&mut request.headers, &headers);
+        if refreshes(&request.method) {
+            self.min_se.apply(&mut request.headers);
+        }
         self.endpoint.present(&request.method, &mut request.headers);
         if let Some(body) = body {
             request.headers.push(HeaderName::ContentType, body.content_type);

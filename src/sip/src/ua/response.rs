@@ -48,6 +48,9 @@ impl DialogUa {
     fn on_response(&mut self, slot: &mut ClientSlot, response: Response, now: Instant) {
         let token = slot.token;
         let status = response.status;
+        if status == 422 && self.lengthen(slot, &response, now) {
+            return;
+        }
         match &mut slot.purpose {
             Purpose::Initial(_) if status < 200 => self.on_progress(slot, response, now),
             Purpose::Initial(invitation) if status < 300 => {
@@ -66,7 +69,7 @@ impl DialogUa {
                 self.refresh_target(&response);
                 self.emit(DialogEvent::Responded { token, response });
             }
-            Purpose::Bye | Purpose::Cancel | Purpose::Update { .. } | Purpose::Other => {}
+            Purpose::Bye | Purpose::Cancel | Purpose::Update { .. } | Purpose::Other | Purpose::Repeated => {}
         }
     }
 
@@ -182,8 +185,8 @@ impl DialogUa {
                 self.terminate(why, now);
             }
             Kind::Bye => self.end(now),
-            // The INVITE has its own time limit.
-            Kind::Cancel => {}
+            // The INVITE has its own time limit, and what was repeated its outcome.
+            Kind::Cancel | Kind::Repeated => {}
             Kind::Other => self.emit(DialogEvent::Failed { token, failure }),
         }
     }

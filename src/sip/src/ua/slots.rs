@@ -21,6 +21,7 @@ impl ClientSlot {
             Purpose::Initial(_) => Kind::Initial,
             Purpose::Bye => Kind::Bye,
             Purpose::Cancel => Kind::Cancel,
+            Purpose::Repeated => Kind::Repeated,
             Purpose::ReInvite(_) | Purpose::Update { .. } | Purpose::Other => Kind::Other,
         }
     }
@@ -46,6 +47,7 @@ pub(super) enum Kind {
     Initial,
     Bye,
     Cancel,
+    Repeated,
     Other,
 }
 
@@ -62,6 +64,8 @@ pub(super) enum Purpose {
     },
     Bye,
     Cancel,
+    /// It was refused and is on its way again in another transaction; this one only absorbs what comes again.
+    Repeated,
     Other,
 }
 

@@ -9,6 +9,7 @@
 mod basic;
 mod chaos;
 mod glare;
+mod interval;
 mod invite;
 mod loss;
 mod pair;

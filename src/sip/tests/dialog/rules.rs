@@ -20,8 +20,6 @@ fn what_any_dialog_can_answer_it_answers_by_itself() {
     let table = [
         ("OPTIONS", 200, Some(HeaderName::Accept)),
         ("OPTIONS", 200, Some(HeaderName::Allow)),
-        ("UPDATE", 200, Some(HeaderName::Allow)),
-        ("UPDATE", 200, Some(HeaderName::Contact)),
         ("INFO", 200, None),
         ("NOTIFY", 489, None),
         ("REFER", 405, Some(HeaderName::Allow)),

@@ -26,9 +26,13 @@ impl Solo {
     }
 
     pub(crate) fn calling_with(body: Option<Body>) -> Solo {
+        Solo::calling_as(Headers::new(), body)
+    }
+
+    pub(crate) fn calling_as(headers: Headers, body: Option<Body>) -> Solo {
         let now = Instant::now();
         let mut random = Random::from_seed([1; 32]);
-        let mut ua = DialogUa::invite(config(Transport::Udp), Headers::new(), body, &mut random, now);
+        let mut ua = DialogUa::invite(config(Transport::Udp), headers, body, &mut random, now);
         let Some(Message::Request(invite)) = ua.poll_transmit() else { panic!("no INVITE") };
         Solo { ua, now, invite, tag: "peer", branches: 0 }
     }
