@@ -4,7 +4,8 @@
 #   pipelines/bootstrap.sh run     what building and the demo need (the default)
 #   pipelines/bootstrap.sh test    that, and what the tests need
 #
-# Does nothing, and needs no root, when everything is there.
+# Does nothing, and needs no root, when everything is there. What the tests need of PyPI (tests/requirements.txt) goes into
+# the target folder, for Debian's own Python.
 set -eu
 
 run_packages="
@@ -13,7 +14,7 @@ run_packages="
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
     espeak-ng sox"
 test_packages="
-    gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi
+    gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
     sip-tester baresip-core tshark openssl dnsmasq-base"
 
 case "${1:-run}" in
@@ -40,7 +41,23 @@ wanted=
 for package in $packages; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2> /dev/null | grep -q '^installed$' || wanted="$wanted $package"
 done
-[ -n "$wanted" ] || exit 0
+python_packages() {
+    [ "${1:-run}" = test ] || return 0
+    root=$(dirname "$0")/..
+    folder=${CARGO_TARGET_DIR:-$root/target}/python
+    # Made anew when the list has changed.
+    cmp -s "$root/tests/requirements.txt" "$folder/requirements.txt" && return
+    echo "bootstrap.sh: installing the Python packages of the tests"
+    rm -rf "$folder"
+    /usr/bin/python3 -m pip install -q --disable-pip-version-check --no-warn-script-location --root-user-action=ignore \
+        --require-hashes --target "$folder" -r "$root/tests/requirements.txt" \
+        && cp "$root/tests/requirements.txt" "$folder/"
+}
+
+if [ -z "$wanted" ]; then
+    python_packages "$@"
+    exit
+fi
 
 if [ "$(id -u)" -eq 0 ]; then
     as_root=
@@ -64,3 +81,4 @@ apt() {
 apt update
 # shellcheck disable=SC2086 # one word a package
 apt install --no-install-recommends $wanted
+python_packages "$@"

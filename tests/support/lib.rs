@@ -7,6 +7,7 @@ pub mod capture;
 pub mod foreign;
 pub mod metadata;
 pub mod net;
+pub mod pjsua;
 pub mod process;
 pub mod recorder;
 pub mod rtp;
