@@ -1,5 +1,7 @@
 //! The program `siprec`: argument parsing and wiring of the subcommands, nothing else.
 
+mod behaviour;
+
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,6 +14,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 use siprec_recorder::{Recorder, RecorderConfig};
 use tokio::signal::unix::{SignalKind, signal};
 
+use behaviour::BehaviourArguments;
+
 /// Call recording for GStreamer.
 #[derive(Parser)]
 #[command(version)]
@@ -22,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    Recorder(RecorderArguments),
+    Recorder(Box<RecorderArguments>),
     Picture(PictureArguments),
 }
 
@@ -44,12 +48,8 @@ struct RecorderArguments {
     /// Keep the packets of every stream as .rtpdump, not only of those that cannot be decoded.
     #[arg(long)]
     keep_rtp: bool,
-    /// Ring for so long before answering.
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0)]
-    answer_delay: u64,
-    /// Refuse every session with this status.
-    #[arg(long, value_name = "STATUS", value_parser = clap::value_parser!(u16).range(300..700))]
-    refuse: Option<u16>,
+    #[command(flatten)]
+    behaviour: BehaviourArguments,
 }
 
 /// Draws a recording: the waveform of each channel over the time line.
@@ -63,7 +63,7 @@ struct PictureArguments {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Recorder(arguments) => record(arguments),
+        Command::Recorder(arguments) => record(*arguments),
         Command::Picture(PictureArguments { recording, picture }) => {
             siprec_recorder::draw(&recording, &picture).context("no picture")
         }
@@ -99,8 +99,7 @@ async fn run(arguments: RecorderArguments) -> Result<()> {
     let config = RecorderConfig {
         count_only: arguments.count_only,
         keep_rtp: arguments.keep_rtp,
-        answer_delay: Duration::from_millis(arguments.answer_delay),
-        refuse: arguments.refuse,
+        behaviour: arguments.behaviour.into(),
         ..RecorderConfig::new(arguments.listen, arguments.output)
     };
     let output = config.output.display().to_string();

@@ -13,4 +13,5 @@ pub mod recorder;
 pub mod rtp;
 pub mod sandbox;
 pub mod sipp;
+pub mod speech;
 pub mod wav;

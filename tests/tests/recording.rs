@@ -64,7 +64,7 @@ fn g711_is_recorded_sample_exact_and_both_parties_on_one_time_line() {
 #[test]
 fn a_call_of_two_seconds_is_recorded_whole_although_the_recorder_answers_after_three() {
     let sandbox = Sandbox::new().unwrap();
-    let recorder = Recorder::start(&sandbox, &["--answer-delay", "3000"]).unwrap();
+    let recorder = Recorder::start(&sandbox, &["--answer-after", "3"]).unwrap();
     // The program stays until the recording is delivered: it has nothing else to do.
     let properties =
         format!("recorder={} call-uuid=SHORT dn=1 other-dn=2 stop-timeout=20000000000", recorder.uri());

@@ -123,7 +123,7 @@ fn shown(sandbox: &Sandbox, codec: &Codec, packets: &[Vec<u8>]) -> Result<usize>
 fn every_picture_is_recorded(codec: &Codec) {
     let sandbox = Sandbox::new().unwrap();
     // The first pictures wait for the answer.
-    let recorder = Recorder::start(&sandbox, &["--answer-delay", "1000"]).unwrap();
+    let recorder = Recorder::start(&sandbox, &["--answer-after", "1"]).unwrap();
     let (session, printed) = recorded(&sandbox, &recorder, codec, "").unwrap();
     assert!(printed.contains("siprec-keyframe-wanted"), "{printed}");
     assert_eq!(session.json["streams"].as_array().unwrap().len(), 3);
@@ -150,7 +150,7 @@ fn every_picture_of_h264_is_recorded_although_the_recorder_answers_late() {
 #[test]
 fn what_did_not_fit_while_the_recorder_was_silent_goes_by_whole_groups_of_pictures() {
     let sandbox = Sandbox::new().unwrap();
-    let recorder = Recorder::start(&sandbox, &["--answer-delay", "2200"]).unwrap();
+    let recorder = Recorder::start(&sandbox, &["--answer-after", "2.2"]).unwrap();
     let (session, printed) = recorded(&sandbox, &recorder, &VP8, "hold-time=1500000000").unwrap();
     assert!(printed.contains("ring-full"), "{printed}");
     let video = stream(&session, "video").unwrap();

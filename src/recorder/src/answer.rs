@@ -1,4 +1,4 @@
-//! The answer to an offer of streams to record (RFC 3264 §6).
+//! The answer to an offer of streams to record (RFC 3264 §6), and offers of the recorder's own (§8).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -20,7 +20,10 @@ pub(crate) enum Line {
 pub(crate) struct TakenLine {
     pub(crate) medium: Medium,
     pub(crate) formats: Vec<PayloadFormat>,
+    /// What the client wants, from our view: `recvonly` or `inactive`.
     pub(crate) direction: Direction,
+    /// Values of `a=rtcp-fb` that are taken (RFC 4585 §4.2): `* nack pli`.
+    pub(crate) feedback: Vec<String>,
     pub(crate) mux: bool,
     pub(crate) label: Option<String>,
     /// Where reports on it go.
@@ -38,40 +41,85 @@ fn taken(media: &MediaView<'_>) -> Option<TakenLine> {
         return None;
     }
     let stream = media.stream_format()?;
-    let held = media.connection().is_some_and(|address| address.is_unspecified());
-    let direction = match media.direction() {
-        Direction::SendOnly | Direction::SendRecv if !held => Direction::RecvOnly,
-        _ => Direction::Inactive,
-    };
-    let rtcp = media.rtcp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
+    let with_feedback = media.proto().eq_ignore_ascii_case("RTP/AVPF");
+    let feedback = media.values("rtcp-fb").filter(|value| with_feedback && is_keyframe_request(value));
     Some(TakenLine {
         medium: stream.medium,
         formats: stream.payloads,
-        direction,
+        direction: direction(media),
+        feedback: feedback.map(str::to_owned).collect(),
         mux: media.rtcp_mux(),
         label: media.label().map(str::to_owned),
-        rtcp: rtcp.filter(|address| !address.ip().is_unspecified()),
+        rtcp: reports(media),
     })
 }
 
-/// Writes the answer: taken lines with the local ports of `ports`, the others with port 0.
+/// Our direction for a line of the client: `c=0.0.0.0` is the hold of RFC 2543.
+fn direction(media: &MediaView<'_>) -> Direction {
+    let held = media.connection().is_some_and(|address| address.is_unspecified());
+    if media.direction().sends() && !held { Direction::RecvOnly } else { Direction::Inactive }
+}
+
+/// Where reports on a line go.
+fn reports(media: &MediaView<'_>) -> Option<SocketAddr> {
+    let rtcp = media.rtcp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
+    rtcp.filter(|address| !address.ip().is_unspecified())
+}
+
+/// `* nack pli`, `96 ccm fir`
+fn is_keyframe_request(value: &str) -> bool {
+    let words: Vec<_> = value.split_ascii_whitespace().skip(1).collect();
+    words == ["nack", "pli"] || words == ["ccm", "fir"]
+}
+
+/// Takes the client's answer to an offer of ours that had `lines`: what it left out or answered by port 0 is off, and
+/// what it does not send is inactive until it says otherwise.
+pub(crate) fn heed(lines: &mut [Line], answer: &SessionDescription, offered: &[Line]) {
+    for (index, line) in lines.iter_mut().enumerate() {
+        let Line::Taken(taken) = line else { continue };
+        match answer.media(index) {
+            Some(media) if !media.is_off() => {
+                if matches!(offered.get(index), Some(Line::Taken(ours)) if ours.direction == Direction::RecvOnly)
+                {
+                    taken.direction = direction(&media);
+                }
+                taken.rtcp = reports(&media).or(taken.rtcp);
+            }
+            _ => *line = Line::Off,
+        }
+    }
+}
+
+/// The same lines, with nothing to be sent on them.
+pub(crate) fn silenced(lines: &[Line]) -> Vec<Line> {
+    let silence = |line: &Line| match line {
+        Line::Taken(line) => Line::Taken(TakenLine { direction: Direction::Inactive, ..line.clone() }),
+        Line::Off => Line::Off,
+    };
+    lines.iter().map(silence).collect()
+}
+
+/// Writes our side: taken lines with the local ports of `ports`, the others with port 0. What media and transports the
+/// lines have is taken from `other`: the offer that is answered, or, for an offer, the last description.
 ///
 /// # Errors
-/// [`SdpError`] when the offer holds a word that must not be repeated.
+/// [`SdpError`] when `other` holds a word that must not be repeated.
 pub(crate) fn describe(
-    offer: &SessionDescription,
+    other: &SessionDescription,
     lines: &[Line],
     ports: impl Fn(usize) -> Option<u16>,
     origin: Origin,
     address: IpAddr,
 ) -> Result<SessionDescription, SdpError> {
     let mut answer = SdpBuilder::new(origin, "siprec recorder", address);
-    for (index, media) in offer.medias().enumerate() {
+    for (index, media) in other.medias().enumerate() {
         let line = match (lines.get(index), ports(index)) {
             (Some(Line::Taken(line)), Some(port)) => {
                 let taken = MediaBuilder::new(line.medium, port, media.proto(), &line.formats)
                     .direction(line.direction);
                 let taken = if line.mux { taken.rtcp_mux() } else { taken };
+                let taken =
+                    line.feedback.iter().fold(taken, |taken, value| taken.attribute("rtcp-fb", value));
                 match &line.label {
                     Some(label) => taken.label(label),
                     None => taken,
@@ -153,5 +201,49 @@ mod tests {
         assert_eq!(line("m=audio 5000 RTP/AVP 0\na=rtcp:7777"), (Some("127.0.0.1:7777".into()), false));
         assert_eq!(line("m=audio 5000 RTP/AVP 0\na=rtcp-mux"), (Some("127.0.0.1:5000".into()), true));
         assert_eq!(line("m=audio 5000 RTP/AVP 0\nc=IN IP4 0.0.0.0"), (None, false));
+    }
+
+    #[test]
+    fn feedback_that_asks_for_key_frames_is_taken_where_the_profile_has_it() {
+        let feedback = |text: &str| match lines(&offer(text)).remove(0) {
+            Line::Taken(line) => line.feedback,
+            Line::Off => panic!("off"),
+        };
+        let attributes =
+            "a=rtcp-fb:* nack pli\na=rtcp-fb:* nack\na=rtcp-fb:31 ccm fir\na=rtcp-fb:* goog-remb";
+        assert_eq!(
+            feedback(&format!("m=video 5000 RTP/AVPF 31\n{attributes}")),
+            ["* nack pli", "31 ccm fir"]
+        );
+        assert_eq!(feedback(&format!("m=video 5000 RTP/AVP 31\n{attributes}")), [""; 0]);
+    }
+
+    #[test]
+    fn an_answer_to_our_offer_changes_what_it_may() {
+        let first =
+            offer("m=audio 5000 RTP/AVP 0\na=sendonly\nm=audio 5002 RTP/AVP 0\nm=audio 5004 RTP/AVP 0");
+        let offered = lines(&first);
+        let told = |text: &str, offered: &[Line]| {
+            let mut lines = offered.to_vec();
+            for (line, original) in lines.iter_mut().zip(super::lines(&first)) {
+                *line = original;
+            }
+            heed(&mut lines, &offer(text), offered);
+            lines
+                .iter()
+                .map(|line| match line {
+                    Line::Taken(line) => line.direction.to_string(),
+                    Line::Off => "off".into(),
+                })
+                .collect::<Vec<_>>()
+        };
+        let answer = "m=audio 6000 RTP/AVP 0\na=inactive\nm=audio 0 RTP/AVP 0";
+        assert_eq!(told(answer, &offered), ["inactive", "off", "off"]);
+        let answer = "m=audio 1 RTP/AVP 0\nm=audio 1 RTP/AVP 0\nm=audio 1 RTP/AVP 0\na=inactive";
+        assert_eq!(
+            told(answer, &silenced(&offered)),
+            ["recvonly"; 3],
+            "it had to be inactive: no wish of the client"
+        );
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use siprec_transport::{BindError, TlsConfig};
 
+use crate::behaviour::Behaviour;
 use crate::files::archive::FileError;
 
 /// Address, folder and habits of a [`Recorder`](crate::Recorder).
@@ -21,10 +22,8 @@ pub struct RecorderConfig {
     pub count_only: bool,
     /// Keep the packets of every stream as `.rtpdump`, not only of those that cannot be decoded.
     pub keep_rtp: bool,
-    /// How long an INVITE rings (180) before it is answered.
-    pub answer_delay: Duration,
-    /// Refuse every INVITE with this status, 300-699.
-    pub refuse: Option<u16>,
+    /// What it does beyond answering rightly.
+    pub behaviour: Behaviour,
     /// Longest time that [`Recorder::stop`](crate::Recorder::stop) takes.
     pub stop_timeout: Duration,
 }
@@ -38,8 +37,7 @@ impl RecorderConfig {
             output: output.into(),
             count_only: false,
             keep_rtp: false,
-            answer_delay: Duration::ZERO,
-            refuse: None,
+            behaviour: Behaviour::default(),
             stop_timeout: Duration::from_secs(10),
         }
     }
@@ -60,7 +58,4 @@ pub enum StartError {
     /// The system gives no random numbers.
     #[error("no random numbers: {0}")]
     Random(getrandom::Error),
-    /// [`RecorderConfig::refuse`] is no status that refuses.
-    #[error("{0} does not refuse: the status must be 300-699")]
-    Refusal(u16),
 }

@@ -1,6 +1,6 @@
 //! What an INVITE of the dialect `genesys` says of the recording (`protocol` 1.1).
 
-use siprec_sip::{HeaderName, Request, uri};
+use siprec_sip::{HeaderName, Headers, Request, uri};
 
 use crate::files::report::{ParameterReport, PartyReport};
 use crate::ladder::is_secret;
@@ -61,13 +61,18 @@ impl Invitation {
 
 /// The session description of a message: its body, or a part of it (RFC 3261 §7.4, RFC 5621).
 pub(crate) fn session_description(request: &Request) -> Option<Vec<u8>> {
-    if request.body.is_empty() {
+    session_description_in(&request.headers, &request.body)
+}
+
+/// The same of any message.
+pub(crate) fn session_description_in(headers: &Headers, body: &[u8]) -> Option<Vec<u8>> {
+    if body.is_empty() {
         return None;
     }
-    if !request.headers.contains(&HeaderName::ContentType) {
-        return Some(request.body.clone());
+    if !headers.contains(&HeaderName::ContentType) {
+        return Some(body.to_vec());
     }
-    siprec_sip::multipart::find(&request.headers, &request.body, "application/sdp").ok().flatten()
+    siprec_sip::multipart::find(headers, body, "application/sdp").ok().flatten()
 }
 
 fn parameter(name: &str, value: &str) -> ParameterReport {

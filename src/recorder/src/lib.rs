@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod behaviour;
 mod clock;
 mod config;
 mod files;
@@ -26,14 +27,19 @@ mod picture;
 mod recorder;
 mod recording;
 mod session;
+mod stream;
 
+pub use behaviour::{
+    BadValue, Behaviour, KeyframeMethod, Keyframes, MIN_SE, Pause, Refresh, RefreshMethod, Refuse, seconds,
+};
 pub use config::{RecorderConfig, StartError};
 pub use files::archive::FileError;
 pub use files::report::{
-    Alignment, Channel, GapReport, ParameterReport, PartyReport, SessionReport, SourceReport, StateReport,
-    StreamReport, WavReport,
+    AddressReport, Alignment, Channel, GapReport, InactiveReport, ParameterReport, PartyReport,
+    PayloadTypeReport, SessionReport, SourceReport, StateReport, StreamReport, WavReport,
 };
 pub use files::wav::WavSound;
 pub use finished::FinishedSession;
 pub use picture::{PictureError, draw};
 pub use recorder::Recorder;
+pub use siprec_sip::Refresher;

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use siprec_sip::{DialogUa, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, Uri};
@@ -45,9 +46,6 @@ impl Recorder {
         config: RecorderConfig,
         finished: impl Fn(FinishedSession) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
-        if let Some(status) = config.refuse.filter(|status| !(300..700).contains(status)) {
-            return Err(StartError::Refusal(status));
-        }
         if !config.count_only {
             gst::init().map_err(StartError::GStreamer)?;
             try_folder(&config.output).map_err(StartError::Output)?;
@@ -63,7 +61,13 @@ impl Recorder {
         let (transport, arrivals) = Transport::bind(transport_config).map_err(StartError::Bind)?;
         let (local, local_tls) = (transport.local(), transport.local_tls());
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared { config: config.clone(), transport, finished: Box::new(finished) });
+        let shared = Arc::new(Shared {
+            config: config.clone(),
+            transport,
+            finished: Box::new(finished),
+            silent_from: OnceLock::new(),
+            refused: AtomicU32::new(0),
+        });
         let server = Server { shared, random: Random::from_seed(seed), sessions: HashMap::new(), stopped };
         let task = tokio::spawn(server.run(arrivals));
         Ok(Self { local, local_tls, config, stop, task })
@@ -111,8 +115,21 @@ struct Server {
 }
 
 struct Running {
+    /// CSeq of its INVITE.
+    cseq: u32,
     mailbox: mpsc::Sender<Message>,
     task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Whether this is another INVITE of the same call: one that was refused is asked again with a Call-ID of old
+    /// (RFC 3261 §8.1.3.5, RFC 4028 §7.3).
+    fn is_followed_by(&self, message: &Message) -> bool {
+        let Message::Request(request) = message else { return false };
+        request.method == Method::Invite
+            && request.headers.to().is_ok_and(|to| to.tag().is_none())
+            && request.headers.cseq().is_ok_and(|cseq| cseq.number > self.cseq)
+    }
 }
 
 impl Server {
@@ -141,10 +158,14 @@ impl Server {
     }
 
     fn dispatch(&mut self, Received { message, source }: Received) {
+        if self.shared.is_silent() {
+            return;
+        }
         let call_id = message.headers().get(&HeaderName::CallId).map(|id| id.as_bytes().to_vec());
         let Some(call_id) = call_id else { return };
         if let Some(session) = self.sessions.get(&call_id)
             && !session.task.is_finished()
+            && !session.is_followed_by(&message)
         {
             // A full mailbox loses it, as the network might.
             let _ = session.mailbox.try_send(message);
@@ -190,6 +211,9 @@ impl Server {
     }
 
     fn invite(&mut self, invite: Request, source: Source, call_id: Vec<u8>) {
+        if let Some(after) = self.shared.config.behaviour.silent_after {
+            self.shared.silent_from.get_or_init(|| Instant::now() + after);
+        }
         self.sessions.retain(|_, session| !session.task.is_finished());
         let Ok(address) = self.shared.transport.local_towards(source.remote) else {
             return self.refuse(&invite, 500);
@@ -200,10 +224,11 @@ impl Server {
         match DialogUa::accept_invite(endpoint, invite.clone(), &mut self.random, Instant::now()) {
             Ok(ua) => {
                 let (mailbox, messages) = mpsc::channel(MAILBOX);
+                let cseq = invite.headers.cseq().map_or(0, |cseq| cseq.number);
                 let random = self.random.fork();
                 let session = Session::new(Arc::clone(&self.shared), ua, &invite, source, address, random);
                 let task = tokio::spawn(session.run(messages, self.stopped.clone()));
-                self.sessions.insert(call_id, Running { mailbox, task });
+                self.sessions.insert(call_id, Running { cseq, mailbox, task });
             }
             // What is not sent is asked again.
             Err(refusal) => drop(self.shared.transport.respond(*refusal)),

@@ -1,18 +1,22 @@
 //! The media half of a session: its streams and its files.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use siprec_model::Medium;
+use siprec_sip::sdp::Direction;
 use tokio::task::JoinHandle;
 
 use crate::answer::{Line, TakenLine};
 use crate::clock;
 use crate::config::RecorderConfig;
 use crate::files::archive::{Archive, FileError};
-use crate::files::report::{SessionReport, SourceReport, StreamReport};
-use crate::files::track::{Datagram, describe};
-use crate::media::receive::{Account, Ports, Receiver};
+use crate::files::report::{SessionReport, StreamReport};
+use crate::files::track::Datagram;
+use crate::media::receive::Manner;
+use crate::media::rtcp::Feedback;
+use crate::stream::{Flow, Stream};
 
 /// How often packets go to the disk.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
@@ -20,18 +24,16 @@ pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 /// The streams and files of one session.
 pub(crate) struct Recording {
     address: IpAddr,
-    count_only: bool,
-    ssrc: u32,
+    manner: Manner,
+    opened: SystemTime,
     streams: Vec<Stream>,
+    /// For each m-line its present stream.
+    lines: Vec<usize>,
     folder: Option<PathBuf>,
     files: Files,
     failure: Option<String>,
-}
-
-/// One m-line.
-struct Stream {
-    receiver: Option<Receiver>,
-    report: StreamReport,
+    /// Sequence number of the last full intra request.
+    intra_requests: u8,
 }
 
 /// The archive is with this session, or with a thread that may wait for the disk.
@@ -53,14 +55,23 @@ impl Recording {
         ssrc: u32,
         started: SystemTime,
     ) -> Result<Self, FileError> {
+        let manner = Manner {
+            own_ssrc: ssrc,
+            cname: format!("recorder@{address}"),
+            keep: !config.count_only,
+            reports: !config.behaviour.no_rtcp,
+            deaf: config.behaviour.deaf,
+        };
         let mut recording = Self {
             address,
-            count_only: config.count_only,
-            ssrc,
+            manner,
+            opened: SystemTime::now(),
             streams: Vec::new(),
+            lines: Vec::new(),
             folder: None,
             files: Files::None,
             failure: None,
+            intra_requests: 0,
         };
         if !config.count_only {
             let archive = Archive::create(&config.output, id, started, config.keep_rtp)?;
@@ -70,30 +81,90 @@ impl Recording {
         Ok(recording)
     }
 
-    /// Receives what `lines` say. A stream once begun keeps its ports; new ones get theirs.
+    /// Receives what `lines` say. An m-line once begun keeps its ports; new ones get theirs. One that has changed its
+    /// medium is another stream.
     ///
     /// # Errors
     /// When no ports are free.
     pub(crate) async fn apply(&mut self, lines: &[Line]) -> std::io::Result<()> {
-        self.rest().await;
-        for (index, line) in lines.iter().enumerate() {
-            if self.streams.len() <= index {
-                let report = StreamReport { index, ..StreamReport::default() };
-                self.streams.push(Stream { receiver: None, report });
-            }
-            let Line::Taken(line) = line else { continue };
+        // What has come so far belongs to the formats so far.
+        self.store().await;
+        for (line, state) in lines.iter().enumerate() {
+            let index = self.stream_of(line, state);
             let Some(stream) = self.streams.get_mut(index) else { continue };
-            let local = stream.take(line, self.address, self.ssrc, self.count_only)?;
-            if let Files::Idle(archive) = &mut self.files {
-                archive.stream(index, line.medium.as_str(), local, &line.formats);
+            if let Line::Taken(taken) = state {
+                let local = stream.take(taken, self.address, &self.manner)?;
+                if let Files::Idle(archive) = &mut self.files {
+                    archive.stream(index, taken.medium.as_str(), local, &taken.formats);
+                }
             }
         }
+        self.note(lines);
         Ok(())
     }
 
-    /// The RTP port of an m-line.
-    pub(crate) fn port(&self, index: usize) -> Option<u16> {
-        Some(self.streams.get(index)?.receiver.as_ref()?.local().port())
+    /// Takes note of what flows from now on.
+    pub(crate) fn note(&mut self, lines: &[Line]) {
+        let now = SystemTime::now();
+        for (line, state) in lines.iter().enumerate() {
+            let stream = self.lines.get(line).and_then(|index| self.streams.get_mut(*index));
+            let flow = match state {
+                Line::Off => Flow::Off,
+                Line::Taken(taken) if taken.direction == Direction::RecvOnly => Flow::Active,
+                Line::Taken(_) => Flow::Inactive,
+            };
+            if let Some(stream) = stream {
+                stream.set_flow(flow, now);
+            }
+        }
+    }
+
+    /// The RTP port of an m-line: that of a move that is being offered, else that in use.
+    pub(crate) fn port(&self, line: usize) -> Option<u16> {
+        self.streams.get(*self.lines.get(line)?)?.port()
+    }
+
+    /// Takes other ports for all streams, to be offered.
+    ///
+    /// # Errors
+    /// When none are free; then nothing has changed.
+    pub(crate) fn prepare_move(&mut self) -> std::io::Result<()> {
+        let address = self.address;
+        let prepared = self.streams.iter_mut().try_for_each(|stream| stream.prepare_move(address));
+        if prepared.is_err() {
+            self.abandon_move();
+        }
+        prepared
+    }
+
+    /// The move was accepted.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the sockets.
+    pub(crate) fn complete_move(&mut self) -> std::io::Result<()> {
+        self.streams.iter_mut().try_for_each(Stream::complete_move)
+    }
+
+    /// The move was refused.
+    pub(crate) fn abandon_move(&mut self) {
+        self.streams.iter_mut().for_each(Stream::abandon_move);
+    }
+
+    /// Asks by RTCP for key frames of the video in `lines`, where their profile allows it.
+    pub(crate) fn ask_keyframes(&mut self, lines: &[Line], by_loss: bool, by_intra: bool) {
+        self.intra_requests = self.intra_requests.wrapping_add(1);
+        for (line, state) in lines.iter().enumerate() {
+            let Line::Taken(TakenLine { medium: Medium::Video, feedback, .. }) = state else { continue };
+            let allowed = |name: &str| feedback.iter().any(|value| value.ends_with(name));
+            let stream = self.lines.get(line).and_then(|index| self.streams.get(*index));
+            let Some(receiver) = stream.and_then(Stream::receiver) else { continue };
+            if by_loss && allowed("pli") {
+                receiver.ask_keyframe(Feedback::PictureLoss);
+            }
+            if by_intra && allowed("fir") {
+                receiver.ask_keyframe(Feedback::FullIntra(self.intra_requests));
+            }
+        }
     }
 
     /// Where the files are.
@@ -139,9 +210,12 @@ impl Recording {
 
     /// Puts all streams into `report`, with their counters and parties.
     pub(crate) fn describe(&self, report: &mut SessionReport) {
-        report.streams = self.streams.iter().map(Stream::describe).collect();
+        report.streams = self.streams.iter().map(|stream| stream.describe(self.opened)).collect();
         for party in &report.parties {
-            if let Some(stream) = party.stream.and_then(|index| report.streams.get_mut(index)) {
+            let of_line = |stream: &&mut StreamReport| {
+                party.stream == Some(stream.index) && stream.medium == Medium::Audio.as_str()
+            };
+            if let Some(stream) = report.streams.iter_mut().find(of_line) {
                 stream.dn = Some(party.dn.clone());
             }
         }
@@ -150,9 +224,7 @@ impl Recording {
     /// Stops receiving, completes the files and `report`.
     pub(crate) async fn finish(mut self, ladder: String, mut report: SessionReport) -> SessionReport {
         for stream in &mut self.streams {
-            if let Some(receiver) = &mut stream.receiver {
-                receiver.stop().await;
-            }
+            stream.stop().await;
         }
         self.rest().await;
         self.describe(&mut report);
@@ -189,71 +261,50 @@ impl Recording {
         };
     }
 
+    /// Brings what came so far to the disk.
+    async fn store(&mut self) {
+        self.rest().await;
+        let datagrams = self.collect();
+        if let Files::Idle(mut archive) = std::mem::replace(&mut self.files, Files::None) {
+            self.files = Files::Busy(tokio::task::spawn_blocking(move || {
+                archive.store(&datagrams);
+                archive
+            }));
+        }
+        self.rest().await;
+    }
+
+    /// The stream of an m-line; a new one where it has none, or one of another medium.
+    fn stream_of(&mut self, line: usize, state: &Line) -> usize {
+        let fits = |stream: &Stream| match state {
+            Line::Taken(taken) => stream.fits(taken.medium),
+            Line::Off => true,
+        };
+        let known = self.lines.get(line).copied();
+        if let Some(index) = known.filter(|index| self.streams.get(*index).is_some_and(fits)) {
+            return index;
+        }
+        if let Some(old) = known.and_then(|index| self.streams.get_mut(index)) {
+            old.set_flow(Flow::Off, SystemTime::now());
+        }
+        let came_back = |stream: &Stream| stream.line() == line && fits(stream);
+        let index = self.streams.iter().position(came_back).unwrap_or_else(|| {
+            self.streams.push(Stream::new(line, SystemTime::now()));
+            self.streams.len() - 1
+        });
+        match self.lines.get_mut(line) {
+            Some(slot) => *slot = index,
+            None => self.lines.push(index),
+        }
+        index
+    }
+
     fn collect(&self) -> Vec<(usize, Datagram)> {
         let streams = self.streams.iter().enumerate();
-        let received = streams.filter_map(|(index, stream)| Some((index, stream.receiver.as_ref()?.take())));
+        let received = streams.filter_map(|(index, stream)| Some((index, stream.receiver()?.take())));
         received.flat_map(|(index, taken)| taken.into_iter().map(move |datagram| (index, datagram))).collect()
     }
 }
 
 /// What a session says whose files met a fault of this program.
 const PANICKED: &str = "internal error while writing the files";
-
-impl Stream {
-    fn take(
-        &mut self,
-        line: &TakenLine,
-        address: IpAddr,
-        ssrc: u32,
-        count_only: bool,
-    ) -> std::io::Result<SocketAddr> {
-        let receiver = match self.receiver.take() {
-            Some(receiver) => receiver,
-            None => {
-                let cname = format!("recorder@{address}");
-                Receiver::start(Ports::bind(address, line.mux)?, ssrc, cname, count_only)?
-            }
-        };
-        receiver
-            .describe(line.formats.iter().map(|format| (format.payload_type, format.clock_rate)), line.rtcp);
-        let local = receiver.local();
-        self.receiver = Some(receiver);
-        self.report.medium = line.medium.to_string();
-        self.report.label.clone_from(&line.label);
-        self.report.local = Some(local.to_string());
-        for format in line.formats.iter().map(describe) {
-            if !self.report.formats.contains(&format) {
-                self.report.formats.push(format);
-            }
-        }
-        Ok(local)
-    }
-
-    fn describe(&self) -> StreamReport {
-        let account = self.receiver.as_ref().map(Receiver::account).unwrap_or_default();
-        let Account { sources, malformed, overrun, first, last } = account;
-        let sum = |count: fn(&crate::media::reception::Source) -> u64| sources.iter().map(count).sum();
-        StreamReport {
-            packets: sum(|source| source.packets),
-            bytes: sum(|source| source.bytes),
-            lost: sum(|source| source.lost()),
-            duplicates: sum(|source| source.duplicates),
-            reordered: sum(|source| source.reordered),
-            sender_reports: sum(|source| source.reports),
-            first_packet: first.map(clock::rfc3339),
-            last_packet: last.map(clock::rfc3339),
-            malformed,
-            overrun,
-            sources: sources
-                .iter()
-                .map(|source| SourceReport {
-                    ssrc: format!("{:08x}", source.ssrc),
-                    cname: source.cname.clone(),
-                    packets: source.packets,
-                    left: source.left,
-                })
-                .collect(),
-            ..self.report.clone()
-        }
-    }
-}

@@ -1,26 +1,34 @@
 //! One recording session, from its INVITE to its last message.
 
+mod acting;
+mod answering;
+mod timer;
+
+use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use siprec_model::Medium;
-use siprec_sip::sdp::{Direction, Origin};
 use siprec_sip::{
-    Body, DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
+    DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
     SessionDescription, Termination,
 };
 use siprec_transport::{Destination, Protocol, Source, Transport};
 use tokio::sync::{mpsc, watch};
 
-use crate::answer::{self, Line};
+use crate::answer::Line;
+use crate::behaviour::Behaviour;
+use crate::behaviour::plan::{Plan, Step};
 use crate::clock::{rfc3339, seconds};
 use crate::config::RecorderConfig;
 use crate::files::report::{SessionReport, StateReport};
 use crate::finished::FinishedSession;
-use crate::invitation::{Invitation, session_description};
+use crate::invitation::Invitation;
 use crate::ladder::{Ladder, Way};
 use crate::recording::{FLUSH_INTERVAL, Recording};
+use acting::OwnOffer;
+use timer::{Due, SessionTimer};
 
 /// How long packets are taken after the BYE: the last ones may still be on their way.
 const GRACE: Duration = Duration::from_millis(250);
@@ -34,6 +42,21 @@ pub(crate) struct Shared {
     pub(crate) config: RecorderConfig,
     pub(crate) transport: Transport,
     pub(crate) finished: Box<dyn Fn(FinishedSession) + Send + Sync>,
+    /// From when on nothing is answered or sent, once that is known.
+    pub(crate) silent_from: OnceLock<Instant>,
+    /// First INVITEs refused because the recorder is told to.
+    pub(crate) refused: AtomicU32,
+}
+
+impl Shared {
+    /// Whether the recorder has fallen silent.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent_from.get().is_some_and(|from| *from <= Instant::now())
+    }
+
+    fn behaviour(&self) -> &Behaviour {
+        &self.config.behaviour
+    }
 }
 
 /// One session.
@@ -42,7 +65,7 @@ pub(crate) struct Session {
     ua: DialogUa,
     /// The INVITE, until it is answered.
     ringing: Option<ServerToken>,
-    offer: Option<Vec<u8>>,
+    invite: Request,
     /// Where the INVITE came from.
     source: Source,
     /// Local address towards the client.
@@ -58,7 +81,22 @@ pub(crate) struct Session {
     answered: Option<Instant>,
     session_id: u64,
     version: u64,
+    /// Our last description.
     answer: Option<SessionDescription>,
+    /// The m-lines as the client wants them, from our view.
+    lines: Vec<Line>,
+    timer: SessionTimer,
+    /// What the recorder does by itself, from the answer on.
+    plan: Option<Plan>,
+    /// Steps that wait until an offer may be made, the first not before a time.
+    waiting: VecDeque<Step>,
+    not_before: Option<Instant>,
+    /// The recorder has asked for silence.
+    paused: bool,
+    /// Our offer or refresh that is not answered yet.
+    own: Option<OwnOffer>,
+    /// Later offers of the client that were refused.
+    refused: u32,
     /// When to end without waiting any longer.
     end_at: Option<Instant>,
     over: bool,
@@ -97,11 +135,12 @@ impl Session {
             ..SessionReport::default()
         };
         let session_id = random.next_u64() >> 2;
+        let timer = SessionTimer::new(shared.behaviour());
         let mut session = Self {
             shared,
             ua,
             ringing: Some(token),
-            offer: session_description(invite),
+            invite: invite.clone(),
             source,
             address,
             random,
@@ -115,6 +154,14 @@ impl Session {
             session_id,
             version: 1,
             answer: None,
+            lines: Vec::new(),
+            timer,
+            plan: None,
+            waiting: VecDeque::new(),
+            not_before: None,
+            paused: false,
+            own: None,
+            refused: 0,
             end_at: None,
             over: false,
         };
@@ -125,8 +172,9 @@ impl Session {
     /// Runs to the end of the dialog, or until `stop` and its bounded farewell. When the recorder is gone without
     /// having stopped, ends at once and leaves the files as they are.
     pub(crate) async fn run(mut self, mut mailbox: mpsc::Receiver<Message>, mut stop: watch::Receiver<bool>) {
-        let answer_at = Instant::now() + self.shared.config.answer_delay;
-        if !self.shared.config.answer_delay.is_zero()
+        let behaviour = self.shared.behaviour();
+        let answer_at = Instant::now() + behaviour.answer_after;
+        if behaviour.ring
             && let Some(token) = self.ringing
         {
             // It fails only when the INVITE is gone, and then `Terminated` tells.
@@ -140,7 +188,10 @@ impl Session {
             if self.over && (stopping || self.ua.is_finished()) {
                 return;
             }
+            self.act_when_possible().await;
+            self.pump().await;
             let timer = self.ua.next_timeout();
+            let due = self.next_deadline();
             let (ringing, recording) = (self.ringing.is_some(), self.recording.is_some());
             tokio::select! {
                 message = mailbox.recv() => match message {
@@ -149,6 +200,7 @@ impl Session {
                 },
                 () = sleep_until(timer) => self.ua.handle_timeout(Instant::now()),
                 () = sleep_until(Some(answer_at)), if ringing => self.answer_invite().await,
+                () = sleep_until(due), if !self.over => self.take_due().await,
                 () = sleep_until(self.end_at), if !self.over => self.complete().await,
                 _ = flush.tick(), if recording => self.flush().await,
                 () = raised(&mut stop), if !stopping => {
@@ -203,112 +255,26 @@ impl Session {
                 let grace = if self.recording.is_some() { GRACE } else { Duration::ZERO };
                 self.end_at = Some(Instant::now() + grace);
             }
-            // The recorder sends no request but BYE, of which only the end is told; and what an ACK carries changes
-            // nothing, because every offer of ours repeats the last answer.
-            _ => {}
+            DialogEvent::Answered { token, response } => self.own_accepted(token, &response).await,
+            DialogEvent::Responded { token, response } if response.is_success() => {
+                self.own_accepted(token, &response).await;
+            }
+            DialogEvent::Refused { token, response } | DialogEvent::Responded { token, response } => {
+                self.own_refused(token, &response);
+            }
+            DialogEvent::Failed { .. } => self.hang_up("the client does not answer"),
+            // What an ACK carries changes nothing, because an offer of ours in a 2xx repeats the last answer.
+            DialogEvent::Acknowledged { .. }
+            | DialogEvent::Progress { .. }
+            | DialogEvent::Info(_)
+            | DialogEvent::Cancelled { .. } => {}
         }
-    }
-
-    /// Answers the first INVITE.
-    async fn answer_invite(&mut self) {
-        let Some(token) = self.ringing.take() else { return };
-        let (status, reason, body) = match self.shared.config.refuse {
-            Some(status) => (status, String::new(), None),
-            None => match self.accept().await {
-                Ok(body) => (200, String::new(), Some(body)),
-                Err(Refusal { status, reason }) => (status, reason, None),
-            },
-        };
-        if status >= 300 {
-            let told = if reason.is_empty() { status.to_string() } else { format!("{status}: {reason}") };
-            self.end("refused", &told);
-        }
-        // It fails only when the INVITE is gone, and then `Terminated` tells.
-        let _ = self.ua.respond(token, status, &reason, Headers::new(), body, Instant::now());
-    }
-
-    async fn accept(&mut self) -> Result<Body, Refusal> {
-        let offer = self.offer.take().ok_or_else(|| Refusal::new(488, "No Offer"))?;
-        let offer =
-            SessionDescription::parse(&offer).map_err(|error| Refusal::new(488, &error.to_string()))?;
-        let lines = answer::lines(&offer);
-        if !lines.iter().any(|line| matches!(line, Line::Taken(_))) {
-            return Err(Refusal::new(488, "No Stream That Can Be Recorded"));
-        }
-        let id = if self.invitation.recording_id.is_empty() {
-            self.report.call_id.clone()
-        } else {
-            self.invitation.recording_id.clone()
-        };
-        let ssrc = self.random.next_u32();
-        let opened = Recording::open(&self.shared.config, &id, self.address, ssrc, self.started);
-        let recording = opened.map_err(|error| self.fail(500, &error.to_string()))?;
-        self.recording = Some(recording);
-        let body = self.negotiate(&offer, &lines).await?;
-        self.answered = Some(Instant::now());
-        self.report.answered = Some(rfc3339(SystemTime::now()));
-        Ok(body)
-    }
-
-    /// Answers a re-INVITE or UPDATE. Without an offer the last answer is ours (RFC 3261 §14.2).
-    async fn renegotiate(&mut self, token: ServerToken, request: &Request) {
-        let answered = match (session_description(request), &self.answer) {
-            // A refresh of the session timer (RFC 4028 §7.4).
-            (None, _) if request.method == Method::Update => Ok(None),
-            (None, Some(last)) => Ok(Some(Body::sdp(last.to_bytes()))),
-            (None, None) => Err(Refusal::new(488, "No Offer")),
-            (Some(offer), _) => match SessionDescription::parse(&offer) {
-                Ok(offer) => {
-                    let lines = answer::lines(&offer);
-                    self.negotiate(&offer, &lines).await.map(Some)
-                }
-                Err(error) => Err(Refusal::new(488, &error.to_string())),
-            },
-        };
-        let (status, reason, body) = match answered {
-            Ok(body) => (200, String::new(), body),
-            Err(Refusal { status, reason }) => (status, reason, None),
-        };
-        // It fails only when the request is gone.
-        let _ = self.ua.respond(token, status, &reason, Headers::new(), body, Instant::now());
-    }
-
-    /// Takes the streams of an offer and writes the answer.
-    async fn negotiate(&mut self, offer: &SessionDescription, lines: &[Line]) -> Result<Body, Refusal> {
-        let Some(recording) = &mut self.recording else { return Err(Refusal::new(500, "")) };
-        if let Err(error) = recording.apply(lines).await {
-            let address = self.address;
-            return Err(self.fail(500, &format!("no RTP ports on {address}: {error}")));
-        }
-        let describe = |version| {
-            let origin = Origin { session_id: self.session_id, version, address: self.address };
-            answer::describe(offer, lines, |index| recording.port(index), origin, self.address)
-        };
-        let malformed = |error: siprec_sip::sdp::SdpError| Refusal::new(488, &error.to_string());
-        let mut answer = describe(self.version).map_err(malformed)?;
-        // RFC 3264 §8: the version counts the changes.
-        if self.answer.as_ref().is_some_and(|last| *last != answer) {
-            self.version += 1;
-            answer = describe(self.version).map_err(malformed)?;
-        }
-        let audio = |line: &Line| matches!(line, Line::Taken(line) if line.medium == Medium::Audio);
-        let audio: Vec<_> = (0..lines.len()).filter(|index| lines.get(*index).is_some_and(audio)).collect();
-        if self.report.parties.iter().filter(|party| party.stream.is_some()).count() < audio.len() {
-            self.report.parties = self.invitation.party_reports(&audio);
-        }
-        let flows = |line: &Line| matches!(line, Line::Taken(line) if line.direction == Direction::RecvOnly);
-        let state = if lines.iter().any(flows) { "recording" } else { "paused" };
-        let told: Vec<_> = lines.iter().map(tell).collect();
-        let told = told.join(", ");
-        if self.report.states.last().is_none_or(|last| last.state != state || last.reason != told) {
-            self.enter(state, &told);
-        }
-        let body = Body::sdp(answer.to_bytes());
-        self.answer = Some(answer);
-        Ok(body)
     }
 
     async fn transmit(&mut self, message: Message) {
+        if self.shared.is_silent() {
+            return;
+        }
         self.ladder.message(Way::Sent, &message, SystemTime::now());
         let request = match message {
             Message::Request(request) => request,
@@ -331,6 +297,9 @@ impl Session {
     }
 
     fn send_response(&mut self, response: Response) {
+        if self.shared.is_silent() {
+            return;
+        }
         self.ladder.message(Way::Sent, &Message::Response(response.clone()), SystemTime::now());
         let unsent = self.shared.transport.respond(response).is_err();
         self.report_unsent(unsent);
@@ -400,11 +369,6 @@ impl Session {
         (self.shared.finished)(FinishedSession { folder, report });
     }
 
-    fn fail(&mut self, status: u16, error: &str) -> Refusal {
-        self.report.error = Some(error.to_owned());
-        Refusal::new(status, "")
-    }
-
     /// The session has ended; what comes later changes nothing about why.
     fn end(&mut self, state: &str, reason: &str) {
         if self.report.ended.is_none() {
@@ -420,27 +384,6 @@ impl Session {
         self.changed = true;
         let at = rfc3339(SystemTime::now());
         self.report.states.push(StateReport { at, state: state.to_owned(), reason: reason.to_owned() });
-    }
-}
-
-/// Why an offer is not taken.
-struct Refusal {
-    status: u16,
-    /// Reason phrase; empty for the usual one.
-    reason: String,
-}
-
-impl Refusal {
-    fn new(status: u16, reason: &str) -> Self {
-        Self { status, reason: reason.to_owned() }
-    }
-}
-
-/// `audio recvonly`
-fn tell(line: &Line) -> String {
-    match line {
-        Line::Taken(line) => format!("{} {}", line.medium, line.direction),
-        Line::Off => "off".to_owned(),
     }
 }
 

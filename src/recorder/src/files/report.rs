@@ -117,6 +117,18 @@ pub struct StreamReport {
     pub overrun: u64,
     /// Packets whose payload type was not offered.
     pub unknown_payload_type: u64,
+    /// Packets that were sent while the stream was inactive or off: that came more than 200 ms after it had become so.
+    #[serde(default)]
+    pub unwanted: u64,
+    /// When the stream was inactive or off after the session's answer.
+    #[serde(default)]
+    pub inactive: Vec<InactiveReport>,
+    /// Packets by payload type.
+    #[serde(default)]
+    pub payload_types: Vec<PayloadTypeReport>,
+    /// Packets by the address that they came to: more than one when the recorder has moved.
+    #[serde(default)]
+    pub addresses: Vec<AddressReport>,
     /// RTCP sender reports.
     pub sender_reports: u64,
     /// What its sound is placed by.
@@ -162,6 +174,37 @@ pub struct SourceReport {
     pub packets: u64,
     /// Whether it said goodbye.
     pub left: bool,
+}
+
+/// A time in which nothing should come.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InactiveReport {
+    /// When it began.
+    pub at: String,
+    /// When it began, in seconds after the session's answer.
+    pub start: f64,
+    /// How long it was, in seconds.
+    pub duration: f64,
+    /// The m-line had port 0.
+    pub off: bool,
+}
+
+/// How many packets had a payload type.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PayloadTypeReport {
+    /// 0-127
+    pub payload_type: u8,
+    /// Packets with it.
+    pub packets: u64,
+}
+
+/// How many packets came to an address.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressReport {
+    /// Address and port of the recorder.
+    pub local: String,
+    /// Packets that came to it.
+    pub packets: u64,
 }
 
 /// A hole in a stream's sound.

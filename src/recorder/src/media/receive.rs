@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -11,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::reception::Source;
-use super::rtcp::{self, Report};
+use super::rtcp::{self, Feedback, Report};
 use super::rtp::{self, RtpHeader};
 use crate::clock;
 use crate::files::track::Datagram;
@@ -28,6 +29,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_REPORT: Duration = Duration::from_secs(1);
 /// Tries to find two neighbouring ports that are free.
 const PORT_TRIES: usize = 200;
+/// What comes so long after a stream has become inactive was sent after that.
+const UNDER_WAY: Duration = Duration::from_millis(200);
 
 /// A bound pair of ports, or one port for both.
 pub(crate) struct Ports {
@@ -36,12 +39,28 @@ pub(crate) struct Ports {
     local: SocketAddr,
 }
 
+/// How a stream is received.
+#[derive(Clone, Debug)]
+pub(crate) struct Manner {
+    pub(crate) own_ssrc: u32,
+    pub(crate) cname: String,
+    /// Keep packets for [`Receiver::take`], not only count them.
+    pub(crate) keep: bool,
+    /// Send receiver reports.
+    pub(crate) reports: bool,
+    /// Take nothing that comes.
+    pub(crate) deaf: bool,
+}
+
 /// A stream that is being received.
 pub(crate) struct Receiver {
     shared: Arc<Shared>,
     local: SocketAddr,
+    /// Another handle of the socket that RTCP is sent from.
+    rtcp: std::net::UdpSocket,
+    /// One for each pair of ports that ever was in use: what is on its way to older ones is taken too.
+    tasks: Vec<JoinHandle<()>>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
 }
 
 /// What was counted of one stream.
@@ -55,6 +74,12 @@ pub(crate) struct Account {
     pub(crate) malformed: u64,
     /// Datagrams that the disk was too slow for.
     pub(crate) overrun: u64,
+    /// RTP packets that were sent while the stream was inactive.
+    pub(crate) unwanted: u64,
+    /// RTP packets by payload type.
+    pub(crate) payload_types: BTreeMap<u8, u64>,
+    /// RTP packets by the address that they came to.
+    pub(crate) addresses: Vec<(SocketAddr, u64)>,
 }
 
 struct Shared {
@@ -65,8 +90,11 @@ struct Shared {
     clocks: Mutex<BTreeMap<u8, u32>>,
     /// Where receiver reports go.
     peer: Mutex<Option<SocketAddr>>,
-    own_ssrc: u32,
-    cname: String,
+    /// Since when nothing should come.
+    inactive: Mutex<Option<Instant>>,
+    /// Index of the ports in use.
+    current: AtomicUsize,
+    manner: Manner,
 }
 
 #[derive(Default)]
@@ -76,6 +104,11 @@ struct Inbox {
 }
 
 impl Ports {
+    /// Where RTP comes to.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
     /// Binds an even port and the next one (RFC 3550 §11), or one port for both with `mux` (RFC 5761).
     ///
     /// # Errors
@@ -103,29 +136,60 @@ impl Ports {
 }
 
 impl Receiver {
-    /// Begins to receive. With `count_only`, packets are counted and forgotten.
+    /// Begins to receive.
     ///
     /// # Errors
     /// When the runtime cannot take the sockets.
-    pub(crate) fn start(ports: Ports, own_ssrc: u32, cname: String, count_only: bool) -> io::Result<Self> {
+    pub(crate) fn start(ports: Ports, manner: Manner) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             account: Mutex::default(),
-            inbox: (!count_only).then(Mutex::default),
+            inbox: manner.keep.then(Mutex::default),
             clocks: Mutex::default(),
             peer: Mutex::default(),
-            own_ssrc,
-            cname,
+            inactive: Mutex::default(),
+            current: AtomicUsize::new(0),
+            manner,
         });
         let (stop, stopped) = watch::channel(false);
-        let rtp = UdpSocket::from_std(ports.rtp)?;
-        let rtcp = ports.rtcp.map(UdpSocket::from_std).transpose()?;
-        let task = tokio::spawn(receive(Arc::clone(&shared), rtp, rtcp, stopped));
-        Ok(Self { shared, local: ports.local, stop, task })
+        let (local, rtcp, task) = read(ports, 0, &shared, stopped)?;
+        Ok(Self { shared, local, rtcp, tasks: vec![task], stop })
+    }
+
+    /// Receives at other ports from now on. What is still sent to the old ones is taken too.
+    ///
+    /// # Errors
+    /// When the runtime cannot take the sockets; then nothing has changed.
+    pub(crate) fn move_to(&mut self, ports: Ports) -> io::Result<()> {
+        let index = self.tasks.len();
+        let (local, rtcp, task) = read(ports, index, &self.shared, self.stop.subscribe())?;
+        self.local = local;
+        self.rtcp = rtcp;
+        self.tasks.push(task);
+        self.shared.current.store(index, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Where RTP is received.
     pub(crate) fn local(&self) -> SocketAddr {
         self.local
+    }
+
+    /// Says that nothing should come any more, or that it should again.
+    pub(crate) fn set_active(&self, active: bool) {
+        let mut inactive = lock(&self.shared.inactive);
+        *inactive = if active { None } else { inactive.or_else(|| Some(Instant::now())) };
+    }
+
+    /// Asks every source that is here for a key frame.
+    pub(crate) fn ask_keyframe(&self, feedback: Feedback) {
+        let Some(peer) = *lock(&self.shared.peer) else { return };
+        let account = lock(&self.shared.account);
+        let present = account.sources.iter().filter(|source| source.packets > 0 && !source.left);
+        let sources: Vec<_> = present.map(|source| source.ssrc).collect();
+        let Manner { own_ssrc, cname, .. } = &self.shared.manner;
+        let packet = rtcp::feedback(*own_ssrc, cname, &sources, feedback);
+        // One that is lost is followed by another.
+        let _ = self.rtcp.send_to(&packet, peer);
     }
 
     /// Tells the clocks of payload types and where reports go; without an address, to where RTCP comes from.
@@ -152,14 +216,18 @@ impl Receiver {
     /// Takes what the sockets still hold, and closes them. [`Receiver::take`] and [`Receiver::account`] go on.
     pub(crate) async fn stop(&mut self) {
         self.stop.send_replace(true);
-        // A task that panicked has nothing more to give.
-        let _ = (&mut self.task).await;
+        for task in &mut self.tasks {
+            // A task that panicked has nothing more to give.
+            let _ = task.await;
+        }
     }
 }
 
 impl Drop for Receiver {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 
@@ -173,8 +241,29 @@ fn bind(address: SocketAddr) -> io::Result<std::net::UdpSocket> {
     Ok(socket.into())
 }
 
-async fn receive(
+/// Starts to read a pair of ports: gives its address, another handle of the socket that RTCP is sent from, and the task.
+fn read(
+    ports: Ports,
+    index: usize,
+    shared: &Arc<Shared>,
+    stopped: watch::Receiver<bool>,
+) -> io::Result<(SocketAddr, std::net::UdpSocket, JoinHandle<()>)> {
+    let handle = ports.rtcp.as_ref().unwrap_or(&ports.rtp).try_clone()?;
+    let rtp = UdpSocket::from_std(ports.rtp)?;
+    let rtcp = ports.rtcp.map(UdpSocket::from_std).transpose()?;
+    let reader = Reader { shared: Arc::clone(shared), index, local: ports.local };
+    Ok((ports.local, handle, tokio::spawn(receive(reader, rtp, rtcp, stopped))))
+}
+
+/// The side of the task that reads one pair of ports.
+struct Reader {
     shared: Arc<Shared>,
+    index: usize,
+    local: SocketAddr,
+}
+
+async fn receive(
+    reader: Reader,
     rtp: UdpSocket,
     rtcp: Option<UdpSocket>,
     mut stopped: watch::Receiver<bool>,
@@ -193,15 +282,15 @@ async fn receive(
         if stop {
             break;
         }
-        let arrived = shared.drain(&mut buffer, |buffer| rtp.try_recv_from(buffer));
+        let arrived = reader.drain(&mut buffer, |buffer| rtp.try_recv_from(buffer));
         if let Some(rtcp) = &rtcp {
-            shared.drain(&mut buffer, |buffer| rtcp.try_recv_from(buffer));
+            reader.drain(&mut buffer, |buffer| rtcp.try_recv_from(buffer));
         }
         let now = Instant::now();
         match next_report {
             None if arrived => next_report = Some(now + FIRST_REPORT),
             Some(due) if due <= now => {
-                shared.send_report(rtcp.as_ref().unwrap_or(&rtp), now);
+                reader.send_report(rtcp.as_ref().unwrap_or(&rtp), now);
                 next_report = Some(now + INTERVAL);
             }
             _ => {}
@@ -210,7 +299,7 @@ async fn receive(
     // The runtime may not have noticed yet what the sockets hold: ask the system.
     for socket in [Some(rtp), rtcp].into_iter().flatten() {
         if let Ok(socket) = socket.into_std() {
-            shared.drain(&mut buffer, |buffer| socket.recv_from(buffer));
+            reader.drain(&mut buffer, |buffer| socket.recv_from(buffer));
         }
     }
 }
@@ -223,7 +312,7 @@ async fn readable(socket: Option<&UdpSocket>) {
     }
 }
 
-impl Shared {
+impl Reader {
     /// Takes all that a socket holds. True when there was anything.
     fn drain(
         &self,
@@ -246,27 +335,33 @@ impl Shared {
     }
 
     fn datagram(&self, bytes: &[u8], from: SocketAddr) {
+        if self.shared.manner.deaf {
+            return;
+        }
         let (now, arrival) = (Instant::now(), SystemTime::now());
         let is_rtcp = rtp::is_rtcp(bytes);
         if is_rtcp {
             self.count_rtcp(bytes, from, now);
         } else if let Some(header) = RtpHeader::parse(bytes) {
-            let clock_rate = lock(&self.clocks).get(&header.payload_type).copied().unwrap_or(8000);
-            let mut account = lock(&self.account);
+            let clock_rate = lock(&self.shared.clocks).get(&header.payload_type).copied().unwrap_or(8000);
+            let mut account = lock(&self.shared.account);
             account.first.get_or_insert(arrival);
             account.last = Some(arrival);
+            account.unwanted += u64::from(self.shared.is_unwanted(now));
+            *account.payload_types.entry(header.payload_type).or_default() += 1;
+            account.arrived_at(self.local);
             match account.source(header.ssrc) {
                 Some(source) => source.packet(&header, bytes.len(), clock_rate, now),
                 None => account.malformed += 1,
             }
         } else {
-            lock(&self.account).malformed += 1;
+            lock(&self.shared.account).malformed += 1;
             return;
         }
-        if let Some(inbox) = &self.inbox {
+        if let Some(inbox) = &self.shared.inbox {
             let mut inbox = lock(inbox);
             if inbox.bytes + bytes.len() > INBOX {
-                lock(&self.account).overrun += 1;
+                lock(&self.shared.account).overrun += 1;
                 return;
             }
             inbox.bytes += bytes.len();
@@ -276,8 +371,8 @@ impl Shared {
     }
 
     fn count_rtcp(&self, bytes: &[u8], from: SocketAddr, now: Instant) {
-        lock(&self.peer).get_or_insert(from);
-        let mut account = lock(&self.account);
+        lock(&self.shared.peer).get_or_insert(from);
+        let mut account = lock(&self.shared.account);
         for report in rtcp::parse(bytes) {
             let (Report::Sender { ssrc, .. } | Report::CanonicalName { ssrc, .. } | Report::Bye { ssrc }) =
                 report;
@@ -292,13 +387,24 @@ impl Shared {
 
     /// A report on every source that sent anything (RFC 3550 §6.4).
     fn send_report(&self, socket: &UdpSocket, now: Instant) {
-        let Some(peer) = *lock(&self.peer) else { return };
-        let mut account = lock(&self.account);
+        let Manner { own_ssrc, cname, reports, deaf, .. } = &self.shared.manner;
+        if !reports || *deaf || self.shared.current.load(Ordering::Relaxed) != self.index {
+            return;
+        }
+        let Some(peer) = *lock(&self.shared.peer) else { return };
+        let mut account = lock(&self.shared.account);
         let heard = account.sources.iter_mut().filter(|source| source.packets > 0 && !source.left);
         let blocks: Vec<_> = heard.map(|source| source.report_block(now)).collect();
-        let packet = rtcp::receiver_report(self.own_ssrc, &self.cname, &blocks);
+        let packet = rtcp::receiver_report(*own_ssrc, cname, &blocks);
         // A report that is lost is followed by another.
         let _ = socket.try_send_to(&packet, peer);
+    }
+}
+
+impl Shared {
+    /// Whether what arrives at `now` was sent although the stream is inactive.
+    fn is_unwanted(&self, now: Instant) -> bool {
+        lock(&self.inactive).is_some_and(|since| now.saturating_duration_since(since) > UNDER_WAY)
     }
 }
 
@@ -315,6 +421,13 @@ impl Account {
             None => None,
         }
     }
+
+    fn arrived_at(&mut self, local: SocketAddr) {
+        match self.addresses.iter_mut().find(|(address, _)| *address == local) {
+            Some((_, packets)) => *packets += 1,
+            None => self.addresses.push((local, 1)),
+        }
+    }
 }
 
 /// Locks; nothing under these locks stops half-way.
@@ -325,6 +438,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn start(ports: Ports, keep: bool) -> Receiver {
+        let manner = Manner { own_ssrc: 0xabcd, cname: "r".into(), keep, reports: true, deaf: false };
+        Receiver::start(ports, manner).unwrap()
+    }
 
     const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -352,7 +470,7 @@ mod tests {
     async fn what_the_sockets_hold_at_the_end_is_taken() {
         let ports = Ports::bind(HOST, false).unwrap();
         let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
-        let mut receiver = Receiver::start(ports, 1, "r".into(), false).unwrap();
+        let mut receiver = start(ports, true);
         for sequence in 0..50 {
             client.send_to(&packet(sequence), receiver.local()).unwrap();
         }
@@ -367,7 +485,7 @@ mod tests {
     async fn a_receiver_report_comes_to_where_rtcp_came_from() {
         let ports = Ports::bind(HOST, false).unwrap();
         let client = UdpSocket::bind((HOST, 0)).await.unwrap();
-        let receiver = Receiver::start(ports, 0xabcd, "r".into(), true).unwrap();
+        let receiver = start(ports, false);
         let rtcp_port = SocketAddr::new(HOST, receiver.local().port() + 1);
         client.send_to(&[0x80, 201, 0, 1, 0, 0, 0, 7], rtcp_port).await.unwrap();
         client.send_to(&packet(5), receiver.local()).await.unwrap();
@@ -383,11 +501,54 @@ mod tests {
 
     #[tokio::test]
     async fn rtcp_on_the_rtp_port_is_understood() {
-        let receiver = Receiver::start(Ports::bind(HOST, true).unwrap(), 1, "r".into(), false).unwrap();
+        let receiver = start(Ports::bind(HOST, true).unwrap(), true);
         let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
         client.send_to(&packet(5), receiver.local()).unwrap();
         client.send_to(&[0x81, 203, 0, 1, 0, 0, 0, 7], receiver.local()).unwrap();
         until("BYE is counted", || receiver.account().sources.first().is_some_and(|source| source.left))
             .await;
+    }
+
+    #[tokio::test]
+    async fn a_receiver_that_moved_takes_what_still_comes_to_the_old_port() {
+        let mut receiver = start(Ports::bind(HOST, false).unwrap(), true);
+        let old = receiver.local();
+        receiver.move_to(Ports::bind(HOST, false).unwrap()).unwrap();
+        let new = receiver.local();
+        let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
+        client.send_to(&packet(5), old).unwrap();
+        client.send_to(&packet(6), new).unwrap();
+        client.send_to(&packet(7), new).unwrap();
+        receiver.stop().await;
+        let account = receiver.account();
+        let mut addresses = account.addresses.clone();
+        addresses.sort_by_key(|(_, packets)| *packets);
+        assert_eq!(addresses, [(old, 1), (new, 2)]);
+        assert_eq!((account.sources[0].packets, account.sources[0].lost()), (3, 0));
+        assert_eq!(receiver.take().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_a_stream_is_inactive_is_unwanted() {
+        let receiver = start(Ports::bind(HOST, false).unwrap(), true);
+        *lock(&receiver.shared.inactive) = Instant::now().checked_sub(UNDER_WAY * 2);
+        receiver.set_active(false);
+        let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
+        client.send_to(&packet(5), receiver.local()).unwrap();
+        until("one packet is unwanted", || receiver.account().unwanted == 1).await;
+        receiver.set_active(true);
+        client.send_to(&packet(6), receiver.local()).unwrap();
+        until("two packets came", || receiver.account().payload_types == BTreeMap::from([(0, 2)])).await;
+        assert_eq!(receiver.account().unwanted, 1);
+    }
+
+    #[tokio::test]
+    async fn a_deaf_receiver_counts_nothing() {
+        let manner = Manner { own_ssrc: 1, cname: "r".into(), keep: true, reports: true, deaf: true };
+        let mut receiver = Receiver::start(Ports::bind(HOST, false).unwrap(), manner).unwrap();
+        let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
+        client.send_to(&packet(5), receiver.local()).unwrap();
+        receiver.stop().await;
+        assert_eq!((receiver.take().len(), receiver.account().sources.len()), (0, 0));
     }
 }

@@ -4,6 +4,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
+const PAYLOAD_FEEDBACK: u8 = 206;
 const CNAME: u8 = 1;
 
 /// What one RTCP packet of a compound says, as far as a recorder uses it.
@@ -120,6 +121,39 @@ pub(crate) fn receiver_report(own_ssrc: u32, cname: &str, blocks: &[ReportBlock]
     out
 }
 
+/// Feedback about video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Feedback {
+    /// Picture loss indication (RFC 4585 §6.3.1).
+    PictureLoss,
+    /// Full intra request (RFC 5104 §4.3.1) with its sequence number.
+    FullIntra(u8),
+}
+
+/// A compound that asks `sources` for a key frame.
+pub(crate) fn feedback(own_ssrc: u32, cname: &str, sources: &[u32], feedback: Feedback) -> Vec<u8> {
+    let mut out = receiver_report(own_ssrc, cname, &[]);
+    match feedback {
+        Feedback::PictureLoss => {
+            for source in sources {
+                header(&mut out, 1, PAYLOAD_FEEDBACK, 2);
+                out.extend(own_ssrc.to_be_bytes());
+                out.extend(source.to_be_bytes());
+            }
+        }
+        Feedback::FullIntra(number) => {
+            header(&mut out, 4, PAYLOAD_FEEDBACK, 2 + 2 * sources.len());
+            out.extend(own_ssrc.to_be_bytes());
+            out.extend([0; 4]);
+            for source in sources {
+                out.extend(source.to_be_bytes());
+                out.extend([number, 0, 0, 0]);
+            }
+        }
+    }
+    out
+}
+
 fn header(out: &mut Vec<u8>, count: u8, kind: u8, words: usize) {
     out.extend([0x80 | count, kind]);
     out.extend((words as u16).to_be_bytes());
@@ -198,5 +232,22 @@ mod tests {
             }
             assert_eq!(seen, 2);
         }
+    }
+
+    #[test]
+    fn key_frame_requests_are_what_an_independent_parser_reads() {
+        let parsed = |packet: &[u8]| {
+            let last = rtcp_types::Compound::parse(packet).unwrap().last().unwrap().unwrap();
+            let rtcp_types::Packet::PayloadFeedback(feedback) = last else { panic!("{last:?}") };
+            let fir = feedback.parse_fci::<rtcp_types::Fir<'_>>().ok();
+            let entries =
+                fir.map(|fir| fir.entries().map(|entry| (entry.ssrc(), entry.sequence())).collect());
+            let pli = feedback.parse_fci::<rtcp_types::Pli<'_>>().is_ok();
+            (feedback.sender_ssrc(), feedback.media_ssrc(), pli, entries.unwrap_or_else(Vec::new))
+        };
+        let pli = feedback(0xabcd, "r", &[9], Feedback::PictureLoss);
+        assert_eq!(parsed(&pli), (0xabcd, 9, true, vec![]));
+        let fir = feedback(0xabcd, "r", &[9, 10], Feedback::FullIntra(3));
+        assert_eq!(parsed(&fir), (0xabcd, 0, false, vec![(9, 3), (10, 3)]));
     }
 }

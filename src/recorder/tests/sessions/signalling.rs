@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use siprec_recorder::{Recorder, RecorderConfig, StartError};
+use siprec_recorder::{Recorder, RecorderConfig, Refuse, StartError};
 use siprec_sip::{Body, DialogEvent, Method, Termination};
 use siprec_transport::Protocol;
 
@@ -115,14 +115,17 @@ async fn a_recorder_that_is_dropped_gives_the_port_back_and_leaves_partial_files
 
 #[tokio::test]
 async fn a_refusal_and_a_cancelled_invite_are_told_and_leave_no_files() {
-    let mut bench = Bench::with(|config| config.refuse = Some(486));
+    let mut bench = Bench::with(|config| config.behaviour.refuse = Some(Refuse::new(486, "").unwrap()));
     let mut client = Client::invite(&bench, "S4", TWO_PARTIES).await;
     assert_eq!(client.response().await.status, 486);
     let session = bench.finished().await;
     assert_eq!(session.folder, None);
     assert!(session.to_string().contains(" state=refused reason=486 "), "{session}");
 
-    let mut bench = Bench::with(|config| config.answer_delay = Duration::from_secs(3600));
+    let mut bench = Bench::with(|config| {
+        config.behaviour.answer_after = Duration::from_secs(3600);
+        config.behaviour.ring = true;
+    });
     let mut client = Client::invite(&bench, "S5", TWO_PARTIES).await;
     let ringing = client.event(|event| matches!(event, DialogEvent::Progress { .. })).await;
     let DialogEvent::Progress { response, .. } = ringing else { panic!("{ringing:?}") };
@@ -136,7 +139,10 @@ async fn a_refusal_and_a_cancelled_invite_are_told_and_leave_no_files() {
 
 #[tokio::test]
 async fn an_answer_that_was_delayed_is_an_answer() {
-    let mut bench = Bench::with(|config| config.answer_delay = Duration::from_millis(300));
+    let mut bench = Bench::with(|config| {
+        config.behaviour.answer_after = Duration::from_millis(300);
+        config.behaviour.ring = true;
+    });
     let mut client = Client::invite(&bench, "S6", TWO_PARTIES).await;
     client.answer().await;
     client.bye().await;

@@ -1,0 +1,158 @@
+//! What a recorder does beyond answering rightly: the ways of recorders in the field, on request.
+//!
+//! The honest path asks this module at a few places and knows nothing of the reasons: which lines are taken
+//! ([`Behaviour::bend`]), what is due when ([`plan::Plan`]), how an answer is written ([`odd`]).
+
+pub(crate) mod odd;
+pub(crate) mod plan;
+mod values;
+
+use std::time::Duration;
+
+use siprec_model::Medium;
+use siprec_sip::Refresher;
+
+use crate::answer::Line;
+
+pub use values::{BadValue, KeyframeMethod, Keyframes, Pause, Refresh, RefreshMethod, Refuse, seconds};
+
+/// Smallest session interval that RFC 4028 §5 allows, in seconds.
+pub const MIN_SE: u32 = 90;
+
+/// How a recorder behaves. The default is an honest one that answers at once.
+///
+/// Times count from the answer to the first INVITE, unless something else is said. Everything combines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behaviour {
+    /// How long an INVITE waits for its answer. After 200 ms it gets 100.
+    pub answer_after: Duration,
+    /// Answer 180 at once.
+    pub ring: bool,
+    /// Refuse every INVITE that begins a session.
+    pub refuse: Option<Refuse>,
+    /// Refuse every later offer of the client, in a re-INVITE or UPDATE.
+    pub refuse_reinvite: Option<Refuse>,
+    /// Refuse only so many times: INVITEs in the recorder's life, later offers in each session.
+    pub refuse_times: Option<u32>,
+    /// `Retry-After` of every refusal, in seconds.
+    pub retry_after: Option<u32>,
+    /// Answer video with port 0.
+    pub refuse_video: bool,
+    /// Answer these m-lines, from 0, with port 0.
+    pub refuse_lines: Vec<usize>,
+    /// Write answers as the oddest recorders do: other payload types, attributes in odd places, no `a=ptime`, an
+    /// address at each m-line only.
+    pub odd_sdp: bool,
+    /// Answer re-INVITEs of the client by 200 without a body.
+    pub no_sdp_in_reinvite: bool,
+    /// Do not know session timers (RFC 4028).
+    pub no_session_timer: bool,
+    /// Refuse session intervals below this by 422, in seconds.
+    pub min_se: u32,
+    /// The longest session interval to agree to, in seconds. Taken as it is, even where RFC 4028 §9 forbids it.
+    pub session_expires: Option<u32>,
+    /// Who refreshes, where the client leaves that open; else the client does.
+    pub refresher: Option<Refresher>,
+    /// Refresh by itself.
+    pub refresh: Option<Refresh>,
+    /// Offer `a=inactive` for a while.
+    pub pause_at: Vec<Pause>,
+    /// Offer `a=inactive` again and again: so long after the start, and after each end.
+    pub pause_every: Option<Pause>,
+    /// Offer other ports.
+    pub move_after: Option<Duration>,
+    /// Ask for key frames.
+    pub keyframes: Option<Keyframes>,
+    /// Send BYE.
+    pub hang_up_after: Option<Duration>,
+    /// Fall silent so long after the first INVITE that ever comes: stay bound, answer and send no SIP any more, in no
+    /// session.
+    pub silent_after: Option<Duration>,
+    /// Drop all RTP and RTCP that comes, uncounted, and send no RTCP.
+    pub deaf: bool,
+    /// Send no RTCP.
+    pub no_rtcp: bool,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            answer_after: Duration::ZERO,
+            ring: false,
+            refuse: None,
+            refuse_reinvite: None,
+            refuse_times: None,
+            retry_after: None,
+            refuse_video: false,
+            refuse_lines: Vec::new(),
+            odd_sdp: false,
+            no_sdp_in_reinvite: false,
+            no_session_timer: false,
+            min_se: MIN_SE,
+            session_expires: None,
+            refresher: None,
+            refresh: None,
+            pause_at: Vec::new(),
+            pause_every: None,
+            move_after: None,
+            keyframes: None,
+            hang_up_after: None,
+            silent_after: None,
+            deaf: false,
+            no_rtcp: false,
+        }
+    }
+}
+
+impl Behaviour {
+    /// Refuses the lines that are to be refused.
+    pub(crate) fn bend(&self, lines: &mut [Line]) {
+        for (index, line) in lines.iter_mut().enumerate() {
+            let is_video = matches!(line, Line::Taken(taken) if taken.medium == Medium::Video);
+            if self.refuse_video && is_video || self.refuse_lines.contains(&index) {
+                *line = Line::Off;
+            }
+        }
+    }
+
+    /// The refusal of the `number`th request of its kind, from 0.
+    pub(crate) fn refusal<'a>(&self, refuse: Option<&'a Refuse>, number: u32) -> Option<&'a Refuse> {
+        refuse.filter(|_| self.refuse_times.is_none_or(|times| number < times))
+    }
+
+    /// How the recorder refreshes where nothing else is said.
+    pub(crate) fn refresh_method(&self) -> RefreshMethod {
+        self.refresh.map_or(RefreshMethod::Invite, |refresh| refresh.by)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siprec_sip::SessionDescription;
+
+    #[test]
+    fn lines_are_refused_by_medium_and_by_index() {
+        let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+                     m=audio 4 RTP/AVP 0\r\nm=audio 6 RTP/AVP 0\r\nm=video 8 RTP/AVP 31\r\nm=video 10 RTP/AVP 31\r\n";
+        let offer = SessionDescription::parse(offer.as_bytes()).unwrap();
+        let off = |behaviour: Behaviour| {
+            let mut lines = crate::answer::lines(&offer);
+            behaviour.bend(&mut lines);
+            lines.iter().map(|line| matches!(line, Line::Off)).collect::<Vec<_>>()
+        };
+        assert_eq!(off(Behaviour::default()), [false; 4]);
+        assert_eq!(off(Behaviour { refuse_video: true, ..Default::default() }), [false, false, true, true]);
+        let behaviour = Behaviour { refuse_lines: vec![1, 3, 9], ..Default::default() };
+        assert_eq!(off(behaviour), [false, true, false, true]);
+    }
+
+    #[test]
+    fn a_number_of_refusals_is_followed_by_acceptance() {
+        let refuse = Refuse::new(503, "").unwrap();
+        let behaviour = Behaviour { refuse_times: Some(2), ..Default::default() };
+        let refused = |number| behaviour.refusal(Some(&refuse), number).is_some();
+        assert_eq!([0, 1, 2, 3].map(refused), [true, true, false, false]);
+        assert!(Behaviour::default().refusal(Some(&refuse), u32::MAX).is_some());
+    }
+}

@@ -1,0 +1,160 @@
+//! Recorders that misbehave, as the reference recorder can on request: the call never notices, and what can be recorded
+//! is.
+
+use anyhow::{Result, ensure};
+use siprec_system_tests::call::{Call, babble};
+use siprec_system_tests::recorder::Recorder;
+use siprec_system_tests::sandbox::Sandbox;
+use siprec_system_tests::speech::{Led, PATIENCE, channels, led_with};
+
+/// An order that changes nothing.
+const NOTHING: &str = "action unmute nobody";
+
+/// A call without pauses with such a recorder.
+fn talked(arguments: &[&str]) -> Result<Led> {
+    led_with(arguments, "", [NOTHING, NOTHING], 1)
+}
+
+/// Insists that both parties are recorded whole.
+fn ensure_whole(led: &Led) -> Result<()> {
+    led.ensure_both_heard([&[0, 1, 2], &[0, 1, 2]])?;
+    for stream in led.sessions[0].json["streams"].as_array().into_iter().flatten() {
+        ensure!(stream["lost"] == 0 && stream["packets"] == 150, "{stream}");
+    }
+    Ok(())
+}
+
+fn count(printed: &str, message: &str) -> usize {
+    printed.lines().filter(|line| line.starts_with(message)).count()
+}
+
+#[test]
+fn odd_answers_are_understood() {
+    ensure_whole(&talked(&["--odd-sdp"]).unwrap()).unwrap();
+}
+
+#[test]
+fn a_refused_line_costs_its_party_only() {
+    let led = talked(&["--refuse-line", "1"]).unwrap();
+    led.speech.ensure_heard(&channels(&led.sessions[0]).unwrap()[0], 0, &[0, 1, 2]).unwrap();
+    assert_eq!(led.sessions[0].json["streams"][1]["packets"], 0);
+    assert!(led.printed.contains("WARNING: The recording goes on without audio: the recorder refuses it"));
+}
+
+#[test]
+fn refreshes_of_every_kind_are_answered() {
+    for method in ["invite", "offerless", "update", "update-sdp"] {
+        let led = talked(&["--refresh-every", &format!("0.4:{method}")]).unwrap();
+        ensure_whole(&led).unwrap();
+        let ladder = std::fs::read_to_string(led.sessions[0].folder.join("ladder.txt")).unwrap();
+        let request = if method.starts_with("update") { "UPDATE sip:" } else { "INVITE sip:siprec" };
+        assert!(ladder.matches(request).count() >= 3, "{method}:\n{ladder}");
+        assert!(!led.printed.contains("siprec-failed"), "{method}: {}", led.printed);
+    }
+}
+
+#[test]
+fn a_pause_that_the_recorder_refuses_keeps_the_gates_shut() {
+    let orders = ["action pause", "action resume"];
+    let led = led_with(&["--refuse-reinvite", "488"], "", orders, 1).unwrap();
+    led.ensure_both_heard([&[0, 2], &[0, 2]]).unwrap();
+}
+
+#[test]
+fn answers_without_a_description_to_changes_are_taken_as_they_are_meant() {
+    let orders = ["action pause", "action resume"];
+    let led = led_with(&["--no-sdp-in-reinvite"], "", orders, 1).unwrap();
+    led.ensure_both_heard([&[0, 2], &[0, 2]]).unwrap();
+    assert_eq!(count(&led.printed, "siprec-paused"), 1, "{}", led.printed);
+    assert_eq!(count(&led.printed, "siprec-resumed"), 1, "{}", led.printed);
+}
+
+#[test]
+fn a_change_that_is_refused_with_retry_after_is_offered_again() {
+    let arguments = ["--refuse-reinvite", "503", "--refuse-times", "1", "--retry-after", "1"];
+    let led = led_with(&arguments, "", ["action pause", NOTHING], 1).unwrap();
+    led.ensure_both_heard([&[0], &[0]]).unwrap();
+    assert_eq!(count(&led.printed, "siprec-paused"), 1, "{}", led.printed);
+}
+
+#[test]
+fn while_the_recorder_wants_silence_nothing_is_sent() {
+    let led = talked(&["--pause-at", "1:1.5"]).unwrap();
+    for stream in led.sessions[0].json["streams"].as_array().unwrap() {
+        assert_eq!(stream["unwanted"], 0, "{stream}");
+        assert_eq!(stream["inactive"].as_array().unwrap().len(), 1, "{stream}");
+        let packets = stream["packets"].as_u64().unwrap();
+        assert!((60..130).contains(&packets), "{stream}");
+    }
+    let reason = "WARNING: The recording goes on without audio: the recorder set it inactive";
+    assert_eq!(count(&led.printed, reason), 2, "once for each party: {}", led.printed);
+}
+
+#[test]
+fn a_recorder_that_moves_is_followed() {
+    let led = talked(&["--move-after", "1"]).unwrap();
+    ensure_whole(&led).unwrap();
+    for stream in led.sessions[0].json["streams"].as_array().unwrap() {
+        let addresses = stream["addresses"].as_array().unwrap();
+        assert_eq!(addresses.len(), 2, "{stream}");
+        assert!(addresses.iter().all(|address| address["packets"].as_u64() > Some(30)), "{stream}");
+    }
+}
+
+#[test]
+fn a_recorder_that_hangs_up_ends_the_recording_and_not_the_call() {
+    let led = talked(&["--hang-up-after", "1.5"]).unwrap();
+    assert!(led.printed.contains("reason=(string)recorder-bye"), "{}", led.printed);
+    led.ensure_both_heard([&[0], &[0]]).unwrap_err();
+    let json = &led.sessions[0].json;
+    assert_eq!(json["end_reason"], "the recorder hangs up");
+}
+
+#[test]
+fn a_recorder_that_refuses_once_is_not_asked_again_and_the_next_one_records() {
+    let sandbox = Sandbox::new().unwrap();
+    let busy = Recorder::start(&sandbox, &["--refuse", "486:Gone fishing"]).unwrap();
+    let other = Sandbox::new().unwrap();
+    let recorder = Recorder::start(&other, &[]).unwrap();
+    let properties = format!("recorder=\"{} {}\" dn=1 other-dn=2", busy.uri(), recorder.uri());
+    let mut call = Call::start_led(&sandbox, &properties).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
+    call.relay.say("quit").unwrap();
+    let printed = call.relay.succeed(PATIENCE).unwrap();
+    assert!(printed.contains("486 Gone fishing"), "{printed}");
+    assert_eq!(recorder.sessions(1, PATIENCE).unwrap()[0].json["streams"][0]["packets"], 50);
+}
+
+#[test]
+fn a_recorder_that_falls_silent_does_not_keep_the_call_or_its_end() {
+    let sandbox = Sandbox::new().unwrap();
+    let recorder = Recorder::start(&sandbox, &["--silent-after", "0.5"]).unwrap();
+    let mut call = Call::start(&sandbox, &format!("recorder={} dn=1 other-dn=2", recorder.uri())).unwrap();
+    call.talk_untouched(&[babble(0, 2), babble(1, 2)]).unwrap();
+    call.hang_up().unwrap();
+}
+
+#[test]
+fn a_deaf_recorder_changes_nothing_for_the_call() {
+    let led = talked(&["--deaf"]).unwrap();
+    assert_eq!(led.sessions[0].json["streams"][0]["packets"], 0);
+    assert_eq!(count(&led.printed, "siprec-stopped"), 1, "{}", led.printed);
+}
+
+#[test]
+fn key_frames_that_the_recorder_asks_for_are_asked_of_the_source() {
+    let sandbox = Sandbox::new().unwrap();
+    let recorder = Recorder::start(&sandbox, &["--keyframe-every", "0.5:info"]).unwrap();
+    let pipeline = format!(
+        "siprec name=rec recorder={} stop-timeout=5000000000 videotestsrc is-live=true num-buffers=75 ! \
+         video/x-raw,format=I420,width=160,height=120,framerate=25/1 ! vp8enc deadline=1 keyframe-max-dist=1000 ! \
+         rtpvp8pay pt=96 ! rec.sink_0 rec.src_0 ! fakesink",
+        recorder.uri()
+    );
+    let mut launch = sandbox.gst_launch(&pipeline);
+    let (status, printed) =
+        siprec_system_tests::process::run(&sandbox, "video", &mut launch, PATIENCE).unwrap();
+    assert!(status.success(), "{printed}");
+    let asked = printed.lines().filter(|line| line.contains("siprec-keyframe-wanted")).count();
+    assert!((4..=8).contains(&asked), "{asked}: {printed}");
+}
