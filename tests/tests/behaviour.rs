@@ -42,6 +42,17 @@ fn a_refused_line_costs_its_party_only() {
 }
 
 #[test]
+fn an_interval_that_is_too_small_is_asked_again() {
+    let led = talked(&["--min-se", "3600"]).unwrap();
+    ensure_whole(&led).unwrap();
+    let headers = led.sessions[0].json["headers"].as_array().unwrap();
+    let value =
+        |name: &str| headers.iter().find(|header| header["name"] == name).map(|header| &header["value"]);
+    assert_eq!(value("Min-SE").and_then(|value| value.as_str()), Some("3600"), "{headers:?}");
+    assert!(value("Session-Expires").unwrap().as_str().unwrap().starts_with("3600"), "{headers:?}");
+}
+
+#[test]
 fn refreshes_of_every_kind_are_answered() {
     for method in ["invite", "offerless", "update", "update-sdp"] {
         let led = talked(&["--refresh-every", &format!("0.4:{method}")]).unwrap();

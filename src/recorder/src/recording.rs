@@ -289,7 +289,7 @@ impl Recording {
         }
         let came_back = |stream: &Stream| stream.line() == line && fits(stream);
         let index = self.streams.iter().position(came_back).unwrap_or_else(|| {
-            self.streams.push(Stream::new(line, SystemTime::now()));
+            self.streams.push(Stream::new(line));
             self.streams.len() - 1
         });
         match self.lines.get_mut(line) {

@@ -1,7 +1,7 @@
 //! One m-line of a session: what flows on it, and what came.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use siprec_model::Medium;
 
@@ -17,7 +17,8 @@ pub(crate) struct Stream {
     mux: bool,
     /// Ports of a move that is not agreed yet.
     next: Option<Ports>,
-    flow: Flow,
+    /// None before anything was agreed.
+    flow: Option<Flow>,
     inactive: Vec<Interval>,
     report: StreamReport,
 }
@@ -40,10 +41,9 @@ struct Interval {
 
 impl Stream {
     /// A stream on this m-line that has not begun.
-    pub(crate) fn new(line: usize, now: SystemTime) -> Self {
+    pub(crate) fn new(line: usize) -> Self {
         let report = StreamReport { index: line, ..StreamReport::default() };
-        let inactive = vec![Interval { from: now, until: None, off: true }];
-        Self { receiver: None, mux: false, next: None, flow: Flow::Off, inactive, report }
+        Self { receiver: None, mux: false, next: None, flow: None, inactive: Vec::new(), report }
     }
 
     /// Its m-line.
@@ -102,10 +102,9 @@ impl Stream {
         if let Some(receiver) = &self.receiver {
             receiver.set_active(flow == Flow::Active);
         }
-        if flow == self.flow {
+        if self.flow.replace(flow) == Some(flow) {
             return;
         }
-        self.flow = flow;
         if let Some(open) = self.inactive.last_mut().filter(|interval| interval.until.is_none()) {
             open.until = Some(now);
         }
@@ -162,10 +161,6 @@ impl Stream {
             duration: since(interval.from, interval.until.unwrap_or(now)),
             off: interval.off,
         };
-        // The time before the first answer is none.
-        let real = |interval: &&Interval| {
-            interval.until.is_none_or(|until| until > opened + MOMENT && until > interval.from + MOMENT)
-        };
         StreamReport {
             packets: sum(|source| source.packets),
             bytes: sum(|source| source.bytes),
@@ -178,7 +173,7 @@ impl Stream {
             malformed,
             overrun,
             unwanted,
-            inactive: self.inactive.iter().filter(real).map(interval).collect(),
+            inactive: self.inactive.iter().map(interval).collect(),
             payload_types: payload_types
                 .into_iter()
                 .map(|(payload_type, packets)| PayloadTypeReport { payload_type, packets })
@@ -200,9 +195,6 @@ impl Stream {
         }
     }
 }
-
-/// Shorter than any interval that anybody means.
-const MOMENT: Duration = Duration::from_millis(1);
 
 /// Seconds from one time to a later one, below 0 when it is earlier.
 fn since(from: SystemTime, to: SystemTime) -> f64 {
