@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use siprec_recorder::{Recorder, RecorderConfig};
 use tokio::signal::unix::{SignalKind, signal};
@@ -48,8 +48,20 @@ struct RecorderArguments {
     /// Keep the packets of every stream as .rtpdump, not only of those that cannot be decoded.
     #[arg(long)]
     keep_rtp: bool,
+    /// What becomes of pauses in session.wav.
+    #[arg(long, value_enum, default_value_t = Pauses::Silence)]
+    pauses: Pauses,
     #[command(flatten)]
     behaviour: BehaviourArguments,
+}
+
+/// What becomes of a time in which the client was silent because one side asked for it.
+#[derive(Clone, Copy, ValueEnum)]
+enum Pauses {
+    /// Silence of its length: the time line stays true.
+    Silence,
+    /// Nothing: what came before and after it join.
+    Cut,
 }
 
 /// Draws a recording: the waveform of each channel over the time line.
@@ -99,6 +111,7 @@ async fn run(arguments: RecorderArguments) -> Result<()> {
     let config = RecorderConfig {
         count_only: arguments.count_only,
         keep_rtp: arguments.keep_rtp,
+        cut_pauses: matches!(arguments.pauses, Pauses::Cut),
         behaviour: arguments.behaviour.into(),
         ..RecorderConfig::new(arguments.listen, arguments.output)
     };

@@ -43,7 +43,8 @@ pub fn session<'a>(sessions: &'a [Session], dn: &str) -> Result<&'a Session> {
 /// Two parties who speak in parts: their clocks go on in between, as those of phones do.
 pub struct Speech {
     began: Instant,
-    parts: Vec<[Vec<Packet>; 2]>,
+    /// What each party said in each part.
+    pub parts: Vec<[Vec<Packet>; 2]>,
     next: u16,
 }
 

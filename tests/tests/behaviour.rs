@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
-use siprec_system_tests::speech::{Led, PATIENCE, channels, led_with};
+use siprec_system_tests::speech::{Led, PATIENCE, channels, led_with, place};
 
 /// An order that changes nothing.
 const NOTHING: &str = "action unmute nobody";
@@ -168,4 +168,17 @@ fn key_frames_that_the_recorder_asks_for_are_asked_of_the_source() {
     assert!(status.success(), "{printed}");
     let asked = printed.lines().filter(|line| line.contains("siprec-keyframe-wanted")).count();
     assert!((4..=8).contains(&asked), "{asked}: {printed}");
+}
+
+#[test]
+fn pauses_are_cut_where_that_is_asked_for() {
+    let led = led_with(&["--pauses", "cut"], "", ["action pause", "action resume"], 1).unwrap();
+    let wav = &led.sessions[0].json["wav"];
+    assert_eq!(wav["cut"].as_array().unwrap().len(), 1, "{wav}");
+    // The third part follows the first at once, but for what one party was silent longer than the other.
+    for (party, channel) in channels(&led.sessions[0]).unwrap().iter().enumerate() {
+        let part = |part: usize| place(channel, &led.speech.parts[part][party]).unwrap();
+        let apart = part(2) - part(0);
+        assert!((8000..8800).contains(&apart), "party {party}: {apart}");
+    }
 }

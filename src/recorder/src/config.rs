@@ -22,6 +22,8 @@ pub struct RecorderConfig {
     pub count_only: bool,
     /// Keep the packets of every stream as `.rtpdump`, not only of those that cannot be decoded.
     pub keep_rtp: bool,
+    /// Cut pauses out of the sound file, instead of keeping the time line by silence.
+    pub cut_pauses: bool,
     /// What it does beyond answering rightly.
     pub behaviour: Behaviour,
     /// Longest time that [`Recorder::stop`](crate::Recorder::stop) takes.
@@ -37,6 +39,7 @@ impl RecorderConfig {
             output: output.into(),
             count_only: false,
             keep_rtp: false,
+            cut_pauses: false,
             behaviour: Behaviour::default(),
             stop_timeout: Duration::from_secs(10),
         }

@@ -35,7 +35,7 @@ pub use behaviour::{
 pub use config::{RecorderConfig, StartError};
 pub use files::archive::FileError;
 pub use files::report::{
-    AddressReport, Alignment, Channel, GapReport, InactiveReport, ParameterReport, PartyReport,
+    AddressReport, Alignment, Channel, CutReport, GapReport, InactiveReport, ParameterReport, PartyReport,
     PayloadTypeReport, SessionReport, SourceReport, StateReport, StreamReport, WavReport,
 };
 pub use files::wav::WavSound;

@@ -25,6 +25,7 @@ pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 pub(crate) struct Recording {
     address: IpAddr,
     manner: Manner,
+    cut_pauses: bool,
     opened: SystemTime,
     streams: Vec<Stream>,
     /// For each m-line its present stream.
@@ -65,6 +66,7 @@ impl Recording {
         let mut recording = Self {
             address,
             manner,
+            cut_pauses: config.cut_pauses,
             opened: SystemTime::now(),
             streams: Vec::new(),
             lines: Vec::new(),
@@ -231,6 +233,9 @@ impl Recording {
         let datagrams = self.collect();
         if let Files::Idle(mut archive) = self.files {
             let partial = report.clone();
+            if self.cut_pauses {
+                archive.cut_pauses(self.streams.iter().map(Stream::pauses).collect());
+            }
             let work = tokio::task::spawn_blocking(move || {
                 archive.ladder(&ladder);
                 archive.store(&datagrams);

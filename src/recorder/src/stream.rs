@@ -141,6 +141,14 @@ impl Stream {
         self.next = None;
     }
 
+    /// When nothing should come, though the m-line was there: from and until, in ns since 1970.
+    pub(crate) fn pauses(&self) -> Vec<(i64, i64)> {
+        let pauses = self.inactive.iter().filter(|interval| !interval.off);
+        pauses
+            .map(|pause| (clock::nanoseconds(pause.from), pause.until.map_or(i64::MAX, clock::nanoseconds)))
+            .collect()
+    }
+
     /// Stops receiving.
     pub(crate) async fn stop(&mut self) {
         if let Some(receiver) = &mut self.receiver {

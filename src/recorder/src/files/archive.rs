@@ -8,14 +8,16 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use siprec_model::PayloadFormat;
 
 use super::render::Renderer;
-use super::report::{Alignment, Channel, SessionReport, StreamReport, WavReport};
+use super::report::{Alignment, Channel, CutReport, SessionReport, StreamReport, WavReport};
 use super::track::{Datagram, Track};
+use super::wav::Wav;
 use crate::clock::seconds;
 use crate::media::layout::{Basis, Layout};
 use crate::media::timeline::SECOND;
@@ -48,6 +50,10 @@ pub(crate) struct Archive {
     tracks: Vec<Option<Track>>,
     renderer: Option<Renderer>,
     ladder: File,
+    /// The pauses of each stream that are to be cut out.
+    pauses: Option<Vec<Vec<(i64, i64)>>>,
+    /// The sound without them.
+    cut: Option<(Wav, Vec<CutReport>)>,
     /// The first error ended all writing.
     error: Option<String>,
 }
@@ -70,7 +76,17 @@ impl Archive {
             .create_new(true)
             .open(&path)
             .map_err(|error| FileError { action: "create", path, error })?;
-        Ok(Self { folder, started, keep_rtp, tracks: Vec::new(), renderer: None, ladder, error: None })
+        Ok(Self {
+            folder,
+            started,
+            keep_rtp,
+            tracks: Vec::new(),
+            renderer: None,
+            ladder,
+            pauses: None,
+            cut: None,
+            error: None,
+        })
     }
 
     /// Where the files are.
@@ -155,11 +171,21 @@ impl Archive {
         }
     }
 
+    /// At the end, cuts out these pauses of each stream (from and until in ns since 1970), where all channels had one.
+    pub(crate) fn cut_pauses(&mut self, pauses: Vec<Vec<(i64, i64)>>) {
+        self.pauses = Some(pauses);
+    }
+
     /// Completes all files and `report`. Unless everything could be written, the files that are incomplete keep their
     /// partial names and the report says why.
     pub(crate) fn finish(mut self, report: &mut SessionReport) {
         if self.error.is_none()
             && let Err(error) = self.advance(i64::MAX, true)
+        {
+            self.fail(error);
+        }
+        if self.error.is_none()
+            && let Err(error) = self.cut()
         {
             self.fail(error);
         }
@@ -224,6 +250,45 @@ impl Archive {
         Ok(())
     }
 
+    /// Replaces the sound file by one without what all channels paused.
+    fn cut(&mut self) -> Result<(), FileError> {
+        let (Some(pauses), Some(renderer)) = (&self.pauses, &self.renderer) else { return Ok(()) };
+        let mut cuts: Option<Vec<Range<i64>>> = None;
+        for (channel, index) in self.channels().into_iter().enumerate() {
+            let Some(Some(track)) = self.tracks.get(index) else { continue };
+            // A channel that never had anything has nothing to say of it.
+            if track.entries().is_empty() {
+                continue;
+            }
+            let own = pauses.get(index).map_or(&[][..], Vec::as_slice);
+            let paused = track.paused(channel, &renderer.layout, own);
+            cuts = Some(cuts.map_or(paused.clone(), |cuts| common(&cuts, &paused)));
+        }
+        let cuts: Vec<Range<u64>> = cuts
+            .unwrap_or_default()
+            .into_iter()
+            .map(|cut| cut.start.max(0) as u64..cut.end.max(0) as u64)
+            .collect();
+        if cuts.is_empty() {
+            return Ok(());
+        }
+        let next = self.folder.join("session.next.wav");
+        let wav = renderer.wav.copy_without(&next, &cuts).map_err(|error| FileError {
+            action: "write",
+            path: next,
+            error,
+        })?;
+        let rate = renderer.wav.rate();
+        let told = cuts.iter().map(|cut| CutReport {
+            start: seconds(cut.start as i64, rate),
+            duration: seconds((cut.end - cut.start) as i64, rate),
+        });
+        let told = told.collect();
+        self.rename("session.next.wav", "session.partial.wav")?;
+        self.cut = Some((wav, told));
+        Ok(())
+    }
+
     fn rename_all(&mut self) -> Result<(), FileError> {
         if self.renderer.is_some() {
             self.rename("session.partial.wav", "session.wav")?;
@@ -253,13 +318,16 @@ impl Archive {
             report.error = Some(error.clone());
         }
         let partial = self.error.is_some();
-        report.wav = self.renderer.as_ref().map(|renderer| WavReport {
+        let whole = self.renderer.as_ref().map(|renderer| (&renderer.wav, Vec::new()));
+        let cut = self.cut.as_ref().map(|(wav, cut)| (wav, cut.clone()));
+        report.wav = cut.or(whole).map(|(wav, cut)| WavReport {
             file: if partial { "session.partial.wav" } else { "session.wav" }.into(),
-            rate: renderer.wav.rate(),
-            channels: renderer.wav.channels(),
-            frames: renderer.wav.frames(),
-            duration: seconds(renderer.wav.frames() as i64, renderer.wav.rate()),
-            refused: renderer.wav.refused(),
+            rate: wav.rate(),
+            channels: wav.channels(),
+            frames: wav.frames(),
+            duration: seconds(wav.frames() as i64, wav.rate()),
+            refused: wav.refused(),
+            cut,
         });
         let channels = self.channels();
         for (index, track) in self.tracks.iter().enumerate() {
@@ -337,6 +405,15 @@ fn alignment(bases: impl Iterator<Item = Basis>) -> Option<Alignment> {
             Basis::Arrival => Alignment::Arrival,
         })
         .reduce(|all, one| if all == one { all } else { Alignment::Mixed })
+}
+
+/// What two lists of ranges, each in order, have in common.
+fn common(left: &[Range<i64>], right: &[Range<i64>]) -> Vec<Range<i64>> {
+    let both = |one: &Range<i64>| {
+        let one = one.clone();
+        right.iter().map(move |other| one.start.max(other.start)..one.end.min(other.end))
+    };
+    left.iter().flat_map(both).filter(|range| !range.is_empty()).collect()
 }
 
 fn rtp_name(medium: &str, index: usize, partial: bool) -> String {

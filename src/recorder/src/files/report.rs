@@ -233,4 +233,16 @@ pub struct WavReport {
     pub duration: f64,
     /// Samples that found no room, because a WAV ends at 4 GiB.
     pub refused: u64,
+    /// What was cut out of the time line, on which gaps are told: empty unless the recorder cuts pauses.
+    #[serde(default)]
+    pub cut: Vec<CutReport>,
+}
+
+/// A pause that is not in the sound file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CutReport {
+    /// Where it was on the time line, in seconds.
+    pub start: f64,
+    /// Its length in seconds.
+    pub duration: f64,
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -45,6 +46,20 @@ pub(crate) struct Track {
     pub(crate) unknown_payload_type: u64,
     /// Why some of its sound is not in the WAV.
     pub(crate) not_decoded: Option<String>,
+}
+
+/// How long a packet lasts: the shortest step between neighbours, in units of the timestamp.
+fn shortest_step(entries: &[&Entry]) -> i64 {
+    let step = |pair: &[&Entry]| match pair {
+        [before, after]
+            if before.place.segment == after.place.segment
+                && after.place.sequence - before.place.sequence == 1 =>
+        {
+            Some(after.place.timestamp - before.place.timestamp).filter(|step| *step > 0)
+        }
+        _ => None,
+    };
+    entries.windows(2).filter_map(step).min().unwrap_or(0)
 }
 
 /// A packet in the dump.
@@ -149,13 +164,7 @@ impl Track {
             });
             pairs.filter(|(before, after)| before.segment == after.segment)
         };
-        // The shortest step between neighbours is how long a packet lasts.
-        let neighbours = steps().filter(|(before, after)| after.sequence - before.sequence == 1);
-        let packet = neighbours
-            .map(|(before, after)| after.timestamp - before.timestamp)
-            .filter(|step| *step > 0)
-            .min();
-        let packet = packet.unwrap_or(0);
+        let packet = shortest_step(&entries);
         let mut gaps = Vec::new();
         for (before, after) in steps() {
             let lost = (after.sequence - before.sequence - 1).max(0);
@@ -177,6 +186,27 @@ impl Track {
             }
         }
         gaps
+    }
+
+    /// Where nothing was sent because of one of these pauses, from and until in ns since 1970: frames of the WAV, in
+    /// order.
+    pub(crate) fn paused(&self, track: usize, layout: &Layout, pauses: &[(i64, i64)]) -> Vec<Range<i64>> {
+        let mut entries: Vec<&Entry> = self.entries.iter().collect();
+        entries.sort_by_key(|entry| (entry.place.segment, entry.place.sequence));
+        let packet = shortest_step(&entries);
+        let frames = |pair: &[&Entry]| match pair {
+            [before, after] if before.place.segment == after.place.segment => {
+                let within = |(from, until): &(i64, i64)| *from < after.arrival && *until > before.arrival;
+                let silent = after.place.timestamp - before.place.timestamp > packet;
+                let frame = |timestamp| layout.frame(track, before.place.segment, timestamp);
+                let range = frame(before.place.timestamp + packet)?..frame(after.place.timestamp)?;
+                (silent && pauses.iter().any(within)).then_some(range)
+            }
+            _ => None,
+        };
+        let mut paused: Vec<Range<i64>> = entries.windows(2).filter_map(frames).collect();
+        paused.sort_by_key(|range| range.start);
+        paused
     }
 
     fn index(&mut self, header: &RtpHeader, at: u64, datagram: &Datagram) {

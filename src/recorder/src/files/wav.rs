@@ -2,10 +2,13 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 const HEADER: u64 = 44;
+/// Frames that are copied at once.
+const BLOCK: usize = 1 << 16;
 /// RIFF sizes have 32 bits.
 const MAX_DATA: u64 = u32::MAX as u64 - HEADER;
 
@@ -94,6 +97,32 @@ impl Wav {
     pub(crate) fn finish(&self) -> io::Result<()> {
         self.update_header()?;
         self.file.sync_all()
+    }
+
+    /// Writes the file again at `path` without these frames, which are in order and do not overlap.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(crate) fn copy_without(&self, path: &Path, cuts: &[Range<u64>]) -> io::Result<Self> {
+        let mut copy = Self::create(path, self.channels, self.rate)?;
+        let frame_bytes = u64::from(self.channels) * 2;
+        let ends = cuts.iter().map(|cut| cut.start.min(self.frames)).chain([self.frames]);
+        let begins = [0].into_iter().chain(cuts.iter().map(|cut| cut.end.min(self.frames)));
+        let mut block = vec![0u8; BLOCK * usize::from(self.channels) * 2];
+        for (begin, end) in begins.zip(ends) {
+            let mut at = begin;
+            while at < end {
+                let frames = (end - at).min(BLOCK as u64);
+                let bytes = block.get_mut(..(frames * frame_bytes) as usize).unwrap_or_default();
+                self.file.read_exact_at(bytes, HEADER + at * frame_bytes)?;
+                copy.file.write_all_at(bytes, HEADER + copy.frames * frame_bytes)?;
+                copy.frames += frames;
+                at += frames;
+            }
+        }
+        copy.refused = self.refused;
+        copy.finish()?;
+        Ok(copy)
     }
 
     /// Frames in the file.
