@@ -1,5 +1,7 @@
 //! What goes over the wire, read by parsers that are not ours: `rsip`, `sdp-rs` and tshark.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use rsip::Method;
 use rsip::headers::UntypedHeader;
@@ -9,6 +11,7 @@ use sdp_rs::lines::Attribute;
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::capture::{ensure_clean, tshark, write_pcap};
 use siprec_system_tests::foreign::{ForeignRecorder, Seen};
+use siprec_system_tests::process::wait_until;
 use siprec_system_tests::rtp::Packet;
 use siprec_system_tests::sandbox::Sandbox;
 
@@ -97,4 +100,60 @@ fn tshark_decodes_signalling_rtp_and_rtcp_without_a_complaint() {
     assert!(rtcp("rtcp.pt == 200") >= 2, "no sender reports");
     assert_eq!(rtcp("rtcp.pt == 203"), 2, "one BYE for each m-line");
     assert!(rtcp("rtcp.sdes.type == 1") >= 2, "no CNAME");
+}
+
+#[test]
+fn a_session_that_changes_reads_as_it_is_meant_and_tshark_finds_nothing() {
+    let sandbox = Sandbox::new().unwrap();
+    let recorder = ForeignRecorder::start().unwrap();
+    let properties = format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", recorder.uri());
+    let mut call = Call::start_led(&sandbox, &properties).unwrap();
+    let said = [babble(0, 2), babble(1, 2)];
+    call.talk_untouched(&said.each_ref().map(|said| said[..50].to_vec())).unwrap();
+    let mut told = 0;
+    for (order, outcome) in [
+        ("action pause", "siprec-paused"),
+        ("action resume", "siprec-resumed"),
+        ("action mute 1002", "siprec-paused"),
+        ("action unmute 1002", "siprec-resumed"),
+    ] {
+        call.order(order).unwrap();
+        told += 1;
+        let count = |output: String| output.lines().filter(|line| line.starts_with(outcome)).count();
+        wait_until(outcome, Duration::from_secs(10), || {
+            Ok((count(call.relay.output()) > (told - 1) / 2).then_some(()))
+        })
+        .unwrap();
+    }
+    call.talk_untouched(&said.each_ref().map(|said| said[50..].to_vec())).unwrap();
+    call.relay.say("quit").unwrap();
+    call.relay.succeed(Duration::from_secs(10)).unwrap();
+    let seen = recorder.finish().unwrap();
+
+    let offers = seen.requests.iter().filter(|request| request.method == Method::Invite);
+    let offers: Vec<_> = offers
+        .map(|offer| SessionDescription::try_from(std::str::from_utf8(&offer.body).unwrap()).unwrap())
+        .collect();
+    let directions = ["a=sendonly", "a=inactive"];
+    for (index, offer) in offers.iter().enumerate() {
+        assert_eq!(offer.origin.sess_version.to_string(), (index + 1).to_string());
+        assert_eq!(offer.media_descriptions.len(), 2);
+        for media in &offer.media_descriptions {
+            let attributes: Vec<_> = media.attributes.iter().map(ToString::to_string).collect();
+            let wanted = directions[index % 2];
+            assert!(attributes.iter().any(|attribute| attribute == wanted), "offer {index}: {attributes:?}");
+        }
+    }
+    assert_eq!(offers.len(), 5);
+    let methods: Vec<_> = seen.requests.iter().map(|request| request.method).collect();
+    assert_eq!(methods.iter().filter(|method| **method == Method::Ack).count(), 5);
+    assert_eq!(methods.last(), Some(&Method::Bye));
+
+    let pcap = sandbox.join("session.pcap");
+    write_pcap(&pcap, &seen.datagrams).unwrap();
+    ensure_clean(&sandbox, &pcap).unwrap();
+    let streams = tshark(&sandbox, &pcap, &["-q", "-z", "rtp,streams"]).unwrap();
+    let lines: Vec<_> = streams.lines().filter(|line| line.contains("g711U")).collect();
+    assert_eq!(lines.len(), 2, "{streams}");
+    assert!(lines.iter().all(|line| line.contains(" 100 ") && line.contains("0 (0.0%)")), "{streams}");
 }
