@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use siprec_recorder::{Recorder, RecorderConfig};
+use siprec_recorder::{Recorder, RecorderConfig, TlsConfig, TlsIdentity};
 use tokio::signal::unix::{SignalKind, signal};
 
 use behaviour::BehaviourArguments;
@@ -32,13 +32,26 @@ enum Command {
 
 /// Answers recording sessions and writes each into a folder: session.wav, session.json, ladder.txt.
 ///
-/// The first line on standard output tells the address: "listening udp=ADDRESS:PORT tcp=ADDRESS:PORT output=FOLDER".
+/// The first line on standard output tells the address: "listening udp=ADDRESS:PORT tcp=ADDRESS:PORT output=FOLDER",
+/// with "tls=ADDRESS:PORT" before the output where there is TLS.
 /// One line follows for each session at its end. Runs until SIGINT or SIGTERM.
 #[derive(Args)]
 struct RecorderArguments {
     /// Address and port for SIP by UDP and TCP; RTP comes to the same address. Port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "0.0.0.0:5060")]
     listen: SocketAddr,
+    /// Address and port for SIP by TLS. Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "certificate")]
+    listen_tls: Option<SocketAddr>,
+    /// PEM file of the certificate for TLS, and of those that lead to its authority. Read again when it changes.
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    certificate: Option<PathBuf>,
+    /// PEM file of the certificate's private key; the certificate's file when not given.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    key: Option<PathBuf>,
+    /// PEM file of authorities: who connects by TLS must show a certificate that one of them has signed.
+    #[arg(long, value_name = "FILE", requires = "listen_tls")]
+    client_ca: Option<PathBuf>,
     /// Folder for the sessions' folders; made when it does not exist.
     #[arg(long, value_name = "FOLDER", default_value = "recordings")]
     output: PathBuf,
@@ -109,6 +122,7 @@ fn raise_file_limit() {
 
 async fn run(arguments: RecorderArguments) -> Result<()> {
     let config = RecorderConfig {
+        tls: tls(&arguments),
         count_only: arguments.count_only,
         keep_rtp: arguments.keep_rtp,
         cut_pauses: matches!(arguments.pauses, Pauses::Cut),
@@ -121,13 +135,27 @@ async fn run(arguments: RecorderArguments) -> Result<()> {
     let recorder = Recorder::start(config, |session| say(&session.to_string()))
         .context("the recorder does not start")?;
     let local = recorder.local();
-    say(&format!("listening udp={local} tcp={local} output={output}"));
+    let tls = recorder.local_tls().map(|local| format!(" tls={local}")).unwrap_or_default();
+    say(&format!("listening udp={local} tcp={local}{tls} output={output}"));
     tokio::select! {
         _ = interrupted.recv() => {}
         _ = terminated.recv() => {}
     }
     recorder.stop().await;
     Ok(())
+}
+
+fn tls(arguments: &RecorderArguments) -> TlsConfig {
+    let identity = |certificate: PathBuf| TlsIdentity {
+        key: arguments.key.clone().unwrap_or_else(|| certificate.clone()),
+        certificate,
+    };
+    TlsConfig {
+        listen: arguments.listen_tls,
+        identity: arguments.certificate.clone().map(identity),
+        client_ca: arguments.client_ca.clone(),
+        ..TlsConfig::default()
+    }
 }
 
 /// Writes a line to standard output. Nobody may be reading it any more, and that is no reason to end.

@@ -98,6 +98,29 @@ fn an_agent_that_cannot_start_is_an_error() {
 }
 
 #[test]
+fn a_file_of_tls_that_cannot_be_used_is_named() {
+    init();
+    let kind = gst::glib::Type::from_name("GstSiprecAgent").unwrap();
+    let agent = gst::glib::Object::with_type(kind);
+    let (recorder, _socket) = silent_recorder();
+    let with_agent = || {
+        ready(|element| {
+            element.set_property("recorder", &recorder);
+            element.set_property("agent", &agent);
+        })
+    };
+    agent.set_property("tls-ca", "/nowhere/ca.pem");
+    let told = with_agent().unwrap_err();
+    assert!(told.contains("cannot read /nowhere/ca.pem: No such file"), "{told}");
+    agent.set_property("tls-ca", None::<String>);
+    agent.set_property("tls-min-version", "1.1");
+    let told = with_agent().unwrap_err();
+    assert!(told.contains("tls-min-version") && told.contains("1.1"), "{told}");
+    agent.set_property("tls-min-version", "1.3");
+    with_agent().unwrap();
+}
+
+#[test]
 fn unknown_values_are_refused_where_they_are_given() {
     init();
     for wrong in ["dialect=morse", "session-mode=all", "catch-up=x", "no-such-property=1"] {

@@ -28,7 +28,7 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", false)
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", None)
     }
 
     /// The same with a relay that does what it is told by [`Call::order`].
@@ -36,7 +36,15 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_led(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", true)
+        Self::start_led_with_agent(sandbox, siprec, &[])
+    }
+
+    /// The same with an agent that has these properties, each `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_led_with_agent(sandbox: &Sandbox, siprec: &str, agent: &[String]) -> Result<Self> {
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Some(agent))
     }
 
     /// Starts a relay without anything between input and output.
@@ -44,10 +52,10 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
-        Self::start_with(sandbox, "", "", false)
+        Self::start_with(sandbox, "", "", None)
     }
 
-    fn start_with(sandbox: &Sandbox, element: &str, pads: &str, led: bool) -> Result<Self> {
+    fn start_with(sandbox: &Sandbox, element: &str, pads: &str, led: Option<&[String]>) -> Result<Self> {
         let phones = [udp()?, udp()?];
         let ports = [free_udp_port()?, free_udp_port()?];
         let mut pipeline = element.to_owned();
@@ -67,10 +75,10 @@ impl Call {
                 " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false async=false"
             ));
         }
-        let relay = if led {
+        let relay = if let Some(agent) = led {
             // Debian's interpreter has the introspection bindings; another one first in PATH may not.
             let mut command = sandbox.command("/usr/bin/python3");
-            command.arg(sandbox.source().join("tests/support/relay.py")).arg(&pipeline);
+            command.arg(sandbox.source().join("tests/support/relay.py")).arg(&pipeline).args(agent);
             Process::start_led(sandbox, "relay", &mut command)?
         } else {
             Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?

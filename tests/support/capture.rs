@@ -1,8 +1,9 @@
 //! Traffic that a test saw, as a capture file for tshark. Sockets of the tests see every byte themselves, so no
 //! privilege is needed to capture.
 
+use std::collections::HashMap;
 use std::io::Write;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -12,6 +13,9 @@ use crate::sandbox::Sandbox;
 
 /// LINKTYPE_RAW: packets begin with their IP header.
 const LINKTYPE_RAW: u32 = 101;
+/// Protocol numbers of IP.
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// One UDP datagram.
 #[derive(Clone, Debug)]
@@ -26,6 +30,45 @@ pub struct Datagram {
     pub bytes: Vec<u8>,
 }
 
+/// What passed at once on a TCP connection, one way.
+#[derive(Clone, Debug)]
+pub struct Segment {
+    /// When it was seen.
+    pub at: SystemTime,
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Who got it.
+    pub to: SocketAddr,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Writes segments (IPv4 only), which are in order, as a pcap file.
+///
+/// # Errors
+/// When the file cannot be written, or an address is not IPv4.
+pub fn write_tcp_pcap(path: &Path, segments: &[Segment]) -> Result<()> {
+    // How much each side of each connection has sent.
+    let mut sent: HashMap<(SocketAddr, SocketAddr), u32> = HashMap::new();
+    let mut packets = Vec::new();
+    for Segment { at, from, to, bytes } in segments {
+        let length = u32::try_from(bytes.len())?;
+        let acknowledged = 1 + sent.get(&(*to, *from)).copied().unwrap_or_default();
+        let sequence = sent.entry((*from, *to)).or_default();
+        let mut payload = Vec::new();
+        payload.extend(from.port().to_be_bytes());
+        payload.extend(to.port().to_be_bytes());
+        payload.extend((1 + *sequence).to_be_bytes());
+        payload.extend(acknowledged.to_be_bytes());
+        // Five words of header, ACK and PSH, a full window, no checksum, nothing urgent.
+        payload.extend([0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
+        payload.extend(bytes);
+        *sequence += length;
+        packets.push((*at, ip_packet(*from, *to, TCP, &payload)?));
+    }
+    write_packets(path, &packets)
+}
+
 /// Writes datagrams (IPv4 only) in the order of their times as a pcap file.
 ///
 /// # Errors
@@ -33,13 +76,27 @@ pub struct Datagram {
 pub fn write_pcap(path: &Path, datagrams: &[Datagram]) -> Result<()> {
     let mut sorted: Vec<_> = datagrams.iter().collect();
     sorted.sort_by_key(|datagram| datagram.at);
+    let mut packets = Vec::new();
+    for Datagram { at, from, to, bytes } in sorted {
+        let mut payload = Vec::new();
+        payload.extend(from.port().to_be_bytes());
+        payload.extend(to.port().to_be_bytes());
+        payload.extend(u16::try_from(8 + bytes.len())?.to_be_bytes());
+        // No checksum (RFC 768): the loopback has none to copy.
+        payload.extend([0, 0]);
+        payload.extend(bytes);
+        packets.push((*at, ip_packet(*from, *to, UDP, &payload)?));
+    }
+    write_packets(path, &packets)
+}
+
+fn write_packets(path: &Path, packets: &[(SystemTime, Vec<u8>)]) -> Result<()> {
     let mut file = Vec::new();
     for field in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65535, LINKTYPE_RAW] {
         file.extend(field.to_le_bytes());
     }
-    for datagram in sorted {
-        let packet = ip_packet(datagram)?;
-        let at = datagram.at.duration_since(UNIX_EPOCH)?;
+    for (at, packet) in packets {
+        let at = at.duration_since(UNIX_EPOCH)?;
         let length = u32::try_from(packet.len())?;
         for field in [u32::try_from(at.as_secs())?, at.subsec_micros(), length, length] {
             file.extend(field.to_le_bytes());
@@ -49,25 +106,18 @@ pub fn write_pcap(path: &Path, datagrams: &[Datagram]) -> Result<()> {
     Ok(std::fs::File::create(path)?.write_all(&file)?)
 }
 
-fn ip_packet(datagram: &Datagram) -> Result<Vec<u8>> {
-    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (datagram.from, datagram.to) else {
-        bail!("not IPv4: {datagram:?}");
+fn ip_packet(from: SocketAddr, to: SocketAddr, protocol: u8, payload: &[u8]) -> Result<Vec<u8>> {
+    let (SocketAddr::V4(from), SocketAddr::V4(to)) = (from, to) else {
+        bail!("not IPv4: {from} to {to}");
     };
-    let udp_length = u16::try_from(8 + datagram.bytes.len())?;
     let mut packet = vec![0x45, 0];
-    packet.extend((20 + udp_length).to_be_bytes());
-    packet.extend([0, 0, 0x40, 0, 64, 17, 0, 0]);
+    packet.extend(u16::try_from(20 + payload.len())?.to_be_bytes());
+    packet.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
     packet.extend(from.ip().octets());
     packet.extend(to.ip().octets());
     let checksum = ip_checksum(&packet);
     packet[10..12].copy_from_slice(&checksum.to_be_bytes());
-    let port = |address: SocketAddrV4| address.port().to_be_bytes();
-    packet.extend(port(from));
-    packet.extend(port(to));
-    packet.extend(udp_length.to_be_bytes());
-    // No checksum (RFC 768): the loopback has none to copy.
-    packet.extend([0, 0]);
-    packet.extend(&datagram.bytes);
+    packet.extend(payload);
     Ok(packet)
 }
 

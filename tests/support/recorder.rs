@@ -1,5 +1,6 @@
 //! The reference recorder as a running program.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub struct Recorder {
     process: Process,
     folder: PathBuf,
     address: String,
+    tls: Option<SocketAddr>,
 }
 
 /// One finished session: its folder and its `session.json`.
@@ -40,12 +42,19 @@ impl Recorder {
             .find_map(|word| word.strip_prefix("udp=").or_else(|| word.strip_prefix("udp:")))
             .with_context(|| format!("no udp= in '{line}'"))?
             .to_owned();
-        Ok(Self { process, folder, address })
+        let tls = line.split_whitespace().find_map(|word| word.strip_prefix("tls="));
+        let tls = tls.map(str::parse).transpose()?;
+        Ok(Self { process, folder, address, tls })
     }
 
     /// Its SIP URI.
     pub fn uri(&self) -> String {
         format!("sip:{}", self.address)
+    }
+
+    /// Where it takes SIP by TLS.
+    pub fn tls(&self) -> Option<SocketAddr> {
+        self.tls
     }
 
     /// Where it writes.

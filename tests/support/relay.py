@@ -1,6 +1,6 @@
 """A relay that is led line by line: what gst-launch-1.0 does, and the actions of the element "rec".
 
-Usage: relay.py PIPELINE. Reads commands from its standard input, one on each line, and prints every element message:
+Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets an agent of its own that has them. Reads commands from its standard input, one on each line, and prints every element message:
 
     action NAME [TEXT ...]     emit an action signal; a text that it answers is printed as "answer: TEXT"
     sdp DN FILE                set-party-sdp with a file's text
@@ -14,7 +14,7 @@ import sys
 import gi
 
 gi.require_version("Gst", "1.0")
-from gi.repository import GLib, Gst  # noqa: E402
+from gi.repository import GLib, GObject, Gst  # noqa: E402
 
 
 def emit(element, name, *arguments):
@@ -52,6 +52,12 @@ def main():
     Gst.init(None)
     pipeline = Gst.parse_launch(sys.argv[1])
     element = pipeline.get_by_name("rec")
+    if len(sys.argv) > 2:
+        agent = GObject.new("GstSiprecAgent")
+        for setting in sys.argv[2:]:
+            name, value = setting.split("=", 1)
+            Gst.util_set_object_arg(agent, name, value)
+        element.set_property("agent", agent)
     loop = GLib.MainLoop()
     open_sessions = set()
     ending = False

@@ -30,7 +30,7 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
             ),
             glib::ParamSpecUInt::builder("sip-port")
                 .nick("SIP port")
-                .blurb("Local port of SIP over UDP and TCP; 0 takes a free one")
+                .blurb("Local port of SIP over UDP and TCP, and with tls-certificate the next one over TLS; 0 takes free ones")
                 .maximum(u32::from(u16::MAX))
                 .default_value(u32::from(defaults.sip_port))
                 .build(),
@@ -38,6 +38,35 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 "rtp-port-range",
                 "RTP ports",
                 "Local ports of RTP and RTCP, such as 20000-29999; any free ones when not set",
+            ),
+            text(
+                "tls-certificate",
+                "TLS certificate",
+                "PEM file of our certificate and those that lead to its authority, for recorders that ask for one; with \
+                 it recorders may also connect to us by TLS. Read again when it changes",
+            ),
+            text(
+                "tls-key",
+                "TLS key",
+                "PEM file of the certificate's private key, not encrypted; the same file when not set. Read again when \
+                 it changes",
+            ),
+            text(
+                "tls-ca",
+                "TLS authorities",
+                "PEM file of the authorities that may have signed a recorder's certificate; those of the system when \
+                 not set. Read again when it changes",
+            ),
+            glib::ParamSpecString::builder("tls-min-version")
+                .nick("Oldest TLS")
+                .blurb("The oldest version of TLS that is spoken: 1.2 or 1.3")
+                .default_value(defaults.tls_min_version.as_str())
+                .build(),
+            text(
+                "dns-server",
+                "DNS server",
+                "IP address, with or without a port, of the DNS server that is asked for recorders; as the system does \
+                 when not set",
             ),
             glib::ParamSpecString::builder("user")
                 .nick("User")
@@ -48,6 +77,13 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 .nick("User agent")
                 .blurb("What the header User-Agent says")
                 .default_value(defaults.user_agent.as_str())
+                .build(),
+            glib::ParamSpecInt::builder("qos-dscp-sip")
+                .nick("DSCP of SIP")
+                .blurb("Differentiated services code point of SIP; -1 leaves the system's")
+                .minimum(-1)
+                .maximum(63)
+                .default_value(-1)
                 .build(),
             glib::ParamSpecInt::builder("qos-dscp-media")
                 .nick("DSCP of media")
@@ -81,11 +117,15 @@ impl Settings {
                 self.sip_port = value.get::<u32>().ok().and_then(|port| port.try_into().ok()).unwrap_or(0)
             }
             "rtp-port-range" => take(&mut self.rtp_port_range, value),
+            "tls-certificate" => take(&mut self.tls_certificate, value),
+            "tls-key" => take(&mut self.tls_key, value),
+            "tls-ca" => take(&mut self.tls_ca, value),
+            "tls-min-version" => self.tls_min_version = text_or(value, Self::default().tls_min_version),
+            "dns-server" => take(&mut self.dns_server, value),
             "user" => self.user = text_or(value, Self::default().user),
             "user-agent" => self.user_agent = text_or(value, Self::default().user_agent),
-            "qos-dscp-media" => {
-                self.qos_dscp_media = value.get::<i32>().ok().and_then(|dscp| dscp.try_into().ok());
-            }
+            "qos-dscp-sip" => self.qos_dscp_sip = code_point(value),
+            "qos-dscp-media" => self.qos_dscp_media = code_point(value),
             "max-sessions" => take(&mut self.max_sessions, value),
             _ => {}
         }
@@ -99,13 +139,24 @@ impl Settings {
             "advertised-address" => self.advertised_address.to_value(),
             "sip-port" => u32::from(self.sip_port).to_value(),
             "rtp-port-range" => self.rtp_port_range.to_value(),
+            "tls-certificate" => self.tls_certificate.to_value(),
+            "tls-key" => self.tls_key.to_value(),
+            "tls-ca" => self.tls_ca.to_value(),
+            "tls-min-version" => self.tls_min_version.to_value(),
+            "dns-server" => self.dns_server.to_value(),
             "user" => self.user.to_value(),
             "user-agent" => self.user_agent.to_value(),
+            "qos-dscp-sip" => self.qos_dscp_sip.map_or(-1, i32::from).to_value(),
             "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
             "max-sessions" => self.max_sessions.to_value(),
             _ => return None,
         })
     }
+}
+
+/// None leaves the system's.
+fn code_point(value: &glib::Value) -> Option<u8> {
+    value.get::<i32>().ok().and_then(|dscp| dscp.try_into().ok())
 }
 
 fn text_or(value: &glib::Value, default: String) -> String {

@@ -54,6 +54,9 @@ impl Runtime {
             user: settings.user.clone(),
             user_agent: settings.user_agent.clone(),
             max_sessions: usize::try_from(settings.max_sessions).unwrap_or(usize::MAX),
+            sip_dscp: settings.qos_dscp_sip,
+            tls: settings.tls()?,
+            dns_server: settings.dns_server()?,
             log: Some(log::dispatch()),
             ..AgentConfig::default()
         };

@@ -1,7 +1,13 @@
 //! What the user has set on an agent.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
+
+use siprec_agent::{TlsConfig, TlsIdentity};
+use siprec_model::{TlsVersion, UnknownTlsVersion};
+
+/// Where DNS servers listen.
+const DNS_PORT: u16 = 53;
 
 /// The properties of an agent, as texts and numbers that the user gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +17,14 @@ pub(super) struct Settings {
     pub(super) advertised_address: Option<String>,
     pub(super) sip_port: u16,
     pub(super) rtp_port_range: Option<String>,
+    pub(super) tls_certificate: Option<String>,
+    pub(super) tls_key: Option<String>,
+    pub(super) tls_ca: Option<String>,
+    pub(super) tls_min_version: String,
+    pub(super) dns_server: Option<String>,
     pub(super) user: String,
     pub(super) user_agent: String,
+    pub(super) qos_dscp_sip: Option<u8>,
     pub(super) qos_dscp_media: Option<u8>,
     pub(super) max_sessions: u32,
 }
@@ -25,8 +37,14 @@ impl Default for Settings {
             advertised_address: None,
             sip_port: 0,
             rtp_port_range: None,
+            tls_certificate: None,
+            tls_key: None,
+            tls_ca: None,
+            tls_min_version: TlsVersion::default().to_string(),
+            dns_server: None,
             user: "siprec".to_owned(),
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
+            qos_dscp_sip: None,
             qos_dscp_media: None,
             max_sessions: 0,
         }
@@ -47,6 +65,20 @@ pub(crate) enum SettingsError {
     /// Not a range of ports.
     #[error("agent property \"rtp-port-range\": \"{0}\" is no range of ports such as 20000-29999")]
     Range(String),
+    /// Not the address of a DNS server.
+    #[error("agent property \"dns-server\": \"{0}\" is no IP address, with or without a port")]
+    DnsServer(String),
+    /// Not a version of TLS.
+    #[error("agent property \"tls-min-version\": {0}")]
+    TlsVersion(#[from] UnknownTlsVersion),
+    /// A key without what it is for.
+    #[error("agent property \"tls-key\": it needs \"tls-certificate\"")]
+    KeyAlone,
+    /// The next port number is that of TLS.
+    #[error(
+        "agent property \"sip-port\": with \"tls-certificate\" it must be below 65535, for TLS takes the next one"
+    )]
+    NoTlsPort,
 }
 
 impl Settings {
@@ -63,6 +95,36 @@ impl Settings {
     /// What the recorder is told, when not the local address.
     pub(super) fn advertised_address(&self) -> Result<Option<IpAddr>, SettingsError> {
         address("advertised-address", self.advertised_address.as_deref())
+    }
+
+    /// The DNS server; as the system does when not set.
+    pub(super) fn dns_server(&self) -> Result<Option<SocketAddr>, SettingsError> {
+        let Some(text) = set(self.dns_server.as_deref()) else { return Ok(None) };
+        let with_port = text.parse::<SocketAddr>().ok();
+        let server = with_port.or_else(|| Some(SocketAddr::new(unbracketed(text).parse().ok()?, DNS_PORT)));
+        server.map(Some).ok_or_else(|| SettingsError::DnsServer(text.to_owned()))
+    }
+
+    /// TLS: with a certificate recorders are let in at the port after that of UDP and TCP.
+    pub(super) fn tls(&self) -> Result<TlsConfig, SettingsError> {
+        let (certificate, key) = (set(self.tls_certificate.as_deref()), set(self.tls_key.as_deref()));
+        let (identity, listen) = match (certificate, key) {
+            (None, None) => (None, None),
+            (None, Some(_)) => return Err(SettingsError::KeyAlone),
+            (Some(certificate), key) => {
+                let key = key.unwrap_or(certificate).into();
+                let port = match self.sip_port {
+                    0 => 0,
+                    port => port.checked_add(1).ok_or(SettingsError::NoTlsPort)?,
+                };
+                let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+                let listen = SocketAddr::new(self.local_address()?.unwrap_or(any), port);
+                (Some(TlsIdentity { certificate: certificate.into(), key }), Some(listen))
+            }
+        };
+        let ca = set(self.tls_ca.as_deref()).map(Into::into);
+        let min_version = self.tls_min_version.trim().parse()?;
+        Ok(TlsConfig { identity, ca, min_version, listen, client_ca: None })
     }
 
     /// The ports of media; any when not set.
@@ -82,13 +144,19 @@ fn set(text: Option<&str>) -> Option<&str> {
 
 fn address(property: &'static str, text: Option<&str>) -> Result<Option<IpAddr>, SettingsError> {
     let Some(text) = set(text) else { return Ok(None) };
-    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-    bare.parse().map(Some).map_err(|_| SettingsError::Address { property, text: text.to_owned() })
+    unbracketed(text)
+        .parse()
+        .map(Some)
+        .map_err(|_| SettingsError::Address { property, text: text.to_owned() })
+}
+
+fn unbracketed(text: &str) -> &str {
+    text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
+    use std::net::Ipv4Addr;
 
     use super::*;
 
@@ -99,6 +167,42 @@ mod tests {
         assert_eq!(of(" 127.0.0.1 "), Ok(Some(Ipv4Addr::LOCALHOST.into())));
         assert_eq!(of(""), Ok(None));
         assert!(of("recorder.example").is_err());
+    }
+
+    #[test]
+    fn a_dns_server_is_an_address_with_or_without_a_port() {
+        let of =
+            |text: &str| Settings { dns_server: Some(text.to_owned()), ..Settings::default() }.dns_server();
+        let at = |text: &str| Ok(Some(text.parse().unwrap()));
+        assert_eq!(of("192.0.2.53"), at("192.0.2.53:53"));
+        assert_eq!(of("192.0.2.53:5353"), at("192.0.2.53:5353"));
+        assert_eq!(of("[::1]"), at("[::1]:53"));
+        assert_eq!(of("::1"), at("[::1]:53"));
+        assert_eq!(of("[::1]:5353"), at("[::1]:5353"));
+        assert_eq!(of(" "), Ok(None));
+        assert_eq!(of("dns.example"), Err(SettingsError::DnsServer("dns.example".into())));
+    }
+
+    #[test]
+    fn with_a_certificate_tls_listens_at_the_next_port() {
+        let settings = |certificate: Option<&str>, key: Option<&str>, sip_port| Settings {
+            tls_certificate: certificate.map(str::to_owned),
+            tls_key: key.map(str::to_owned),
+            sip_port,
+            local_address: Some("127.0.0.1".to_owned()),
+            ..Settings::default()
+        };
+        assert_eq!(settings(None, None, 5060).tls(), Ok(TlsConfig::default()));
+        let both = settings(Some("both.pem"), None, 5060).tls().unwrap();
+        assert_eq!(both.listen, Some("127.0.0.1:5061".parse().unwrap()));
+        assert_eq!(both.identity.unwrap().key.to_str(), Some("both.pem"));
+        let any = settings(Some("a.pem"), Some("a.key"), 0).tls().unwrap();
+        assert_eq!(any.listen, Some("127.0.0.1:0".parse().unwrap()));
+        assert_eq!(any.identity.unwrap().key.to_str(), Some("a.key"));
+        assert_eq!(settings(None, Some("a.key"), 0).tls(), Err(SettingsError::KeyAlone));
+        assert_eq!(settings(Some("a.pem"), None, 65535).tls(), Err(SettingsError::NoTlsPort));
+        let old = Settings { tls_min_version: "1.1".to_owned(), ..Settings::default() };
+        assert!(matches!(old.tls(), Err(SettingsError::TlsVersion(_))));
     }
 
     #[test]

@@ -32,6 +32,18 @@ fn recorder() -> Vec<glib::ParamSpec> {
             "SIP URIs of the recorders in the order in which they are tried, separated by white space. Needed at \
              NULL to READY with auto-start, else at start",
         ),
+        structure(
+            "recorder-tls",
+            "TLS with the recorders",
+            "What is particular about TLS with these recorders: server-name (what their certificates must be for, \
+             instead of the host of the URI), ca (PEM file of authorities) and min-version (1.2 or 1.3)",
+        ),
+        glib::ParamSpecBoolean::builder("sips-call")
+            .nick("Call by SIPS")
+            .blurb("The call is signalled by SIPS: recorders are reached by TLS, whatever their URIs say, or not at all")
+            .default_value(false)
+            .mutable_ready()
+            .build(),
         glib::ParamSpecEnum::builder_with_default("dialect", SiprecDialect::default())
             .nick("Dialect")
             .blurb("What is spoken with the recorder")
@@ -212,6 +224,8 @@ impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
             "recorder" => take(&mut self.recorder, value),
+            "recorder-tls" => take(&mut self.recorder_tls, value),
+            "sips-call" => take(&mut self.sips_call, value),
             "dialect" => take(&mut self.dialect, value),
             "session-mode" => take(&mut self.session_mode, value),
             "call-uuid" => take(&mut self.call_uuid, value),
@@ -238,6 +252,8 @@ impl Settings {
     pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "recorder" => self.recorder.to_value(),
+            "recorder-tls" => self.recorder_tls.to_value(),
+            "sips-call" => self.sips_call.to_value(),
             "dialect" => self.dialect.to_value(),
             "session-mode" => self.session_mode.to_value(),
             "call-uuid" => self.call_uuid.to_value(),

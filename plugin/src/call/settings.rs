@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gst::glib;
-use siprec_model::{BranchLimits, CallUuid, RecordingId};
+use siprec_model::{BranchLimits, CallUuid, RecordingId, TlsProfile, UnknownTlsVersion};
 use siprec_session::{ConfigError, Party, RecorderListError, RecordingConfig, Timers, parse_recorders};
 
 use super::enums::{SiprecDialect, SiprecSessionMode};
@@ -13,6 +13,8 @@ use crate::agent::SiprecAgent;
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) recorder: Option<String>,
+    pub(super) recorder_tls: Option<gst::Structure>,
+    pub(super) sips_call: bool,
     pub(super) dialect: SiprecDialect,
     pub(super) session_mode: SiprecSessionMode,
     pub(super) call_uuid: Option<String>,
@@ -37,6 +39,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             recorder: None,
+            recorder_tls: None,
+            sips_call: false,
             dialect: SiprecDialect::default(),
             session_mode: SiprecSessionMode::default(),
             call_uuid: None,
@@ -71,6 +75,11 @@ impl Settings {
     /// The first setting that no recording can have.
     pub(super) fn recording(&self, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
         let mut config = RecordingConfig::new(parse_recorders(self.recorder.as_deref().unwrap_or_default())?);
+        if let Some(structure) = self.recorder_tls.as_deref() {
+            let tls = tls_profile(structure)?;
+            config.recorders.iter_mut().for_each(|recorder| recorder.profile.tls = tls.clone());
+        }
+        config.sips_call = self.sips_call;
         config.dialect = self.dialect.into();
         config.mode = self.session_mode.into();
         config.call_uuid = self.call_uuid.as_deref().map(CallUuid::new);
@@ -127,6 +136,33 @@ pub(super) enum SettingsError {
         /// The field.
         field: String,
     },
+    /// A field of `recorder-tls` that there is not.
+    #[error(
+        "property \"recorder-tls\": there is no field \"{0}\", only \"server-name\", \"ca\" and \"min-version\""
+    )]
+    TlsField(String),
+    /// Not a version of TLS.
+    #[error("property \"recorder-tls\": {0}")]
+    TlsVersion(#[from] UnknownTlsVersion),
+}
+
+/// What is particular about TLS with the recorders.
+fn tls_profile(structure: &gst::StructureRef) -> Result<TlsProfile, SettingsError> {
+    let mut structure = structure.to_owned();
+    // What the syntax of structures makes of 1.3 without quotes.
+    if let Ok(number) = structure.get::<f64>("min-version") {
+        structure.set("min-version", number.to_string());
+    }
+    let mut profile = TlsProfile::default();
+    for (field, text) in fields("recorder-tls", Some(&structure))? {
+        match field.as_str() {
+            "server-name" => profile.server_name = Some(text),
+            "ca" => profile.ca = Some(text.into()),
+            "min-version" => profile.min_version = Some(text.parse()?),
+            _ => return Err(SettingsError::TlsField(field)),
+        }
+    }
+    Ok(profile)
 }
 
 /// The fields of a structure as texts, in their order.
@@ -186,6 +222,25 @@ mod tests {
         let config = settings.recording(Vec::new()).unwrap();
         let expected = [("zebra", "[T].p"), ("agentid", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(config.extra_parameters, expected);
+    }
+
+    #[test]
+    fn tls_with_the_recorders_is_as_the_structure_says() {
+        let mut settings = settings("sips:a.example sips:b.example");
+        let text = "tls,server-name=rec.example,ca=/etc/ca.pem,min-version=1.3";
+        settings.recorder_tls = Some(text.parse().unwrap());
+        settings.sips_call = true;
+        let config = settings.recording(Vec::new()).unwrap();
+        let expected = TlsProfile {
+            server_name: Some("rec.example".to_owned()),
+            ca: Some("/etc/ca.pem".into()),
+            min_version: Some(siprec_model::TlsVersion::V1_3),
+        };
+        assert!(config.sips_call && config.recorders.iter().all(|recorder| recorder.profile.tls == expected));
+        for (wrong, named) in [("tls,name=x", "\"name\""), ("tls,min-version=(string)1.1", "\"1.1\"")] {
+            settings.recorder_tls = Some(wrong.parse().unwrap());
+            assert!(settings.check(Vec::new()).unwrap_err().to_string().contains(named));
+        }
     }
 
     #[test]

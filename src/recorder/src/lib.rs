@@ -43,3 +43,4 @@ pub use finished::FinishedSession;
 pub use picture::{PictureError, draw};
 pub use recorder::Recorder;
 pub use siprec_sip::Refresher;
+pub use siprec_transport::{TlsConfig, TlsIdentity};

@@ -237,7 +237,13 @@ impl Server {
 
     /// How the recorder presents itself to this client.
     fn endpoint(&self, invite: &Request, source: Source, address: std::net::IpAddr) -> Option<Endpoint> {
-        let local = SocketAddr::new(address, self.shared.transport.port(source.protocol));
+        let by_tls = self
+            .shared
+            .transport
+            .local_tls()
+            .filter(|local| source.protocol == Protocol::Tls && !local.ip().is_unspecified());
+        let port = self.shared.transport.port(source.protocol);
+        let local = by_tls.unwrap_or(SocketAddr::new(address, port));
         // RFC 3261 §12.1.1: who is asked by sips: is reached by sips:.
         let contact = match source.protocol {
             Protocol::Tls if invite.uri.scheme().eq_ignore_ascii_case("sips") => format!("sips:{local}"),
@@ -258,7 +264,7 @@ impl Server {
         };
         let contact = NameAddr::from(contact);
         let mut endpoint =
-            Endpoint::new(transport, &address.to_string(), Some(local.port()), contact).ok()?;
+            Endpoint::new(transport, &local.ip().to_string(), Some(local.port()), contact).ok()?;
         endpoint.user_agent = Some(concat!("siprec-recorder/", env!("CARGO_PKG_VERSION")).into());
         Some(endpoint)
     }
