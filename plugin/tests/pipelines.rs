@@ -32,6 +32,21 @@ fn a_call_whose_recorder_is_silent_ends_like_any_other() {
     assert_eq!(run(&call).0, None);
 }
 
+/// A pipeline waits for the end of every element that says that it is a sink; ours end no stream.
+#[test]
+fn no_element_is_a_sink_or_a_source_of_its_pipeline() {
+    for element in [common::idle_siprec(), common::siprectee()] {
+        let pad = element.request_pad_simple(if element.static_pad("sink").is_some() {
+            "rec_%u"
+        } else {
+            "sink_%u"
+        });
+        let flags = element.element_flags();
+        assert!(!flags.intersects(gst::ElementFlags::SINK | gst::ElementFlags::SOURCE), "{flags:?}");
+        element.release_request_pad(&pad.unwrap());
+    }
+}
+
 #[test]
 fn a_party_that_never_sends_holds_up_nobody() {
     let (recorder, _socket) = silent_recorder();
@@ -67,6 +82,28 @@ fn no_packet_at_all_is_no_reason_not_to_play_and_end() {
     assert_eq!(current, gst::State::Playing);
     let _ = call.by_name("in").unwrap().emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
     assert_eq!(run(&call).0, None);
+}
+
+#[test]
+fn a_call_with_a_silent_party_ends_when_it_is_told_to_as_without_the_element() {
+    let (recorder, _socket) = silent_recorder();
+    let voice = VOICE.replace("num-buffers=25", "is-live=true");
+    let silence = format!("udpsrc address=127.0.0.1 port=0 caps=\"{PCMU}\"");
+    // A sink that waits for its first packet keeps a live pipeline from playing, with and without the element.
+    let sink = "fakesink async=false";
+    for call in [
+        format!("{silence} ! {sink} {voice} ! {sink}"),
+        format!(
+            "siprec name=rec recorder={recorder} stop-timeout=0 {silence} ! rec.sink_0 rec.src_0 ! {sink} \
+             {voice} ! rec.sink_1 rec.src_1 ! {sink}"
+        ),
+        format!("{silence} ! siprectee ! {sink} {voice} ! siprectee ! {sink}"),
+    ] {
+        let pipeline = launch(&call).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        assert!(pipeline.send_event(gst::event::Eos::new()), "{call}");
+        assert_eq!(run(&pipeline).0, None, "{call}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ pub(crate) mod recorder;
 
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, Once};
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
@@ -252,12 +253,12 @@ pub(crate) fn run(pipeline: &gst::Pipeline) -> (Option<String>, Vec<gst::Structu
     let bus = pipeline.bus().unwrap();
     let mut messages = Vec::new();
     let started = pipeline.set_state(gst::State::Playing);
-    let timeout = gst::ClockTime::from_seconds(20);
+    let deadline = Instant::now() + Duration::from_secs(if started.is_ok() { 30 } else { 0 });
     let mut error = None;
     loop {
-        let Some(message) = bus.timed_pop(if started.is_ok() { timeout } else { gst::ClockTime::ZERO })
-        else {
-            error = error.or_else(|| Some(format!("nothing happens, {started:?}")));
+        let left = deadline.saturating_duration_since(Instant::now());
+        let Some(message) = bus.timed_pop(gst::ClockTime::from_nseconds(left.as_nanos() as u64)) else {
+            error = error.or_else(|| Some(format!("it does not end, {started:?}")));
             break;
         };
         match message.view() {
