@@ -97,17 +97,16 @@ impl Tap {
             return;
         }
         let pushed = producer.push(parts, arrival);
-        drop(producer);
+        // Under the lock there is one writer, and no need to lock the bus for a sum.
+        let add = |sum: &AtomicU64, more| sum.store(sum.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         match pushed {
-            Pushed::Dropped => {
-                tap.queue_full.fetch_add(1, Ordering::Relaxed);
-            }
+            Pushed::Dropped => add(&tap.queue_full, 1),
             Pushed::First | Pushed::Queued => {
-                tap.packets.fetch_add(1, Ordering::Relaxed);
-                let size = parts.iter().map(|part| part.len() as u64).sum();
-                tap.bytes.fetch_add(size, Ordering::Relaxed);
+                add(&tap.packets, 1);
+                add(&tap.bytes, parts.iter().map(|part| part.len() as u64).sum());
             }
         }
+        drop(producer);
         if pushed == Pushed::First {
             self.engine.wake_if_asleep();
         }
