@@ -1,4 +1,5 @@
-//! What is no sound RTP on a stream's pad: the call has it untouched, the recorder never sees it, and it is counted.
+//! Bad input at run time: what is no sound RTP on a stream's pad, and recorders that answer nonsense. The call has every
+//! packet, untouched; what went wrong is told or counted.
 #![cfg(test)]
 
 mod common;
@@ -107,4 +108,87 @@ fn no_bytes_on_the_pad_disturb_the_call() {
         .sum();
     assert_eq!(report.get::<u64>("seen"), Ok(report.get::<u64>("sent").unwrap() + drops), "{report}");
     assert_eq!(report.get::<u64>("seen"), Ok(2000), "{report}");
+}
+
+/// Answers to the INVITE that no recording can be made of.
+const ANSWERS: &[&str] = &[
+    "\u{1}\0 no SDP",
+    "v=0",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 99999 RTP/AVP 0\r\n",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio -1 RTP/AVP 0\r\n",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio\r\n",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\nm=audio 9000 RTP/AVP 0\r\n",
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
+     m=audio 0 RTP/AVP 0\r\nm=audio 0 RTP/AVP 0\r\n",
+];
+
+#[test]
+fn an_answer_that_cannot_be_used_fails_the_recording_with_a_reason_and_the_call_goes_on() {
+    for answer in ANSWERS {
+        let recorder = Recorder::start(Script::Answer(answer));
+        let call = Call::new(&recorder.uri(), |_| ());
+        call.begin();
+        call.speak(0);
+        let failed = call.message("siprec-failed");
+        assert!(failed.get::<&str>("reason").is_ok_and(|reason| !reason.is_empty()), "{answer:?}: {failed}");
+        let ten_seconds = gst::ClockTime::from_seconds(10);
+        let warning = call.bus.timed_pop_filtered(ten_seconds, &[gst::MessageType::Warning]);
+        assert!(warning.is_some(), "{answer:?}");
+        call.speak(1);
+        for (_, outlet) in &call.parties {
+            assert_eq!(outlet.take().buffers.len(), 2, "{answer:?}");
+        }
+    }
+}
+
+#[test]
+fn garbage_and_lies_before_the_answer_do_not_keep_a_call_from_being_recorded() {
+    let recorder = Recorder::start(Script::AcceptBehind(&[
+        b"",
+        b"\0",
+        b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n\r\n",
+        b"SIP/2.0 999999 OK\r\n<Via>\r\n<From>\r\n<To>;tag=1\r\n<Call-ID>\r\n<CSeq>\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n<Via>\r\n<From>\r\n<To>;tag=1\r\n<Call-ID>\r\n<CSeq>\r\nContent-Length: 4000000000\r\n\r\nv=0",
+        b"SIP/2.0 200 OK\r\n<Via>\r\n<From>\r\n<To>;tag=1\r\n<Call-ID>\r\n<CSeq>\r\nContent-Length: -3\r\n\r\nv=0",
+        b"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 127.0.0.1;branch=z9hG4bKof-somebody-else\r\n<From>\r\n<To>;tag=1\r\n<Call-ID>\r\n<CSeq>\r\n\r\n",
+        b"SIP/2.0 200 OK\r\n<Via>\r\n<From>\r\n<To>;tag=1\r\n<Call-ID>\r\nCSeq: 7 BYE\r\n\r\n",
+        b"\xFF\xFE INVITE sip:you SIP/2.0\r\n\r\n",
+    ]));
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    for line in 0..2 {
+        assert_eq!(timestamp(&recorder.packet(line).unwrap()), 0);
+    }
+    assert_eq!(call.parties[0].1.take().buffers.len(), 1);
+}
+
+#[test]
+fn media_ports_that_are_all_in_use_fail_the_recording_with_the_range_and_the_call_goes_on() {
+    let recorder = Recorder::start(Script::Accept);
+    // Nobody else gets the port of a bound socket, and without it there is no pair in the range.
+    let taken = loop {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        if socket.local_addr().unwrap().port().is_multiple_of(2) {
+            break socket;
+        }
+    };
+    let port = taken.local_addr().unwrap().port();
+    let range = format!("{port}-{}", port + 1);
+    common::init();
+    let agent = gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap());
+    agent.set_property("local-address", "127.0.0.1");
+    agent.set_property("rtp-port-range", &range);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("agent", &agent));
+    call.begin();
+    call.speak(0);
+    let failed = call.message("siprec-failed");
+    let reason = failed.get::<String>("reason").unwrap();
+    assert!(reason.contains(&port.to_string()), "{reason}");
+    call.speak(1);
+    assert_eq!(call.parties[0].1.take().buffers.len(), 2);
 }

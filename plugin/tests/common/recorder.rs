@@ -16,8 +16,10 @@ pub(crate) enum Script {
     AcceptAfter(Duration),
     /// This status.
     Refuse(u16),
-    /// 200 whose body is no session description.
-    Garbage,
+    /// 200 with this body.
+    Answer(&'static str),
+    /// These datagrams, in which `<Via>` and the like are the INVITE's own lines, and then 200.
+    AcceptBehind(&'static [&'static [u8]]),
     /// 200 with port 0 for video.
     RefuseVideo,
 }
@@ -143,7 +145,14 @@ impl Desk {
                 let answer = self.answer(request);
                 self.respond(request, from, "200 OK", Some(answer));
             }
-            Script::Garbage => self.respond(request, from, "200 OK", Some("\u{1}\0 no SDP".to_owned())),
+            Script::Answer(body) => self.respond(request, from, "200 OK", Some(body.to_owned())),
+            Script::AcceptBehind(datagrams) => {
+                for datagram in datagrams {
+                    self.socket.send_to(&filled_in(request, datagram), from).unwrap();
+                }
+                let answer = self.answer(request);
+                self.respond(request, from, "200 OK", Some(answer));
+            }
             Script::Refuse(code) => self.respond(request, from, &format!("{code} Not Today"), None),
             Script::AcceptAfter(time) => {
                 self.respond(request, from, "100 Trying", None);
@@ -183,6 +192,17 @@ impl Desk {
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()
     }
+}
+
+/// A datagram as if it belonged to the request's transaction.
+fn filled_in(request: &str, datagram: &[u8]) -> Vec<u8> {
+    let Ok(text) = std::str::from_utf8(datagram) else { return datagram.to_vec() };
+    let mut text = text.to_owned();
+    for name in ["Via", "From", "To", "Call-ID", "CSeq"] {
+        let line = request.lines().find(|line| line.starts_with(&format!("{name}:"))).unwrap();
+        text = text.replace(&format!("<{name}>"), line);
+    }
+    text.into_bytes()
 }
 
 fn response(request: &str, us: SocketAddr, status: &str, body: Option<String>) -> String {
