@@ -37,6 +37,9 @@ impl Worker {
             Output::Event(event) => {
                 if let Some(entry) = self.recordings.get_mut(&key) {
                     entry.info = event.info.clone();
+                    if entry.shared.state().is_final() {
+                        self.parts.idle.make_room(key);
+                    }
                 }
                 self.parts.notifier.push(key, event);
             }

@@ -81,6 +81,7 @@ impl Worker {
     }
 
     pub(crate) fn tell_failed(&self, key: RecordingKey, info: &SessionInfo, reason: FailureReason) {
+        self.parts.idle.make_room(key);
         let words = reason.to_string();
         let changed = SessionEventKind::StateChanged { state: RecordingState::Failed, reason: words };
         for kind in [SessionEventKind::Failed { reason, sip_code: None }, changed] {

@@ -1,6 +1,6 @@
 //! Which recordings there are, and waiting for there to be none.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,10 @@ pub(crate) struct Idle {
 
 #[derive(Debug, Default)]
 struct State {
-    recordings: HashSet<RecordingKey>,
+    /// Every recording, and whether it counts against the limit.
+    recordings: HashMap<RecordingKey, bool>,
+    /// How many count.
+    counted: usize,
     /// The notifier has events that no callback has taken.
     delivering: bool,
     /// The loop has ended, and with it the SIP port.
@@ -37,16 +40,31 @@ impl Idle {
     /// [`AgentError::TooManySessions`] or [`AgentError::Duplicate`].
     pub(crate) fn enter(&self, key: RecordingKey, limit: usize) -> Result<(), AgentError> {
         let mut state = self.lock();
-        if limit != 0 && state.recordings.len() >= limit {
+        if limit != 0 && state.counted >= limit {
             return Err(AgentError::TooManySessions { limit });
         }
-        if state.recordings.insert(key) { Ok(()) } else { Err(AgentError::Duplicate) }
+        if state.recordings.contains_key(&key) {
+            return Err(AgentError::Duplicate);
+        }
+        state.recordings.insert(key, true);
+        state.counted += 1;
+        Ok(())
+    }
+
+    /// A recording has come to its final state: there is room for another by the time that anybody hears of it.
+    pub(crate) fn make_room(&self, key: RecordingKey) {
+        let mut state = self.lock();
+        if state.recordings.get_mut(&key).is_some_and(|counts| std::mem::replace(counts, false)) {
+            state.counted -= 1;
+        }
     }
 
     /// Counts a recording out. Its last event must have been given to the notifier.
     pub(crate) fn leave(&self, key: RecordingKey) {
         let mut state = self.lock();
-        state.recordings.remove(&key);
+        if state.recordings.remove(&key) == Some(true) {
+            state.counted -= 1;
+        }
         self.changed.notify_all();
     }
 
@@ -137,5 +155,19 @@ mod tests {
         idle.leave(KEY);
         idle.enter(OTHER, 1).unwrap();
         assert_eq!(idle.recordings(), 1);
+    }
+
+    #[test]
+    fn a_recording_in_its_final_state_makes_room_once_and_is_waited_for() {
+        let idle = Idle::default();
+        idle.enter(KEY, 1).unwrap();
+        idle.make_room(KEY);
+        idle.make_room(KEY);
+        idle.enter(OTHER, 1).unwrap();
+        idle.leave(KEY);
+        assert!(matches!(idle.enter(KEY, 1), Err(AgentError::TooManySessions { limit: 1 })));
+        idle.make_room(OTHER);
+        assert_eq!(idle.recordings(), 1);
+        assert!(!idle.wait(Duration::ZERO));
     }
 }
