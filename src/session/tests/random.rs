@@ -23,12 +23,14 @@ enum Step {
     Answer {
         which: usize,
         status: u16,
+        timer: usize,
         body: usize,
     },
     /// The recorder sends a request of its own in the dialog of one of our INVITEs.
     Request {
         which: usize,
         method: &'static str,
+        timer: usize,
         body: usize,
     },
     /// The recorder sends again what it sent last.
@@ -56,6 +58,19 @@ fn bodies() -> Vec<String> {
         sdp(&[4000, 4002]).replace("RTP/AVP", "RTP/SAVP"),
     ]
 }
+
+/// What the recorder says of the session timer.
+const TIMERS: [&[(&str, &str)]; 9] = [
+    &[],
+    &[("Session-Expires", "1800;refresher=uac"), ("Supported", "timer")],
+    &[("Session-Expires", "90;refresher=uas"), ("Supported", "timer")],
+    &[("Session-Expires", "90;refresher=uac"), ("Supported", "timer"), ("Min-SE", "1")],
+    &[("Session-Expires", "120")],
+    &[("Session-Expires", "30"), ("Supported", "timer")],
+    &[("Session-Expires", "soon"), ("Min-SE", "later")],
+    &[("Min-SE", "3600")],
+    &[("Min-SE", "4294967295")],
+];
 
 /// Streams belong to pads once and for all: this one to the pad with this number modulo [`PADS`].
 const PADS: u16 = 4;
@@ -109,6 +124,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(491),
         2 => Just(488),
         1 => Just(503),
+        2 => Just(422),
         1 => Just(481),
         1 => Just(408),
     ];
@@ -128,10 +144,10 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..PADS).prop_map(Step::Packet),
         1 => (prop_oneof![0..PADS, 64..68_u16], event).prop_map(|(slot, event)| Step::Engine(slot, event)),
         4 => prop_oneof![0..50_u32, 0..3000_u32, 0..60_000_u32].prop_map(Step::Wait),
-        8 => (0..4_usize, status, body.clone())
-            .prop_map(|(which, status, body)| Step::Answer { which, status, body }),
-        2 => (0..3_usize, method, body)
-            .prop_map(|(which, method, body)| Step::Request { which, method, body }),
+        8 => (0..4_usize, status, 0..TIMERS.len(), body.clone())
+            .prop_map(|(which, status, timer, body)| Step::Answer { which, status, timer, body }),
+        2 => (0..3_usize, method, 0..TIMERS.len(), body)
+            .prop_map(|(which, method, timer, body)| Step::Request { which, method, timer, body }),
         1 => Just(Step::Repeat),
         1 => (1..3_u32).prop_map(Step::Fault),
     ]
@@ -148,8 +164,10 @@ struct Model {
     branches: BTreeMap<u16, Branch>,
     /// Our INVITE without a final response, by Call-ID.
     open_invites: BTreeMap<String, u32>,
-    /// m-lines of our last description, by Call-ID.
+    /// m-lines of our last description that was accepted, by Call-ID: a refused one has changed nothing.
     m_lines: BTreeMap<String, usize>,
+    /// m-lines of our last offer, and `lines` as it was before.
+    offered: BTreeMap<String, (usize, BTreeMap<u16, usize>)>,
     /// What each payload type of an m-line means, by Call-ID.
     codecs: BTreeMap<(String, usize, u8), String>,
     version: BTreeMap<String, u64>,
@@ -245,13 +263,14 @@ impl Model {
         if let Some(open) = self.open_invites.insert(call_id.clone(), cseq) {
             panic!("INVITE {cseq} while {open} is open");
         }
+        let (interval, least) =
+            (request.headers.session_expires().unwrap().unwrap(), request.headers.min_se());
+        assert!(interval.seconds >= least.unwrap().unwrap_or(90).max(90), "RFC 4028 §7.4");
         let sdp = SessionDescription::parse(&request.body).expect("every INVITE has an offer");
+        self.offered.insert(call_id.clone(), (sdp.media_count(), self.lines.clone()));
         self.check_version(&call_id, &sdp);
-        let before = self.m_lines.insert(call_id.clone(), sdp.media_count()).unwrap_or(if self.per_party {
-            1
-        } else {
-            2
-        });
+        let fewest = if self.per_party { 1 } else { 2 };
+        let before = self.m_lines.get(&call_id).copied().unwrap_or(fewest);
         assert!(sdp.media_count() >= before, "RFC 3264 §8: never fewer m-lines");
         for (index, media) in sdp.medias().enumerate() {
             for number in media.payload_types() {
@@ -278,6 +297,14 @@ impl Model {
         if request.method == Method::Invite && status >= 200 && self.open_invites.get(call_id) == Some(&cseq)
         {
             self.open_invites.remove(call_id);
+            match self.offered.remove(call_id) {
+                Some((count, _)) if status < 300 => {
+                    self.m_lines.insert(call_id.to_owned(), count);
+                }
+                // Where a stream was agreed to be, it is again.
+                Some((_, before)) => self.lines.extend(before),
+                None => {}
+            }
         }
     }
 }
@@ -318,20 +345,21 @@ fn run(steps: Vec<Step>, seed: u8) {
                 call.media(slot, event);
             }
             Step::Wait(milliseconds) => call.wait_ms(u64::from(milliseconds)),
-            Step::Answer { which, status, body } if which < unanswered.len() => {
+            Step::Answer { which, status, timer, body } if which < unanswered.len() => {
                 let request = if status < 200 { unanswered[which].clone() } else { unanswered.remove(which) };
-                let text = response_to(&request, status, &[("Retry-After", "1")], &bodies[body]);
+                let headers = [TIMERS[timer], &[("Retry-After", "1")]].concat();
+                let text = response_to(&request, status, &headers, &bodies[body]);
                 model.answered(&request, status);
                 last = Some(text.clone());
                 call.receive(&text);
             }
-            Step::Request { which, method, body } if which < invites.len() => {
+            Step::Request { which, method, timer, body } if which < invites.len() => {
                 let invite = invites[which].clone();
                 if method == "ACK" {
                     let cseq = call.last_cseq();
                     call.recorder_sends_numbered(&invite, method, cseq, &[], &bodies[body]);
                 } else {
-                    call.recorder_sends(&invite, method, &[], &bodies[body]);
+                    call.recorder_sends(&invite, method, TIMERS[timer], &bodies[body]);
                 }
             }
             Step::Repeat => {
