@@ -173,6 +173,11 @@ impl Dialog {
         self.route_set.first().map_or(&self.remote_target, |proxy| &proxy.uri)
     }
 
+    /// The first proxy, where it takes only requests that are addressed to itself (RFC 2543; no `lr`).
+    pub(crate) fn strict_router(&self) -> Option<&Uri> {
+        self.route_set.first().map(|first| &first.uri).filter(|uri| uri.param("lr").is_none())
+    }
+
     fn request_numbered(
         &self,
         method: Method,

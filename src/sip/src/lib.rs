@@ -9,6 +9,7 @@
 //! | multipart bodies | [`multipart`] | RFC 2046 §5.1, RFC 5621 |
 //! | transactions, alone or in a dialog | [`ClientTransaction`], [`ServerTransaction`] | RFC 3261 §17, RFC 6026 |
 //! | a dialog at either end | [`DialogUa`] | RFC 3261 §8, §9, §12-§15; RFC 3311 §5 |
+//! | credentials for who asks | [`Credentials`] | RFC 3261 §22, RFC 7616, RFC 8760 |
 //! | randomness as an argument | [`Random`] | |
 //!
 //! ```
@@ -29,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod auth;
 mod dialog;
 pub mod header;
 pub mod message;
@@ -42,6 +44,7 @@ mod transaction;
 mod ua;
 pub mod uri;
 
+pub use auth::{ChallengeFault, Credentials, CredentialsError, Password};
 pub use dialog::Dialog;
 pub use header::{
     CSeq, ContentType, HeaderError, HeaderName, HeaderValue, Headers, NameAddr, Params, Refresher,

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use siprec_model::{BranchId, FailureReason, RtcpMode};
 use siprec_sip::{
-    Body, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response, Termination,
-    TransactionFailure, UacConfig,
+    Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response,
+    Termination, TransactionFailure, UacConfig, Uri,
 };
 
 use crate::branches::BranchMode;
@@ -266,6 +266,14 @@ impl RecordingSession {
         self.ua.poll_transmit()
     }
 
+    /// Where a message of [`Self::poll_transmit`] goes; `None` for a response.
+    pub(crate) fn next_hop(&self, message: &Message) -> Option<Uri> {
+        match message {
+            Message::Request(request) => Some(self.ua.next_hop_of(request)),
+            Message::Response(_) => None,
+        }
+    }
+
     /// The next thing that the recording should know.
     pub(crate) fn poll_notice(&mut self) -> Option<Notice> {
         self.notices.pop_front()
@@ -274,13 +282,13 @@ impl RecordingSession {
     fn take_events(&mut self, now: Instant) {
         while let Some(event) = self.ua.poll_event() {
             match event {
-                DialogEvent::Progress { .. } => {
+                DialogEvent::Progress { .. } | DialogEvent::Challenged { .. } => {
                     if let Phase::Inviting(inviting) = &mut self.phase {
                         inviting.first_response = None;
                     }
                 }
                 DialogEvent::Answered { response, .. } => self.answered(&response, now),
-                DialogEvent::Refused { response, .. } => self.refused(response, now),
+                DialogEvent::Refused { response, fault, .. } => self.refused(explained(response, fault), now),
                 DialogEvent::Failed { failure, .. } => self.unanswered(failure, now),
                 DialogEvent::Request { token, request } => self.requested(token, &request, now),
                 DialogEvent::Acknowledged { token, ack } => self.acknowledged(token, &ack, now),
@@ -403,4 +411,12 @@ impl RecordingSession {
         // Where the dialog has ended already, there is nobody to say it to.
         let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
     }
+}
+
+/// A refusal with the reason why it was not answered.
+fn explained(mut response: Response, fault: Option<ChallengeFault>) -> Response {
+    if let Some(fault) = fault {
+        response.reason = format!("{}: {fault}", response.reason);
+    }
+    response
 }

@@ -88,6 +88,7 @@ header_names! {
     #[list] Path = "Path",
     Priority = "Priority",
     ProxyAuthenticate = "Proxy-Authenticate",
+    ProxyAuthenticationInfo = "Proxy-Authentication-Info",
     ProxyAuthorization = "Proxy-Authorization",
     #[list] ProxyRequire = "Proxy-Require",
     RAck = "RAck",

@@ -7,6 +7,7 @@ use super::Outbox;
 use super::client_invite::InviteClient;
 use super::client_request::RequestClient;
 use super::key::ClientKey;
+use crate::auth::credentials_of;
 use crate::{CSeq, HeaderName, Message, Method, Request, Response, Transport};
 
 /// A request that was sent and waits for its responses.
@@ -144,6 +145,7 @@ impl ClientTransaction {
 /// The ACK of a refusal (RFC 3261 §17.1.1.3). It belongs to the INVITE's transaction, hence to its branch and its way.
 pub(super) fn ack_for(invite: &Request, refusal: &Response) -> Request {
     let mut ack = sibling_of(invite, Method::Ack);
+    ack.headers.extend(&credentials_of(&invite.headers));
     // One that nobody can read is not repeated.
     if let Ok(to) = refusal.headers.to() {
         ack.headers.set(HeaderName::To, to);

@@ -1,8 +1,8 @@
 //! How this side presents itself in every message.
 
 use crate::{
-    CSeq, ContentType, HeaderName, HeaderValue, Headers, Method, NameAddr, Random, Request, SyntaxError,
-    Transport, Uri, Via,
+    CSeq, ContentType, Credentials, HeaderName, HeaderValue, Headers, Method, NameAddr, Random, Request,
+    SyntaxError, Transport, Uri, Via,
 };
 
 /// How this side presents itself: the same in all of its dialogs.
@@ -21,6 +21,8 @@ pub struct Endpoint {
     pub supported: Vec<String>,
     /// Accept of answers to OPTIONS: media types.
     pub accept: Vec<String>,
+    /// Who we are to servers and proxies that ask by 401 or 407 (RFC 3261 §22).
+    pub credentials: Vec<Credentials>,
 }
 
 /// A message body.
@@ -81,6 +83,7 @@ impl Endpoint {
             ],
             supported: Vec::new(),
             accept: vec!["application/sdp".into()],
+            credentials: Vec::new(),
         })
     }
 
@@ -189,6 +192,8 @@ fn is_protected(name: &HeaderName) -> bool {
             | HeaderName::Contact
             | HeaderName::ContentType
             | HeaderName::ContentLength
+            | HeaderName::Authorization
+            | HeaderName::ProxyAuthorization
     )
 }
 

@@ -1,6 +1,6 @@
 //! What a [`DialogUa`](crate::DialogUa) tells its user, and the names by which the user answers.
 
-use crate::{Request, Response, TransactionFailure};
+use crate::{ChallengeFault, Request, Response, TransactionFailure};
 
 /// Names a request of ours, in the events about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +21,11 @@ pub enum DialogEvent {
         /// 100-199.
         response: Response,
     },
+    /// A request of ours met 401 or 407, and goes again with credentials, under the same token.
+    Challenged {
+        /// The request.
+        token: RequestToken,
+    },
     /// An INVITE of ours was accepted. The ACK is on its way, unless the INVITE carried no offer: then the response
     /// carries one, and [`DialogUa::acknowledge`](crate::DialogUa::acknowledge) must send the answer.
     Answered {
@@ -37,6 +42,8 @@ pub enum DialogEvent {
         token: RequestToken,
         /// 300-699.
         response: Response,
+        /// Why a 401 or 407 could not be answered.
+        fault: Option<ChallengeFault>,
     },
     /// The final response to a request of ours that is neither INVITE nor BYE.
     Responded {
@@ -44,6 +51,8 @@ pub enum DialogEvent {
         token: RequestToken,
         /// 200-699.
         response: Response,
+        /// Why a 401 or 407 could not be answered.
+        fault: Option<ChallengeFault>,
     },
     /// A request of ours had no final response. If it was the first INVITE, `Terminated` follows; else the dialog is
     /// lost and the user is to send BYE.

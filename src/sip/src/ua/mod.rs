@@ -1,6 +1,7 @@
 //! One dialog of an INVITE with all its transactions, at either end.
 
 mod answer;
+mod challenge;
 mod endpoint;
 mod event;
 mod incoming;
@@ -17,10 +18,11 @@ pub use event::{
     DialogEvent, NothingToAcknowledge, RequestError, RequestToken, RespondError, ServerToken, Termination,
 };
 
+use crate::auth::Keyring;
 use crate::dialog::Dialog;
 use crate::transaction::timer::{Timers, earliest};
 use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
-use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Uri};
+use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Request, Uri};
 use repeat::MinSe;
 use slots::{ClientSlot, Fork, ServerSlot};
 
@@ -45,7 +47,7 @@ pub struct UacConfig {
 /// branches of a fork, retransmission, 200 to BYE, INFO and OPTIONS, 487 to what a BYE leaves open, 491 and 500 at glare,
 /// 405, 420, 481, 489, 501. A request of ours with Session-Expires that meets 422 is repeated with a longer interval, and
 /// the largest Min-SE that was seen goes into all later ones (RFC 4028 §7.3, §7.4). Offers, answers and the refreshes of
-/// the session timer are the user's.
+/// the session timer are the user's. One that meets 401 or 407 is repeated with credentials ([`Endpoint::credentials`]).
 ///
 /// # Run loop
 /// After each `handle_*` and each command: take all of [`poll_transmit`](Self::poll_transmit), then all of
@@ -93,6 +95,7 @@ pub struct DialogUa {
     out: VecDeque<Message>,
     events: VecDeque<DialogEvent>,
     last_token: u64,
+    keyring: Keyring,
 }
 
 /// Which end of the first INVITE this is.
@@ -228,7 +231,7 @@ impl DialogUa {
         clients.chain(servers).chain(forks).fold(self.timers.next_timeout(), earliest)
     }
 
-    /// The next message to send: a request to the [next hop](Self::next_hop), a response to where its Via says.
+    /// The next message to send: a request to [its next hop](Self::next_hop_of), a response to where its Via says.
     pub fn poll_transmit(&mut self) -> Option<Message> {
         self.out.pop_front()
     }
@@ -263,6 +266,17 @@ impl DialogUa {
         self.dialog().unwrap_or(&self.origin).next_hop()
     }
 
+    /// Where a request that [`poll_transmit`](Self::poll_transmit) gave is sent to (RFC 3261 §8.1.2, §12.2.1.1): to its
+    /// top Route, else to its Request-URI; to the latter also where that is a strict router of this dialog.
+    pub fn next_hop_of(&self, request: &Request) -> Uri {
+        let strict = self.dialog().and_then(Dialog::strict_router);
+        let top = request.headers.routes().ok().and_then(|routes| routes.into_iter().next());
+        match top {
+            Some(route) if strict != Some(&request.uri) => route.uri,
+            _ => request.uri.clone(),
+        }
+    }
+
     /// How we present ourselves.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
@@ -295,6 +309,7 @@ impl DialogUa {
 
     fn new(endpoint: Endpoint, random: Random, role: Role, origin: Dialog, state: State) -> DialogUa {
         DialogUa {
+            keyring: Keyring::new(endpoint.credentials.clone()),
             endpoint,
             random,
             role,

@@ -9,6 +9,7 @@ use super::{
     Body, Calling, Cancel, Confirmed, DialogUa, Ending, HeldBye, NothingToAcknowledge, RequestError,
     RequestToken, Role, State, Termination, Timer, UacConfig,
 };
+use crate::auth::Attempts;
 use crate::dialog::Dialog;
 use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT, cancel_for};
 use crate::{HeaderName, Headers, Message, Method, NameAddr, Random, Request};
@@ -36,7 +37,7 @@ impl DialogUa {
         let mut ua = DialogUa::new(config.endpoint, random, Role::Caller, origin, State::Calling(calling));
         let mut request = ua.origin.request(Method::Invite, &ua.endpoint, &mut ua.random);
         ua.complete(&mut request, headers, body);
-        let invitation = Invitation::new(number(&request), carries_sdp(&request.headers, &request.body));
+        let invitation = Invitation::new(carries_sdp(&request.headers, &request.body));
         let token = RequestToken(ua.next_token());
         ua.start(token, request, Purpose::Initial(invitation), now);
         ua.collect();
@@ -203,7 +204,7 @@ impl DialogUa {
         let mut request = dialog.request(method.clone(), &self.endpoint, &mut self.random);
         self.complete(&mut request, headers, body);
         let purpose = match method {
-            Method::Invite => Purpose::ReInvite(Invitation::new(number(&request), offers)),
+            Method::Invite => Purpose::ReInvite(Invitation::new(offers)),
             Method::Update => Purpose::Update { offer: offers },
             _ => Purpose::Other,
         };
@@ -213,9 +214,28 @@ impl DialogUa {
         Ok(token)
     }
 
-    pub(super) fn start(&mut self, token: RequestToken, request: Request, purpose: Purpose, now: Instant) {
+    fn start(&mut self, token: RequestToken, request: Request, purpose: Purpose, now: Instant) {
+        self.start_after(Attempts::default(), token, request, purpose, now);
+    }
+
+    /// Sends a request that has met these challenges.
+    pub(super) fn start_after(
+        &mut self,
+        attempts: Attempts,
+        token: RequestToken,
+        mut request: Request,
+        mut purpose: Purpose,
+        now: Instant,
+    ) {
+        // A CANCEL cannot be sent again, so that nobody may ask for its credentials (RFC 3261 §22.1).
+        if !matches!(purpose, Purpose::Cancel) {
+            self.keyring.authorize(&mut request);
+        }
+        if let Purpose::Initial(invitation) | Purpose::ReInvite(invitation) = &mut purpose {
+            invitation.is_sent_as(&request);
+        }
         let transaction = ClientTransaction::new(request, self.endpoint.transport(), now);
-        self.clients.push(ClientSlot { token, transaction, purpose });
+        self.clients.push(ClientSlot { token, transaction, purpose, attempts });
     }
 
     pub(super) fn send_cancel(&mut self, cancel: Request, now: Instant) {
@@ -247,6 +267,7 @@ impl DialogUa {
         let Some(dialog) = self.state.dialog() else { return };
         let mut ack = dialog.ack(invitation.cseq, &self.endpoint, &mut self.random);
         self.complete(&mut ack, Headers::new(), body);
+        ack.headers.extend(invitation.credentials());
         self.out.push_back(Message::Request(ack.clone()));
         invitation.ack = Ack::Sent(Box::new(ack));
     }
@@ -272,8 +293,4 @@ impl DialogUa {
             request.body = body.bytes;
         }
     }
-}
-
-fn number(request: &Request) -> u32 {
-    request.headers.cseq().map_or(0, |cseq| cseq.number)
 }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::slots::{ClientSlot, Invitation, Purpose};
-use super::{Calling, Cancel, Confirmed, DialogUa, State};
+use super::slots::{ClientSlot, Kind, Purpose};
+use super::{Calling, Cancel, Confirmed, DialogUa, Ending, State};
 use crate::{CSeq, HeaderName, Headers, Method, Response, SessionExpires};
 
 /// Shortest interval that RFC 4028 §5 allows, in seconds.
@@ -80,6 +80,7 @@ impl DialogUa {
                 self.origin.next_number()
             }
             State::Confirmed(Confirmed { dialog }) => dialog.next_number(),
+            State::Ending(Ending { dialog, .. }) if slot.kind() == Kind::Bye => dialog.next_number(),
             State::Calling(_) | State::Ringing(_) | State::Ending(_) | State::Ended(_) => return false,
         };
         let mut request = slot.transaction.request().clone();
@@ -89,12 +90,9 @@ impl DialogUa {
         request.headers.set(HeaderName::Via, via);
         request.headers.set(HeaderName::CSeq, CSeq::new(number, request.method.clone()));
         change(self, &mut request.headers);
-        let purpose = match std::mem::replace(&mut slot.purpose, Purpose::Repeated) {
-            Purpose::Initial(old) => Purpose::Initial(Invitation::new(number, old.offered)),
-            Purpose::ReInvite(old) => Purpose::ReInvite(Invitation::new(number, old.offered)),
-            other => other,
-        };
-        self.start(slot.token, request, purpose, now);
+        let attempts = std::mem::take(&mut slot.attempts);
+        let purpose = std::mem::replace(&mut slot.purpose, Purpose::Repeated);
+        self.start_after(attempts, slot.token, request, purpose, now);
         true
     }
 }

@@ -48,9 +48,17 @@ impl DialogUa {
     fn on_response(&mut self, slot: &mut ClientSlot, response: Response, now: Instant) {
         let token = slot.token;
         let status = response.status;
+        if response.is_success() {
+            self.keyring.accepted(&response.headers);
+        }
         if status == 422 && self.lengthen(slot, &response, now) {
             return;
         }
+        let fault = match self.answer_challenge(slot, &response, now) {
+            Ok(true) => return,
+            Ok(false) => None,
+            Err(fault) => Some(fault),
+        };
         match &mut slot.purpose {
             Purpose::Initial(_) if status < 200 => self.on_progress(slot, response, now),
             Purpose::Initial(invitation) if status < 300 => {
@@ -58,16 +66,16 @@ impl DialogUa {
             }
             Purpose::Initial(_) => {
                 let why = self.unestablished();
-                self.emit(DialogEvent::Refused { token, response });
+                self.emit(DialogEvent::Refused { token, response, fault });
                 self.terminate(why, now);
             }
             Purpose::ReInvite(_) if status < 200 => self.emit(DialogEvent::Progress { token, response }),
             Purpose::ReInvite(invitation) if status < 300 => self.on_answer(token, invitation, response),
-            Purpose::ReInvite(_) => self.emit(DialogEvent::Refused { token, response }),
+            Purpose::ReInvite(_) => self.emit(DialogEvent::Refused { token, response, fault }),
             Purpose::Bye if status >= 200 => self.end(now),
             Purpose::Update { .. } | Purpose::Other if status >= 200 => {
                 self.refresh_target(&response);
-                self.emit(DialogEvent::Responded { token, response });
+                self.emit(DialogEvent::Responded { token, response, fault });
             }
             Purpose::Bye | Purpose::Cancel | Purpose::Update { .. } | Purpose::Other | Purpose::Repeated => {}
         }
@@ -104,7 +112,7 @@ impl DialogUa {
                 return if same {
                     self.on_answer(token, invitation, response)
                 } else {
-                    self.fork(&response, now)
+                    self.fork(&response, invitation.credentials(), now)
                 };
             }
         };
@@ -145,7 +153,7 @@ impl DialogUa {
     }
 
     /// Another branch of the first INVITE answered: acknowledged and ended (RFC 3261 §13.2.2.4).
-    fn fork(&mut self, response: &Response, now: Instant) {
+    fn fork(&mut self, response: &Response, credentials: &Headers, now: Instant) {
         let tag = remote_tag(response);
         if let Some(fork) = self.forks.iter().find(|fork| fork.remote_tag == tag) {
             self.out.push_back(Message::Request(fork.ack.clone()));
@@ -156,10 +164,12 @@ impl DialogUa {
             return;
         }
         let mut dialog = self.origin.opened_by(response);
-        let ack = dialog.ack(cseq.number, &self.endpoint, &mut self.random);
+        let mut ack = dialog.ack(cseq.number, &self.endpoint, &mut self.random);
+        ack.headers.extend(credentials);
         self.out.push_back(Message::Request(ack.clone()));
         let mut bye = dialog.request(Method::Bye, &self.endpoint, &mut self.random);
         self.complete(&mut bye, Headers::new(), None);
+        self.keyring.authorize(&mut bye);
         let bye = ClientTransaction::new(bye, self.endpoint.transport(), now);
         self.forks.push(Fork { remote_tag: tag, ack, bye });
     }
@@ -173,7 +183,7 @@ impl DialogUa {
         let is_given_up =
             matches!(self.state, State::Ended(Ended { dialog: None })) && self.role == Role::Caller;
         if response.is_success() && is_ours && is_invite && is_given_up {
-            self.fork(response, now);
+            self.fork(response, &Headers::new(), now);
         }
     }
 

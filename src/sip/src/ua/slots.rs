@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{RequestToken, ServerToken};
+use crate::auth::{Attempts, credentials_of};
 use crate::transaction::timer::{T1, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
 use crate::transaction::{ClientTransaction, ServerTransaction};
 use crate::{Headers, Message, Request, Response};
@@ -13,6 +14,8 @@ pub(super) struct ClientSlot {
     pub(super) token: RequestToken,
     pub(super) transaction: ClientTransaction,
     pub(super) purpose: Purpose,
+    /// The challenges that the request has met.
+    pub(super) attempts: Attempts,
 }
 
 impl ClientSlot {
@@ -70,18 +73,21 @@ pub(super) enum Purpose {
 }
 
 /// What belongs to an INVITE of ours besides its transaction.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Invitation {
     pub(super) cseq: u32,
     /// Whether it carried the offer; else the 2xx does, and the user's answer goes into the ACK.
     pub(super) offered: bool,
     pub(super) ack: Ack,
+    /// Its credentials, which its ACK repeats: nobody may ask for those of an ACK (RFC 3261 §22.1).
+    credentials: Headers,
 }
 
 /// The ACK of a 2xx.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Ack {
     /// No 2xx yet.
+    #[default]
     NotDue,
     /// A 2xx with an offer waits for the user's answer.
     Due,
@@ -90,8 +96,18 @@ pub(super) enum Ack {
 }
 
 impl Invitation {
-    pub(super) fn new(cseq: u32, offered: bool) -> Invitation {
-        Invitation { cseq, offered, ack: Ack::NotDue }
+    pub(super) fn new(offered: bool) -> Invitation {
+        Invitation { offered, ..Invitation::default() }
+    }
+
+    /// This INVITE is sent, for the first time or again.
+    pub(super) fn is_sent_as(&mut self, invite: &Request) {
+        self.cseq = invite.headers.cseq().map_or(0, |cseq| cseq.number);
+        self.credentials = credentials_of(&invite.headers);
+    }
+
+    pub(super) fn credentials(&self) -> &Headers {
+        &self.credentials
     }
 }
 

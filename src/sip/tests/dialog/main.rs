@@ -7,11 +7,13 @@
 )]
 
 mod basic;
+mod challenge;
 mod chaos;
 mod glare;
 mod interval;
 mod invite;
 mod loss;
 mod pair;
+mod routes;
 mod rules;
 mod solo;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use siprec_sip::{
     Body, CSeq, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Request, Response,
-    Transport,
+    Transport, UacConfig,
 };
 
 use crate::pair::{ANSWER, OFFER, config, describe, endpoint, uri};
@@ -30,9 +30,13 @@ impl Solo {
     }
 
     pub(crate) fn calling_as(headers: Headers, body: Option<Body>) -> Solo {
+        Solo::calling_by(config(Transport::Udp), headers, body)
+    }
+
+    pub(crate) fn calling_by(config: UacConfig, headers: Headers, body: Option<Body>) -> Solo {
         let now = Instant::now();
         let mut random = Random::from_seed([1; 32]);
-        let mut ua = DialogUa::invite(config(Transport::Udp), headers, body, &mut random, now);
+        let mut ua = DialogUa::invite(config, headers, body, &mut random, now);
         let Some(Message::Request(invite)) = ua.poll_transmit() else { panic!("no INVITE") };
         Solo { ua, now, invite, tag: "peer", branches: 0 }
     }
