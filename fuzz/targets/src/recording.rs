@@ -125,7 +125,7 @@ impl UnderTest {
                     let event = TransportEvent::Resolved { attempt, flow: flow(), more: false };
                     self.recording.handle(Input::Transport(event), self.now);
                 }
-                Output::Send { attempt, message } => self.peers.entry(attempt).or_default().saw(&message),
+                Output::Send { attempt, message, .. } => self.peers.entry(attempt).or_default().saw(&message),
                 Output::Branch(command) => self.obey(&command),
                 Output::Event(_) => {}
                 Output::Finished => self.finished += 1,

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use gst::glib;
 use gst::prelude::*;
+use siprec_agent::Password;
 
 use super::settings::Settings;
 use crate::value::take;
@@ -97,6 +98,26 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 .blurb("Most recordings at once; 0 for no limit")
                 .default_value(defaults.max_sessions)
                 .build(),
+            text(
+                "auth-user",
+                "User for authentication",
+                "User that recorders and proxies are told when they ask (401, 407)",
+            ),
+            glib::ParamSpecString::builder("auth-password")
+                .nick("Password")
+                .blurb("Password of auth-user; can be set, but not read")
+                .write_only()
+                .build(),
+            text(
+                "auth-realm",
+                "Realm",
+                "The only realm that auth-user and auth-password are for; whoever asks when not set",
+            ),
+            text(
+                "outbound-proxy",
+                "Outbound proxy",
+                "SIP URIs of the proxies that recorders are reached through, the first hop first, separated by white space",
+            ),
         ]
     });
     &PROPERTIES
@@ -127,6 +148,12 @@ impl Settings {
             "qos-dscp-sip" => self.qos_dscp_sip = code_point(value),
             "qos-dscp-media" => self.qos_dscp_media = code_point(value),
             "max-sessions" => take(&mut self.max_sessions, value),
+            "auth-user" => take(&mut self.auth_user, value),
+            "auth-password" => {
+                self.auth_password = value.get::<Option<String>>().ok().flatten().map(Password::new);
+            }
+            "auth-realm" => take(&mut self.auth_realm, value),
+            "outbound-proxy" => take(&mut self.outbound_proxy, value),
             _ => {}
         }
     }
@@ -149,6 +176,9 @@ impl Settings {
             "qos-dscp-sip" => self.qos_dscp_sip.map_or(-1, i32::from).to_value(),
             "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
             "max-sessions" => self.max_sessions.to_value(),
+            "auth-user" => self.auth_user.to_value(),
+            "auth-realm" => self.auth_realm.to_value(),
+            "outbound-proxy" => self.outbound_proxy.to_value(),
             _ => return None,
         })
     }

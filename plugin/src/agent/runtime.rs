@@ -57,6 +57,8 @@ impl Runtime {
             sip_dscp: settings.qos_dscp_sip,
             tls: settings.tls()?,
             dns_server: settings.dns_server()?,
+            credentials: settings.credentials()?.into_iter().collect(),
+            outbound_proxy: settings.outbound_proxy()?,
             log: Some(log::dispatch()),
             ..AgentConfig::default()
         };

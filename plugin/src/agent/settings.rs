@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 
-use siprec_agent::{TlsConfig, TlsIdentity};
+use siprec_agent::{Credentials, CredentialsError, Password, TlsConfig, TlsIdentity};
 use siprec_model::{TlsVersion, UnknownTlsVersion};
+use siprec_session::{OutboundProxy, OutboundProxyError};
 
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;
@@ -27,6 +28,10 @@ pub(super) struct Settings {
     pub(super) qos_dscp_sip: Option<u8>,
     pub(super) qos_dscp_media: Option<u8>,
     pub(super) max_sessions: u32,
+    pub(super) auth_user: Option<String>,
+    pub(super) auth_password: Option<Password>,
+    pub(super) auth_realm: Option<String>,
+    pub(super) outbound_proxy: Option<String>,
 }
 
 impl Default for Settings {
@@ -47,6 +52,10 @@ impl Default for Settings {
             qos_dscp_sip: None,
             qos_dscp_media: None,
             max_sessions: 0,
+            auth_user: None,
+            auth_password: None,
+            auth_realm: None,
+            outbound_proxy: None,
         }
     }
 }
@@ -79,6 +88,20 @@ pub(crate) enum SettingsError {
         "agent property \"sip-port\": with \"tls-certificate\" it must be below 65535, for TLS takes the next one"
     )]
     NoTlsPort,
+    /// There is only one of user and password.
+    #[error("agent property \"{missing}\" is not set, but \"{set}\" is")]
+    Half {
+        /// The one that is set.
+        set: &'static str,
+        /// The one that is not.
+        missing: &'static str,
+    },
+    /// Not a user.
+    #[error("agent property \"auth-user\": {0}")]
+    User(#[from] CredentialsError),
+    /// Not a list of proxies.
+    #[error("agent property \"outbound-proxy\": {0}")]
+    OutboundProxy(#[from] OutboundProxyError),
 }
 
 impl Settings {
@@ -125,6 +148,25 @@ impl Settings {
         let ca = set(self.tls_ca.as_deref()).map(Into::into);
         let min_version = self.tls_min_version.trim().parse()?;
         Ok(TlsConfig { identity, ca, min_version, listen, client_ca: None })
+    }
+
+    /// Who we are to those who ask, if anybody. An empty password is one, an empty user is none.
+    pub(super) fn credentials(&self) -> Result<Option<Credentials>, SettingsError> {
+        let half = |set, missing| SettingsError::Half { set, missing };
+        match (self.auth_user.as_deref().filter(|user| !user.is_empty()), &self.auth_password) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(half("auth-user", "auth-password")),
+            (None, Some(_)) => Err(half("auth-password", "auth-user")),
+            (Some(user), Some(password)) => {
+                let realm = self.auth_realm.as_deref().filter(|realm| !realm.is_empty());
+                Ok(Some(Credentials::new(user, password.clone(), realm)?))
+            }
+        }
+    }
+
+    /// The proxies before the recorders.
+    pub(super) fn outbound_proxy(&self) -> Result<OutboundProxy, SettingsError> {
+        Ok(self.outbound_proxy.as_deref().unwrap_or_default().parse()?)
     }
 
     /// The ports of media; any when not set.

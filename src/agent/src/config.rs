@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use siprec_session::OutboundProxy;
+use siprec_sip::Credentials;
 use siprec_transport::{Limits, TlsConfig};
 
 /// Addresses, names and bounds of an [`Agent`](crate::Agent).
@@ -21,6 +23,10 @@ pub struct AgentConfig {
     pub user: String,
     /// `User-Agent` of every recording, and `Server` of what the agent answers by itself.
     pub user_agent: String,
+    /// Who we are to recorders and proxies that ask for a password.
+    pub credentials: Vec<Credentials>,
+    /// The proxies that recorders are reached through, unless their profiles say otherwise.
+    pub outbound_proxy: OutboundProxy,
     /// Most recordings at once, 0 for no bound. Default 0.
     pub max_sessions: usize,
     /// Differentiated services code point of SIP, 0-63; `None` leaves the system's.
@@ -47,6 +53,8 @@ impl Default for AgentConfig {
             media_address: None,
             user: "siprec".to_owned(),
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
+            credentials: Vec::new(),
+            outbound_proxy: OutboundProxy::default(),
             max_sessions: 0,
             sip_dscp: None,
             dns_server: None,

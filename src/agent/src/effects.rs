@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use siprec_model::{BranchCommand, BranchEvent, RecordingKey};
 use siprec_session::{Flow, Input, Output, TransportEvent};
-use siprec_sip::{Message, Request};
+use siprec_sip::{Message, Request, Uri};
 use siprec_transport::{Destination, Protocol, ResolveError, Target};
 use tracing::instrument::WithSubscriber as _;
 
@@ -27,7 +27,9 @@ impl Worker {
                 let target = if secure { target.and_then(Target::secured) } else { target };
                 self.resolve(Dialog { key, attempt }, target);
             }
-            Output::Send { attempt, message } => self.send(Dialog { key, attempt }, message),
+            Output::Send { attempt, message, next_hop } => {
+                self.send(Dialog { key, attempt }, message, next_hop);
+            }
             Output::Branch(command) => {
                 if let Some(entry) = self.recordings.get_mut(&key) {
                     entry.note(&command);
@@ -119,7 +121,7 @@ impl Worker {
         TransportEvent::Resolved { attempt, flow, more: false }
     }
 
-    fn send(&mut self, dialog: Dialog, message: Message) {
+    fn send(&mut self, dialog: Dialog, message: Message, next_hop: Option<Box<Uri>>) {
         let request = match message {
             Message::Response(_) => return self.send_response(message),
             Message::Request(request) => request,
@@ -132,7 +134,7 @@ impl Worker {
             let tag = request.headers.from().ok().and_then(|from| from.tag().map(str::to_owned));
             self.dialogs.insert(call_id, Claim { dialog, tag });
         }
-        let way = entry.routes.way(dialog.attempt, request);
+        let way = entry.routes.way(dialog.attempt, request, next_hop);
         self.go(dialog, way);
     }
 

@@ -41,4 +41,5 @@ mod worker;
 pub use agent::{Agent, RecordingHandle};
 pub use config::AgentConfig;
 pub use error::AgentError;
+pub use siprec_sip::{Credentials, CredentialsError, Password};
 pub use siprec_transport::{BindError, Limits, TlsConfig, TlsError, TlsIdentity};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use siprec_sip::Request;
+use siprec_sip::{HeaderName, Request, Uri};
 use siprec_transport::{Destination, Protocol, ResolveError, Target};
 
 /// Most different next hops of one attempt that are remembered.
@@ -21,9 +21,11 @@ struct Route {
     first: Destination,
     /// Where the recorder is to be found when it is not there (RFC 3263 §4.3).
     others: Vec<Destination>,
+    /// Whether the first hop is a proxy before the recorder, as the Route of the first request says.
+    proxied: Option<bool>,
     hops: Vec<Hop>,
     /// Requests that wait until the hop of the first of them is resolved; later ones stay behind, in order.
-    waiting: Vec<Request>,
+    waiting: Vec<(Request, Option<Box<Uri>>)>,
 }
 
 #[derive(Debug)]
@@ -55,7 +57,10 @@ impl Routes {
         first: Destination,
         others: Vec<Destination>,
     ) {
-        self.0.insert(attempt, Route { target, first, others, hops: Vec::new(), waiting: Vec::new() });
+        self.0.insert(
+            attempt,
+            Route { target, first, others, proxied: None, hops: Vec::new(), waiting: Vec::new() },
+        );
     }
 
     /// The further destinations of an attempt that failed, with what they were found for.
@@ -64,10 +69,10 @@ impl Routes {
         Some((route.target.clone(), std::mem::take(&mut route.others)))
     }
 
-    /// Finds the way of a request (RFC 3261 §8.1.2): to the top Route, else to the Request-URI.
-    pub(crate) fn way(&mut self, attempt: u32, request: Request) -> Way {
+    /// Finds the way of a request to its next hop.
+    pub(crate) fn way(&mut self, attempt: u32, request: Request, next_hop: Option<Box<Uri>>) -> Way {
         match self.0.get_mut(&attempt) {
-            Some(route) => route.way(request),
+            Some(route) => route.way(request, next_hop),
             None => Way::Lost("the attempt has no resolved recorder"),
         }
     }
@@ -89,17 +94,19 @@ impl Routes {
         if let Some(hop) = route.hops.iter_mut().find(|hop| hop.target == *target) {
             hop.destination = Some(destination);
         }
-        std::mem::take(&mut route.waiting).into_iter().map(|request| route.way(request)).collect()
+        std::mem::take(&mut route.waiting).into_iter().map(|(request, hop)| route.way(request, hop)).collect()
     }
 }
 
 impl Route {
-    fn way(&mut self, request: Request) -> Way {
+    fn way(&mut self, request: Request, next_hop: Option<Box<Uri>>) -> Way {
+        self.proxied.get_or_insert_with(|| request.headers.contains(&HeaderName::Route));
         if !self.waiting.is_empty() {
-            return self.wait(request, Way::Wait);
+            return self.wait(request, next_hop, Way::Wait);
         }
         // A hop without a usable URI (a tel: Contact) is where everything went so far.
-        let Some(target) = self.next_hop(&request).filter(|target| *target != self.target) else {
+        let next = next_hop.as_ref().and_then(|uri| self.target(uri));
+        let Some(target) = next.filter(|target| *target != self.target) else {
             return Way::Send(Box::new(request), self.first.clone());
         };
         if let Some(literal) = target.literal() {
@@ -107,41 +114,40 @@ impl Route {
         }
         match self.hops.iter().find(|hop| hop.target == target).map(|hop| hop.destination.clone()) {
             Some(Some(destination)) => Way::Send(Box::new(request), destination),
-            Some(None) => self.wait(request, Way::Wait),
+            Some(None) => self.wait(request, next_hop, Way::Wait),
             None => {
                 if self.hops.len() >= HOPS {
                     self.hops.remove(0);
                 }
                 self.hops.push(Hop { target: target.clone(), destination: None });
-                self.wait(request, Way::Resolve(target))
+                self.wait(request, next_hop, Way::Resolve(target))
             }
         }
     }
 
-    fn wait(&mut self, request: Request, way: Way) -> Way {
+    fn wait(&mut self, request: Request, next_hop: Option<Box<Uri>>, way: Way) -> Way {
         if self.waiting.len() >= WAITING {
             return Way::Lost("too many requests wait for the recorder's name to be resolved");
         }
-        self.waiting.push(request);
+        self.waiting.push((request, next_hop));
         way
     }
 
-    /// A recorder whose transport is fixed keeps it in hops that name none. The address that everything went to so far
+    /// A recorder whose transport is fixed keeps it in hops that name none; a proxy's is its own. The address that everything went to so far
     /// is reached as before: by TLS its certificate is not for whatever Contact calls it.
     fn under_way(&self, target: &Target, found: Destination) -> Destination {
         if found.protocol == self.first.protocol && found.remote == self.first.remote {
             return self.first.clone();
         }
         match target.protocol() {
+            None if self.proxied == Some(true) && self.first.protocol != Protocol::Tls => found,
             Some(_) => found,
             None => Destination { protocol: self.first.protocol, fixed: self.first.fixed, ..found },
         }
     }
 
-    /// RFC 3261 §8.1.2. A dialog that began by TLS goes on by TLS, or to where everything went so far.
-    fn next_hop(&self, request: &Request) -> Option<Target> {
-        let routes = request.headers.routes().ok()?;
-        let uri = routes.first().map_or(&request.uri, |route| &route.uri);
+    /// A dialog that began by TLS goes on by TLS, or to where everything went so far.
+    fn target(&self, uri: &Uri) -> Option<Target> {
         let target = Target::of(uri).ok()?.with_tls(self.target.tls());
         match self.first.protocol {
             Protocol::Tls => target.secured().ok(),
@@ -153,7 +159,7 @@ impl Route {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use siprec_sip::{HeaderName, Method, Uri};
+    use siprec_sip::Method;
 
     fn routes(recorder: &str) -> Routes {
         let target = Target::of(&Uri::parse(recorder).unwrap()).unwrap();
@@ -165,6 +171,13 @@ mod tests {
 
     fn request(uri: &str) -> Request {
         Request::new(Method::Bye, Uri::parse(uri).unwrap())
+    }
+
+    /// The way of a request without Route.
+    fn way(routes: &mut Routes, attempt: u32, uri: &str) -> Way {
+        let request = request(uri);
+        let hop = request.uri.clone();
+        routes.way(attempt, request, Some(Box::new(hop)))
     }
 
     fn sent(way: Way) -> (String, Protocol, bool) {
@@ -179,28 +192,38 @@ mod tests {
     #[test]
     fn the_first_hop_is_the_recorder_then_what_contact_says_and_routes_before_it() {
         let mut routes = routes("sip:192.0.2.1");
-        assert_eq!(sent(routes.way(1, request("sip:record=1@192.0.2.1"))).0, "192.0.2.1:5060");
-        assert_eq!(sent(routes.way(1, request("sip:x@192.0.2.7:5080"))).0, "192.0.2.7:5080");
-        let mut routed = request("sip:x@192.0.2.7:5080");
-        routed.headers.push(HeaderName::Route, "<sip:192.0.2.9;lr>, <sip:192.0.2.10;lr>");
-        assert_eq!(sent(routes.way(1, routed)).0, "192.0.2.9:5060");
+        assert_eq!(sent(way(&mut routes, 1, "sip:record=1@192.0.2.1")).0, "192.0.2.1:5060");
+        assert_eq!(sent(way(&mut routes, 1, "sip:x@192.0.2.7:5080")).0, "192.0.2.7:5080");
+        let hop = Some(Box::new(Uri::parse("sip:192.0.2.9;lr").unwrap()));
+        assert_eq!(sent(routes.way(1, request("sip:x@192.0.2.7:5080"), hop)).0, "192.0.2.9:5060");
     }
 
     #[test]
     fn a_fixed_transport_is_kept_by_hops_that_name_none() {
         let mut routes = routes("sip:192.0.2.1;transport=tcp");
         assert_eq!(
-            sent(routes.way(1, request("sip:192.0.2.7"))),
+            sent(way(&mut routes, 1, "sip:192.0.2.7")),
             ("192.0.2.7:5060".into(), Protocol::Tcp, true)
         );
-        let udp = sent(routes.way(1, request("sip:192.0.2.7;transport=udp")));
+        let udp = sent(way(&mut routes, 1, "sip:192.0.2.7;transport=udp"));
         assert_eq!(udp, ("192.0.2.7:5060".into(), Protocol::Udp, true));
+    }
+
+    #[test]
+    fn the_transport_of_a_proxy_is_not_that_of_the_hops_behind_it() {
+        let mut routes = routes("sip:192.0.2.1;transport=tcp");
+        let mut invite = request("sip:record=1@192.0.2.7");
+        invite.headers.push(HeaderName::Route, "<sip:192.0.2.1;transport=tcp;lr>");
+        let proxy = Uri::parse("sip:192.0.2.1;transport=tcp;lr").unwrap();
+        assert_eq!(sent(routes.way(1, invite, Some(Box::new(proxy)))).1, Protocol::Tcp);
+        let recorder = sent(way(&mut routes, 1, "sip:192.0.2.7"));
+        assert_eq!(recorder, ("192.0.2.7:5060".into(), Protocol::Udp, false));
     }
 
     #[test]
     fn a_dialog_that_began_by_tls_never_goes_on_without_it() {
         let mut routes = routes("sips:192.0.2.1");
-        let mut way = |uri| match routes.way(1, request(uri)) {
+        let mut way = |uri| match way(&mut routes, 1, uri) {
             Way::Send(_, destination) => destination,
             other => panic!("{other:?}"),
         };
@@ -218,28 +241,28 @@ mod tests {
     #[test]
     fn requests_to_a_name_wait_in_order_and_what_cannot_be_resolved_goes_to_the_recorder() {
         let mut routes = routes("sip:192.0.2.1");
-        let Way::Resolve(target) = routes.way(1, request("sip:node7.inside")) else { panic!("not resolved") };
-        assert!(matches!(routes.way(1, request("sip:192.0.2.9")), Way::Wait));
+        let Way::Resolve(target) = way(&mut routes, 1, "sip:node7.inside") else { panic!("not resolved") };
+        assert!(matches!(way(&mut routes, 1, "sip:192.0.2.9"), Way::Wait));
         let failed = ResolveError::NotFound { host: "node7.inside".into(), reason: "unknown".into() };
         let ways = routes.resolved(1, &target, Err(failed));
         let hops: Vec<_> = ways.into_iter().map(|way| sent(way).0).collect();
         assert_eq!(hops, ["192.0.2.1:5060", "192.0.2.9:5060"]);
-        assert_eq!(sent(routes.way(1, request("sip:node7.inside"))).0, "192.0.2.1:5060", "once is enough");
+        assert_eq!(sent(way(&mut routes, 1, "sip:node7.inside")).0, "192.0.2.1:5060", "once is enough");
     }
 
     #[test]
     fn what_waits_is_bounded_and_what_has_no_way_is_lost() {
         let mut routes = routes("sip:192.0.2.1");
-        assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Resolve(_)));
+        assert!(matches!(way(&mut routes, 1, "sip:slow.example"), Way::Resolve(_)));
         for _ in 1..WAITING {
-            assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Wait));
+            assert!(matches!(way(&mut routes, 1, "sip:slow.example"), Way::Wait));
         }
-        assert!(matches!(routes.way(1, request("sip:slow.example")), Way::Lost(_)));
-        assert!(matches!(routes.way(2, request("sip:192.0.2.1")), Way::Lost(_)));
+        assert!(matches!(way(&mut routes, 1, "sip:slow.example"), Way::Lost(_)));
+        assert!(matches!(way(&mut routes, 2, "sip:192.0.2.1"), Way::Lost(_)));
     }
 
     #[test]
     fn a_contact_that_is_no_sip_address_leaves_the_way_as_it_is() {
-        assert_eq!(sent(routes("sip:192.0.2.1").way(1, request("tel:+15550100"))).0, "192.0.2.1:5060");
+        assert_eq!(sent(way(&mut routes("sip:192.0.2.1"), 1, "tel:+15550100")).0, "192.0.2.1:5060");
     }
 }

@@ -256,16 +256,17 @@ impl Session {
                 self.end_at = Some(Instant::now() + grace);
             }
             DialogEvent::Answered { token, response } => self.own_accepted(token, &response).await,
-            DialogEvent::Responded { token, response } if response.is_success() => {
+            DialogEvent::Responded { token, response, .. } if response.is_success() => {
                 self.own_accepted(token, &response).await;
             }
-            DialogEvent::Refused { token, response } | DialogEvent::Responded { token, response } => {
+            DialogEvent::Refused { token, response, .. } | DialogEvent::Responded { token, response, .. } => {
                 self.own_refused(token, &response);
             }
             DialogEvent::Failed { .. } => self.hang_up("the client does not answer"),
             // What an ACK carries changes nothing, because an offer of ours in a 2xx repeats the last answer.
             DialogEvent::Acknowledged { .. }
             | DialogEvent::Progress { .. }
+            | DialogEvent::Challenged { .. }
             | DialogEvent::Info(_)
             | DialogEvent::Cancelled { .. } => {}
         }

@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use siprec_model::{BranchLimits, CallUuid, RecordingId, RecordingKey, RtcpMode};
+use siprec_sip::Credentials;
 
 use crate::dialect::Dialect;
+use crate::proxy::OutboundProxy;
 use crate::recorder::RecorderTarget;
 
 /// Longest user-supplied text (DN, parameter, header, id) in bytes. It keeps the INVITE of any configuration within
@@ -41,6 +43,10 @@ pub struct RecordingConfig {
     pub user: String,
     /// `User-Agent`.
     pub user_agent: String,
+    /// Who we are to recorders and proxies that ask for a password.
+    pub credentials: Vec<Credentials>,
+    /// The proxies that recorders are reached through, unless their profiles say otherwise.
+    pub outbound_proxy: OutboundProxy,
     /// Invite without being told: when every stream has a format, or [`Timers::auto_start`] after the first packet.
     pub auto_start: bool,
     /// With `auto_start` off: hold packets before [`Command::Start`](crate::Command::Start).
@@ -74,6 +80,8 @@ impl RecordingConfig {
             extra_headers: Vec::new(),
             user: "siprec".to_owned(),
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
+            credentials: Vec::new(),
+            outbound_proxy: OutboundProxy::default(),
             auto_start: true,
             pre_record: false,
             record_video: true,

@@ -137,11 +137,11 @@ pub struct Flow {
 /// Something to be done, in the order in which it must be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
-    /// Find the address of a recorder and say it by [`Input::Transport`].
+    /// Find the address of a recorder, or of the proxy before it, and say it by [`Input::Transport`].
     Resolve {
         /// Number of the attempt, unique within the recording.
         attempt: u32,
-        /// The recorder, as configured.
+        /// The recorder or proxy, as configured.
         uri: Uri,
         /// By TLS only, whatever the address says.
         secure: bool,
@@ -156,6 +156,8 @@ pub enum Output {
         attempt: u32,
         /// The message.
         message: Message,
+        /// Where a request goes; `None` for a response, which knows its way.
+        next_hop: Option<Box<Uri>>,
     },
     /// Command a branch.
     Branch(BranchCommand),

@@ -44,6 +44,7 @@ mod io;
 mod numbering;
 mod parties;
 mod party_sdp;
+mod proxy;
 mod recorder;
 mod recording;
 mod session;
@@ -53,6 +54,7 @@ pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
 pub use parties::{PartyKey, Voice, silent_streams};
 pub use party_sdp::{PartyLine, PartySdp, PartySdpError};
+pub use proxy::{OutboundProxy, OutboundProxyError};
 pub use recorder::{
     PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,
 };

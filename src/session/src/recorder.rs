@@ -4,6 +4,7 @@ use siprec_model::TlsProfile;
 use siprec_sip::Uri;
 
 use crate::config::SessionMode;
+use crate::proxy::OutboundProxy;
 
 /// One recorder and what is particular about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,11 @@ impl RecorderTarget {
     /// A recorder with nothing particular.
     pub fn new(uri: Uri) -> Self {
         Self { uri, profile: RecorderProfile::default() }
+    }
+
+    /// The proxies that it is reached through, where others are reached through `usual`.
+    pub(crate) fn outbound_proxy<'a>(&'a self, usual: &'a OutboundProxy) -> &'a OutboundProxy {
+        self.profile.outbound_proxy.as_ref().unwrap_or(usual)
     }
 
     /// The address as it may be shown: without user and password.
@@ -39,6 +45,8 @@ pub struct RecorderProfile {
     pub extra_headers: Vec<(String, String)>,
     /// TLS with it.
     pub tls: TlsProfile,
+    /// The proxies that it is reached through; as every recorder where not set, none where empty.
+    pub outbound_proxy: Option<OutboundProxy>,
 }
 
 /// Whose payload type numbers are sent.
@@ -59,7 +67,7 @@ pub fn parse_recorders(text: &str) -> Result<Vec<RecorderTarget>, RecorderListEr
     for (index, entry) in text.split_whitespace().enumerate() {
         let wrong =
             |fault| RecorderListError::Entry { position: index + 1, text: without_user(entry), fault };
-        let uri = parse_recorder(entry).map_err(wrong)?;
+        let uri = parse_address(entry).map_err(wrong)?;
         if targets.iter().any(|target| target.uri.as_str().eq_ignore_ascii_case(entry)) {
             return Err(wrong(RecorderFault::Twice));
         }
@@ -99,17 +107,18 @@ pub enum RecorderFault {
     #[error("has no host")]
     NoHost,
     /// It has `?headers`, which a Request-URI cannot have (RFC 3261 §19.1.1).
-    #[error("has headers (\"?…\"), which a recorder's address cannot have")]
+    #[error("has headers (\"?…\"), which such an address cannot have")]
     Headers,
     /// It has a parameter that a Request-URI cannot have (RFC 3261 §19.1.1).
-    #[error("has the parameter \"{0}\", which a recorder's address cannot have")]
+    #[error("has the parameter \"{0}\", which such an address cannot have")]
     Parameter(String),
     /// The same address stands earlier in the list.
     #[error("is listed twice")]
     Twice,
 }
 
-fn parse_recorder(entry: &str) -> Result<Uri, RecorderFault> {
+/// A SIP URI that a request can be addressed to.
+pub(crate) fn parse_address(entry: &str) -> Result<Uri, RecorderFault> {
     let uri = Uri::parse(entry).map_err(|error| RecorderFault::Malformed(error.to_string()))?;
     check_recorder(&uri)?;
     Ok(uri)
@@ -133,7 +142,7 @@ pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
 }
 
 /// `sip:user:secret@host` without `user:secret@`. Works on text, so that malformed entries can be shown too.
-fn without_user(uri: &str) -> String {
+pub(crate) fn without_user(uri: &str) -> String {
     match (uri.find(':'), uri.rfind('@')) {
         (Some(colon), Some(at)) if colon < at => {
             let (head, tail) = (uri.get(..=colon), uri.get(at + 1..));

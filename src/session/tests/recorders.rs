@@ -32,11 +32,11 @@ fn an_error_says_which_entry_is_wrong_and_why() {
         ),
         (
             "sip:a?Subject=x",
-            "recorder 1 (\"sip:a?Subject=x\") has headers (\"?…\"), which a recorder's address cannot have",
+            "recorder 1 (\"sip:a?Subject=x\") has headers (\"?…\"), which such an address cannot have",
         ),
         (
             "sip:a;method=BYE",
-            "recorder 1 (\"sip:a;method=BYE\") has the parameter \"method\", which a recorder's address cannot have",
+            "recorder 1 (\"sip:a;method=BYE\") has the parameter \"method\", which such an address cannot have",
         ),
         ("sip:a sip:A", "recorder 2 (\"sip:A\") is listed twice"),
     ];

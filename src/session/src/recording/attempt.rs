@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason};
+use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{LegEnd, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
-use crate::config::SessionMode;
+use crate::config::{RecordingConfig, SessionMode};
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
@@ -37,13 +37,9 @@ impl Recording {
         leg.more = false;
         leg.call_id = None;
         leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
-        self.output.push_back(Output::Resolve {
-            attempt: leg.attempt,
-            uri: recorder.uri,
-            secure: self.config.sips_call,
-            tls: recorder.profile.tls,
-            after,
-        });
+        let attempt = leg.attempt;
+        let (uri, secure, tls) = first_hop(recorder, &self.config);
+        self.output.push_back(Output::Resolve { attempt, uri, secure, tls, after });
     }
 
     /// The recorder of a session's present attempt.
@@ -166,12 +162,13 @@ impl Recording {
             .map_err(|error| configuration(&error))?;
         endpoint.user_agent = Some(self.config.user_agent.clone()).filter(|agent| !agent.is_empty());
         endpoint.supported = vec!["timer".to_owned()];
+        endpoint.credentials.clone_from(&self.config.credentials);
         let config = UacConfig {
             endpoint,
             request_uri: invite.request_uri,
             from: NameAddr::new(from),
             to: invite.to,
-            route: Vec::new(),
+            route: recorder.outbound_proxy(&self.config.outbound_proxy).hops().to_vec(),
         };
         let rules = Rules {
             dialect,
@@ -333,7 +330,8 @@ impl Recording {
         let former = self.former.iter_mut().map(|(attempt, session)| (*attempt, session));
         for (attempt, session) in former.chain(present) {
             while let Some(message) = session.poll_transmit() {
-                self.output.push_back(Output::Send { attempt, message });
+                let next_hop = session.next_hop(&message);
+                self.output.push_back(Output::Send { attempt, message, next_hop });
             }
         }
     }
@@ -347,6 +345,18 @@ fn fails_by_host(reason: &FailureReason, sip_code: Option<u16>) -> bool {
         FailureReason::Timeout(_) | FailureReason::Unreachable(_) | FailureReason::DialogLost(_)
     );
     lost || sip_code == Some(503)
+}
+
+/// Where the first request of an attempt goes: what to find, whether by TLS only, and TLS there.
+fn first_hop(recorder: RecorderTarget, config: &RecordingConfig) -> (Uri, bool, TlsProfile) {
+    match recorder.outbound_proxy(&config.outbound_proxy).first() {
+        Some(proxy) => {
+            // RFC 3261 §26.2.2: every hop of a sips: URI. The certificate there is the proxy's.
+            let secure = config.sips_call || recorder.uri.is_sips();
+            (proxy.clone(), secure, TlsProfile { server_name: None, ..recorder.profile.tls })
+        }
+        None => (recorder.uri, config.sips_call, recorder.profile.tls),
+    }
 }
 
 /// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us; `sips:` where the

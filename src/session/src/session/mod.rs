@@ -267,9 +267,9 @@ impl RecordingSession {
     }
 
     /// Where a message of [`Self::poll_transmit`] goes; `None` for a response.
-    pub(crate) fn next_hop(&self, message: &Message) -> Option<Uri> {
+    pub(crate) fn next_hop(&self, message: &Message) -> Option<Box<Uri>> {
         match message {
-            Message::Request(request) => Some(self.ua.next_hop_of(request)),
+            Message::Request(request) => Some(Box::new(self.ua.next_hop_of(request))),
             Message::Response(_) => None,
         }
     }
@@ -414,7 +414,7 @@ impl RecordingSession {
 }
 
 /// A refusal with the reason why it was not answered.
-fn explained(mut response: Response, fault: Option<ChallengeFault>) -> Response {
+fn explained(mut response: Response, fault: Option<Box<ChallengeFault>>) -> Response {
     if let Some(fault) = fault {
         response.reason = format!("{}: {fault}", response.reason);
     }

@@ -296,7 +296,7 @@ impl Call {
                     self.recording.handle(Input::Transport(event), self.now);
                 }
                 Output::Resolve { .. } => {}
-                Output::Send { attempt, message } => self.wire.push((attempt, message)),
+                Output::Send { attempt, message, .. } => self.wire.push((attempt, message)),
                 Output::Branch(command) => self.obey(command),
                 Output::Event(event) => self.events.push(event),
                 Output::Finished => self.finished += 1,

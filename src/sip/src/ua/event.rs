@@ -43,7 +43,7 @@ pub enum DialogEvent {
         /// 300-699.
         response: Response,
         /// Why a 401 or 407 could not be answered.
-        fault: Option<ChallengeFault>,
+        fault: Option<Box<ChallengeFault>>,
     },
     /// The final response to a request of ours that is neither INVITE nor BYE.
     Responded {
@@ -52,7 +52,7 @@ pub enum DialogEvent {
         /// 200-699.
         response: Response,
         /// Why a 401 or 407 could not be answered.
-        fault: Option<ChallengeFault>,
+        fault: Option<Box<ChallengeFault>>,
     },
     /// A request of ours had no final response. If it was the first INVITE, `Terminated` follows; else the dialog is
     /// lost and the user is to send BYE.

@@ -57,7 +57,7 @@ impl DialogUa {
         let fault = match self.answer_challenge(slot, &response, now) {
             Ok(true) => return,
             Ok(false) => None,
-            Err(fault) => Some(fault),
+            Err(fault) => Some(Box::new(fault)),
         };
         match &mut slot.purpose {
             Purpose::Initial(_) if status < 200 => self.on_progress(slot, response, now),

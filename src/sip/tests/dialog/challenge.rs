@@ -248,7 +248,7 @@ fn a_wrong_password_is_said_once_and_ends_the_dialog_with_a_reason() {
     };
     assert_eq!(response.status, 401);
     let expected = ChallengeFault::Rejected { realm: "r".into(), user: USER.into() };
-    assert_eq!(fault.as_ref(), Some(&expected));
+    assert_eq!(fault.as_deref(), Some(&expected));
 }
 
 #[test]
@@ -289,7 +289,7 @@ fn a_server_that_asks_for_ever_is_given_up() {
     let [.., DialogEvent::Refused { fault, .. }, DialogEvent::Terminated(_)] = &events[..] else {
         panic!("{events:?}")
     };
-    assert_eq!(*fault, Some(ChallengeFault::Endless));
+    assert_eq!(fault.as_deref(), Some(&ChallengeFault::Endless));
     assert!(number(&invite) < 20);
 }
 

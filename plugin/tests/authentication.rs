@@ -1,0 +1,67 @@
+//! The agent's user and password: set, never read, and told wrong when the element goes to READY.
+#![cfg(test)]
+
+mod common;
+
+use common::init;
+use gst::glib;
+use gst::prelude::*;
+
+fn agent() -> glib::Object {
+    init();
+    glib::Object::with_type(glib::Type::from_name("GstSiprecAgent").unwrap())
+}
+
+/// What NULL → READY says of an element with this agent.
+fn ready(agent: &glib::Object) -> Result<(), String> {
+    let element =
+        gst::ElementFactory::make("siprec").property("recorder", "sip:127.0.0.1:9").build().unwrap();
+    element.set_property_from_value("agent", &agent.to_value());
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    let changed = element.set_state(gst::State::Ready);
+    let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| match message.view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        _ => unreachable!(),
+    });
+    element.set_state(gst::State::Null).unwrap();
+    element.set_bus(None::<&gst::Bus>);
+    assert_eq!(changed.is_err(), error.is_some());
+    error.map_or(Ok(()), Err)
+}
+
+fn with(properties: &[(&str, &str)]) -> Result<(), String> {
+    let agent = agent();
+    for (name, value) in properties {
+        agent.set_property(name, value);
+    }
+    ready(&agent)
+}
+
+#[test]
+fn the_password_can_be_set_and_not_read() {
+    let flags = agent().find_property("auth-password").unwrap().flags();
+    assert!(flags.contains(glib::ParamFlags::WRITABLE));
+    assert!(!flags.contains(glib::ParamFlags::READABLE));
+}
+
+#[test]
+fn user_and_password_go_together() {
+    with(&[("auth-user", "ada"), ("auth-password", "")]).unwrap();
+    with(&[("auth-user", "ada"), ("auth-password", "p"), ("auth-realm", "r")]).unwrap();
+    with(&[("auth-realm", "r")]).unwrap();
+    let error = with(&[("auth-user", "ada")]).unwrap_err();
+    assert!(error.contains("\"auth-password\" is not set"), "{error}");
+    let error = with(&[("auth-password", "SECRET")]).unwrap_err();
+    assert!(error.contains("\"auth-user\" is not set") && !error.contains("SECRET"), "{error}");
+    let error = with(&[("auth-user", "a\"b"), ("auth-password", "SECRET")]).unwrap_err();
+    assert!(error.contains("\"auth-user\"") && !error.contains("SECRET"), "{error}");
+}
+
+#[test]
+fn a_proxy_that_is_none_is_named() {
+    with(&[("outbound-proxy", "sip:127.0.0.1:9;transport=tcp sip:127.0.0.1:10;lr")]).unwrap();
+    with(&[("outbound-proxy", "")]).unwrap();
+    let error = with(&[("outbound-proxy", "sip:127.0.0.1 proxy.example")]).unwrap_err();
+    assert!(error.contains("\"outbound-proxy\"") && error.contains("proxy 2 (\"proxy.example\")"), "{error}");
+}
