@@ -13,7 +13,7 @@
     clippy::print_stdout
 )]
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../plugin/tests/common/mod.rs"]
 mod common;
 
 use std::sync::atomic::{AtomicU64, Ordering};
