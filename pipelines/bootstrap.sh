@@ -15,7 +15,7 @@ run_packages="
     espeak-ng sox"
 test_packages="
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
-    sip-tester baresip-core tshark openssl dnsmasq-base"
+    sip-tester baresip-core tshark openssl dnsmasq-base kamailio kamailio-tls-modules"
 
 case "${1:-run}" in
     run) packages=$run_packages ;;

@@ -5,6 +5,7 @@ pub mod b2bua;
 pub mod call;
 pub mod capture;
 pub mod foreign;
+pub mod kamailio;
 pub mod metadata;
 pub mod net;
 pub mod pjsua;
