@@ -74,6 +74,14 @@ impl Sipp {
         Call::start_led(sandbox, &self.properties())
     }
 
+    /// The same with an agent that has these properties, each `NAME=VALUE`.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn led_call_with_agent(&self, sandbox: &Sandbox, agent: &[String]) -> Result<Call> {
+        Call::start_led_with_agent(sandbox, &self.properties(), agent)
+    }
+
     /// A call that it is to record.
     ///
     /// # Errors
