@@ -7,7 +7,6 @@ mod support;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use siprec_model::{BranchCommand, RecordingState};
 use siprec_session::{Command, Output, SessionMode};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
@@ -148,18 +147,8 @@ fn run(orders: Vec<Order>, manners: Vec<(u64, bool)>, mode: SessionMode) {
     assert_eq!(call.recording.state(), state);
 }
 
-/// The same cases in every run; others, and more of them, with `PROPTEST_CASES=100000`.
-fn settings() -> ProptestConfig {
-    let mut settings = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        settings.cases = 60;
-        settings.rng_seed = RngSeed::Fixed(20_261_125);
-    }
-    settings
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(random_settings(60, 20_261_125))]
 
     #[test]
     fn a_hundred_commands_in_a_second_end_in_the_right_state(

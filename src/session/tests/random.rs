@@ -7,7 +7,6 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::RngSeed;
 use siprec_model::{BranchCommand, BranchEvent, PayloadFormat, StopReason};
 use siprec_session::{Command, Input, Output, SessionMode, TransportEvent};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
@@ -401,18 +400,8 @@ fn same(left: &Request, right: &Request) -> bool {
     left.method == right.method && left.headers.get(&HeaderName::Via) == right.headers.get(&HeaderName::Via)
 }
 
-/// The same cases in every run; others, and more of them, with `PROPTEST_CASES=1000000`.
-fn settings() -> ProptestConfig {
-    let mut settings = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
-    if std::env::var_os("PROPTEST_CASES").is_none() {
-        settings.cases = 300;
-        settings.rng_seed = RngSeed::Fixed(20_261_122);
-    }
-    settings
-}
-
 proptest! {
-    #![proptest_config(settings())]
+    #![proptest_config(random_settings(300, 20_261_122))]
 
     #[test]
     fn the_rules_hold_and_the_recording_ends(steps in prop::collection::vec(step(), 0..80), seed: u8) {

@@ -1,12 +1,20 @@
 //! A call on a virtual clock: the recording under test, an engine and a resolver that do as they are told, and the
 //! recorder's side of the dialog. What the recording does is kept as a transcript, one line for each output.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses its part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::print_stdout,
+    reason = "each test uses its part, and a failure names its seed"
+)]
 
 use std::collections::BTreeSet;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use proptest::prelude::ProptestConfig;
+use proptest::test_runner::RngSeed;
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, Medium, PayloadFormat, RecordingKey, SessionEvent,
     SessionEventKind, StreamFormat, StreamId,
@@ -458,4 +466,20 @@ pub fn sdp_with(ports: &[u16], attributes: &str) -> String {
 pub fn sdp_of(lines: &[&str]) -> String {
     let head = "v=0\r\no=rec 1 1 IN IP4 192.0.2.9\r\ns=-\r\nc=IN IP4 192.0.2.9\r\nt=0 0\r\n";
     lines.iter().fold(head.to_owned(), |text, line| text + &format!("m={line} RTP/AVP 0\r\na=recvonly\r\n"))
+}
+
+/// The same cases in every run. With `PROPTEST_CASES=1000000` others, and more of them, from a seed that a failure
+/// prints: `PROPTEST_RNG_SEED` with it, and the same number of cases, is the same run again.
+pub fn random_settings(cases: u32, seed: u64) -> ProptestConfig {
+    let mut settings = ProptestConfig { failure_persistence: None, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        settings.cases = cases;
+        settings.rng_seed = RngSeed::Fixed(seed);
+    } else if settings.rng_seed == RngSeed::Random {
+        settings.rng_seed = RngSeed::Fixed(RandomState::new().build_hasher().finish());
+    }
+    if let RngSeed::Fixed(seed) = settings.rng_seed {
+        println!("PROPTEST_CASES={} PROPTEST_RNG_SEED={seed}", settings.cases);
+    }
+    settings
 }
