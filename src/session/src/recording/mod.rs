@@ -151,7 +151,12 @@ impl Recording {
 
     /// The next thing to do, in order.
     pub fn poll(&mut self) -> Option<Output> {
-        self.output.pop_front()
+        let next = self.output.pop_front();
+        if next.is_none() {
+            // A session spends nearly all of its life with nothing to say.
+            self.output.shrink_to_fit();
+        }
+        next
     }
 
     /// When to give [`Input::Timer`], if nothing else comes before.

@@ -233,12 +233,21 @@ impl DialogUa {
 
     /// The next message to send: a request to [its next hop](Self::next_hop_of), a response to where its Via says.
     pub fn poll_transmit(&mut self) -> Option<Message> {
-        self.out.pop_front()
+        let next = self.out.pop_front();
+        if next.is_none() {
+            // A dialog spends nearly all of its life with nothing to say.
+            self.out.shrink_to_fit();
+        }
+        next
     }
 
     /// The next thing that the user should know.
     pub fn poll_event(&mut self) -> Option<DialogEvent> {
-        self.events.pop_front()
+        let next = self.events.pop_front();
+        if next.is_none() {
+            self.events.shrink_to_fit();
+        }
+        next
     }
 
     /// Call-ID, as it stands on the wire.
