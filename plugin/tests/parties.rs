@@ -84,6 +84,17 @@ fn a_muted_party_is_silent_from_the_call_of_mute_on() {
 }
 
 #[test]
+fn a_mute_of_nobody_mutes_nobody() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("dn", None::<String>));
+    call.begin();
+    call.siprec.emit_by_name::<()>("mute", &[&""]);
+    call.siprec.emit_by_name::<()>("mute", &[&None::<String>]);
+    call.speak(0);
+    assert_eq!(gated(&call), [0, 0]);
+}
+
+#[test]
 fn in_a_session_for_both_a_muted_party_silences_both() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |_| ());

@@ -77,6 +77,10 @@ enum Change {
 impl Siprec {
     /// Mutes a party by its number, or takes that back; one that is not there yet is muted when it comes.
     fn mute(&self, dn: &str, muted: bool) {
+        // Parties without a number are many; who means one of them uses its pad.
+        if dn.is_empty() {
+            return;
+        }
         self.parties().mute(dn, muted);
         self.mute_changed();
     }

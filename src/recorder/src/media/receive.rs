@@ -182,7 +182,8 @@ impl Receiver {
 
     /// Asks every source that is here for a key frame.
     pub(crate) fn ask_keyframe(&self, feedback: Feedback) {
-        let Some(peer) = *lock(&self.shared.peer) else { return };
+        let Manner { reports, deaf, .. } = &self.shared.manner;
+        let Some(peer) = lock(&self.shared.peer).filter(|_| *reports && !*deaf) else { return };
         let account = lock(&self.shared.account);
         let present = account.sources.iter().filter(|source| source.packets > 0 && !source.left);
         let sources: Vec<_> = present.map(|source| source.ssrc).collect();

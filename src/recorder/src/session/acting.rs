@@ -72,21 +72,35 @@ impl Session {
             return;
         }
         let body = offered.as_ref().map(|(_, description)| Body::sdp(description.to_bytes()));
-        let sent = self.ua.request(method, self.timer.request(), body, Instant::now());
-        if let Ok(token) = sent {
-            self.own = Some(OwnOffer { token, step, offered });
+        match self.ua.request(method, self.timer.request(), body, Instant::now()) {
+            Ok(token) => {
+                self.paused = self.pauses(step);
+                self.own = Some(OwnOffer { token, step, offered });
+            }
+            // The dialog is over.
+            Err(_) => {
+                if let Some(recording) = &mut self.recording {
+                    recording.abandon_move();
+                }
+            }
+        }
+    }
+
+    /// Whether the recorder wants silence after this step.
+    fn pauses(&self, step: Step) -> bool {
+        match step {
+            Step::Pause => true,
+            Step::Resume => false,
+            Step::Move | Step::Refresh | Step::AskKeyframe | Step::HangUp => self.paused,
         }
     }
 
     /// What the recorder offers with this step.
     fn offer(&mut self, step: Step) -> Option<(Vec<Line>, SessionDescription)> {
-        match step {
-            Step::Pause => self.paused = true,
-            Step::Resume => self.paused = false,
-            Step::Move => self.recording.as_mut()?.prepare_move().ok()?,
-            Step::Refresh | Step::AskKeyframe | Step::HangUp => {}
+        if step == Step::Move {
+            self.recording.as_mut()?.prepare_move().ok()?;
         }
-        let lines = if self.paused { answer::silenced(&self.lines) } else { self.lines.clone() };
+        let lines = if self.pauses(step) { answer::silenced(&self.lines) } else { self.lines.clone() };
         let last = self.answer.clone()?;
         let description = self.describe(&last, &lines).ok()?;
         Some((lines, description))
