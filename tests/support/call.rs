@@ -153,10 +153,11 @@ impl Call {
 /// Says what differs.
 pub fn ensure_untouched(sent: &[Packet], heard: &[Vec<u8>]) -> Result<()> {
     let sent: Vec<_> = sent.iter().map(Packet::to_bytes).collect();
-    ensure!(heard.len() == sent.len(), "{} packets sent, {} heard", sent.len(), heard.len());
+    let counts = format!("{} packets sent, {} heard", sent.len(), heard.len());
     for (index, (sent, heard)) in sent.iter().zip(heard).enumerate() {
-        ensure!(sent == heard, "packet {index} was changed");
+        ensure!(sent == heard, "{counts}; packet {index} is another: {heard:02x?} instead of {sent:02x?}");
     }
+    ensure!(heard.len() == sent.len(), "{counts}; too many: {:02x?}", heard.get(sent.len()..));
     Ok(())
 }
 

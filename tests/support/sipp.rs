@@ -1,6 +1,7 @@
 //! SIPp as a recorder. Its scenarios are in `tests/sipp`: a line such as `@ack 2@` stands for the file of that name in
 //! `parts`, with `$1` and `$2` for the words behind the name and `$*` for all of them.
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -9,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::call::Call;
 use crate::capture::{Datagram, ensure_clean, write_pcap};
-use crate::net::{free_udp_port, local, wait_for_udp};
+use crate::net::{free_udp_port, local, rtp_pair, wait_for_udp};
 use crate::process::{Process, wait_until};
 use crate::rtp::{Collector, Packet};
 use crate::sandbox::Sandbox;
@@ -22,6 +23,8 @@ pub struct Sipp {
     process: Process,
     uri: String,
     media: Vec<Collector>,
+    /// Where our RTCP goes. Nobody reads it, but left free such a port may be given to a phone, of this test or another.
+    _rtcp: Vec<UdpSocket>,
 }
 
 impl Sipp {
@@ -45,7 +48,12 @@ impl Sipp {
         let scenario = sandbox.join("scenario.xml");
         std::fs::write(&scenario, referenced(&assemble(&text, &folder.join("parts"))?))?;
 
-        let media = (0..4).map(|_| Collector::start()).collect::<Result<Vec<_>>>()?;
+        let (mut media, mut reports) = (Vec::new(), Vec::new());
+        for _ in 0..4 {
+            let [rtp, rtcp] = rtp_pair()?;
+            media.push(Collector::on(rtp)?);
+            reports.push(rtcp);
+        }
         let port = free_udp_port()?;
         let mut command: Command = sandbox.command("sipp");
         command
@@ -63,7 +71,7 @@ impl Sipp {
         }
         let process = Process::start(sandbox, "sipp", &mut command)?;
         wait_for_udp(port, Duration::from_secs(10)).with_context(|| process.output())?;
-        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media })
+        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media, _rtcp: reports })
     }
 
     /// A call that it is to record, in a relay that can be led by [`Call::order`].

@@ -28,7 +28,8 @@ pub(crate) enum Script {
 pub(crate) struct Recorder {
     address: SocketAddr,
     requests: Mutex<Receiver<String>>,
-    media: Vec<UdpSocket>,
+    /// Sockets for RTP and, each above its own, for RTCP, which nobody reads: left free, its port may become a phone's.
+    media: Vec<[UdpSocket; 2]>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -37,8 +38,8 @@ impl Recorder {
     pub(crate) fn start(script: Script) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
-        let media: Vec<_> = (0..8).map(|_| UdpSocket::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = media.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let media: Vec<_> = (0..8).map(|_| rtp_pair()).collect();
+        let ports = media.iter().map(|[rtp, _]| rtp.local_addr().unwrap().port()).collect();
         let (tell, requests) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let ends = stop.clone();
@@ -81,17 +82,11 @@ impl Recorder {
 
     /// The next RTP packet of an m-line, if it comes in time.
     pub(crate) fn packet_within(&self, line: usize, longest: Duration) -> Option<Vec<u8>> {
-        let deadline = Instant::now() + longest;
+        let [rtp, _] = &self.media[line];
         let mut packet = [0; 2048];
-        loop {
-            let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?;
-            self.media[line].set_read_timeout(Some(left)).unwrap();
-            let (length, _) = self.media[line].recv_from(&mut packet).ok()?;
-            // Another line's RTCP comes here when the system gave us the port above that line's.
-            if !(192..=223).contains(&packet[1]) {
-                return Some(packet[..length].to_vec());
-            }
-        }
+        rtp.set_read_timeout(Some(longest)).unwrap();
+        let (length, _) = rtp.recv_from(&mut packet).ok()?;
+        Some(packet[..length].to_vec())
     }
 }
 
@@ -192,6 +187,18 @@ impl Desk {
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()
     }
+}
+
+/// A socket on an even port and one on its successor.
+fn rtp_pair() -> [UdpSocket; 2] {
+    let try_one = || {
+        let rtp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = rtp.local_addr().unwrap().port();
+        let above = port.is_multiple_of(2).then(|| port.checked_add(1)).flatten();
+        let rtcp = above.and_then(|port| UdpSocket::bind(("127.0.0.1", port)).ok())?;
+        Some([rtp, rtcp])
+    };
+    (0..100).find_map(|_| try_one()).expect("no free pair of ports")
 }
 
 /// A datagram as if it belonged to the request's transaction.
