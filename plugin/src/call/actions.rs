@@ -8,6 +8,7 @@ use siprec_session::{Command, PartySdp, SessionMode, TEXT_LIMIT};
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::recording::Live;
+use super::streams::carried;
 
 /// Their declarations.
 pub(super) fn signals() -> [glib::subclass::Signal; 4] {
@@ -98,8 +99,9 @@ impl Siprec {
         let moved = self.parties().describe(dn, sdp);
         self.with_live(|live| {
             let pads: Vec<SiprecSinkPad> = self.sink_pads().collect();
+            let negotiated = self.negotiated();
             for pad in &pads {
-                if pad.feed().tap().is_none() && matches!(self.format(pad), Some(Ok(_))) {
+                if pad.feed().tap().is_none() && matches!(carried(pad, &negotiated), Some(Ok(_))) {
                     self.attach(live, pad);
                 }
             }
@@ -109,13 +111,7 @@ impl Siprec {
                 live.order(Command::PartyMoved { slot: pad.index() });
             }
         });
-        let pads: Vec<_> = self
-            .sink_pads()
-            .map(|pad| (pad.index(), pad.format().and_then(Result::ok).map(|format| format.medium)))
-            .collect();
-        faults.extend(
-            self.parties().negotiated(&pads).into_values().filter_map(Result::err).map(|e| e.to_string()),
-        );
+        faults.extend(self.negotiated().into_values().filter_map(Result::err).map(|e| e.to_string()));
         faults.dedup();
         if faults.is_empty() { Ok(()) } else { Err(faults.join("; ")) }
     }

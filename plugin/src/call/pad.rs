@@ -64,7 +64,7 @@ impl SiprecSinkPad {
         self.imp().has_ended()
     }
 
-    /// What the stream's caps said last; `None` before there were any. See [`super::imp::Siprec::format`].
+    /// What the stream's caps said last; `None` before there were any. See [`super::streams::carried`].
     pub(super) fn format(&self) -> Option<Result<StreamFormat, Unrecordable>> {
         self.imp().format()
     }

@@ -9,6 +9,9 @@ use siprec_session::{PartyKey, PartySdp, PartySdpError, Voice};
 
 use crate::sync::lock;
 
+/// What the session descriptions say of the streams, by pad index.
+pub(crate) type Negotiated = BTreeMap<u16, Result<StreamFormat, PartySdpError>>;
+
 /// The parties by pad index, and what is known by directory number.
 #[derive(Debug, Default)]
 pub(crate) struct Parties(Mutex<Table>);
@@ -54,22 +57,12 @@ impl Parties {
     }
 
     pub(crate) fn mute_pad(&self, index: u16, muted: bool) {
-        let pads = &mut lock(&self.0).muted_pads;
-        if muted {
-            pads.insert(index)
-        } else {
-            pads.remove(&index)
-        };
+        set_member(&mut lock(&self.0).muted_pads, index, muted);
     }
 
     /// Mutes a party by its DN, whether it is there or not, or takes that back.
     pub(crate) fn mute(&self, dn: &str, muted: bool) {
-        let dns = &mut lock(&self.0).muted;
-        if muted {
-            dns.insert(dn.to_owned())
-        } else {
-            dns.remove(dn)
-        };
+        set_member(&mut lock(&self.0).muted, dn.to_owned(), muted);
     }
 
     /// Whether the party of a pad has left the call.
@@ -78,12 +71,7 @@ impl Parties {
     }
 
     pub(crate) fn leaves(&self, index: u16, left: bool) {
-        let pads = &mut lock(&self.0).left;
-        if left {
-            pads.insert(index)
-        } else {
-            pads.remove(&index)
-        };
+        set_member(&mut lock(&self.0).left, index, left);
     }
 
     /// The pad is gone: what was said of it, but for its DN, does not hold for the next one of its name.
@@ -121,14 +109,11 @@ impl Parties {
 
     /// What the session descriptions say of these pads, which come with the medium of their caps: nothing of a pad whose
     /// party has given none, or has no line for it. Two parties' descriptions are taken together.
-    pub(crate) fn negotiated(
-        &self,
-        pads: &[(u16, Option<Medium>)],
-    ) -> BTreeMap<u16, Result<StreamFormat, PartySdpError>> {
+    pub(crate) fn negotiated(&self, pads: &[(u16, Option<Medium>)]) -> Negotiated {
         let table = lock(&self.0);
         let dn = |pad: u16| table.dns.get(&pad).filter(|dn| !dn.is_empty());
         let present: BTreeSet<&String> = pads.iter().filter_map(|(pad, _)| dn(*pad)).collect();
-        let mut negotiated = BTreeMap::new();
+        let mut negotiated = Negotiated::new();
         for (own, sdp) in present.iter().filter_map(|own| Some((own, table.descriptions.get(*own)?))) {
             let mut others = present.iter().filter(|other| *other != own);
             let other = match (others.next(), others.next()) {
@@ -145,6 +130,14 @@ impl Parties {
             }
         }
         negotiated
+    }
+}
+
+fn set_member<T: Ord>(set: &mut BTreeSet<T>, member: T, is_in: bool) {
+    if is_in {
+        set.insert(member);
+    } else {
+        set.remove(&member);
     }
 }
 

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
+use gst::prelude::*;
 use siprec_engine::{Gate, Tap};
 use siprec_model::{Medium, StreamFormat};
-use siprec_session::{Command, silent_streams};
+use siprec_session::{Command, Voice, silent_streams};
 
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
+use super::party::Negotiated;
 use super::recording::{Failure, Live};
+use super::settings::Settings;
 use crate::format::{Unrecordable, main_first};
 use crate::keyframe;
-use gst::prelude::*;
 
 impl Siprec {
     /// A sink pad was added.
@@ -79,7 +81,8 @@ impl Siprec {
         let silent = self.silences(live).iter().any(|(other, silent)| other == pad && *silent);
         let tap = Arc::new(lease.tap(if silent { Gate::Closed } else { Gate::Open }));
         let (slot, stream) = (pad.index(), tap.stream());
-        let muted = self.is_muted(pad);
+        let voices = self.voices(std::slice::from_ref(pad), &self.settings());
+        let muted = voices.iter().any(|voice| voice.muted);
         let mut commands = vec![Command::Mute { slot, muted }, Command::AddStream { slot, stream }];
         if let Some(Ok(format)) = format {
             commands.push(Command::StreamFormat { stream, format });
@@ -91,10 +94,12 @@ impl Siprec {
     /// Closes and opens the gates on this thread, then tells the recording who is muted and what each stream carries.
     pub(super) fn refresh(&self, live: &mut Live) {
         self.turn_gates(live);
+        let pads: Vec<SiprecSinkPad> = self.sink_pads().collect();
+        let negotiated = self.negotiated();
         let mut commands = Vec::new();
-        for pad in self.sink_pads() {
-            commands.push(Command::Mute { slot: pad.index(), muted: self.is_muted(&pad) });
-            if let (Some(Ok(format)), Some(tap)) = (self.format(&pad), pad.feed().tap()) {
+        for (pad, voice) in pads.iter().zip(self.voices(&pads, &self.settings())) {
+            commands.push(Command::Mute { slot: pad.index(), muted: voice.muted });
+            if let (Some(Ok(format)), Some(tap)) = (carried(pad, &negotiated), pad.feed().tap()) {
                 commands.push(Command::StreamFormat { stream: tap.stream(), format });
             }
         }
@@ -120,16 +125,16 @@ impl Siprec {
         let settings = self.settings();
         let pads: Vec<SiprecSinkPad> =
             self.sink_pads().filter(|pad| !self.parties().has_left(pad.index())).collect();
-        let indices: Vec<u16> = pads.iter().map(SiprecSinkPad::index).collect();
-        let voices = self.parties().voices(&indices, settings.hold_is_mute);
+        let voices = self.voices(&pads, &settings);
         let silent = silent_streams(settings.session_mode.into(), live.paused, &voices);
         pads.into_iter().zip(silent).collect()
     }
 
     /// Asks the sources of a party's video for a key frame (`protocol` rule 2.7).
     pub(super) fn ask_key_frame(&self, dn: Option<&str>) {
+        let negotiated = self.negotiated();
         let is_video = |pad: &SiprecSinkPad| {
-            matches!(self.format(pad), Some(Ok(StreamFormat { medium: Medium::Video, .. })))
+            matches!(carried(pad, &negotiated), Some(Ok(StreamFormat { medium: Medium::Video, .. })))
         };
         for pad in self.sink_pads().filter(|pad| self.parties().dn(pad.index()).as_deref() == dn) {
             if is_video(&pad) {
@@ -139,24 +144,37 @@ impl Siprec {
         }
     }
 
-    fn is_muted(&self, pad: &SiprecSinkPad) -> bool {
-        let voices = self.parties().voices(&[pad.index()], self.settings().hold_is_mute);
-        voices.iter().any(|voice| voice.muted)
+    /// These pads as far as their silence depends on them.
+    fn voices(&self, pads: &[SiprecSinkPad], settings: &Settings) -> Vec<Voice> {
+        let indices: Vec<u16> = pads.iter().map(SiprecSinkPad::index).collect();
+        self.parties().voices(&indices, settings.hold_is_mute)
     }
 
-    /// What a stream carries: as its party's session description says, with the codec of its caps first, else as its
-    /// caps say. None where nothing is known yet.
-    pub(super) fn format(&self, pad: &SiprecSinkPad) -> Option<Result<StreamFormat, Unrecordable>> {
+    /// What the parties' session descriptions say of the streams that are there.
+    pub(super) fn negotiated(&self) -> Negotiated {
         let medium = |pad: &SiprecSinkPad| pad.format().and_then(Result::ok).map(|format| format.medium);
-        let pads: Vec<(u16, Option<Medium>)> =
-            self.sink_pads().map(|pad| (pad.index(), medium(&pad))).collect();
-        let described = self.parties().negotiated(&pads).remove(&pad.index()).and_then(Result::ok);
-        match (pad.format(), described) {
-            (Some(Ok(caps)), Some(format)) => Some(Ok(main_first(format, &caps))),
-            // What caps lack, a session description says; what they forbid, it does not allow.
-            (Some(Err(Unrecordable::Field(_))) | None, Some(format)) => Some(Ok(format)),
-            (caps, _) => caps,
-        }
+        let pads: Vec<_> = self.sink_pads().map(|pad| (pad.index(), medium(&pad))).collect();
+        self.parties().negotiated(&pads)
+    }
+
+    /// See [`carried`].
+    fn format(&self, pad: &SiprecSinkPad) -> Option<Result<StreamFormat, Unrecordable>> {
+        carried(pad, &self.negotiated())
+    }
+}
+
+/// What a stream carries: as its party's session description says, with the codec of its caps first, else as its caps
+/// say. None where nothing is known yet.
+pub(super) fn carried(
+    pad: &SiprecSinkPad,
+    negotiated: &Negotiated,
+) -> Option<Result<StreamFormat, Unrecordable>> {
+    let described = negotiated.get(&pad.index()).and_then(|format| format.as_ref().ok()).cloned();
+    match (pad.format(), described) {
+        (Some(Ok(caps)), Some(format)) => Some(Ok(main_first(format, &caps))),
+        // What caps lack, a session description says; what they forbid, it does not allow.
+        (Some(Err(Unrecordable::Field(_))) | None, Some(format)) => Some(Ok(format)),
+        (caps, _) => caps,
     }
 }
 

@@ -81,8 +81,9 @@ impl Agent {
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local, local_tls })
     }
 
-    /// Opens a recording. Its `user`, `user_agent`, `credentials` and `outbound_proxy` are the agent's. `events` is called with all that happens to it,
-    /// in order, on the agent's notifier thread, which all recordings share; it is dropped there after the last event.
+    /// Opens a recording. Its `user`, `user_agent`, `credentials` and `outbound_proxy` are the agent's. `events` is
+    /// called with all that happens to it, in order, on the agent's notifier thread, which all recordings share; it is
+    /// dropped there after the last event.
     ///
     /// Dropping the handle does not end the recording.
     ///

@@ -133,8 +133,8 @@ impl Route {
         way
     }
 
-    /// A recorder whose transport is fixed keeps it in hops that name none; a proxy's is its own. The address that everything went to so far
-    /// is reached as before: by TLS its certificate is not for whatever Contact calls it.
+    /// A recorder whose transport is fixed keeps it in hops that name none; a proxy's is its own. The address that
+    /// everything went to so far is reached as before: by TLS its certificate is not for whatever Contact calls it.
     fn under_way(&self, target: &Target, found: Destination) -> Destination {
         if found.protocol == self.first.protocol && found.remote == self.first.remote {
             return self.first.clone();

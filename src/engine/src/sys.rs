@@ -75,8 +75,8 @@ impl Epoll {
     }
 }
 
-/// Waits until `waker` is woken, which it forgets, until a socket of `epoll` (where given) has something to tell, or for `timeout`
-/// (`None`: for ever), rounded up to milliseconds. May return early.
+/// Waits until `waker` is woken, which it forgets, until a socket of `epoll` (where given) has something to tell, or
+/// for `timeout` (`None`: for ever), rounded up to milliseconds. May return early.
 pub(crate) fn wait(waker: &Waker, epoll: Option<&Epoll>, timeout: Option<Duration>) {
     let watch = |fd: RawFd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     // A negative descriptor is skipped (POSIX poll()).

@@ -1,6 +1,7 @@
 //! Payload type numbers within one m-line.
 
 use siprec_model::PayloadFormat;
+use siprec_sip::sdp::static_format;
 
 /// Dynamic payload types (RFC 3551 §6).
 const DYNAMIC: std::ops::RangeInclusive<u8> = 96..=127;
@@ -69,33 +70,15 @@ pub(crate) fn is_describable(format: &PayloadFormat) -> bool {
         && !fmtp.contains(char::is_control)
 }
 
-/// The audio format that a static payload type means without any signalling (RFC 3551 §6, table 4).
+/// The audio format that a static payload type means without any signalling, of those that a call may begin with
+/// (RFC 3551 §6, table 4).
 pub(crate) fn static_audio(payload_type: u8) -> Option<PayloadFormat> {
-    let (encoding, clock_rate, channels) = match payload_type {
-        0 => ("PCMU", 8000, None),
-        3 => ("GSM", 8000, None),
-        4 => ("G723", 8000, None),
-        8 => ("PCMA", 8000, None),
-        9 => ("G722", 8000, None),
-        10 => ("L16", 44_100, Some(2)),
-        11 => ("L16", 44_100, None),
-        15 => ("G728", 8000, None),
-        18 => ("G729", 8000, None),
-        _ => return None,
-    };
-    Some(PayloadFormat { payload_type, encoding: encoding.to_owned(), clock_rate, channels, fmtp: None })
+    static_format(payload_type).filter(|_| matches!(payload_type, 0 | 3 | 4 | 8..=11 | 15 | 18))
 }
 
 /// Comfort noise, where the payload type is the one that RFC 3389 §4 gives it at 8 kHz. It never stands alone.
 pub(crate) fn comfort_noise(payload_type: u8) -> Option<PayloadFormat> {
-    let encoding = "CN".to_owned();
-    (payload_type == 13).then_some(PayloadFormat {
-        payload_type,
-        encoding,
-        clock_rate: 8000,
-        channels: None,
-        fmtp: None,
-    })
+    static_format(payload_type).filter(|_| payload_type == 13)
 }
 
 #[cfg(test)]
@@ -160,5 +143,9 @@ mod tests {
     fn static_types_need_no_signalling() {
         assert_eq!(static_audio(8).map(|format| format.encoding), Some("PCMA".to_owned()));
         assert_eq!(static_audio(96), None);
+        let known =
+            |of: fn(u8) -> Option<PayloadFormat>| (0..=u8::MAX).filter(move |number| of(*number).is_some());
+        assert!(known(static_audio).eq([0, 3, 4, 8, 9, 10, 11, 15, 18]));
+        assert!(known(comfort_noise).eq([13]));
     }
 }

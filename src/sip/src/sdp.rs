@@ -12,7 +12,7 @@ mod tolerance;
 pub use address::Address;
 pub use build::{MediaBuilder, SdpBuilder};
 pub use direction::Direction;
-pub use media::MediaView;
+pub use media::{MediaView, static_format};
 
 use std::fmt;
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! SIP over UDP, TCP and TLS, for the recording agent and for the reference recorder.
 //!
-//! One [`Transport`] owns one local port number for UDP and TCP, and one more for TLS. [`Transport::send`] and [`Transport::respond`]
-//! only queue and never wait; what arrives, and what could not be delivered, comes out of one bounded channel of
-//! [`Incoming`].
+//! One [`Transport`] owns one local port number for UDP and TCP, and one more for TLS. [`Transport::send`] and
+//! [`Transport::respond`] only queue and never wait; what arrives, and what could not be delivered, comes out of one
+//! bounded channel of [`Incoming`].
 //!
 //! | rule | where |
 //! |---|---|

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use crate::connection::{Link, Outgoing, Peer, Security, Write};
+use crate::connection::{Connections, Link, Outgoing, Peer, Security, Write};
 use crate::transport::{Shared, lock, spawn};
 use crate::{Protocol, SendError, TlsError, TlsPeer, carry, socket, tls, udp};
 
@@ -35,12 +35,9 @@ pub(crate) fn send(shared: &Arc<Shared>, outgoing: Outgoing) -> Result<(), SendE
     if peer.security == Security::Arrived {
         return Err(SendError::NoConnection { remote });
     }
-    let limit = shared.config.limits.connections;
-    if connections.len() >= limit {
-        if !connections.evict() {
-            return Err(SendError::TooManyConnections { remote, limit });
-        }
-        shared.counters.evicted.increment();
+    if !make_room(shared, &mut connections) {
+        let limit = shared.config.limits.connections;
+        return Err(SendError::TooManyConnections { remote, limit });
     }
     let (queue, mut writes) = mpsc::channel(shared.config.limits.write_queue.max(1));
     queue.try_send(write).map_err(|_| SendError::QueueFull { remote })?;
@@ -109,18 +106,27 @@ pub(crate) async fn listen(shared: Arc<Shared>, listener: TcpListener, protocol:
     }
 }
 
-/// Makes room for a connection that arrived; `None` when all places are taken by our own.
+/// Takes in a connection that arrived; `None` when all places are taken by our own.
 fn admit(shared: &Shared, peer: Peer) -> Option<(Arc<Link>, mpsc::Receiver<Write>)> {
     let mut connections = lock(&shared.connections);
     shared.counters.accepted.increment();
-    if connections.len() >= shared.config.limits.connections {
-        if !connections.evict() {
-            return None;
-        }
-        shared.counters.evicted.increment();
+    if !make_room(shared, &mut connections) {
+        return None;
     }
     let (queue, writes) = mpsc::channel(shared.config.limits.write_queue.max(1));
     Some((connections.insert(peer, queue, true), writes))
+}
+
+/// Makes room for one more connection; `false` when all places are taken by our own.
+fn make_room(shared: &Shared, connections: &mut Connections) -> bool {
+    if connections.len() < shared.config.limits.connections {
+        return true;
+    }
+    let made = connections.evict();
+    if made {
+        shared.counters.evicted.increment();
+    }
+    made
 }
 
 async fn connect(shared: &Shared, remote: SocketAddr) -> Result<TcpStream, SendError> {

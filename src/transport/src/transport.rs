@@ -9,8 +9,7 @@ use siprec_sip::{Message, Request, Response, Uri};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::instrument::WithSubscriber as _;
 
-use crate::connection::Link;
-use crate::connection::{Connections, Outgoing, Peer, Security};
+use crate::connection::{Connections, Link, Outgoing, Peer, Security};
 use crate::counters::Counters;
 use crate::dns::Dns;
 use crate::keepalive::{Beat, Kept};
@@ -57,8 +56,8 @@ pub struct SendFailure {
     pub error: SendError,
 }
 
-/// SIP over UDP and TCP on one local port, and over TLS on another. Clones share the port, which is given back when the last is dropped;
-/// what was queued before is still sent.
+/// SIP over UDP and TCP on one local port, and over TLS on another. Clones share the ports, which are given back when
+/// the last is dropped; what was queued before is still sent.
 #[derive(Clone, Debug)]
 pub struct Transport {
     shared: Arc<Shared>,

@@ -233,8 +233,8 @@ fn parse_format(payload_type: u8, text: &str) -> Option<PayloadFormat> {
     Some(PayloadFormat { payload_type, encoding, clock_rate, channels, fmtp: None })
 }
 
-/// The payload types that need no `a=rtpmap` (RFC 3551 §6).
-fn static_format(payload_type: u8) -> Option<PayloadFormat> {
+/// The format of a payload type that needs no `a=rtpmap` (RFC 3551 §6, tables 4 and 5).
+pub fn static_format(payload_type: u8) -> Option<PayloadFormat> {
     let (encoding, clock_rate, channels) = match payload_type {
         0 => ("PCMU", 8000, None),
         3 => ("GSM", 8000, None),

@@ -60,7 +60,7 @@ impl DialogUa {
         if refreshes(&refused.method) {
             self.min_se.note(&response.headers);
         }
-        if !self.min_se.lengthens(&slot.transaction.request().headers) {
+        if !self.min_se.lengthens(&refused.headers) {
             return false;
         }
         self.repeat(slot, |ua, headers| ua.min_se.apply(headers), now)
