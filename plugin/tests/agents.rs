@@ -4,8 +4,8 @@
 mod common;
 
 use common::call::Call;
-use common::init;
 use common::recorder::{Recorder, Script};
+use common::{init, ready};
 use gst::prelude::*;
 use gstsiprec::SiprecAgent;
 
@@ -125,18 +125,11 @@ fn wrong_settings_of_an_agent_are_named_at_ready() {
     for (property, value) in wrong {
         let agent = agent();
         agent.set_property(property, value);
-        let siprec = gst::ElementFactory::make("siprec")
-            .property("recorder", "sip:127.0.0.1:9")
-            .property("agent", &agent)
-            .build()
-            .unwrap();
-        let bus = gst::Bus::new();
-        siprec.set_bus(Some(&bus));
-        assert!(siprec.set_state(gst::State::Ready).is_err(), "{property}");
-        let message = bus.pop_filtered(&[gst::MessageType::Error]).unwrap();
-        let gst::MessageView::Error(error) = message.view() else { panic!("{message:?}") };
-        let text = error.error().to_string();
-        assert!(text.contains(property) && text.contains(value), "{property}: {text}");
-        siprec.set_state(gst::State::Null).unwrap();
+        let error = ready(|element| {
+            element.set_property("recorder", "sip:127.0.0.1:9");
+            element.set_property("agent", &agent);
+        })
+        .unwrap_err();
+        assert!(error.contains(property) && error.contains(value), "{property}: {error}");
     }
 }

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::init;
+use common::{init, ready};
 use gst::glib;
 use gst::prelude::*;
 
@@ -12,30 +12,16 @@ fn agent() -> glib::Object {
     glib::Object::with_type(glib::Type::from_name("GstSiprecAgent").unwrap())
 }
 
-/// What NULL → READY says of an element with this agent.
-fn ready(agent: &glib::Object) -> Result<(), String> {
-    let element =
-        gst::ElementFactory::make("siprec").property("recorder", "sip:127.0.0.1:9").build().unwrap();
-    element.set_property_from_value("agent", &agent.to_value());
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    let changed = element.set_state(gst::State::Ready);
-    let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| match message.view() {
-        gst::MessageView::Error(error) => error.error().to_string(),
-        _ => unreachable!(),
-    });
-    element.set_state(gst::State::Null).unwrap();
-    element.set_bus(None::<&gst::Bus>);
-    assert_eq!(changed.is_err(), error.is_some());
-    error.map_or(Ok(()), Err)
-}
-
+/// What NULL → READY says of an element whose agent has these properties.
 fn with(properties: &[(&str, &str)]) -> Result<(), String> {
     let agent = agent();
     for (name, value) in properties {
         agent.set_property(name, value);
     }
-    ready(&agent)
+    ready(|element| {
+        element.set_property("recorder", "sip:127.0.0.1:9");
+        element.set_property("agent", &agent);
+    })
 }
 
 #[test]

@@ -3,26 +3,8 @@
 
 mod common;
 
-use common::{idle_siprec, init, launch, silent_recorder, siprectee};
+use common::{idle_siprec, init, launch, ready, silent_recorder, siprectee};
 use gst::prelude::*;
-
-/// What NULL → READY says of a `siprec` with these properties.
-fn ready(set: impl FnOnce(&gst::Element)) -> Result<(), String> {
-    init();
-    let element = gst::ElementFactory::make("siprec").build().unwrap();
-    let bus = gst::Bus::new();
-    element.set_bus(Some(&bus));
-    set(&element);
-    let changed = element.set_state(gst::State::Ready);
-    let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| match message.view() {
-        gst::MessageView::Error(error) => error.error().to_string(),
-        _ => unreachable!(),
-    });
-    element.set_state(gst::State::Null).unwrap();
-    element.set_bus(None::<&gst::Bus>);
-    assert_eq!(changed.is_err(), error.is_some(), "an ERROR goes with a refused state, and only with it");
-    error.map_or(Ok(()), Err)
-}
 
 fn structure(field: &str, value: &str) -> gst::Structure {
     gst::Structure::builder("s").field(field, value).build()

@@ -53,6 +53,24 @@ pub(crate) fn siprectee() -> gst::Element {
     gst::ElementFactory::make("siprectee").build().unwrap()
 }
 
+/// What NULL → READY says of a `siprec` on which `set` was called.
+pub(crate) fn ready(set: impl FnOnce(&gst::Element)) -> Result<(), String> {
+    init();
+    let element = gst::ElementFactory::make("siprec").build().unwrap();
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    set(&element);
+    let changed = element.set_state(gst::State::Ready);
+    let error = bus.pop_filtered(&[gst::MessageType::Error]).map(|message| match message.view() {
+        gst::MessageView::Error(error) => error.error().to_string(),
+        _ => unreachable!(),
+    });
+    element.set_state(gst::State::Null).unwrap();
+    element.set_bus(None::<&gst::Bus>);
+    assert_eq!(changed.is_err(), error.is_some(), "an ERROR goes with a refused state, and only with it");
+    error.map_or(Ok(()), Err)
+}
+
 /// An RTP packet of 20 ms G.711.
 pub(crate) fn rtp_bytes(sequence: u16) -> Vec<u8> {
     let mut packet = vec![0x80, 0];
