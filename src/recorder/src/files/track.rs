@@ -189,24 +189,28 @@ impl Track {
     }
 
     /// Where nothing was sent because of one of these pauses, from and until in ns since 1970: frames of the WAV, in
-    /// order.
+    /// order. Neighbours are so by their places in the WAV: who speaks after a pause may be another source, or one that
+    /// began anew.
     pub(crate) fn paused(&self, track: usize, layout: &Layout, pauses: &[(i64, i64)]) -> Vec<Range<i64>> {
         let mut entries: Vec<&Entry> = self.entries.iter().collect();
         entries.sort_by_key(|entry| (entry.place.segment, entry.place.sequence));
         let packet = shortest_step(&entries);
-        let frames = |pair: &[&Entry]| match pair {
-            [before, after] if before.place.segment == after.place.segment => {
-                let within = |(from, until): &(i64, i64)| *from < after.arrival && *until > before.arrival;
-                let silent = after.place.timestamp - before.place.timestamp > packet;
-                let frame = |timestamp| layout.frame(track, before.place.segment, timestamp);
-                let range = frame(before.place.timestamp + packet)?..frame(after.place.timestamp)?;
-                (silent && pauses.iter().any(within)).then_some(range)
+        let span = |entry: &&Entry| {
+            let Place { segment, timestamp, .. } = entry.place;
+            let frame = |at| layout.frame_under(track, segment, at, timestamp);
+            Some((frame(timestamp)?..frame(timestamp + packet)?, entry.arrival))
+        };
+        let mut spans: Vec<(Range<i64>, i64)> = entries.iter().filter_map(span).collect();
+        spans.sort_by_key(|(span, _)| (span.start, span.end));
+        let silence = |pair: &[(Range<i64>, i64)]| match pair {
+            [(before, left), (after, came_back)] => {
+                let within = |(from, until): &(i64, i64)| *from < *came_back && *until > *left;
+                let silence = before.end..after.start;
+                (!silence.is_empty() && pauses.iter().any(within)).then_some(silence)
             }
             _ => None,
         };
-        let mut paused: Vec<Range<i64>> = entries.windows(2).filter_map(frames).collect();
-        paused.sort_by_key(|range| range.start);
-        paused
+        spans.windows(2).filter_map(silence).collect()
     }
 
     fn index(&mut self, header: &RtpHeader, at: u64, datagram: &Datagram) {

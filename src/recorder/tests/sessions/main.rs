@@ -11,6 +11,8 @@ mod codecs;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod pauses;
+#[cfg(test)]
 mod signalling;
 #[cfg(test)]
 mod sound;

@@ -29,13 +29,13 @@ impl Voice {
         buffer.map_readable().unwrap().to_vec()
     }
 
-    pub(crate) fn packets(self, range: std::ops::Range<u16>) -> impl Iterator<Item = Vec<u8>> {
-        range.map(move |number| self.packet(number))
+    pub(crate) fn packets(self, range: impl IntoIterator<Item = u16>) -> impl Iterator<Item = Vec<u8>> {
+        range.into_iter().map(move |number| self.packet(number))
     }
 
     /// What these packets sound like.
-    pub(crate) fn sound(&self, range: std::ops::Range<u16>) -> Vec<i16> {
-        range.flat_map(|number| codes(self.ssrc, number)).map(expand).collect()
+    pub(crate) fn sound(&self, range: impl IntoIterator<Item = u16>) -> Vec<i16> {
+        range.into_iter().flat_map(|number| codes(self.ssrc, number)).map(expand).collect()
     }
 
     /// A sender report: packet `number` was spoken at `ntp_ms`.
