@@ -46,7 +46,7 @@ pub(crate) struct Archive {
     folder: PathBuf,
     started: SystemTime,
     keep_rtp: bool,
-    /// In the order of the m-lines; `None` for one that is not received.
+    /// In the order in which they began, those of one offer by their m-lines; `None` for one that is not received.
     tracks: Vec<Option<Track>>,
     renderer: Option<Renderer>,
     ladder: File,

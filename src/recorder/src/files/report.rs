@@ -145,7 +145,7 @@ pub struct StreamReport {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Channel {
-    /// The first audio m-line.
+    /// The first audio stream, in the order of the m-lines; those that begin later come behind.
     Left,
     /// The second.
     Right,

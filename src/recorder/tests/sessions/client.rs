@@ -115,6 +115,12 @@ impl Client {
 
     /// Offers other streams, or the same in another state, and waits for the answer.
     pub(crate) async fn offer_again(&mut self, lines: &[&str]) -> SessionDescription {
+        self.offer(lines);
+        self.answer().await
+    }
+
+    /// Sends the re-INVITE of such an offer.
+    pub(crate) fn offer(&mut self, lines: &[&str]) {
         self.version += 1;
         while self.sockets.len() < lines.len() {
             let host = self.destination.remote.ip();
@@ -122,7 +128,6 @@ impl Client {
         }
         let body = Body::sdp(self.describe(lines));
         self.request(Method::Invite, Some(body));
-        self.answer().await
     }
 
     pub(crate) fn request(&mut self, method: Method, body: Option<Body>) {

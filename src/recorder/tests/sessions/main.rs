@@ -9,6 +9,8 @@ mod client;
 #[cfg(test)]
 mod codecs;
 #[cfg(test)]
+mod lines;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod pauses;
