@@ -15,6 +15,7 @@ pub mod recorder;
 pub mod rtp;
 pub mod sandbox;
 pub mod sipp;
+pub mod sources;
 pub mod speech;
 pub mod wav;
 pub mod wiretap;

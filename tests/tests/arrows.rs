@@ -1,9 +1,9 @@
 //! The crates depend on each other as `docs/architecture.md` draws them, and on nothing that their layer forbids.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use siprec_system_tests::metadata::Metadata;
+use siprec_system_tests::sources::rust_files;
 
 /// Workspace crate -> the workspace crates it may name in `[dependencies]`.
 const ARROWS: &[(&str, &[&str])] = &[
@@ -76,25 +76,12 @@ fn the_recorder_shares_no_media_code_with_the_client() {
 
 #[test]
 fn source_files_stay_short() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-    let mut long = Vec::new();
-    let mut seen = 0;
-    let mut folders = vec![root.join("src"), root.join("plugin"), root.join("tests")];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                seen += 1;
-                let text = std::fs::read_to_string(&path).unwrap();
-                let lines = text.lines().take_while(|line| !line.starts_with("mod tests")).count();
-                if lines > LONGEST_FILE {
-                    long.push((path, lines));
-                }
-            }
-        }
-    }
-    assert!(seen > 20, "found only {seen} source files");
+    let files = rust_files(&["src", "plugin", "tests"]).unwrap();
+    assert!(files.len() > 20, "found only {} source files", files.len());
+    let long: Vec<_> = files
+        .iter()
+        .map(|(path, text)| (path, text.lines().take_while(|line| !line.starts_with("mod tests")).count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .collect();
     assert!(long.is_empty(), "over {LONGEST_FILE} lines without tests: {long:?}");
 }

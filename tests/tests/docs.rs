@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use siprec_system_tests::process::run;
 use siprec_system_tests::sandbox::Sandbox;
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
-}
+use siprec_system_tests::sources::{root, rust_files};
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
@@ -73,18 +70,8 @@ fn every_option_of_the_program_is_documented() {
 
 /// Every text of the program, without what Rust puts between its parts.
 fn sources() -> String {
-    let mut all = String::new();
-    let mut folders = vec![root().join("src"), root().join("plugin/src")];
-    while let Some(folder) = folders.pop() {
-        for entry in folder.read_dir().unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                all.push_str(&fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
+    let files = rust_files(&["src", "plugin/src"]).unwrap();
+    let all: String = files.into_iter().map(|(_, text)| text).collect();
     let joined: Vec<_> = all.split("\\\n").map(str::trim_start).collect();
     joined.concat().replace("\\\"", "\"")
 }

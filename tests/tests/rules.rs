@@ -1,7 +1,8 @@
 //! Each test that `docs/rules.md` names exists where it says, and is a test.
 
 use std::fs;
-use std::path::Path;
+
+use siprec_system_tests::sources::root;
 
 /// Each rule of the page with its tests: the file and the name of each.
 fn rules(page: &str) -> Vec<(&str, Vec<(&str, &str)>)> {
@@ -37,7 +38,7 @@ fn has_test(source: &str, name: &str) -> bool {
 
 #[test]
 fn every_rule_of_the_protocol_is_held_by_tests_that_exist() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let root = root();
     let page = fs::read_to_string(root.join("docs/rules.md")).unwrap();
     let rules = rules(&page);
     assert!(rules.len() > 70, "only {} rules were read", rules.len());
