@@ -1,8 +1,9 @@
 //! What goes over the wire, read by parsers that are not ours: `rsip`, `sdp-rs` and tshark.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use rsip::Method;
 use rsip::headers::UntypedHeader;
 use rsip::message::HeadersExt;
@@ -28,6 +29,19 @@ fn recorded_call(sandbox: &Sandbox) -> Result<Seen> {
     call.talk_untouched(&said)?;
     call.hang_up()?;
     recorder.finish()
+}
+
+/// A capture of what the recorder saw, in which tshark finds no fault and two streams of G.711, each of so many packets
+/// and none lost. By the answer's ports tshark knows what is RTP and what RTCP.
+fn clean_pcap(sandbox: &Sandbox, seen: &Seen, packets: usize) -> Result<PathBuf> {
+    let pcap = sandbox.join("session.pcap");
+    write_pcap(&pcap, &seen.datagrams)?;
+    ensure_clean(sandbox, &pcap)?;
+    let streams = tshark(sandbox, &pcap, &["-q", "-z", "rtp,streams"])?;
+    let lines: Vec<_> = streams.lines().filter(|line| line.contains("g711U")).collect();
+    let whole = |line: &&str| line.contains(&format!(" {packets} ")) && line.contains("0 (0.0%)");
+    ensure!(lines.len() == 2 && lines.iter().all(whole), "not two streams of {packets} packets:\n{streams}");
+    Ok(pcap)
 }
 
 #[test]
@@ -87,15 +101,7 @@ fn each_party_arrives_at_its_own_m_line_from_the_first_packet_on() {
 fn tshark_decodes_signalling_rtp_and_rtcp_without_a_complaint() {
     let sandbox = Sandbox::new().unwrap();
     let seen = recorded_call(&sandbox).unwrap();
-    let pcap = sandbox.join("session.pcap");
-    write_pcap(&pcap, &seen.datagrams).unwrap();
-    ensure_clean(&sandbox, &pcap).unwrap();
-
-    // By the answer's ports tshark knows what is RTP and what RTCP.
-    let streams = tshark(&sandbox, &pcap, &["-q", "-z", "rtp,streams"]).unwrap();
-    let lines: Vec<_> = streams.lines().filter(|line| line.contains("g711U")).collect();
-    assert_eq!(lines.len(), 2, "{streams}");
-    assert!(lines.iter().all(|line| line.contains(" 150 ") && line.contains("0 (0.0%)")), "{streams}");
+    let pcap = clean_pcap(&sandbox, &seen, 150).unwrap();
     let rtcp = |filter: &str| tshark(&sandbox, &pcap, &["-Y", filter]).unwrap().lines().count();
     assert!(rtcp("rtcp.pt == 200") >= 2, "no sender reports");
     assert_eq!(rtcp("rtcp.pt == 203"), 2, "one BYE for each m-line");
@@ -147,11 +153,5 @@ fn a_session_that_changes_reads_as_it_is_meant_and_tshark_finds_nothing() {
     assert_eq!(methods.iter().filter(|method| **method == Method::Ack).count(), 5);
     assert_eq!(methods.last(), Some(&Method::Bye));
 
-    let pcap = sandbox.join("session.pcap");
-    write_pcap(&pcap, &seen.datagrams).unwrap();
-    ensure_clean(&sandbox, &pcap).unwrap();
-    let streams = tshark(&sandbox, &pcap, &["-q", "-z", "rtp,streams"]).unwrap();
-    let lines: Vec<_> = streams.lines().filter(|line| line.contains("g711U")).collect();
-    assert_eq!(lines.len(), 2, "{streams}");
-    assert!(lines.iter().all(|line| line.contains(" 100 ") && line.contains("0 (0.0%)")), "{streams}");
+    clean_pcap(&sandbox, &seen, 100).unwrap();
 }
