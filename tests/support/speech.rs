@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::call::{Call, babble};
 use crate::recorder::{Recorder, Session};
@@ -30,6 +30,19 @@ pub fn place(channel: &[i16], said: &[Packet]) -> Result<usize> {
     let wanted = decoded(said);
     wav::find(channel, &wanted)
         .with_context(|| format!("{} samples are not in a channel of {}", wanted.len(), channel.len()))
+}
+
+/// Where each party's words begin in its own channel of the one session for both, sample for sample.
+///
+/// # Errors
+/// When there are other than two channels of 8000 Hz, or a party's words are not in its channel.
+pub fn places(session: &Session, said: &[Vec<Packet>; 2]) -> Result<[usize; 2]> {
+    let channels = channels(session)?;
+    let [first, second] = channels.as_slice() else { bail!("{} channels", channels.len()) };
+    Ok([
+        place(first, &said[0]).context("party 0 is not recorded whole")?,
+        place(second, &said[1]).context("party 1 is not recorded whole")?,
+    ])
 }
 
 /// The session of a party.

@@ -3,38 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
 use siprec_system_tests::call::{Call, babble, ensure_untouched};
 use siprec_system_tests::process::run;
-use siprec_system_tests::recorder::{Recorder, Session};
-use siprec_system_tests::rtp::Packet;
+use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
-use siprec_system_tests::wav;
-
-/// What G.711 makes of a party's packets.
-fn decoded(said: &[Packet]) -> Vec<i16> {
-    said.iter().flat_map(|packet| &packet.payload).map(|code| wav::decode_ulaw(*code)).collect()
-}
-
-/// Where each party's speech begins in its own channel, sample for sample.
-fn places(session: &Session, said: &[Vec<Packet>]) -> Result<Vec<usize>> {
-    let (rate, channels) = wav::channels(&session.wav())?;
-    ensure!(rate == 8000 && channels.len() == 2, "{rate} Hz, {} channels", channels.len());
-    said.iter()
-        .zip(&channels)
-        .enumerate()
-        .map(|(party, (said, channel))| {
-            let wanted = decoded(said);
-            wav::find(channel, &wanted).ok_or_else(|| {
-                anyhow::anyhow!(
-                    "party {party}: {} samples are not in a channel of {}",
-                    wanted.len(),
-                    channel.len()
-                )
-            })
-        })
-        .collect()
-}
+use siprec_system_tests::speech::{channels, place, places};
 
 #[test]
 fn g711_is_recorded_sample_exact_and_both_parties_on_one_time_line() {
@@ -110,9 +83,9 @@ fn a_silent_party_has_its_m_line_and_the_other_is_recorded_whole() {
     call.talk_untouched(&said).unwrap();
     call.hang_up().unwrap();
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
-    places(&sessions[0], &said[..1]).unwrap();
-    let (_, channels) = wav::channels(&sessions[0].wav()).unwrap();
+    let channels = channels(&sessions[0]).unwrap();
     assert_eq!(channels.len(), 2);
+    place(&channels[0], &said[0]).unwrap();
     assert!(channels[1].iter().all(|sample| *sample == 0), "the silent party's channel is not silent");
     assert_eq!(sessions[0].json["streams"][1]["packets"], 0);
 }

@@ -4,15 +4,14 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::capture::{tshark, write_tcp_pcap};
 use siprec_system_tests::pki::{Authority, Certificate};
 use siprec_system_tests::process::{run, wait_until};
-use siprec_system_tests::recorder::{Recorder, Session};
-use siprec_system_tests::rtp::Packet;
+use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
-use siprec_system_tests::wav;
+use siprec_system_tests::speech::places;
 use siprec_system_tests::wiretap::Wiretap;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -39,16 +38,6 @@ fn agent(ours: &Certificate, authority: &Authority<'_>) -> Vec<String> {
     ]
 }
 
-fn ensure_recorded(session: &Session, said: &[Vec<Packet>]) -> Result<()> {
-    let (_, channels) = wav::channels(&session.wav())?;
-    for (party, (said, channel)) in said.iter().zip(&channels).enumerate() {
-        let wanted: Vec<i16> =
-            said.iter().flat_map(|packet| &packet.payload).map(|code| wav::decode_ulaw(*code)).collect();
-        ensure!(wav::find(channel, &wanted).is_some(), "party {party} is not recorded whole");
-    }
-    Ok(())
-}
-
 fn hang_up(call: &mut Call) -> Result<()> {
     call.relay.say("quit")?;
     call.relay.succeed(PATIENCE).map(drop)
@@ -72,7 +61,7 @@ fn a_call_by_sips_is_recorded_and_who_listens_in_hears_tls_only() {
     hang_up(&mut call).unwrap();
 
     let sessions = recorder.sessions(1, PATIENCE).unwrap();
-    ensure_recorded(&sessions[0], &said).unwrap();
+    places(&sessions[0], &said).unwrap();
     let json = &sessions[0].json;
     assert_eq!(json["call_uuid"], "SECRET7");
     assert!(json["client"].as_str().unwrap().ends_with("/TLS"), "{json}");
