@@ -72,13 +72,26 @@ on_message (GstBus * bus, GstMessage * message, gpointer user_data)
     gchar *text = gst_structure_to_string (structure);
     g_print ("%s\n", text);
     g_free (text);
-    if (gst_structure_has_name (structure, "siprec-failed"))
-      call->code = 1;
-    if (gst_structure_has_name (structure, "siprec-stopped")
-        || gst_structure_has_name (structure, "siprec-failed"))
-      g_main_loop_quit (call->loop);
+  } else if (GST_MESSAGE_TYPE (message) == GST_MESSAGE_APPLICATION) {
+    call->code = gst_structure_has_name (structure, "failed");
+    g_main_loop_quit (call->loop);
   }
   return G_SOURCE_CONTINUE;
+}
+
+/* On a thread of the agent: the main loop hears of it by the bus. One recorder's failure is no end, the next is tried. */
+static void
+on_state_changed (GstElement * rec, gint state, const gchar * reason, gpointer user_data)
+{
+  GEnumClass *states = g_type_class_ref (g_type_from_name ("GstSiprecState"));
+  const gchar *nick = g_enum_get_value (states, state)->value_nick;
+
+  (void) reason;
+  (void) user_data;
+  if (g_str_equal (nick, "stopped") || g_str_equal (nick, "failed"))
+    gst_element_post_message (rec,
+        gst_message_new_application (GST_OBJECT (rec), gst_structure_new_empty (nick)));
+  g_type_class_unref (states);
 }
 
 static gboolean
@@ -119,6 +132,7 @@ main (int argc, char *argv[])
       "user", "c-example", NULL);
   GstElement *rec = gst_bin_get_by_name (GST_BIN (call.pipeline), "rec");
   g_object_set (rec, "recorder", argv[1], "agent", agent, NULL);
+  g_signal_connect (rec, "state-changed", G_CALLBACK (on_state_changed), NULL);
   gst_object_unref (rec);
 
   call.loop = g_main_loop_new (NULL, FALSE);

@@ -33,7 +33,9 @@ class Call:
         self.received = [0, 0]
 
         self.pipeline = Gst.parse_launch(f"siprec name=rec call-uuid=PYTHON-1 dn=1001 other-dn=1002 {PIPELINE}")
-        self.pipeline.get_by_name("rec").set_property("recorder", recorder)
+        rec = self.pipeline.get_by_name("rec")
+        rec.set_property("recorder", recorder)
+        rec.connect("state-changed", self.on_state)
         for n in range(2):
             self.pipeline.get_by_name(f"out{n}").connect("new-sample", self.on_sample, n)
         bus = self.pipeline.get_bus()
@@ -69,10 +71,16 @@ class Call:
             print("the call has ended")
         elif message.type == Gst.MessageType.ELEMENT and structure.get_name().startswith("siprec-"):
             print(structure.to_string())
-            if structure.get_name() == "siprec-failed":
-                self.code = 1
-            if structure.get_name() in ("siprec-stopped", "siprec-failed"):
-                self.loop.quit()
+
+    def on_state(self, _rec, state, _reason):
+        """On a thread of the agent. One recorder's failure is no end: the next is tried."""
+        if state.value_nick in ("stopped", "failed"):
+            GLib.idle_add(self.over, state.value_nick)
+
+    def over(self, state):
+        self.code = int(state == "failed")
+        self.loop.quit()
+        return GLib.SOURCE_REMOVE
 
     def run(self):
         GLib.timeout_add(20, self.send)

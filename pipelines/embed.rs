@@ -26,6 +26,16 @@ fn main() -> Result<()> {
         .property("dn", "1001")
         .property("other-dn", "1002")
         .build()?;
+    rec.connect("state-changed", false, |arguments| {
+        let element = arguments.first()?.get::<gst::Element>().ok()?;
+        let (_, state) = gst::glib::EnumValue::from_value(arguments.get(1)?)?;
+        if matches!(state.nick(), "stopped" | "failed") {
+            let reason = arguments.get(2)?.get::<String>().ok()?;
+            let over = gst::Structure::builder(state.nick()).field("reason", reason).build();
+            let _ = element.post_message(gst::message::Application::new(over));
+        }
+        None
+    });
     let pipeline = gst::Pipeline::new();
     pipeline.add(&rec)?;
     let parties = [add_party(&pipeline, &rec, 0)?, add_party(&pipeline, &rec, 1)?];
@@ -93,24 +103,21 @@ fn talk(rec: &gst::Element, parties: &[gst_app::AppSrc]) -> Result<()> {
     Ok(())
 }
 
-/// Prints what `siprec` reports until the recording has ended.
+/// Prints what `siprec` reports until the recording has ended. One recorder's failure is no end: the next is tried.
 fn watch(pipeline: &gst::Pipeline) -> Result<()> {
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     for message in bus.iter_timed(gst::ClockTime::from_seconds(20)) {
         match message.view() {
             gst::MessageView::Error(error) => bail!("{}", error.error()),
             gst::MessageView::Element(element) => {
-                let Some(structure) = element.structure() else { continue };
-                match structure.name().as_str() {
-                    "siprec-failed" => bail!("{structure}"),
-                    "siprec-stopped" => {
-                        println!("{structure}");
-                        return Ok(());
-                    }
-                    name if name.starts_with("siprec-") => println!("{structure}"),
-                    _ => {}
+                if let Some(structure) = element.structure().filter(|s| s.name().starts_with("siprec-")) {
+                    println!("{structure}");
                 }
             }
+            gst::MessageView::Application(over) => match over.structure() {
+                Some(stopped) if stopped.name() == "stopped" => return Ok(()),
+                failed => bail!("the recording failed: {failed:?}"),
+            },
             _ => {}
         }
     }

@@ -12,13 +12,20 @@ use siprec_system_tests::rtp::{self, Collector, Packet};
 use siprec_system_tests::sandbox::Sandbox;
 use siprec_system_tests::wav;
 
-/// Runs a program with the recorder's URI and looks at both channels of what was recorded.
-fn records(sandbox: &Sandbox, make: impl FnOnce(&str) -> Command, seconds: usize) -> Result<String> {
+/// Runs a program with two recorders, of which the first is out of capacity, and looks at both channels of what the
+/// second has recorded. Without the second one the program fails.
+fn records(sandbox: &Sandbox, make: impl Fn(&str) -> Command, seconds: usize) -> Result<String> {
+    let full = Recorder::start(sandbox, &["--refuse", "503"])?;
+    let (status, printed) = run(sandbox, "failing", &mut make(&full.uri()), Duration::from_secs(40))?;
+    ensure!(!status.success() && printed.contains("siprec-failed"), "{printed}");
+
     let recorder = Recorder::start(sandbox, &[])?;
-    let mut command = make(&recorder.uri());
+    let mut command = make(&format!("{} {}", full.uri(), recorder.uri()));
     let (status, printed) = run(sandbox, "example", &mut command, Duration::from_secs(40))?;
     ensure!(status.success(), "{printed}");
-    ensure!(printed.contains("siprec-started") && printed.contains("siprec-stopped"), "{printed}");
+    for name in ["siprec-failed", "siprec-started", "siprec-stopped"] {
+        ensure!(printed.contains(name), "{printed}");
+    }
     for trouble in ["CRITICAL", "WARNING", "panicked"] {
         ensure!(!printed.contains(trouble), "{printed}");
     }
