@@ -104,6 +104,9 @@ fn one_recording_more_than_the_agent_may_have_fails_and_its_call_goes_on() {
     let failed = second.message("siprec-failed");
     let reason: String = failed.get("reason").unwrap();
     assert!(reason.contains("the limit of 1 "), "{reason}");
+    assert_eq!(failed.get::<&str>("call-uuid"), Ok("00FA08K"));
+    assert!(second.wait_for_state("Failed").contains("the limit of 1 "));
+    assert_eq!(second.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Failed);
     second.begin();
     second.speak(0);
     assert_eq!(second.parties[0].1.take().bytes.len(), 1, "the call goes on");

@@ -242,6 +242,38 @@ fn what_cannot_be_used_of_a_description_is_named() {
 }
 
 #[test]
+fn a_party_that_no_recording_can_name_is_refused_and_nothing_else_is_told_to_fail() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    let long = "x".repeat(1025);
+    let fault = set_sdp(&call, &long, &sdp("m=audio 4000 RTP/AVP 0\r\n")).unwrap();
+    assert!(fault.contains("1025 bytes, more than 1024"), "{fault}");
+    call.siprec.emit_by_name::<()>("mute", &[&long]);
+    let warning = call
+        .bus
+        .timed_pop_filtered(gst::ClockTime::from_seconds(10), &[gst::MessageType::Warning])
+        .expect("a warning");
+    let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
+    assert!(warning.error().message().contains("cannot be muted"), "{:?}", warning.error());
+    call.begin();
+    call.wait_for_state("Recording");
+    assert!(call.bus.iter().all(|message| message.structure().is_none_or(|s| s.name() != "siprec-failed")));
+}
+
+#[test]
+fn a_stream_whose_caps_forbid_it_is_off_and_the_recording_goes_on() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    let encrypted = gst::Caps::builder("application/x-srtp").field("media", "audio").build();
+    call.parties[0].0.begin_with(&encrypted);
+    let off = call.message("siprec-audio-off");
+    assert_eq!(off.get::<&str>("dn"), Ok("1001"));
+    assert!(off.get::<&str>("reason").unwrap().contains("encrypted"), "{off}");
+    call.parties[1].0.begin();
+    call.wait_for_state("Recording");
+}
+
+#[test]
 fn four_streams_reach_their_own_m_lines() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("auto-start", false));

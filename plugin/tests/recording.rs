@@ -147,6 +147,34 @@ fn without_auto_start_nothing_happens_until_start() {
 }
 
 #[test]
+fn start_right_after_stop_records_anew_while_the_old_recording_still_delivers() {
+    let recorder = Recorder::start(Script::AcceptAfter(Duration::from_millis(300)));
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    let first = recorder.request("INVITE");
+    // Not answered yet: what was said so far is held, and must still be delivered.
+    call.wish("stop");
+    call.wish("start");
+    call.speak(1);
+    let second = recorder.request("INVITE");
+    assert_ne!(first.lines().next(), second.lines().next(), "another recording has another id");
+    assert_eq!(timestamp(&recorder.packet(0).unwrap()), 0);
+    assert_eq!(timestamp(&recorder.packet(4).unwrap()), 160);
+    recorder.request("BYE");
+    assert_eq!(call.message("siprec-stopped").get::<&str>("reason"), Ok("asked"));
+    // The states told are those of the latest recording.
+    call.wait_for_state("Recording");
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Recording);
+    (0..20).for_each(|_| {
+        call.wish("stop");
+        call.wish("start");
+    });
+    call.wish("stop");
+    call.wait_for_state("Stopped");
+}
+
+#[test]
 fn with_pre_record_the_recording_begins_before_start() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |siprec| {

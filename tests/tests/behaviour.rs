@@ -38,7 +38,10 @@ fn a_refused_line_costs_its_party_only() {
     let led = talked(&["--refuse-line", "1"]).unwrap();
     led.speech.ensure_heard(&channels(&led.sessions[0]).unwrap()[0], 0, &[0, 1, 2]).unwrap();
     assert_eq!(led.sessions[0].json["streams"][1]["packets"], 0);
-    assert!(led.printed.contains("WARNING: The recording goes on without audio: the recorder refuses it"));
+    assert!(
+        led.printed
+            .contains("WARNING: The recording goes on without the audio of 1002: the recorder refuses it")
+    );
 }
 
 #[test]
@@ -97,8 +100,16 @@ fn while_the_recorder_wants_silence_nothing_is_sent() {
         let packets = stream["packets"].as_u64().unwrap();
         assert!((60..130).contains(&packets), "{stream}");
     }
-    let reason = "WARNING: The recording goes on without audio: the recorder set it inactive";
-    assert_eq!(count(&led.printed, reason), 2, "once for each party: {}", led.printed);
+    for dn in ["1001", "1002"] {
+        let warning =
+            format!("WARNING: The recording goes on without the audio of {dn}: the recorder set it");
+        assert_eq!(count(&led.printed, &warning), 1, "{}", led.printed);
+        for message in ["siprec-audio-off", "siprec-audio-on"] {
+            let whose = format!("dn=(string){dn}");
+            let told = |line: &&str| line.starts_with(message) && line.contains(&whose);
+            assert_eq!(led.printed.lines().filter(told).count(), 1, "{message}: {}", led.printed);
+        }
+    }
 }
 
 #[test]
@@ -134,6 +145,29 @@ fn a_recorder_that_refuses_once_is_not_asked_again_and_the_next_one_records() {
     let printed = call.relay.succeed(PATIENCE).unwrap();
     assert!(printed.contains("486 Gone fishing"), "{printed}");
     assert_eq!(recorder.sessions(1, PATIENCE).unwrap()[0].json["streams"][0]["packets"], 50);
+}
+
+#[test]
+fn a_recorder_that_is_killed_is_suspected_and_the_next_one_takes_the_call() {
+    let (sandbox, other) = (Sandbox::new().unwrap(), Sandbox::new().unwrap());
+    let mut doomed = Recorder::start(&sandbox, &[]).unwrap();
+    let reserve = Recorder::start(&other, &[]).unwrap();
+    let properties = format!("recorder=\"{} {}\" dn=1 other-dn=2", doomed.uri(), reserve.uri());
+    let mut call = Call::start_led(&sandbox, &properties).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
+    doomed.process().signal("KILL").unwrap();
+    doomed.process().wait(PATIENCE).unwrap();
+    // A second and a half until its host's refusals count, and six until it should have answered.
+    call.talk_untouched(&[babble(0, 12), babble(1, 12)]).unwrap();
+    call.relay.say("quit").unwrap();
+    let printed = call.relay.succeed(PATIENCE).unwrap();
+    for (message, times) in [("siprec-suspected", 1), ("siprec-failed", 1), ("siprec-started", 2)] {
+        assert_eq!(count(&printed, message), times, "{message}: {printed}");
+    }
+    let sessions = reserve.sessions(1, PATIENCE).unwrap();
+    for stream in sessions[0].json["streams"].as_array().unwrap() {
+        assert!(stream["packets"].as_u64().unwrap() > 100, "{stream}");
+    }
 }
 
 #[test]

@@ -69,7 +69,7 @@ fn ensure_heard_first(file: &Path) -> Result<()> {
     Ok(())
 }
 
-const OFF: &str = "WARNING: The recording goes on without audio";
+const OFF: &str = "WARNING: The recording goes on without the audio";
 
 #[test]
 fn pjsua_refuses_the_second_line_and_records_the_first() {

@@ -132,7 +132,7 @@ fn other_ports_of_the_recorder_move_the_streams() {
 #[test]
 fn what_the_recorder_switches_off_is_off_and_told_until_it_opens_it() {
     let outcome = run("switched-off").unwrap();
-    outcome.ensure_told("WARNING: The recording goes on without audio", 3).unwrap();
+    outcome.ensure_told("WARNING: The recording goes on without the audio", 3).unwrap();
     let [first, second] = [0, 1].map(|party| outcome.payloads(&[party]).len());
     let said = outcome.said[0].len();
     assert!(second > 0 && second < first && first < said, "{second}, {first} of {said}");
@@ -247,7 +247,7 @@ fn an_answer_that_is_inactive_is_opened_by_the_recorder_and_gets_the_first_word(
 #[test]
 fn a_missing_m_line_is_a_refused_one() {
     let outcome = run("fewer-lines").unwrap();
-    outcome.ensure_told("WARNING: The recording goes on without audio", 1).unwrap();
+    outcome.ensure_told("WARNING: The recording goes on without the audio", 1).unwrap();
     assert_eq!(outcome.payloads(&[0]).len(), outcome.said[0].len());
     assert!(outcome.received[1].is_empty());
 }

@@ -7,7 +7,7 @@ use siprec_session::{Command, PartySdp, SessionMode, TEXT_LIMIT};
 
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
-use super::recording::Live;
+use super::recording::{Fault, Live};
 use super::streams::carried;
 
 /// Their declarations.
@@ -82,8 +82,12 @@ impl Siprec {
         if dn.is_empty() {
             return;
         }
-        self.parties().mute(dn, muted);
-        self.mute_changed();
+        let taken = self.parties().mute(dn, muted);
+        self.with_live(|live| {
+            let fault = |fault| Fault::Command(format!("the party cannot be muted: {fault}"));
+            live.faults.extend(taken.err().map(fault));
+            self.refresh(live);
+        });
     }
 
     /// Takes what a party's own session description says now.
@@ -96,7 +100,7 @@ impl Siprec {
         }
         let sdp = PartySdp::parse(text).map_err(|error| error.to_string())?;
         let mut faults = sdp.unusable().to_vec();
-        let moved = self.parties().describe(dn, sdp);
+        let moved = self.parties().describe(dn, sdp).map_err(|error| error.to_string())?;
         self.with_live(|live| {
             let pads: Vec<SiprecSinkPad> = self.sink_pads().collect();
             let negotiated = self.negotiated();

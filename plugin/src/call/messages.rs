@@ -7,6 +7,7 @@ use siprec_model::{BranchReport, Medium, SessionEvent, SessionEventKind, Session
 
 use super::Siprec;
 use super::enums::SiprecState;
+use super::recording::Fault;
 
 /// Tells the application of an event. Called on the notifier's thread, with no lock held.
 pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
@@ -29,10 +30,20 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             warn(element, &format!("The recording failed: {reason}"), info);
         }
         SessionEventKind::MediumOff { medium, reason } => {
-            if *medium == Medium::Video {
-                post(element, about(info, "siprec-video-off").field("reason", reason));
-            }
-            warn(element, &format!("The recording goes on without {medium}: {reason}"), info);
+            post(element, about(info, off(*medium)).field("reason", reason));
+            let whose = info.dn.as_ref().map(|dn| format!(" of {dn}")).unwrap_or_default();
+            warn(element, &format!("The recording goes on without the {medium}{whose}: {reason}"), info);
+        }
+        SessionEventKind::MediumOn { medium } => {
+            let name = match medium {
+                Medium::Audio => "siprec-audio-on",
+                Medium::Video => "siprec-video-on",
+            };
+            post(element, about(info, name));
+        }
+        SessionEventKind::Suspected { reason } => {
+            post(element, about(info, "siprec-suspected").field("reason", reason));
+            warn(element, &format!("The recorder may be lost: {reason}"), info);
         }
         SessionEventKind::Gap { packets, duration, cause } => {
             let message = about(info, "siprec-gap")
@@ -53,11 +64,36 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
     }
 }
 
-/// Tells the application that something of the recording failed before there was a session.
-pub(super) fn tell_failure(element: &Siprec, dn: Option<&str>, reason: &str) {
-    let structure = gst::Structure::builder("siprec-failed").field_if_some("dn", dn).field("reason", reason);
-    post(element, structure);
-    gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"), ["dn: {dn:?}"]);
+/// Tells the application of something that the agent knows nothing of. Called with no lock held.
+pub(super) fn tell_fault(element: &Siprec, fault: &Fault) {
+    let (Fault::Start(reason) | Fault::Stream { reason, .. } | Fault::Command(reason)) = fault;
+    let settings = element.imp().settings();
+    let named = |name: &str| {
+        gst::Structure::builder(name)
+            .field_if_some("recording-id", settings.recording_id.as_deref())
+            .field_if_some("call-uuid", settings.call_uuid.as_deref())
+            .field("reason", reason)
+    };
+    match fault {
+        Fault::Start(_) => post(element, named("siprec-failed")),
+        Fault::Stream { dn, medium, .. } => {
+            post(element, named(off(*medium)).field_if_some("dn", dn.as_deref()));
+        }
+        // The recording goes on, as it was.
+        Fault::Command(_) => {}
+    }
+    gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));
+    if let Fault::Start(_) = fault {
+        element.emit_by_name::<()>("state-changed", &[&SiprecState::Failed, reason]);
+    }
+}
+
+/// The message that a medium is not recorded although the call has it.
+fn off(medium: Medium) -> &'static str {
+    match medium {
+        Medium::Audio => "siprec-audio-off",
+        Medium::Video => "siprec-video-off",
+    }
 }
 
 type Builder = gst::structure::Builder;

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_model::StreamFormat;
+use siprec_model::{Medium, StreamFormat};
 
 use super::Siprec;
 use super::party::Parties;
@@ -62,6 +62,13 @@ impl SiprecSinkPad {
     /// Whether the stream has ended.
     pub(super) fn has_ended(&self) -> bool {
         self.imp().has_ended()
+    }
+
+    /// The medium that the stream's caps name, right or wrong.
+    pub(super) fn announced_medium(&self) -> Medium {
+        let caps = self.current_caps();
+        let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok());
+        if media == Some("video") { Medium::Video } else { Medium::Audio }
     }
 
     /// What the stream's caps said last; `None` before there were any. See [`super::streams::carried`].

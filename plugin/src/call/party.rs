@@ -5,9 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use siprec_model::{Medium, StreamFormat};
-use siprec_session::{PartyKey, PartySdp, PartySdpError, Voice};
+use siprec_session::{PartyKey, PartySdp, PartySdpError, TEXT_LIMIT, Voice};
 
 use crate::sync::lock;
+
+/// Most parties that are remembered for what was said of them before they came.
+const MOST_EXPECTED: usize = 64;
+
+/// Why nothing can be said of a party.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UnknownParty {
+    /// Its number is no party's.
+    #[error("the DN has {0} bytes, more than {TEXT_LIMIT}")]
+    TooLong(usize),
+    /// It is not there, like too many others of which something was said.
+    #[error("{0:?} is not in the call, and {MOST_EXPECTED} others that are not are waited for already")]
+    TooMany(String),
+}
 
 /// What the session descriptions say of the streams, by pad index.
 pub(crate) type Negotiated = BTreeMap<u16, Result<StreamFormat, PartySdpError>>;
@@ -61,8 +75,16 @@ impl Parties {
     }
 
     /// Mutes a party by its DN, whether it is there or not, or takes that back.
-    pub(crate) fn mute(&self, dn: &str, muted: bool) {
-        set_member(&mut lock(&self.0).muted, dn.to_owned(), muted);
+    ///
+    /// # Errors
+    /// The party is not there and cannot be remembered.
+    pub(crate) fn mute(&self, dn: &str, muted: bool) -> Result<(), UnknownParty> {
+        let mut table = lock(&self.0);
+        if muted {
+            table.expect(dn)?;
+        }
+        set_member(&mut table.muted, dn.to_owned(), muted);
+        Ok(())
     }
 
     /// Whether the party of a pad has left the call.
@@ -81,9 +103,14 @@ impl Parties {
     }
 
     /// Takes a party's latest session description. Answers whether the party receives somewhere else than before.
-    pub(crate) fn describe(&self, dn: &str, sdp: PartySdp) -> bool {
-        let before = lock(&self.0).descriptions.insert(dn.to_owned(), sdp.clone());
-        before.is_some_and(|before| sdp.has_moved(&before))
+    ///
+    /// # Errors
+    /// The party is not there and cannot be remembered.
+    pub(crate) fn describe(&self, dn: &str, sdp: PartySdp) -> Result<bool, UnknownParty> {
+        let mut table = lock(&self.0);
+        table.expect(dn)?;
+        let before = table.descriptions.insert(dn.to_owned(), sdp.clone());
+        Ok(before.is_some_and(|before| sdp.has_moved(&before)))
     }
 
     /// Forgets what a party's session description said, once no pad is its any more: if it comes back, it says anew.
@@ -133,6 +160,22 @@ impl Parties {
     }
 }
 
+impl Table {
+    /// Makes sure that something can be remembered of a party, there or not.
+    fn expect(&self, dn: &str) -> Result<(), UnknownParty> {
+        if dn.len() > TEXT_LIMIT {
+            return Err(UnknownParty::TooLong(dn.len()));
+        }
+        let is_there = |dn: &str| self.dns.values().any(|known| known == dn);
+        let expected: BTreeSet<&String> =
+            self.muted.iter().chain(self.descriptions.keys()).filter(|dn| !is_there(dn)).collect();
+        if is_there(dn) || expected.iter().any(|known| *known == dn) || expected.len() < MOST_EXPECTED {
+            return Ok(());
+        }
+        Err(UnknownParty::TooMany(dn.to_owned()))
+    }
+}
+
 fn set_member<T: Ord>(set: &mut BTreeSet<T>, member: T, is_in: bool) {
     if is_in {
         set.insert(member);
@@ -158,16 +201,33 @@ mod tests {
     #[test]
     fn a_mute_by_number_waits_for_its_party() {
         let parties = Parties::default();
-        parties.mute("1002", true);
+        parties.mute("1002", true).unwrap();
         let muted = || parties.voices(&[0, 1], true).iter().map(|voice| voice.muted).collect::<Vec<_>>();
         assert_eq!(muted(), [false, false]);
         parties.set_dn(1, Some("1002".to_owned()));
         assert_eq!(muted(), [false, true]);
-        parties.mute("1002", false);
+        parties.mute("1002", false).unwrap();
         parties.mute_pad(0, true);
         assert_eq!(muted(), [true, false]);
         parties.forget(0);
         assert_eq!(muted(), [false, false]);
+    }
+
+    #[test]
+    fn parties_that_are_not_there_are_remembered_up_to_a_bound() {
+        let parties = Parties::default();
+        parties.set_dn(0, Some("here".to_owned()));
+        for number in 0..MOST_EXPECTED {
+            parties.mute(&number.to_string(), true).unwrap();
+        }
+        assert_eq!(parties.mute("one more", true), Err(UnknownParty::TooMany("one more".to_owned())));
+        parties.mute("0", true).unwrap();
+        parties.mute("here", true).unwrap();
+        parties.mute("one more", false).unwrap();
+        parties.mute("0", false).unwrap();
+        parties.mute("one more", true).unwrap();
+        let long = "x".repeat(TEXT_LIMIT + 1);
+        assert_eq!(parties.mute(&long, true), Err(UnknownParty::TooLong(long.len())));
     }
 
     #[test]
@@ -179,16 +239,16 @@ mod tests {
         let parties = Parties::default();
         parties.set_dn(0, Some("1001".to_owned()));
         parties.set_dn(1, Some("1002".to_owned()));
-        parties.describe("1001", sdp("0 8"));
+        parties.describe("1001", sdp("0 8")).unwrap();
         let pads = [(0, None), (1, None)];
         let numbers = |pad: u16| {
             let format = parties.negotiated(&pads).remove(&pad)?.ok()?;
             Some(format.payloads.iter().map(|payload| payload.payload_type).collect::<Vec<_>>())
         };
         assert_eq!((numbers(0), numbers(1)), (Some(vec![0, 8]), None));
-        parties.describe("1002", sdp("8"));
+        parties.describe("1002", sdp("8")).unwrap();
         assert_eq!((numbers(0), numbers(1)), (Some(vec![8]), Some(vec![8])));
-        parties.describe("1002", sdp("9"));
+        parties.describe("1002", sdp("9")).unwrap();
         assert!(parties.negotiated(&pads).values().all(Result::is_err));
         parties.forget_description("1002");
         assert_eq!(numbers(0), None, "it is still there");

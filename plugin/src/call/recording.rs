@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use gst::subclass::prelude::*;
 use siprec_agent::RecordingHandle;
-use siprec_model::{RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamId};
+use siprec_model::{
+    Medium, RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamId,
+};
 use siprec_session::Command;
 
 use super::imp::Siprec;
@@ -22,40 +24,55 @@ pub(super) struct Live {
     /// From NULL to READY on.
     pub(super) lease: Option<Lease>,
     pub(super) recording: Option<RecordingHandle>,
+    /// The recording was asked to end. It may still deliver what it holds, but takes nothing new.
+    pub(super) ending: bool,
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
     /// one begins.
     pub(super) paused: bool,
     /// The streams of parties that left, by pad: their lines wait for successors until the pad goes.
     pub(super) left: BTreeMap<u16, StreamId>,
     /// What the application must hear once the lock is free.
-    pub(super) failures: Vec<Failure>,
+    pub(super) faults: Vec<Fault>,
 }
 
-/// Something of the recording that failed before there was a session.
-pub(super) struct Failure {
-    pub(super) dn: Option<String>,
-    pub(super) reason: String,
+/// What goes wrong on this side of the agent, each with its reason in words for people.
+pub(super) enum Fault {
+    /// A recording cannot begin.
+    Start(String),
+    /// A stream of a party cannot be recorded.
+    Stream { dn: Option<String>, medium: Medium, reason: String },
+    /// A command was not taken.
+    Command(String),
 }
 
 /// The state of the element's latest recording, right even when notices to the application are lost.
 #[derive(Default)]
-pub(super) struct Progress(Mutex<Option<(RecordingKey, RecordingState)>>);
+pub(super) struct Progress(Mutex<(Option<RecordingKey>, RecordingState)>);
 
 impl Progress {
     pub(super) fn state(&self) -> RecordingState {
-        lock(&self.0).map_or(RecordingState::Idle, |(_, state)| state)
+        lock(&self.0).1
     }
 
     fn begin(&self, key: RecordingKey) {
-        *lock(&self.0) = Some((key, RecordingState::Idle));
+        *lock(&self.0) = (Some(key), RecordingState::Idle);
     }
 
-    fn note(&self, key: RecordingKey, event: &SessionEvent) {
-        if let SessionEventKind::StateChanged { state, .. } = &event.kind
-            && let Some(latest) = lock(&self.0).as_mut().filter(|(latest, _)| *latest == key)
-        {
+    /// The latest recording could not even begin.
+    fn fail(&self) {
+        *lock(&self.0) = (None, RecordingState::Failed);
+    }
+
+    /// Takes note of an event. Says whether the application should hear of it: the states of a recording that another
+    /// one has followed are not the element's any more.
+    fn note(&self, key: RecordingKey, event: &SessionEvent) -> bool {
+        let SessionEventKind::StateChanged { state, .. } = &event.kind else { return true };
+        let mut latest = lock(&self.0);
+        let is_latest = latest.0 == Some(key);
+        if is_latest {
             latest.1 = *state;
         }
+        is_latest
     }
 }
 
@@ -118,18 +135,18 @@ impl Siprec {
                     let state = recording.state();
                     state.is_final() || state == RecordingState::Draining
                 };
-                if live.recording.as_ref().is_none_or(over) {
+                if live.ending || live.recording.as_ref().is_none_or(over) {
                     self.open(live);
                 }
                 live.order(Command::Start);
             }
             Wish::Stop(reason) => {
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
-                live.order(Command::Stop(reason));
+                live.end(Command::Stop(reason));
             }
             Wish::StopNow => {
                 self.close_gates();
-                live.order(Command::StopNow);
+                live.end(Command::StopNow);
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
             }
             Wish::Pause => {
@@ -156,13 +173,13 @@ impl Siprec {
 
     /// Works on what is happening; what failed is told afterwards, with no lock held.
     pub(super) fn with_live(&self, work: impl FnOnce(&mut Live)) {
-        let failures = {
+        let faults = {
             let mut live = lock(self.live());
             work(&mut live);
-            std::mem::take(&mut live.failures)
+            std::mem::take(&mut live.faults)
         };
-        for Failure { dn, reason } in failures {
-            messages::tell_failure(&self.obj(), dn.as_deref(), &reason);
+        for fault in &faults {
+            messages::tell_fault(&self.obj(), fault);
         }
     }
 
@@ -175,6 +192,7 @@ impl Siprec {
         match self.opened(lease) {
             Ok(recording) => {
                 live.recording = Some(recording);
+                live.ending = false;
                 if live.paused {
                     live.order(Command::Pause);
                 }
@@ -183,8 +201,8 @@ impl Siprec {
             }
             Err(reason) => {
                 live.recording = None;
-                live.failures
-                    .push(Failure { dn: None, reason: format!("the recording cannot start: {reason}") });
+                self.progress().fail();
+                live.faults.push(Fault::Start(format!("the recording cannot start: {reason}")));
             }
         }
     }
@@ -196,8 +214,9 @@ impl Siprec {
         progress.begin(key);
         let element = self.obj().downgrade();
         let heard = move |event: SessionEvent| {
-            progress.note(key, &event);
-            if let Some(element) = element.upgrade() {
+            if progress.note(key, &event)
+                && let Some(element) = element.upgrade()
+            {
                 messages::tell(&element, &event);
             }
         };
@@ -210,8 +229,13 @@ impl Live {
     pub(super) fn order(&mut self, command: Command) {
         let Some(recording) = &self.recording else { return };
         if let Err(error) = recording.command(command) {
-            let reason = format!("the recording agent did not take a command: {error}");
-            self.failures.push(Failure { dn: None, reason });
+            self.faults.push(Fault::Command(format!("the recording agent did not take a command: {error}")));
         }
+    }
+
+    /// Has the recording end, by this command.
+    fn end(&mut self, command: Command) {
+        self.ending = true;
+        self.order(command);
     }
 }

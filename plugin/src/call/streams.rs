@@ -10,7 +10,7 @@ use siprec_session::{Command, Voice, silent_streams};
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::party::Negotiated;
-use super::recording::{Failure, Live};
+use super::recording::{Fault, Live};
 use super::settings::Settings;
 use crate::format::{Unrecordable, main_first};
 use crate::keyframe;
@@ -41,7 +41,8 @@ impl Siprec {
             if let Some(Err(fault)) = self.format(pad) {
                 live.detach(pad);
                 let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
-                live.failures.push(Failure { dn: self.parties().dn(pad.index()), reason });
+                let dn = self.parties().dn(pad.index());
+                live.faults.push(Fault::Stream { dn, medium: pad.announced_medium(), reason });
             } else if pad.feed().tap().is_none() {
                 self.attach(live, pad);
             }

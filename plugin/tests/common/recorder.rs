@@ -151,7 +151,8 @@ impl Desk {
             Script::Refuse(code) => self.respond(request, from, &format!("{code} Not Today"), None),
             Script::AcceptAfter(time) => {
                 self.respond(request, from, "100 Trying", None);
-                if self.late.is_empty() {
+                let id = call_id(request);
+                if !self.late.iter().any(|(_, _, answer)| call_id(answer) == id) {
                     let answer = self.answer(request);
                     let us = self.socket.local_addr().unwrap();
                     let answer = response(request, us, "200 OK", Some(answer));
@@ -168,7 +169,7 @@ impl Desk {
 
     /// One m-line for each of the offer's, to one port each: those of the first dialog from 0 on, of the second from 4.
     fn answer(&mut self, offer: &str) -> String {
-        let call_id = offer.lines().find(|line| line.to_ascii_lowercase().starts_with("call-id:")).unwrap();
+        let call_id = call_id(offer);
         let known = self.dialogs.iter().position(|known| known == call_id);
         let dialog = known.unwrap_or_else(|| {
             self.dialogs.push(call_id.to_owned());
@@ -187,6 +188,11 @@ impl Desk {
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()
     }
+}
+
+/// The line that says which dialog a message belongs to.
+fn call_id(message: &str) -> &str {
+    message.lines().find(|line| line.to_ascii_lowercase().starts_with("call-id:")).unwrap()
 }
 
 /// A socket on an even port and one on its successor.

@@ -110,6 +110,16 @@ pub enum SessionEventKind {
         /// Why, in words for people.
         reason: String,
     },
+    /// A medium that was said to be off is recorded again.
+    MediumOn {
+        /// Which.
+        medium: Medium,
+    },
+    /// The recorder may be lost, as its media say, and is being asked.
+    Suspected {
+        /// What speaks against it, in words for people.
+        reason: String,
+    },
     /// The recording has a hole.
     Gap {
         /// Packets lost.

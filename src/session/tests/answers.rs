@@ -175,7 +175,13 @@ fn the_first_answer_may_come_inactive_and_the_recorder_opens_it_later() {
         "= recording",
     ]);
     call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4000, 4002]));
-    call.expect(&["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002", "> 200 INVITE"]);
+    call.expect(&[
+        "open 0 to 192.0.2.9:4000",
+        "open 1 to 192.0.2.9:4002",
+        "* audio of 1001 on",
+        "* audio of 1002 on",
+        "> 200 INVITE",
+    ]);
 }
 
 fn payloads(policy: Option<PayloadTypes>, answer: &str) -> Vec<PayloadRule> {

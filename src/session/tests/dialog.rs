@@ -225,7 +225,7 @@ fn what_the_recorder_switches_off_is_off_until_it_opens_it() {
         call.wait_ms(60_000);
         call.expect(&[]); // we do not fight it
         call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4000, 4002]));
-        call.expect(&["open 1 to 192.0.2.9:4002", "> 200 INVITE"]);
+        call.expect(&["open 1 to 192.0.2.9:4002", "* audio of 1002 on", "> 200 INVITE"]);
     }
 }
 

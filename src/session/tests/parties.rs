@@ -419,6 +419,19 @@ fn refused_video_is_told_and_the_session_goes_on() {
         "> ACK",
         "= recording",
     ]);
+    // What is known is not told again after each pause.
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_of(&["audio 4000", "audio 4002", "video 0"]));
+    call.command(Command::Resume);
+    call.answer_invite(&sdp_of(&["audio 4000", "audio 4002", "video 0"]));
+    assert!(!call.take().iter().any(|line| line.contains("video")));
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+    // Another pause, and then the recorder takes it.
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_of(&["audio 4000", "audio 4002", "video 0"]));
+    call.command(Command::Resume);
+    call.answer_invite(&sdp_of(&["audio 4000", "audio 4002", "video 4004"]));
+    assert!(call.take().contains(&"* video of ? on".to_owned()));
 }
 
 #[test]

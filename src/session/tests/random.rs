@@ -7,7 +7,7 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use siprec_model::{BranchCommand, BranchEvent, PayloadFormat, StopReason};
+use siprec_model::{BranchCommand, BranchEvent, Component, PayloadFormat, StopReason};
 use siprec_session::{Command, Input, Output, SessionMode, TransportEvent};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
@@ -112,6 +112,8 @@ fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
         Just(BranchEvent::BacklogEmpty),
         Just(BranchEvent::KeyframeWanted),
+        Just(BranchEvent::ReportsStopped),
+        Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
         Just(BranchEvent::Crashed { reason: "panic".into() }),

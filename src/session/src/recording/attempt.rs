@@ -217,6 +217,10 @@ impl Recording {
                         self.end_leg(id, end, now);
                     }
                     Notice::KeyframeWanted => self.ask_key_frames(id),
+                    Notice::Suspected(sign) => {
+                        let reason = sign.to_string();
+                        self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
+                    }
                 }
             }
         }

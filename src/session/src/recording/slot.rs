@@ -10,7 +10,7 @@ use super::lines::Claim;
 use crate::branches::BranchMode;
 use crate::numbering::{comfort_noise, static_audio};
 use crate::parties::PartyKey;
-use crate::session::Ports;
+use crate::session::{Ports, Sign};
 
 /// How long after the end of a stream its last packets may still be on their way to the engine, so that a branch
 /// that seems never to have held anything is not given up too early.
@@ -49,7 +49,8 @@ pub(super) struct Slot {
     dismissed: bool,
     /// Closed because its session has ended.
     abandoned: bool,
-    off_told: bool,
+    /// The attempt of whose recorder the application was told that it does not take the stream.
+    off_told: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -90,6 +91,8 @@ pub(super) enum SlotNews {
     PortsFailed(String),
     /// The engine lost the branch.
     Lost(String),
+    /// The recorder may be lost.
+    Doubt(Sign),
 }
 
 impl Slot {
@@ -112,7 +115,7 @@ impl Slot {
             left: false,
             dismissed: false,
             abandoned: false,
-            off_told: false,
+            off_told: None,
         }
     }
 

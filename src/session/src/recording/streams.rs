@@ -172,6 +172,12 @@ impl Recording {
             }
             SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
+            SlotNews::Doubt(sign) => {
+                let leg = leg.and_then(|id| self.legs.get_mut(id));
+                if let Some(session) = leg.and_then(|leg| leg.session_mut()) {
+                    session.doubt(sign, now);
+                }
+            }
         }
     }
 
@@ -287,16 +293,18 @@ impl Recording {
             let Some(slot) = self.slots.get_mut(&number) else { continue };
             let holding = Some(Verdict { mode: BranchMode::Holding, off: None });
             let leg = slot.leg().and_then(|id| self.legs.get(id));
+            let attempt = leg.map_or(0, |leg| leg.attempt);
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
             let Some(Verdict { mode, off }) = verdict else { continue };
             let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands);
             if opens && slot.medium() == Medium::Video {
                 news.push((number, SessionEventKind::KeyframeWanted));
             }
-            if slot.turns_off(off.is_some())
-                && let Some(reason) = off
-            {
-                news.push((number, SessionEventKind::MediumOff { medium: slot.medium(), reason }));
+            let medium = slot.medium();
+            if let Some(reason) = off.filter(|_| slot.turn_off(attempt)) {
+                news.push((number, SessionEventKind::MediumOff { medium, reason }));
+            } else if slot.turns_on() {
+                news.push((number, SessionEventKind::MediumOn { medium }));
             }
         }
         self.branches(commands);

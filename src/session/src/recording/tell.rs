@@ -68,7 +68,12 @@ impl Recording {
 
     /// A stream is not recorded although the call has it.
     pub(super) fn tell_off(&mut self, slot: u16, reason: String) {
-        let medium = self.slots.get(&slot).map_or(Medium::Audio, Slot::medium);
+        let attempt = self.slots.get(&slot).and_then(Slot::leg).and_then(|id| self.legs.get(id));
+        let attempt = attempt.map_or(0, |leg| leg.attempt);
+        let medium = self.slots.get_mut(&slot).map_or(Medium::Audio, |slot| {
+            slot.turn_off(attempt);
+            slot.medium()
+        });
         self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason });
     }
 

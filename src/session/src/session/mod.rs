@@ -3,6 +3,7 @@
 mod agreement;
 mod clock;
 mod description;
+mod doubt;
 mod incoming;
 mod offer;
 mod remote;
@@ -27,6 +28,8 @@ pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
 use description::{Description, Layout};
 pub(crate) use description::{Ports, WantedLine};
+use doubt::Doubt;
+pub(crate) use doubt::Sign;
 use offer::{Offer, Refusal};
 use remote::{RemoteDescription, sdp_of};
 use write::Writer;
@@ -81,6 +84,9 @@ struct Up {
     offer: Offer,
     refused: Option<Refusal>,
     clock: SessionClock,
+    doubt: Doubt,
+    /// Whether the recorder is to show that it lives, by its answer to an offer.
+    probe: bool,
 }
 
 /// What the session tells the recording.
@@ -96,6 +102,8 @@ pub(crate) enum Notice {
     EndedByRecorder,
     /// The recorder asks for a key frame.
     KeyframeWanted,
+    /// The recorder may be lost; it is being asked.
+    Suspected(Sign),
 }
 
 impl RecordingSession {
@@ -250,6 +258,17 @@ impl RecordingSession {
         }
     }
 
+    /// Takes a sign that the recorder may be lost. Where it is worth a question, the session's refresh is that; it must
+    /// be answered as soon as a first INVITE must.
+    pub(crate) fn doubt(&mut self, sign: Sign, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        if up.doubt.grows(sign, now) {
+            up.probe = true;
+            up.offer.hasten(now + self.rules.timers.answer);
+            self.notices.push_back(Notice::Suspected(sign));
+        }
+    }
+
     /// Ends the session: CANCEL before the answer, BYE after it.
     pub(crate) fn end(&mut self, now: Instant) {
         match self.phase {
@@ -307,6 +326,7 @@ impl RecordingSession {
             }
             Phase::Up(up) => {
                 up.clock.restart(&response.headers, now);
+                up.probe = false;
                 if let Some(offered) = up.offer.take() {
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
@@ -328,7 +348,8 @@ impl RecordingSession {
         match agreed {
             Ok(agreed) => {
                 let clock = SessionClock::start(&response.headers, now);
-                let up = Up { agreed, offer: Offer::None, refused: None, clock };
+                let doubt = Doubt::default();
+                let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, probe: false };
                 self.phase = Phase::Up(Box::new(up));
                 self.notices.push_back(Notice::Answered);
                 self.offer_difference(now);

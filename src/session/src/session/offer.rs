@@ -53,6 +53,13 @@ impl Offer {
         matches!(self, Self::Sent { deadline, .. } if *deadline <= now)
     }
 
+    /// The recorder has less time for its answer than it had.
+    pub(super) fn hasten(&mut self, latest: Instant) {
+        if let Self::Sent { deadline, .. } = self {
+            *deadline = latest.min(*deadline);
+        }
+    }
+
     /// What is offered and not answered yet.
     pub(super) fn proposed(&self) -> Option<&Description> {
         match self {
@@ -162,7 +169,7 @@ impl Up {
 
 impl RecordingSession {
     /// When no transaction is open, the difference between wanted and agreed makes the next offer; without one, the
-    /// session timer may want the same again.
+    /// session timer or a doubt may want the same again.
     pub(crate) fn offer_difference(&mut self, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
         if up.offer.is_open() || up.backs_off(now) || !self.ua.may_offer() {
@@ -170,7 +177,7 @@ impl RecordingSession {
         }
         let description = if up.differs(&self.wanted) {
             self.wanted.clone()
-        } else if up.clock.refresh().is_some_and(|due| due <= now) {
+        } else if up.probe || up.clock.refresh().is_some_and(|due| due <= now) {
             up.agreed.ours.clone()
         } else {
             up.refused = up.refused.take().filter(|refusal| refusal.retry.is_none());
@@ -183,7 +190,9 @@ impl RecordingSession {
         };
         let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);
         if sent.is_ok() {
-            up.offer = Offer::Sent { description, deadline: now + ANSWER_TIME };
+            let probe = std::mem::take(&mut up.probe);
+            let time = if probe { self.rules.timers.answer } else { ANSWER_TIME };
+            up.offer = Offer::Sent { description, deadline: now + time };
         }
     }
 }

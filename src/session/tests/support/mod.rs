@@ -388,6 +388,10 @@ impl Call {
                 SessionEventKind::MediumOff { medium, reason } => {
                     format!("* {medium} of {} off: {reason}", event.info.dn.as_deref().unwrap_or("?"))
                 }
+                SessionEventKind::MediumOn { medium } => {
+                    format!("* {medium} of {} on", event.info.dn.as_deref().unwrap_or("?"))
+                }
+                SessionEventKind::Suspected { reason } => format!("* suspected: {reason}"),
                 SessionEventKind::Gap { packets, .. } => format!("* gap of {packets}"),
                 SessionEventKind::KeyframeWanted => "* key frame wanted".into(),
                 SessionEventKind::Report { .. } => return None,

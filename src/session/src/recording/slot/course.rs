@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Medium, RtcpMode, StreamFormat};
+use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Component, Medium, RtcpMode, StreamFormat};
 
 use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
-use crate::session::{Ports, WantedLine};
+use crate::session::{Ports, Sign, WantedLine};
 
 impl Slot {
     /// Whether the stream has a branch at the engine.
@@ -217,11 +217,14 @@ impl Slot {
         self.closing = false;
     }
 
-    /// Whether the application should now be told that the recorder does not take the stream: once for each time.
-    pub(in crate::recording) fn turns_off(&mut self, off: bool) -> bool {
-        let news = off && !self.off_told;
-        self.off_told = off;
-        news
+    /// The recorder of this attempt does not take the stream. Says whether the application does not know that yet.
+    pub(in crate::recording) fn turn_off(&mut self, attempt: u32) -> bool {
+        self.off_told.replace(attempt) != Some(attempt)
+    }
+
+    /// Whether the application should now be told that the stream is recorded again: it is, and was said to be off.
+    pub(in crate::recording) fn turns_on(&mut self) -> bool {
+        self.is_open() && self.off_told.take().is_some()
     }
 
     /// Takes an event of the branch. After it was closed only its end counts.
@@ -271,6 +274,11 @@ impl Slot {
                 self.add_unannounced(*payload_type, out);
                 SlotNews::None
             }
+            // A recorder that is sent nothing has nothing to refuse, or to report on.
+            BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => {
+                SlotNews::Doubt(Sign::MediaRefused)
+            }
+            BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportReceived { .. }
