@@ -14,6 +14,7 @@ pub mod process;
 pub mod recorder;
 pub mod rtp;
 pub mod sandbox;
+pub mod script;
 pub mod sipp;
 pub mod sources;
 pub mod speech;

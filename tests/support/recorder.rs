@@ -52,6 +52,11 @@ impl Recorder {
         format!("sip:{}", self.address)
     }
 
+    /// `ADDRESS:PORT` of its SIP.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Where it takes SIP by TLS.
     pub fn tls(&self) -> Option<SocketAddr> {
         self.tls

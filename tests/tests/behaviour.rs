@@ -113,6 +113,52 @@ fn while_the_recorder_wants_silence_nothing_is_sent() {
 }
 
 #[test]
+fn a_recorder_that_pauses_again_and_again_has_silence_each_time() {
+    let led = talked(&["--pause-every", "0.6:0.3"]).unwrap();
+    for stream in led.sessions[0].json["streams"].as_array().unwrap() {
+        assert_eq!(stream["unwanted"], 0, "{stream}");
+        let pauses = stream["inactive"].as_array().unwrap();
+        assert!(pauses.len() >= 3, "{stream}");
+        let number = |pause: &serde_json::Value, name: &str| pause[name].as_f64().unwrap();
+        let apart = |pair: &[serde_json::Value]| {
+            number(&pair[0], "start") + number(&pair[0], "duration") < number(&pair[1], "start")
+        };
+        assert!(pauses.windows(2).all(apart), "{pauses:?}");
+        assert!((60..140).contains(&stream["packets"].as_u64().unwrap()), "{stream}");
+    }
+}
+
+#[test]
+fn a_recorder_whose_interval_is_shorter_than_may_be_ends_the_recording_and_not_the_call() {
+    let led = talked(&["--session-expires", "3", "--refresher", "uac"]).unwrap();
+    assert_eq!(led.sessions[0].json["end_reason"], "the session timer expired");
+    assert!(led.printed.contains("reason=(string)recorder-bye"), "{}", led.printed);
+}
+
+#[test]
+fn a_recorder_that_refreshes_too_often_is_told_the_shortest_interval_and_goes_on() {
+    let led = talked(&["--session-expires", "4", "--refresher", "uas"]).unwrap();
+    ensure_whole(&led).unwrap();
+    let ladder = std::fs::read_to_string(led.sessions[0].folder.join("ladder.txt")).unwrap();
+    let mut rest = ladder.as_str();
+    for told in [
+        "client <-- 200 OK",
+        "Session-Expires: 4;refresher=uas",
+        "client <-- INVITE",
+        "Session-Expires: 4;refresher=uac",
+        "client --- 422",
+        "Min-SE: 90",
+        "client <-- INVITE",
+        "Session-Expires: 90;refresher=uac",
+        "client --- 200 OK",
+        "Session-Expires: 90;refresher=uac",
+        "BYE sip:",
+    ] {
+        rest = rest.split_once(told).unwrap_or_else(|| panic!("no {told:?} in its place:\n{ladder}")).1;
+    }
+}
+
+#[test]
 fn a_recorder_that_moves_is_followed() {
     let led = talked(&["--move-after", "1"]).unwrap();
     ensure_whole(&led).unwrap();

@@ -21,6 +21,10 @@ use crate::session::{Session, Shared, raised};
 /// Messages that wait for one session; a client that sends faster has them repeated by its own timers.
 const MAILBOX: usize = 64;
 
+/// The option tag of session timers: in every request of who knows them, and who does not refuses a request that requires
+/// it (RFC 4028 §7.1, §4).
+const TIMER: &str = "timer";
+
 /// How often a stopping recorder looks whether its sessions are done.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -266,6 +270,9 @@ impl Server {
         let mut endpoint =
             Endpoint::new(transport, &local.ip().to_string(), Some(local.port()), contact).ok()?;
         endpoint.user_agent = Some(concat!("siprec-recorder/", env!("CARGO_PKG_VERSION")).into());
+        if !self.shared.config.behaviour.no_session_timer {
+            endpoint.supported.push(TIMER.into());
+        }
         Some(endpoint)
     }
 }
