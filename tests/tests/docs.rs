@@ -43,8 +43,8 @@ fn every_reason_of_an_end_is_documented() {
     assert_eq!(told, words);
 }
 
-#[test]
-fn every_option_of_the_program_is_documented() {
+/// The options that the program tells of.
+fn options() -> BTreeSet<String> {
     let sandbox = Sandbox::new().unwrap();
     let mut command = Command::new(sandbox.build().join("siprec"));
     let (status, printed) =
@@ -59,13 +59,28 @@ fn every_option_of_the_program_is_documented() {
         .filter(|option| option != "--help")
         .collect();
     assert!(options.len() > 4, "{printed}");
+    options
+}
+
+#[test]
+fn every_option_of_the_program_is_documented() {
     let page = page("recorder.md");
     let documented: BTreeSet<_> = page
         .lines()
         .filter(|line| line.starts_with("| `--"))
         .map(|line| code(line)[0].split(' ').next().unwrap().to_owned())
         .collect();
-    assert_eq!(documented, options);
+    assert_eq!(documented, options());
+}
+
+#[test]
+fn every_option_of_the_program_is_given_in_a_test() {
+    let tests = rust_files(&["tests/tests"]).unwrap();
+    let untested: Vec<_> = options()
+        .into_iter()
+        .filter(|option| !tests.iter().any(|(_, text)| text.contains(&format!("\"{option}\""))))
+        .collect();
+    assert!(untested.is_empty(), "{untested:?}");
 }
 
 /// Every text of the program, without what Rust puts between its parts.
