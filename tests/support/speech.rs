@@ -62,7 +62,8 @@ pub struct Speech {
 }
 
 impl Speech {
-    fn new() -> Self {
+    /// Both clocks begin.
+    pub fn new() -> Self {
         Self { began: Instant::now(), parts: Vec::new(), next: 0 }
     }
 
@@ -114,6 +115,12 @@ impl Speech {
         }
         ensure!(silence.iter().all(|sample| *sample == 0), "something else is heard of party {party}");
         Ok(())
+    }
+}
+
+impl Default for Speech {
+    fn default() -> Self {
+        Self::new()
     }
 }
 

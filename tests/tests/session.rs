@@ -208,6 +208,13 @@ fn the_recorders_refreshes_are_answered_with_the_timer() {
 }
 
 #[test]
+fn a_recorder_that_never_stops_asking_gets_its_120_answers_within_seconds() {
+    let outcome = run("refresh-often").unwrap();
+    outcome.ensure_whole().unwrap();
+    outcome.ensure_told("siprec-gap", 0).unwrap();
+}
+
+#[test]
 fn a_200_without_contact_and_without_a_tag_opens_a_session() {
     let outcome = run("sloppy").unwrap();
     outcome.ensure_whole().unwrap();

@@ -39,7 +39,7 @@ pub(crate) enum MalformedInvite {
     Contact,
 }
 
-/// A request in the dialog came with a lower number than one before. The answer is 500 (RFC 3261 §12.2.2).
+/// A request in the dialog came with the number of one before, or a lower one. The answer is 500 (RFC 3261 §12.2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct OutOfOrder;
 
@@ -129,8 +129,11 @@ impl Dialog {
     }
 
     /// Whether a request of the peer comes in order; a gap is legal (RFC 3261 §12.2.2).
+    ///
+    /// The RFC speaks of lower numbers. The same number belongs to a request that was done and is forgotten, or that
+    /// came by another way too (§8.2.2.2), since numbers rise strictly (§12.2.1.1): it must not be done twice either.
     pub(crate) fn accept_cseq(&mut self, number: u32) -> Result<(), OutOfOrder> {
-        if self.remote_cseq.is_some_and(|seen| number < seen) {
+        if self.remote_cseq.is_some_and(|seen| number <= seen) {
             return Err(OutOfOrder);
         }
         self.remote_cseq = Some(number);

@@ -154,6 +154,11 @@ impl Headers {
         self.0.extend(other.0.iter().filter(|field| field.name == *name).cloned());
     }
 
+    /// The memory that they take, about.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.0.iter().map(|field| size_of::<Field>() + field.value.as_bytes().len()).sum()
+    }
+
     /// Adds a line as it stood on the wire.
     pub(crate) fn push_written(&mut self, name: &str, value: &[u8]) -> Result<(), SyntaxError> {
         let known = HeaderName::parse(name)?;

@@ -115,6 +115,12 @@ impl Request {
     pub fn to_bytes(&self) -> Vec<u8> {
         write(&format!("{} {} SIP/2.0\r\n", self.method, self.uri), &self.headers, &self.body)
     }
+
+    /// Lets go of all but the method and the URI.
+    pub(crate) fn forget_content(&mut self) {
+        self.headers = Headers::new();
+        self.body = Vec::new();
+    }
 }
 
 impl Response {

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::Outbox;
 use super::client_invite::InviteClient;
 use super::client_request::RequestClient;
+use super::kept_bytes;
 use super::key::ClientKey;
 use crate::auth::credentials_of;
 use crate::{CSeq, HeaderName, Message, Method, Request, Response, Transport};
@@ -52,7 +53,7 @@ impl ClientTransaction {
         ClientTransaction { key, machine, out }
     }
 
-    /// The request, as it was sent.
+    /// The request, as it was sent; without its content once that was [forgotten](Self::forget_request).
     pub fn request(&self) -> &Request {
         match &self.machine {
             Machine::Invite(invite) => invite.request(),
@@ -131,6 +132,23 @@ impl ClientTransaction {
             Machine::Invite(invite) => invite.is_proceeding(),
             Machine::Other(_) => false,
         }
+    }
+
+    /// Lets go of the content of a request that is answered, which nobody will ask for.
+    pub(crate) fn forget_request(&mut self) {
+        match &mut self.machine {
+            Machine::Invite(invite) => invite.forget_request(),
+            Machine::Other(other) => other.forget_request(),
+        }
+    }
+
+    /// The bytes, about, that are kept for responses that come again.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let ack = match &self.machine {
+            Machine::Invite(invite) => invite.kept().map_or(0, |ack| kept_bytes(&ack.headers, &ack.body)),
+            Machine::Other(_) => 0,
+        };
+        size_of::<InviteClient>() + self.key.kept_bytes() + self.request().uri.as_str().len() + ack
     }
 
     /// Gives up at once.

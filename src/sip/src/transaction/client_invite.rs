@@ -144,6 +144,20 @@ impl InviteClient {
         !matches!(self.state, State::Calling { .. } | State::Proceeding)
     }
 
+    /// The ACK of a refusal.
+    pub(super) fn kept(&self) -> Option<&Request> {
+        match &self.state {
+            State::Completed { ack } => Some(ack),
+            State::Calling { .. } | State::Proceeding | State::Accepted | State::Terminated => None,
+        }
+    }
+
+    pub(super) fn forget_request(&mut self) {
+        if self.is_answered() {
+            self.request.forget_content();
+        }
+    }
+
     pub(super) fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated)
     }

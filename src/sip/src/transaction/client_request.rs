@@ -112,6 +112,12 @@ impl RequestClient {
         matches!(self.state, State::Completed | State::Terminated)
     }
 
+    pub(super) fn forget_request(&mut self) {
+        if self.is_answered() {
+            self.request.forget_content();
+        }
+    }
+
     pub(super) fn is_terminated(&self) -> bool {
         matches!(self.state, State::Terminated)
     }

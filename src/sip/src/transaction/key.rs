@@ -23,6 +23,11 @@ impl ClientKey {
         Some(ClientKey { branch: branch(&response.headers), method })
     }
 
+    /// The memory behind it, about.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.branch.len()
+    }
+
     pub(crate) fn is_match(&self, response: &ClientKey) -> bool {
         self.method == response.method && self.branch.eq_ignore_ascii_case(&response.branch)
     }
@@ -56,6 +61,16 @@ impl ServerKey {
         cancel.method == Method::Cancel
             && !matches!(self.method, Method::Ack | Method::Cancel)
             && cancel.origin == self.origin
+    }
+
+    /// The memory behind it, about.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        match &self.origin {
+            Origin::Branch { branch, host, .. } => branch.len() + host.len(),
+            Origin::Old { uri, call_id, from_tag, via, .. } => {
+                uri.len() + call_id.len() + from_tag.as_ref().map_or(0, String::len) + via.len()
+            }
+        }
     }
 }
 

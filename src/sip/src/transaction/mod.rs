@@ -38,7 +38,12 @@ pub use timer::{T1, T2, T4, TRANSACTION_TIMEOUT};
 pub(crate) use client::cancel_for;
 pub(crate) use key::{ClientKey, ServerKey};
 
-use crate::Message;
+use crate::{Headers, Message};
+
+/// The memory that these take, about.
+pub(crate) fn kept_bytes(headers: &Headers, body: &[u8]) -> usize {
+    headers.kept_bytes() + body.len()
+}
 
 /// What waits to be sent.
 type Outbox = VecDeque<Message>;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Outbox;
 use super::client::TransactionFailure;
+use super::kept_bytes;
 use super::key::ServerKey;
 use super::server_invite::InviteServer;
 use super::server_request::RequestServer;
@@ -38,12 +39,21 @@ impl ServerTransaction {
         let machine = if request.method == Method::Invite {
             Machine::Invite(Box::new(InviteServer::new(request, reliable, now)))
         } else {
-            Machine::Other(Box::new(RequestServer::new(request, reliable)))
+            Machine::Other(Box::new(RequestServer::new(request, !reliable)))
         };
         ServerTransaction { key, machine, out: VecDeque::new() }
     }
 
-    /// The request, as it was received.
+    /// The same, which absorbs its request over a stream too. RFC 3261 §17.2.2 lets go of it there; but a peer whose
+    /// connection breaks sends what has no answer once more by the next one.
+    pub(crate) fn absorbing(mut self) -> ServerTransaction {
+        if let Machine::Other(other) = &mut self.machine {
+            other.absorb();
+        }
+        self
+    }
+
+    /// The request, as it was received; once it is answered, its method and URI alone.
     pub fn request(&self) -> &Request {
         match &self.machine {
             Machine::Invite(invite) => invite.request(),
@@ -126,6 +136,17 @@ impl ServerTransaction {
             Machine::Invite(invite) => invite.is_terminated(),
             Machine::Other(other) => other.is_terminated(),
         }
+    }
+
+    /// The bytes, about, that are kept only to know the request when it comes again.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        let answer = match &self.machine {
+            Machine::Invite(_) => 0,
+            Machine::Other(other) => {
+                other.kept().map_or(0, |answer| kept_bytes(&answer.headers, &answer.body))
+            }
+        };
+        size_of::<InviteServer>() + self.key.kept_bytes() + self.request().uri.as_str().len() + answer
     }
 
     /// Whether this is an INVITE that forbids one of ours (RFC 3261 §14.1).

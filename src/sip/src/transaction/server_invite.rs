@@ -100,6 +100,7 @@ impl InviteServer {
                 self.timers.clear();
                 self.timers.set(Timer::L, now + TRANSACTION_TIMEOUT);
                 self.state = State::Accepted;
+                self.request.forget_content();
                 out.push_back(Message::Response(response));
             }
             (State::Proceeding { .. }, 300..) => {
@@ -110,6 +111,7 @@ impl InviteServer {
                 self.timers.set(Timer::H, now + TRANSACTION_TIMEOUT);
                 out.push_back(Message::Response(response.clone()));
                 self.state = State::Completed { refusal: Box::new(response), interval: T1 };
+                self.request.forget_content();
             }
             (State::Accepted, 200..300) => out.push_back(Message::Response(response)),
             _ => return Err(AlreadyAnswered),

@@ -11,7 +11,7 @@ use crate::{Message, Request, Response};
 #[derive(Debug)]
 pub(super) struct RequestServer {
     request: Request,
-    reliable: bool,
+    absorbs: bool,
     state: State,
 }
 
@@ -30,8 +30,13 @@ enum State {
 }
 
 impl RequestServer {
-    pub(super) fn new(request: Request, reliable: bool) -> RequestServer {
-        RequestServer { request, reliable, state: State::Open { provisional: None } }
+    /// `absorbs` says whether the request may come again once it is answered.
+    pub(super) fn new(request: Request, absorbs: bool) -> RequestServer {
+        RequestServer { request, absorbs, state: State::Open { provisional: None } }
+    }
+
+    pub(super) fn absorb(&mut self) {
+        self.absorbs = true;
     }
 
     pub(super) fn request(&self) -> &Request {
@@ -58,11 +63,14 @@ impl RequestServer {
         out.push_back(Message::Response(response.clone()));
         if response.status < 200 {
             *provisional = Some(Box::new(response));
-        } else if self.reliable {
-            self.state = State::Terminated;
-        } else {
-            self.state = State::Completed { answer: Box::new(response), timer_j: now + TRANSACTION_TIMEOUT };
+            return Ok(());
         }
+        self.state = if self.absorbs {
+            State::Completed { answer: Box::new(response), timer_j: now + TRANSACTION_TIMEOUT }
+        } else {
+            State::Terminated
+        };
+        self.request.forget_content();
         Ok(())
     }
 
@@ -81,6 +89,14 @@ impl RequestServer {
 
     pub(super) fn is_answered(&self) -> bool {
         !matches!(self.state, State::Open { .. })
+    }
+
+    /// The answer, while it is kept.
+    pub(super) fn kept(&self) -> Option<&Response> {
+        match &self.state {
+            State::Completed { answer, .. } => Some(answer),
+            State::Open { .. } | State::Terminated => None,
+        }
     }
 
     pub(super) fn is_terminated(&self) -> bool {

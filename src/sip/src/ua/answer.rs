@@ -10,7 +10,7 @@ use super::{
 };
 use crate::dialog::Dialog;
 use crate::transaction::{ServerTransaction, response_to};
-use crate::{HeaderName, Headers, Method, Random, Request, Response};
+use crate::{HeaderName, Headers, Message, Method, Random, Request, Response};
 
 impl DialogUa {
     /// Takes an INVITE that no other dialog wants (a To without tag). The user answers it as any other request, by the
@@ -102,13 +102,18 @@ impl DialogUa {
     /// Opens the transaction of a request.
     pub(super) fn receive(&mut self, request: Request, now: Instant) -> ServerToken {
         let token = ServerToken(self.next_token());
-        let transaction = ServerTransaction::new(request, self.endpoint.transport(), now);
+        let transaction = ServerTransaction::new(request, self.endpoint.transport(), now).absorbing();
         self.servers.push(ServerSlot { token, transaction, unacknowledged: None });
         token
     }
 
-    /// Answers a request at once.
+    /// Answers a request at once; where too many are open, without a transaction.
     pub(super) fn answer(&mut self, request: Request, status: u16, headers: Headers, now: Instant) {
+        if request.method != Method::Bye && self.is_full() {
+            let response = plain_response(&self.endpoint, &self.origin, &request, status, &headers);
+            self.out.push_back(Message::Response(response));
+            return;
+        }
         let token = self.receive(request, now);
         self.answer_token(token, status, &headers, now);
     }
@@ -117,10 +122,11 @@ impl DialogUa {
     pub(super) fn answer_token(&mut self, token: ServerToken, status: u16, headers: &Headers, now: Instant) {
         let Some(slot) = self.servers.iter_mut().find(|slot| slot.token == token) else { return };
         let request = slot.transaction.request();
-        let mut response = response_to(request, status, Some(self.origin.local_tag()));
-        response.headers.extend(headers);
-        self.endpoint.present_in_response(&request.method, status, &mut response.headers);
-        // It fails when it has been answered, and then this is not wanted.
+        if slot.transaction.is_answered() {
+            return;
+        }
+        let response = plain_response(&self.endpoint, &self.origin, request, status, headers);
+        // It fails when it has been answered, and it has not.
         let _ = slot.transaction.respond(response, now);
     }
 
@@ -182,6 +188,20 @@ impl DialogUa {
             other => self.state = other,
         }
     }
+}
+
+/// A response without a body, to anything but the INVITE that it accepts.
+fn plain_response(
+    endpoint: &Endpoint,
+    origin: &Dialog,
+    request: &Request,
+    status: u16,
+    headers: &Headers,
+) -> Response {
+    let mut response = response_to(request, status, Some(origin.local_tag()));
+    response.headers.extend(headers);
+    endpoint.present_in_response(&request.method, status, &mut response.headers);
+    response
 }
 
 /// Unsupported, with what a request requires beyond `supported` (RFC 3261 §8.2.2.3).

@@ -10,10 +10,6 @@ use crate::dialog::Dialog;
 use crate::transaction::ServerKey;
 use crate::{CSeq, HeaderName, Headers, Method, NameAddr, Request};
 
-/// Requests whose transactions live at once. Those above are dropped, save BYE: the peer sends them again, or is up
-/// to no good.
-const MAX_REQUESTS: usize = 64;
-
 /// What is to be done with a request in the dialog.
 enum Verdict {
     /// The dialog answers it; for a success that is all.
@@ -86,9 +82,6 @@ impl DialogUa {
             self.answer(request, status, Headers::new(), now);
             return None;
         }
-        if self.servers.len() >= MAX_REQUESTS && request.method != Method::Bye {
-            return None;
-        }
         let Some(dialog) = self.dialog_with(local.as_deref(), remote.as_deref()) else {
             if self.is_merged(&request) {
                 // The first INVITE came twice, by different ways (RFC 3261 §8.2.2.2).
@@ -97,7 +90,15 @@ impl DialogUa {
             }
             return Some(request);
         };
-        if dialog.accept_cseq(cseq.number).is_err() {
+        let in_order = dialog.accept_cseq(cseq.number).is_ok();
+        if self.is_full() && request.method != Method::Bye {
+            // Its number is taken all the same: what was refused once is not done when it comes again.
+            let asks_later = matches!(request.method, Method::Invite | Method::Update);
+            let headers = if asks_later { self.retry_after() } else { Headers::new() };
+            self.answer(request, 500, headers, now);
+            return None;
+        }
+        if !in_order {
             self.answer(request, 500, Headers::new(), now);
             return None;
         }
@@ -177,12 +178,17 @@ impl DialogUa {
         if self.is_our_offer_open() {
             Some(Verdict::Answer(491, Headers::new()))
         } else if peers_turn {
-            let mut headers = Headers::new();
-            headers.push(HeaderName::RetryAfter, self.random.below(11).to_string());
-            Some(Verdict::Answer(500, headers))
+            Some(Verdict::Answer(500, self.retry_after()))
         } else {
             None
         }
+    }
+
+    /// When an offer that comes too soon may come again: in 0 to 10 s (RFC 3261 §14.2, RFC 3311 §5.2).
+    fn retry_after(&mut self) -> Headers {
+        let mut headers = Headers::new();
+        headers.push(HeaderName::RetryAfter, self.random.below(11).to_string());
+        headers
     }
 
     /// Any request in the dialog may say where the peer is from now on, unless we refuse it by ourselves.

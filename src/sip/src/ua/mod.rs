@@ -5,6 +5,7 @@ mod challenge;
 mod endpoint;
 mod event;
 mod incoming;
+mod memory;
 mod outgoing;
 mod repeat;
 mod response;
@@ -23,6 +24,7 @@ use crate::dialog::Dialog;
 use crate::transaction::timer::{Timers, earliest};
 use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
 use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Request, Uri};
+use memory::ForgottenInvites;
 use repeat::MinSe;
 use slots::{ClientSlot, Fork, ServerSlot};
 
@@ -90,6 +92,7 @@ pub struct DialogUa {
     clients: Vec<ClientSlot>,
     servers: Vec<ServerSlot>,
     forks: Vec<Fork>,
+    forgotten: Option<ForgottenInvites>,
     min_se: MinSe,
     timers: Timers<Timer>,
     out: VecDeque<Message>,
@@ -327,6 +330,7 @@ impl DialogUa {
             clients: Vec::new(),
             servers: Vec::new(),
             forks: Vec::new(),
+            forgotten: None,
             min_se: MinSe::default(),
             timers: Timers::new(),
             out: VecDeque::new(),
@@ -387,9 +391,7 @@ impl DialogUa {
         for fork in &mut self.forks {
             self.out.extend(std::iter::from_fn(|| fork.bye.poll_transmit()));
         }
-        self.servers.retain(|slot| !slot.is_done());
-        self.clients.retain(|slot| !slot.transaction.is_terminated());
-        self.forks.retain(|fork| !fork.bye.is_terminated());
+        self.forget();
         if self.is_terminated() && self.clients.is_empty() && self.servers.is_empty() && self.forks.is_empty()
         {
             self.timers.clear();

@@ -174,16 +174,22 @@ impl DialogUa {
         self.forks.push(Fork { remote_tag: tag, ack, bye });
     }
 
-    /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE that was given up: it
-    /// made a session that has to be ended.
+    /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE: if that was given up, it
+    /// made a session that has to be ended; if it was forgotten before its time, its ACK is due again.
     fn handle_stray(&mut self, response: &Response, now: Instant) {
         let headers = &response.headers;
         let is_ours = headers.from().is_ok_and(|from| from.tag() == Some(self.origin.local_tag()));
         let is_invite = headers.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let is_given_up =
             matches!(self.state, State::Ended(Ended { dialog: None })) && self.role == Role::Caller;
-        if response.is_success() && is_ours && is_invite && is_given_up {
+        if !(response.is_success() && is_ours && is_invite) {
+            return;
+        }
+        if is_given_up {
             self.fork(response, &Headers::new(), now);
+        } else if let Some(number) = self.forgotten_invite(response, now) {
+            // Its ACK was lost, and the peer would end the session for want of one (RFC 3261 §14.1).
+            self.send_ack(&mut Invitation::forgotten(number), None);
         }
     }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::{RequestToken, ServerToken};
 use crate::auth::{Attempts, credentials_of};
 use crate::transaction::timer::{T1, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
-use crate::transaction::{ClientTransaction, ServerTransaction};
-use crate::{Headers, Message, Request, Response};
+use crate::transaction::{ClientTransaction, ServerTransaction, kept_bytes};
+use crate::{Headers, Message, Method, Request, Response};
 
 /// A request of ours.
 #[derive(Debug)]
@@ -31,6 +31,28 @@ impl ClientSlot {
 
     pub(super) fn is_invite(&self) -> bool {
         matches!(self.purpose, Purpose::Initial(_) | Purpose::ReInvite(_))
+    }
+
+    /// The bytes, about, that are kept only for responses that come again; `None` while the request is more than that.
+    pub(super) fn kept_bytes(&self) -> Option<usize> {
+        if !self.transaction.is_answered() || self.is_ack_due() {
+            return None;
+        }
+        let ack = match &self.purpose {
+            // By it other branches of a fork are known; and these are few.
+            Purpose::Initial(_) | Purpose::Bye | Purpose::Cancel => return None,
+            Purpose::ReInvite(Invitation { ack: Ack::Sent(ack), .. }) => kept_bytes(&ack.headers, &ack.body),
+            Purpose::ReInvite(_) | Purpose::Update { .. } | Purpose::Repeated | Purpose::Other => 0,
+        };
+        Some(size_of::<ClientSlot>() + ack + self.transaction.kept_bytes())
+    }
+
+    /// The number of an INVITE whose 2xx is acknowledged.
+    pub(super) fn acknowledged_invite(&self) -> Option<u32> {
+        match &self.purpose {
+            Purpose::ReInvite(Invitation { cseq, ack: Ack::Sent(_), .. }) => Some(*cseq),
+            _ => None,
+        }
     }
 
     /// Whether a 2xx with an offer waits for the user's answer.
@@ -100,6 +122,11 @@ impl Invitation {
         Invitation { offered, ..Invitation::default() }
     }
 
+    /// What an INVITE with this number can have been.
+    pub(super) fn forgotten(cseq: u32) -> Invitation {
+        Invitation { cseq, ..Invitation::default() }
+    }
+
     /// This INVITE is sent, for the first time or again.
     pub(super) fn is_sent_as(&mut self, invite: &Request) {
         self.cseq = invite.headers.cseq().map_or(0, |cseq| cseq.number);
@@ -132,6 +159,21 @@ impl ServerSlot {
     pub(super) fn next_timeout(&self) -> Option<Instant> {
         let own = self.unacknowledged.as_ref().and_then(|answer| answer.timers.next_timeout());
         earliest(own, self.transaction.next_timeout())
+    }
+
+    /// Whether something is left to be done for it: an answer, or waiting for the ACK of one.
+    pub(super) fn is_open(&self) -> bool {
+        !self.transaction.is_answered() || self.transaction.is_open_invite() || self.unacknowledged.is_some()
+    }
+
+    /// The bytes, about, that are kept only to know the request when it comes again; `None` while it is open.
+    pub(super) fn kept_bytes(&self) -> Option<usize> {
+        (!self.is_open()).then(|| size_of::<ServerSlot>() + self.transaction.kept_bytes())
+    }
+
+    /// Whether RFC 3261 §17.2 keeps it over a stream too.
+    pub(super) fn is_absorbed_on_streams(&self) -> bool {
+        self.is_open() || self.transaction.request().method == Method::Invite
     }
 
     pub(super) fn is_done(&self) -> bool {

@@ -7,6 +7,7 @@
 )]
 
 mod basic;
+mod bounds;
 mod challenge;
 mod chaos;
 mod glare;

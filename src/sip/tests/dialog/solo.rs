@@ -43,7 +43,11 @@ impl Solo {
 
     /// A caller in a confirmed dialog.
     pub(crate) fn caller() -> Solo {
-        let mut solo = Solo::calling();
+        Solo::caller_by(Transport::Udp)
+    }
+
+    pub(crate) fn caller_by(transport: Transport) -> Solo {
+        let mut solo = Solo::calling_by(config(transport), Headers::new(), Some(Body::sdp(OFFER)));
         solo.answer_invite(200, Some("<sip:192.0.2.2:5060>"));
         assert_eq!(solo.sent(), ["ACK 1"]);
         assert!(matches!(solo.events()[..], [DialogEvent::Answered { .. }]));
