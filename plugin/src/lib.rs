@@ -22,6 +22,7 @@ mod packet;
 mod passage;
 mod slots;
 mod sync;
+mod sys;
 mod tap;
 mod tee;
 mod value;

@@ -1,6 +1,8 @@
 //! Recorders that misbehave, as the reference recorder can on request: the call never notices, and what can be recorded
 //! is.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::recorder::Recorder;
@@ -213,6 +215,21 @@ fn a_recorder_that_is_killed_is_suspected_and_the_next_one_takes_the_call() {
     let sessions = reserve.sessions(1, PATIENCE).unwrap();
     for stream in sessions[0].json["streams"].as_array().unwrap() {
         assert!(stream["packets"].as_u64().unwrap() > 100, "{stream}");
+    }
+}
+
+#[test]
+fn a_program_that_exits_with_media_held_leaves_its_dialog_by_bye_or_cancel() {
+    for (answer_after, end) in [("1", "BYE from the client"), ("30", "CANCEL from the client")] {
+        let sandbox = Sandbox::new().unwrap();
+        let mut recorder = Recorder::start(&sandbox, &["--ring", "--answer-after", answer_after]).unwrap();
+        // At the pace of the call, the second that was held never becomes less.
+        let properties = "catch-up=1.0 stop-timeout=100000000 dn=1 other-dn=2";
+        let mut call = Call::start(&sandbox, &format!("recorder={} {properties}", recorder.uri())).unwrap();
+        call.talk_untouched(&[babble(0, 3), babble(1, 3)]).unwrap();
+        call.hang_up().unwrap();
+        let line = recorder.process().wait_for_line("session ", Duration::from_secs(2)).unwrap();
+        assert!(line.contains(end), "{line}");
     }
 }
 

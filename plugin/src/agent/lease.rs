@@ -10,7 +10,7 @@ use siprec_session::RecordingConfig;
 
 use super::SiprecAgent;
 use super::runtime::{AgentFault, Runtime};
-use super::shared;
+use super::{exit, shared};
 
 /// The right to record with an agent.
 pub(crate) struct Lease {
@@ -54,9 +54,11 @@ impl Lease {
     }
 
     /// Ends the use. The last user of the shared agent waits until its dialogs have ended, at most `longest`: a
-    /// program that sets its pipeline to NULL often ends right after.
+    /// program that sets its pipeline to NULL often ends right after. Where they have not, they go on, so that what is
+    /// held is still delivered; should the program end now, they end with it.
     pub(crate) fn end(self, longest: Duration) {
         if self.runtime.leave() && self.shared && !self.runtime.wait_idle(longest) {
+            exit::prepare();
             gst::warning!(
                 crate::CAT,
                 "dialogs with recorders have not ended within {longest:?}; they go on without us"

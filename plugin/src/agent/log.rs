@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
@@ -11,6 +12,14 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("siprecagent", gst::DebugColorFlags::empty(), Some("SIP agent of gst-siprec"))
 });
+
+/// GStreamer is gone, or going.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Logs nothing any more.
+pub(super) fn silence() {
+    SILENT.store(true, Ordering::Relaxed);
+}
 
 /// A dispatcher that writes into the category. It is given to the agent's own threads; no global one is set.
 pub(super) fn dispatch() -> Dispatch {
@@ -26,7 +35,8 @@ impl Subscriber for ToGStreamer {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        !metadata.is_event() || level(metadata.level()) <= CAT.threshold()
+        !SILENT.load(Ordering::Relaxed)
+            && (!metadata.is_event() || level(metadata.level()) <= CAT.threshold())
     }
 
     fn event(&self, event: &Event<'_>) {

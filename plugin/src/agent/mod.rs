@@ -1,6 +1,7 @@
 //! The SIP agent as GStreamer applications see it: `GstSiprecAgent`, the one that elements share by default, and
 //! the threads behind both.
 
+mod exit;
 mod imp;
 mod lease;
 mod log;

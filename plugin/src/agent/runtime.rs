@@ -121,6 +121,11 @@ impl Runtime {
         self.agent.wait_idle(longest)
     }
 
+    /// Leaves every dialog at once, at most so long, for a process that is about to exit.
+    pub(super) fn leave_dialogs(&self, longest: Duration) -> bool {
+        self.agent.leave(longest)
+    }
+
     /// Ends every recording and waits as [`Self::wait_idle`]. It takes no recording any more.
     pub(super) fn shutdown(&self, longest: Duration) -> bool {
         self.agent.shutdown(longest)

@@ -1,6 +1,7 @@
 //! The agent that elements share when they are given none.
 
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use super::runtime::{AgentFault, Runtime};
 use super::settings::Settings;
@@ -8,6 +9,16 @@ use crate::sync::lock;
 
 /// Weak: it goes with its last element and recording. The one global of the plugin.
 static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
+
+/// Leaves the dialogs of the shared agent, if it runs and nobody is just starting it.
+pub(super) fn leave(longest: Duration) {
+    let runtime = SHARED.try_lock().ok().and_then(|shared| shared.upgrade());
+    if let Some(runtime) = runtime {
+        runtime.leave_dialogs(longest);
+        // A runtime that goes with the process need not be taken down.
+        std::mem::forget(runtime);
+    }
+}
 
 /// The shared agent, started if it does not run.
 ///

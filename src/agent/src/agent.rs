@@ -165,6 +165,20 @@ impl Agent {
     }
 }
 
+impl Agent {
+    /// Leaves every dialog at once, by BYE or CANCEL, for a process that is about to exit: what is held is lost, and
+    /// nobody is told anything any more. Waits until the recorders have answered, at most `longest`; says whether they
+    /// have.
+    pub fn leave(&self, longest: Duration) -> bool {
+        if !self.doors.runtime.is_ours() {
+            return false;
+        }
+        let started = Instant::now();
+        self.doors.inbox.leave(started.checked_add(longest).unwrap_or(started + LINGER));
+        self.doors.idle.wait_ended(longest)
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         self.doors.inbox.shut_down(Instant::now() + LINGER);

@@ -40,6 +40,13 @@ impl Worker {
         }
     }
 
+    /// Ends everything at once, and tells nobody.
+    pub(crate) fn leave_all(&mut self, deadline: Instant) {
+        self.parts.notifier.mute();
+        self.stopping = Some(Stopping { last_call: None, deadline });
+        self.command_all(&Command::StopNow);
+    }
+
     pub(crate) fn run_stop(&mut self, now: Instant) {
         let Some(stopping) = &mut self.stopping else { return };
         let deadline = stopping.deadline;

@@ -24,6 +24,8 @@ pub(crate) enum Item {
     Media(BranchId, BranchEvent),
     /// Stop everything, and be over at this time.
     Shutdown(Instant),
+    /// The same at once and in silence: the process is about to exit.
+    Leave(Instant),
 }
 
 /// A recording to be made.
@@ -152,6 +154,12 @@ impl Inbox {
     pub(crate) fn shut_down(&self, deadline: Instant) {
         self.lock().closed = true;
         self.push(Item::Shutdown(deadline));
+    }
+
+    /// Refuses recordings from now on, and has the loop leave those that are open.
+    pub(crate) fn leave(&self, deadline: Instant) {
+        self.lock().closed = true;
+        self.push(Item::Leave(deadline));
     }
 
     /// Lets go of what is queued, and takes nothing more: the loop is over.

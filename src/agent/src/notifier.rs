@@ -33,6 +33,8 @@ struct State {
     /// Recordings with events, each once, in the order in which they are served.
     ready: VecDeque<RecordingKey>,
     closed: bool,
+    /// Nobody is called any more.
+    muted: bool,
 }
 
 #[derive(Default)]
@@ -97,6 +99,11 @@ impl Notifier {
         }
     }
 
+    /// Calls nobody any more; what waits to be told is forgotten.
+    pub(crate) fn mute(&self) {
+        self.lock().muted = true;
+    }
+
     /// Ends the thread once everything is delivered.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
@@ -118,8 +125,12 @@ impl Notifier {
         let mut state = self.lock();
         loop {
             if let Some(key) = state.ready.pop_front() {
+                let muted = state.muted;
                 let Some(channel) = state.channels.get_mut(&key) else { continue };
                 channel.queued = false;
+                if muted {
+                    channel.events.clear();
+                }
                 let Some(event) = channel.events.pop_front() else { continue };
                 let Some(callback) = channel.callback.take() else { continue };
                 return Some((key, callback, event));

@@ -152,6 +152,7 @@ impl Worker {
                 }
                 Item::Media(branch, event) => self.feed(branch.recording, Input::Media(branch, event)),
                 Item::Shutdown(deadline) => self.shut_down(deadline),
+                Item::Leave(deadline) => self.leave_all(deadline),
             }
         }
     }

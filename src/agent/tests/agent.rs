@@ -494,6 +494,21 @@ fn shutdown_is_bounded_and_what_it_gives_up_is_told() {
 }
 
 #[test]
+fn leaving_says_bye_at_once_although_something_is_held_and_tells_nobody() {
+    let (recorder, media) = (Recorder::start(Script::Accept), FakeMedia::new());
+    let agent = agent(&media);
+    media.holds_backlog.store(true, Ordering::Relaxed);
+    let mut call = Call::open(&agent, config(&recorder.uri()));
+    call.wait_for_state(RecordingState::Recording);
+    call.handle.command(Command::Stop(StopReason::CallEnded)).unwrap();
+    media.wait_for("Drain", |command| matches!(command, BranchCommand::Drain { .. }));
+    assert!(agent.leave(DEADLINE));
+    assert_eq!(recorder.count(&Method::Bye), 1);
+    let late = |kind: &Kind| matches!(kind, Kind::Stopped { .. } | Kind::Report { .. });
+    assert!(!call.seen().iter().any(late));
+}
+
+#[test]
 fn a_dropped_agent_lets_its_recordings_end_by_themselves() {
     let (recorder, media) = (Recorder::start(Script::Accept), FakeMedia::new());
     let agent = agent(&media);
