@@ -12,7 +12,7 @@ use sdp_rs::lines::Attribute;
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::capture::{ensure_clean, tshark, write_pcap};
 use siprec_system_tests::foreign::{ForeignRecorder, Seen};
-use siprec_system_tests::process::wait_until;
+use siprec_system_tests::process::{Process, wait_until};
 use siprec_system_tests::rtp::Packet;
 use siprec_system_tests::sandbox::Sandbox;
 
@@ -154,4 +154,26 @@ fn a_session_that_changes_reads_as_it_is_meant_and_tshark_finds_nothing() {
     assert_eq!(methods.last(), Some(&Method::Bye));
 
     clean_pcap(&sandbox, &seen, 100).unwrap();
+}
+
+#[test]
+fn sip_and_media_carry_the_marks_that_the_agent_is_given() {
+    let sandbox = Sandbox::new().unwrap();
+    let mut command = sandbox.command("/usr/bin/python3");
+    command.arg(sandbox.source().join("tests/support/marks.py"));
+    let mut recorder = Process::start(&sandbox, "marks", &mut command).unwrap();
+    let line = recorder.wait_for_line("port ", Duration::from_secs(10)).unwrap();
+    let port = line.trim_start_matches("port ");
+    let agent = ["qos-dscp-sip=26", "qos-dscp-media=46"].map(str::to_owned);
+    let properties = format!("recorder=sip:127.0.0.1:{port} dn=1 other-dn=2");
+    let mut call = Call::start_led_with_agent(&sandbox, &properties, &agent).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
+    call.relay.say("quit").unwrap();
+    call.relay.succeed(Duration::from_secs(10)).unwrap();
+    let printed = recorder.output();
+    for (socket, mark) in [("sip", 26), ("rtp", 46), ("rtcp", 46)] {
+        let of_socket = || printed.lines().filter(|line| line.split(' ').next() == Some(socket));
+        let wrong: Vec<_> = of_socket().filter(|line| *line != format!("{socket} {mark}")).collect();
+        assert!(of_socket().count() > 1 && wrong.is_empty(), "{wrong:?} in\n{printed}");
+    }
 }
