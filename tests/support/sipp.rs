@@ -4,7 +4,7 @@
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -59,7 +59,7 @@ impl Sipp {
         command
             .arg("-sf")
             .arg(scenario)
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", "40s"])
+            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-m", "1", "-nostdin", "-timeout", "120s"])
             .args(["-trace_err", "-error_file"])
             .arg(sandbox.join("sipp-errors.log"))
             .args(["-trace_logs", "-log_file"])
@@ -125,6 +125,28 @@ impl Sipp {
         let pcap = sandbox.join("messages.pcap");
         write_pcap(&pcap, &received(&messages)?)?;
         ensure_clean(sandbox, &pcap)
+    }
+
+    /// Waits until the scenario has said this word, `longest` at most; gives how long that took.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn wait_for(&mut self, sandbox: &Sandbox, word: &str, longest: Duration) -> Result<Duration> {
+        let started = Instant::now();
+        wait_until(&format!("the scenario says '{word}'"), longest, || {
+            Ok(self.has_said(sandbox, word)?.then(|| started.elapsed()))
+        })
+    }
+
+    /// The bodies of the INVITEs that it has received, in their order.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn offers(&self, sandbox: &Sandbox) -> Result<Vec<String>> {
+        let messages = received(&std::fs::read(sandbox.join("sipp-messages.log"))?)?;
+        let texts = messages.iter().map(|message| String::from_utf8_lossy(&message.bytes).into_owned());
+        let offers = texts.filter(|text| text.starts_with("INVITE "));
+        Ok(offers.filter_map(|text| Some(text.split_once("\r\n\r\n")?.1.to_owned())).collect())
     }
 
     fn errors(&self, sandbox: &Sandbox) -> String {

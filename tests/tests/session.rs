@@ -195,6 +195,31 @@ fn a_bye_that_crosses_our_reinvite_ends_both() {
 }
 
 #[test]
+fn we_refresh_at_half_the_interval_by_the_same_description() {
+    let mut session = Session::start("half-interval").unwrap();
+    session.until("agreed").unwrap();
+    let waited = session.sipp.wait_for(&session.sandbox, "refreshed", Duration::from_secs(60)).unwrap();
+    assert!(waited.as_secs().abs_diff(45) <= 3, "{waited:?}");
+    session.until("ready").unwrap();
+    session.turns(1).unwrap();
+    let offers = session.sipp.offers(&session.sandbox).unwrap();
+    assert!(offers.len() == 2 && offers[0] == offers[1], "{offers:?}");
+    session.end().unwrap().ensure_whole().unwrap();
+}
+
+#[test]
+fn a_recorder_that_does_not_refresh_gets_a_bye_before_the_interval_ends() {
+    let mut session = Session::start("expiry").unwrap();
+    session.until("agreed").unwrap();
+    let waited = session.sipp.wait_for(&session.sandbox, "expired", Duration::from_secs(80)).unwrap();
+    assert!(waited.as_secs().abs_diff(60) <= 3, "{waited:?}");
+    let failed = session.told("siprec-failed").unwrap();
+    assert!(failed.contains("expired"), "{failed}");
+    session.turns(1).unwrap();
+    session.end().unwrap();
+}
+
+#[test]
 fn too_small_an_interval_is_asked_for_again_and_refused_to_the_recorder() {
     let outcome = run_paused("interval").unwrap();
     outcome.ensure_told("siprec-started", 1).unwrap();
