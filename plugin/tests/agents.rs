@@ -119,13 +119,26 @@ fn one_recording_more_than_the_agent_may_have_fails_and_its_call_goes_on() {
 
 #[test]
 fn wrong_settings_of_an_agent_are_named_at_ready() {
-    let wrong: [(&str, &str); 4] = [
-        ("local-address", "nowhere"),
-        ("media-address", "300.1.1.1"),
-        ("advertised-address", "x"),
-        ("rtp-port-range", "9-1"),
+    let long = "x".repeat(5000);
+    // property, value, what is said of it
+    let wrong: [(&str, &str, &str); 15] = [
+        ("local-address", "nowhere", "nowhere"),
+        ("local-address", "192.0.2.1", "192.0.2.1 is no address of this host"),
+        ("media-address", "300.1.1.1", "300.1.1.1"),
+        ("media-address", "2001:db8::1", "2001:db8::1 is no address of this host"),
+        ("media-address", "0.0.0.0", "0.0.0.0 is no address that a recorder could send to"),
+        ("advertised-address", "x", "\"x\""),
+        ("advertised-address", "::", ":: is no address that a recorder could send to"),
+        ("rtp-port-range", "9-1", "9-1"),
+        ("user", "", "it is empty"),
+        ("user", "a\r\nTo: <sip:evil@example>", "control characters"),
+        ("user", "bell\u{7}", "control characters"),
+        ("user", &long, "5000 bytes"),
+        ("user-agent", "a\nb", "control characters"),
+        ("user-agent", "a\u{85}b", "control characters"),
+        ("user-agent", &long, "5000 bytes"),
     ];
-    for (property, value) in wrong {
+    for (property, value, named) in wrong {
         let agent = agent();
         agent.set_property(property, value);
         let error = ready(|element| {
@@ -133,6 +146,82 @@ fn wrong_settings_of_an_agent_are_named_at_ready() {
             element.set_property("agent", &agent);
         })
         .unwrap_err();
-        assert!(error.contains(property) && error.contains(value), "{property}: {error}");
+        let whose = format!("agent property \"{property}\"");
+        assert!(error.contains(&whose) && error.contains(named), "{property}={value:?}: {error}");
     }
+}
+
+#[test]
+fn users_and_user_agents_may_be_any_text_of_one_line() {
+    let recorder = Recorder::start(Script::Accept);
+    let agent = agent();
+    agent.set_property("user", "Zoë @ <home>");
+    agent.set_property("user-agent", "Aufzeichnung/1.0 (für alle: ☎)");
+    let (_call, invite) = invited(&recorder, |siprec| siprec.set_property("agent", &agent));
+    assert!(invite.contains("<sip:Zo%C3%AB%20%40%20%3Chome%3E@"), "{invite}");
+    assert!(invite.contains("User-Agent: Aufzeichnung/1.0 (für alle: ☎)\r\n"), "{invite}");
+}
+
+/// What the log warns of from now on, by whom it is about.
+fn warnings() -> std::sync::mpsc::Receiver<(String, String)> {
+    init();
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    gst::log::set_active(true);
+    gst::log::set_threshold_for_name("siprec", gst::DebugLevel::Warning);
+    gst::log::add_log_function(move |category, level, _, _, _, object, message| {
+        if category.name() == "siprec" && level == gst::DebugLevel::Warning {
+            let whose = object.map(ToString::to_string).unwrap_or_default();
+            let text = message.get().map(|text| text.to_string()).unwrap_or_default();
+            // The test may have seen enough.
+            let _ = tell.lock().unwrap().send((whose, text));
+        }
+    });
+    told
+}
+
+#[test]
+fn a_property_that_is_set_too_late_is_told_once_with_when_it_counts() {
+    let recorder = Recorder::start(Script::Accept);
+    let agent = agent();
+    let told = warnings();
+    let (call, _) = invited(&recorder, |siprec| {
+        siprec.set_property("agent", &agent);
+        siprec.set_property("drain-timeout", 1_000_000_000_u64);
+    });
+    call.wait_for_state("Recording");
+    // Other tests of this process may be heard too.
+    let heard = |name: &str| {
+        let named = format!("property \"{name}\"");
+        told.try_iter().map(|(_, text)| text).filter(|text| text.contains(&named)).collect::<Vec<_>>()
+    };
+    assert!(heard("agent").is_empty() && heard("drain-timeout").is_empty(), "before READY nothing is late");
+    let table: [(&str, gst::glib::Value, Option<&str>); 8] = [
+        ("recorder", "sip:127.0.0.1:9".to_value(), Some("the next recording")),
+        ("hold-bytes", 4096_u32.to_value(), Some("the next recording")),
+        ("session-mode", call.siprec.property_value("session-mode"), Some("the next recording")),
+        ("auto-start", false.to_value(), Some("the next change from READY to PAUSED")),
+        ("agent", agent.to_value(), Some("the next change from NULL to READY")),
+        ("dn", "1001".to_value(), None),
+        ("hold-is-mute", false.to_value(), None),
+        ("stop-timeout", 1_u64.to_value(), None),
+    ];
+    for (name, value, when) in table {
+        call.siprec.set_property_from_value(name, &value);
+        let texts = heard(name);
+        assert_eq!(texts.len(), usize::from(when.is_some()), "{name}: {texts:?}");
+        assert!(texts.iter().zip(when).all(|(text, when)| text.contains(when)), "{name}: {texts:?}");
+    }
+    agent.set_property("user", "late");
+    let texts = heard("user");
+    assert!(matches!(&texts[..], [text] if text.contains("when it starts again")), "{texts:?}");
+
+    // With no recording under way the next one is the one that is meant.
+    call.wish("stop");
+    call.wait_for_state("Stopped");
+    call.siprec.set_property("recorder", recorder.uri());
+    assert!(heard("recorder").is_empty());
+    call.wish("start");
+    call.wait_for_state("Recording");
+    assert!(recorder.request("INVITE").contains("<sip:siprec@"), "the agent goes on as it began");
 }

@@ -33,7 +33,17 @@ fn what_no_recording_can_have_is_an_error() {
     assert!(ready(|_| ()).unwrap_err().contains("no recorder"));
     for wrong in ["", "  ", "recorder.example", "http://recorder.example", "sip:", "sip:a b:c"] {
         let error = with("recorder", wrong.to_value());
-        assert!(error.contains("recorder"), "{wrong:?}: {error}");
+        assert!(error.contains("property \"recorder\""), "{wrong:?}: {error}");
+    }
+    for (wrong, named) in [
+        ("sip:127.0.0.1:0", "port 0"),
+        ("sip:127.0.0.1;transport=sctp", "\"sctp\""),
+        ("sip:127.0.0.1;transport=ws", "\"ws\""),
+        ("sips:127.0.0.1;transport=wss", "\"wss\""),
+        ("sip:127.0.0.1 sip:127.0.0.1:5060;transport=tls-sctp", "recorder 2"),
+    ] {
+        let error = with("recorder", wrong.to_value());
+        assert!(error.contains("property \"recorder\"") && error.contains(named), "{wrong:?}: {error}");
     }
     for name in ["tag", "lr", "transport", "maddr", "ttl", "method", "user"] {
         let error = with("extra-parameters", structure(name, "1").to_value());
@@ -44,6 +54,39 @@ fn what_no_recording_can_have_is_an_error() {
     let error = with("extra-headers", structure("X-A", "1\r\nTo: <sip:evil@example>").to_value());
     assert!(error.contains("X-A"), "{error}");
     assert!(with("catch-up", 0.5f32.to_value()).contains("catch-up"));
+}
+
+#[test]
+fn what_recorder_tls_names_is_read_at_ready() {
+    init();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let table = [
+        ("ca", "/nowhere/ca.pem".to_owned(), "cannot read /nowhere/ca.pem: No such file"),
+        ("ca", file("words.pem", "no certificate"), "words.pem has no certificate in PEM"),
+        ("ca", file("broken.pem", block), "broken.pem, line 1: this certificate cannot be used"),
+        ("server-name", "no name".to_owned(), "\"no name\" is no name that a certificate could be for"),
+    ];
+    for (field, value, named) in table {
+        let told = ready(|element| {
+            element.set_property("recorder", "sips:127.0.0.1");
+            element.set_property("recorder-tls", structure(field, &value));
+        })
+        .unwrap_err();
+        let whose = format!("property \"recorder-tls\": the field \"{field}\"");
+        assert!(told.contains(&whose) && told.contains(named), "{field}={value}: {told}");
+        // Without auto-start the recorder may come later, but a file is there or not.
+        ready(|element| {
+            element.set_property("auto-start", false);
+            element.set_property("recorder-tls", structure(field, &value));
+        })
+        .unwrap_err();
+    }
 }
 
 #[test]
@@ -73,7 +116,10 @@ fn an_agent_that_cannot_start_is_an_error() {
         })
         .unwrap_err()
     };
-    assert!(with("sip-port", port.to_value()).contains(&port.to_string()));
+    let told = with("sip-port", port.to_value());
+    assert!(told.contains("\"sip-port\"") && told.contains(&port.to_string()), "{told}");
+    let told = with("rtp-port-range", "9-9".to_value());
+    assert!(told.contains("\"rtp-port-range\"") && told.contains("9-9"), "{told}");
     assert!(with("local-address", "here".to_value()).contains("here"));
     assert!(with("media-address", "there".to_value()).contains("there"));
     assert!(with("rtp-port-range", "9-8".to_value()).contains("9-8"));
@@ -91,10 +137,21 @@ fn a_file_of_tls_that_cannot_be_used_is_named() {
             element.set_property("agent", &agent);
         })
     };
-    agent.set_property("tls-ca", "/nowhere/ca.pem");
+    for property in ["tls-ca", "tls-certificate", "tls-key"] {
+        agent.set_property("tls-certificate", "/etc/hostname");
+        agent.set_property(property, "/nowhere/file.pem");
+        if property == "tls-ca" {
+            agent.set_property("tls-certificate", None::<String>);
+        }
+        let told = with_agent().unwrap_err();
+        let named = format!("agent property \"{property}\": cannot read /nowhere/file.pem: No such file");
+        assert!(told.contains(&named), "{told}");
+        agent.set_property(property, None::<String>);
+    }
+    agent.set_property("tls-certificate", "/etc/hostname");
     let told = with_agent().unwrap_err();
-    assert!(told.contains("cannot read /nowhere/ca.pem: No such file"), "{told}");
-    agent.set_property("tls-ca", None::<String>);
+    assert!(told.contains("agent property \"tls-certificate\": /etc/hostname has no certificate"), "{told}");
+    agent.set_property("tls-certificate", None::<String>);
     agent.set_property("tls-min-version", "1.1");
     let told = with_agent().unwrap_err();
     assert!(told.contains("tls-min-version") && told.contains("1.1"), "{told}");

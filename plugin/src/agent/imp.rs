@@ -50,6 +50,14 @@ impl ObjectImpl for SiprecAgent {
 
     fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         lock(&self.settings).set(pspec.name(), value);
+        if lock(&self.runtime).is_some() {
+            gst::warning!(
+                crate::CAT,
+                imp = self,
+                "agent property \"{}\" was set while the agent runs: it counts when it starts again, after \"shutdown\"",
+                pspec.name()
+            );
+        }
     }
 
     fn property(&self, _: usize, pspec: &glib::ParamSpec) -> glib::Value {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use siprec_agent::{Agent, AgentConfig, AgentError, RecordingHandle};
+use siprec_agent::{Agent, AgentConfig, AgentError, BindError, RecordingHandle};
 use siprec_engine::{Engine, EngineConfig, EngineError, Gate, Tap, TapConfig};
 use siprec_model::{MediaControl, SessionEvent};
 use siprec_session::RecordingConfig;
@@ -18,15 +18,41 @@ pub(crate) enum AgentFault {
     /// A property of the agent.
     #[error(transparent)]
     Settings(#[from] SettingsError),
+    /// The ports of media that the user gave.
+    #[error("agent property \"rtp-port-range\": {0}")]
+    Ports(#[source] EngineError),
     /// The media side.
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
+    /// The port of SIP that the user gave.
+    #[error("agent property \"sip-port\": {0}")]
+    SipPort(#[source] BindError),
     /// The SIP side.
     #[error(transparent)]
-    Agent(#[from] AgentError),
+    Agent(AgentError),
     /// The process is not the one that started the agent.
     #[error("it was started before this process forked, and its threads stayed behind")]
     Forked,
+}
+
+impl From<EngineError> for AgentFault {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::PortRange { .. } => Self::Ports(error),
+            other => Self::Engine(other),
+        }
+    }
+}
+
+impl From<AgentError> for AgentFault {
+    fn from(error: AgentError) -> Self {
+        match error {
+            AgentError::Bind(error @ (BindError::InUse { .. } | BindError::Refused { .. })) => {
+                Self::SipPort(error)
+            }
+            other => Self::Agent(other),
+        }
+    }
 }
 
 /// A running agent with its engine.
@@ -51,11 +77,11 @@ impl Runtime {
             sip_port: settings.sip_port,
             advertised_address: settings.advertised_address()?,
             media_address: settings.media_address()?,
-            user: settings.user.clone(),
-            user_agent: settings.user_agent.clone(),
+            user: settings.user()?,
+            user_agent: settings.user_agent()?,
             max_sessions: usize::try_from(settings.max_sessions).unwrap_or(usize::MAX),
             sip_dscp: settings.qos_dscp_sip,
-            tls: settings.tls()?,
+            tls: settings.readable_tls()?,
             dns_server: settings.dns_server()?,
             credentials: settings.credentials()?.into_iter().collect(),
             outbound_proxy: settings.outbound_proxy()?,

@@ -1,11 +1,11 @@
 //! What the user has set on an agent.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 
-use siprec_agent::{Credentials, CredentialsError, Password, TlsConfig, TlsIdentity};
+use siprec_agent::{Credentials, CredentialsError, Password, TlsConfig, TlsError, TlsIdentity};
 use siprec_model::{TlsVersion, UnknownTlsVersion};
-use siprec_session::{OutboundProxy, OutboundProxyError};
+use siprec_session::{OutboundProxy, OutboundProxyError, TEXT_LIMIT};
 
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;
@@ -71,6 +71,46 @@ pub(crate) enum SettingsError {
         /// Its value.
         text: String,
     },
+    /// An address of another host.
+    #[error("agent property \"{property}\": {address} is no address of this host: {reason}")]
+    Foreign {
+        /// The property.
+        property: &'static str,
+        /// Its value.
+        address: IpAddr,
+        /// What the system said.
+        reason: String,
+    },
+    /// Not the address of one host.
+    #[error("agent property \"{property}\": {address} is no address that a recorder could send to")]
+    Unreachable {
+        /// The property.
+        property: &'static str,
+        /// Its value.
+        address: IpAddr,
+    },
+    /// A text that must not be empty is.
+    #[error("agent property \"{0}\": it is empty")]
+    Empty(&'static str),
+    /// A text that no header can hold.
+    #[error("agent property \"{0}\": it has control characters, which cannot stand in a SIP header")]
+    ControlCharacters(&'static str),
+    /// A text that recorders have no room for.
+    #[error("agent property \"{property}\": it has {length} bytes, more than {TEXT_LIMIT}")]
+    TooLong {
+        /// The property.
+        property: &'static str,
+        /// The length of its value.
+        length: usize,
+    },
+    /// A file that cannot be used.
+    #[error("agent property \"{property}\": {error}")]
+    Tls {
+        /// The property that names it.
+        property: &'static str,
+        /// What is wrong with it.
+        error: TlsError,
+    },
     /// Not a range of ports.
     #[error("agent property \"rtp-port-range\": \"{0}\" is no range of ports such as 20000-29999")]
     Range(String),
@@ -107,17 +147,31 @@ pub(crate) enum SettingsError {
 impl Settings {
     /// Where SIP is bound; every address when not set.
     pub(super) fn local_address(&self) -> Result<Option<IpAddr>, SettingsError> {
-        address("local-address", self.local_address.as_deref())
+        own_address("local-address", self.local_address.as_deref())
     }
 
     /// Where media is bound, when not where the system's route goes.
     pub(super) fn media_address(&self) -> Result<Option<IpAddr>, SettingsError> {
-        address("media-address", self.media_address.as_deref())
+        let told = own_address("media-address", self.media_address.as_deref())?;
+        reachable("media-address", told)
     }
 
     /// What the recorder is told, when not the local address.
     pub(super) fn advertised_address(&self) -> Result<Option<IpAddr>, SettingsError> {
-        address("advertised-address", self.advertised_address.as_deref())
+        reachable("advertised-address", address("advertised-address", self.advertised_address.as_deref())?)
+    }
+
+    /// User part of From and Contact; a URI can hold any text there, but nobody means such a one.
+    pub(super) fn user(&self) -> Result<String, SettingsError> {
+        match self.user.as_str() {
+            "" => Err(SettingsError::Empty("user")),
+            user => header_text("user", user),
+        }
+    }
+
+    /// What User-Agent says; empty leaves it out.
+    pub(super) fn user_agent(&self) -> Result<String, SettingsError> {
+        header_text("user-agent", &self.user_agent)
     }
 
     /// The DNS server; as the system does when not set.
@@ -148,6 +202,20 @@ impl Settings {
         let ca = set(self.tls_ca.as_deref()).map(Into::into);
         let min_version = self.tls_min_version.trim().parse()?;
         Ok(TlsConfig { identity, ca, min_version, listen, client_ca: None })
+    }
+
+    /// The same, with every file read. Blocks.
+    pub(super) fn readable_tls(&self) -> Result<TlsConfig, SettingsError> {
+        let config = self.tls()?;
+        let identity = TlsConfig { ca: None, ..config.clone() };
+        identity.check().map_err(|error| {
+            let certificate = config.identity.as_ref().map(|identity| identity.certificate.as_path());
+            let property = if error.path() == certificate { "tls-certificate" } else { "tls-key" };
+            SettingsError::Tls { property, error }
+        })?;
+        let authorities = TlsConfig { ca: config.ca.clone(), ..TlsConfig::default() };
+        authorities.check().map_err(|error| SettingsError::Tls { property: "tls-ca", error })?;
+        Ok(config)
     }
 
     /// Who we are to those who ask, if anybody. An empty password is one, an empty user is none.
@@ -190,6 +258,36 @@ fn address(property: &'static str, text: Option<&str>) -> Result<Option<IpAddr>,
         .parse()
         .map(Some)
         .map_err(|_| SettingsError::Address { property, text: text.to_owned() })
+}
+
+/// An address that sockets can be bound to.
+fn own_address(property: &'static str, text: Option<&str>) -> Result<Option<IpAddr>, SettingsError> {
+    let Some(address) = address(property, text)? else { return Ok(None) };
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => Ok(Some(address)),
+        Err(error) => Err(SettingsError::Foreign { property, address, reason: error.to_string() }),
+    }
+}
+
+/// An address that stands for one host.
+fn reachable(property: &'static str, address: Option<IpAddr>) -> Result<Option<IpAddr>, SettingsError> {
+    match address {
+        Some(address) if address.is_unspecified() || address.is_multicast() => {
+            Err(SettingsError::Unreachable { property, address })
+        }
+        address => Ok(address),
+    }
+}
+
+/// A text that a header can hold.
+fn header_text(property: &'static str, text: &str) -> Result<String, SettingsError> {
+    if text.chars().any(char::is_control) {
+        return Err(SettingsError::ControlCharacters(property));
+    }
+    match text.len() {
+        length if length > TEXT_LIMIT => Err(SettingsError::TooLong { property, length }),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 fn unbracketed(text: &str) -> &str {

@@ -66,6 +66,7 @@ impl ObjectImpl for Siprec {
             }
         } else {
             lock(&self.settings).set(pspec.name(), value);
+            self.warn_of_delay(pspec);
         }
     }
 

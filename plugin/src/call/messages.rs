@@ -51,7 +51,8 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
                 .field("packets", *packets)
                 .field("duration", nanoseconds(*duration));
             post(element, message);
-            let text = format!("The recording has a gap of {packets} packets ({})", cause.as_str());
+            let text =
+                format!("The recording has a gap of {} ({})", packets_in_words(*packets), cause.as_str());
             warn(element, &text, info);
         }
         SessionEventKind::KeyframeWanted => {
@@ -132,12 +133,26 @@ fn post(element: &Siprec, structure: Builder) {
 }
 
 fn warn(element: &Siprec, text: &str, info: &SessionInfo) {
-    gst::element_warning!(
-        element,
-        gst::ResourceError::Failed,
-        ("{text}"),
-        ["recording {} at {:?}, session {:?}", info.recording_id, info.recorder, info.session]
-    );
+    gst::element_warning!(element, gst::ResourceError::Failed, ("{text}"), ["{}", whence(info)]);
+}
+
+fn packets_in_words(count: u64) -> String {
+    match count {
+        1 => "1 packet".to_owned(),
+        count => format!("{count} packets"),
+    }
+}
+
+/// Which recording and which session of it, in words.
+fn whence(info: &SessionInfo) -> String {
+    let mut text = format!("recording {}", info.recording_id.as_str());
+    for (what, value) in [(" at ", &info.recorder), (", session ", &info.session)] {
+        if let Some(value) = value {
+            text.push_str(what);
+            text.push_str(value);
+        }
+    }
+    text
 }
 
 /// The signal's declaration.
@@ -145,4 +160,31 @@ pub(super) fn state_changed() -> glib::subclass::Signal {
     glib::subclass::Signal::builder("state-changed")
         .param_types([SiprecState::static_type(), String::static_type()])
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use siprec_model::{CallUuid, RecordingId};
+
+    use super::*;
+
+    #[test]
+    fn a_warning_says_whence_it_is_in_words() {
+        let mut info = SessionInfo {
+            session: None,
+            recording_id: RecordingId::new("R1"),
+            call_uuid: CallUuid::new("U1"),
+            recorder: None,
+            dn: None,
+        };
+        assert_eq!(whence(&info), "recording R1");
+        info.recorder = Some("sip:rec.example".to_owned());
+        info.session = Some("abc".to_owned());
+        assert_eq!(whence(&info), "recording R1 at sip:rec.example, session abc");
+    }
+
+    #[test]
+    fn one_packet_is_no_packets() {
+        assert_eq!([0, 1, 2].map(packets_in_words), ["0 packets", "1 packet", "2 packets"]);
+    }
 }

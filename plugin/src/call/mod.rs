@@ -1,6 +1,7 @@
 //! The element `siprec`: a call that is recorded.
 
 mod actions;
+mod delay;
 mod enums;
 mod imp;
 mod messages;

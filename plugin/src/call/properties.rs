@@ -10,6 +10,9 @@ use super::settings::Settings;
 use crate::agent::SiprecAgent;
 use crate::value::take;
 
+/// No time that is set is longer.
+const LONGEST: gst::ClockTime = gst::ClockTime::from_seconds(3600);
+
 /// Every property of `siprec`.
 pub(super) fn all() -> &'static [glib::ParamSpec] {
     static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
@@ -151,12 +154,13 @@ fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
             "Longest time in ns that a recording outlives its call to deliver what is held",
             defaults.drain_timeout,
         ),
-        time(
-            "stop-timeout",
-            "Stop timeout",
-            "Longest time in ns that READY to NULL of the last siprec of the shared agent waits for its dialogs",
-            defaults.stop_timeout,
-        ),
+        glib::ParamSpecUInt64::builder("stop-timeout")
+            .nick("Stop timeout")
+            .blurb("Longest time in ns that READY to NULL of the last siprec of the shared agent waits for its dialogs")
+            .maximum(LONGEST.nseconds())
+            .default_value(defaults.stop_timeout.nseconds())
+            .mutable_playing()
+            .build(),
     ]
 }
 
@@ -213,7 +217,7 @@ fn time(
     glib::ParamSpecUInt64::builder(name)
         .nick(nick)
         .blurb(blurb)
-        .maximum(gst::ClockTime::from_seconds(3600).nseconds())
+        .maximum(LONGEST.nseconds())
         .default_value(default.nseconds())
         .mutable_ready()
         .build()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use gst::glib;
+use siprec_agent::{TlsConfig, TlsError, TlsPeer};
 use siprec_model::{BranchLimits, CallUuid, RecordingId, TlsProfile, UnknownTlsVersion};
 use siprec_session::{ConfigError, Party, RecorderListError, RecordingConfig, Timers, parse_recorders};
 
@@ -108,9 +109,10 @@ impl Settings {
     /// The first such setting.
     pub(super) fn check(&self, dns: Vec<String>) -> Result<(), SettingsError> {
         match self.recording(dns) {
-            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => Ok(()),
-            checked => checked.map(drop),
+            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => {}
+            checked => drop(checked?),
         }
+        self.recorder_tls.as_deref().map_or(Ok(()), |structure| readable(tls_profile(structure)?))
     }
 
     /// How long the end of the last element of a default agent may wait.
@@ -141,6 +143,14 @@ pub(super) enum SettingsError {
         "property \"recorder-tls\": there is no field \"{0}\", only \"server-name\", \"ca\" and \"min-version\""
     )]
     TlsField(String),
+    /// A name or a file of `recorder-tls` that cannot be used.
+    #[error("property \"recorder-tls\": the field \"{field}\": {error}")]
+    TlsValue {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        error: TlsError,
+    },
     /// Not a version of TLS.
     #[error("property \"recorder-tls\": {0}")]
     TlsVersion(#[from] UnknownTlsVersion),
@@ -163,6 +173,15 @@ fn tls_profile(structure: &gst::StructureRef) -> Result<TlsProfile, SettingsErro
         }
     }
     Ok(profile)
+}
+
+/// Whether what is particular about TLS can be used. Reads the file of authorities.
+fn readable(profile: TlsProfile) -> Result<(), SettingsError> {
+    let wrong = |field| move |error| SettingsError::TlsValue { field, error };
+    if let Some(name) = &profile.server_name {
+        TlsPeer::new(name, &TlsProfile::default()).check_name().map_err(wrong("server-name"))?;
+    }
+    TlsConfig { ca: profile.ca, ..TlsConfig::default() }.check().map_err(wrong("ca"))
 }
 
 /// The fields of a structure as texts, in their order.

@@ -42,4 +42,4 @@ pub use agent::{Agent, RecordingHandle};
 pub use config::AgentConfig;
 pub use error::AgentError;
 pub use siprec_sip::{Credentials, CredentialsError, Password};
-pub use siprec_transport::{BindError, Limits, TlsConfig, TlsError, TlsIdentity};
+pub use siprec_transport::{BindError, Limits, TlsConfig, TlsError, TlsIdentity, TlsPeer};

@@ -116,12 +116,7 @@ fn a_call_by_sips_is_not_recorded_without_tls() {
 fn names_and_addresses_that_lead_nowhere_are_said() {
     let media = FakeMedia::new();
     let agent = agent(&media);
-    for recorder in [
-        "sip:no-such-host.invalid",
-        "sip:[::1]",
-        "sips:127.0.0.1;transport=udp",
-        "sip:127.0.0.1;transport=sctp",
-    ] {
+    for recorder in ["sip:no-such-host.invalid", "sip:[::1]", "sips:127.0.0.1;transport=udp"] {
         let mut call = Call::open(&agent, config(recorder));
         let failed = call.wait_for("failure", is_failed);
         assert!(

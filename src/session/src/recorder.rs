@@ -106,6 +106,12 @@ pub enum RecorderFault {
     /// It has no host.
     #[error("has no host")]
     NoHost,
+    /// Its port is 0, where nobody can listen.
+    #[error("has port 0, where nobody can listen")]
+    Port,
+    /// It asks for a transport that we do not speak.
+    #[error("asks for the transport \"{0}\", which is none of \"udp\", \"tcp\" and \"tls\"")]
+    Transport(String),
     /// It has `?headers`, which a Request-URI cannot have (RFC 3261 §19.1.1).
     #[error("has headers (\"?…\"), which such an address cannot have")]
     Headers,
@@ -131,6 +137,14 @@ pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
     }
     if uri.host().is_none_or(str::is_empty) {
         return Err(RecorderFault::NoHost);
+    }
+    if uri.port() == Some(0) {
+        return Err(RecorderFault::Port);
+    }
+    if let Some(name) = uri.param("transport")
+        && !["udp", "tcp", "tls"].iter().any(|known| known.eq_ignore_ascii_case(name))
+    {
+        return Err(RecorderFault::Transport(name.to_owned()));
     }
     if uri.headers().is_some() {
         return Err(RecorderFault::Headers);

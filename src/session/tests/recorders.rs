@@ -38,6 +38,12 @@ fn an_error_says_which_entry_is_wrong_and_why() {
             "sip:a;method=BYE",
             "recorder 1 (\"sip:a;method=BYE\") has the parameter \"method\", which such an address cannot have",
         ),
+        ("sip:a:0", "recorder 1 (\"sip:a:0\") has port 0, where nobody can listen"),
+        (
+            "sip:a;transport=TCP sip:b;transport=sctp",
+            "recorder 2 (\"sip:b;transport=sctp\") asks for the transport \"sctp\", which is none of \"udp\", \"tcp\" \
+             and \"tls\"",
+        ),
         ("sip:a sip:A", "recorder 2 (\"sip:A\") is listed twice"),
     ];
     for (text, message) in table {

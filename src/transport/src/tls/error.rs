@@ -1,6 +1,6 @@
 //! What can be wrong with the files of TLS.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a file of TLS cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,4 +53,17 @@ pub enum TlsError {
     /// The library refuses the settings.
     #[error("{0}")]
     Refused(String),
+}
+
+impl TlsError {
+    /// The file that is to be put right, where it is one; the key's, where the two do not belong together.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Unreadable { path, .. } | Self::Malformed { path, .. } | Self::Missing { path, .. } => {
+                Some(path)
+            }
+            Self::OtherKey { key, .. } => Some(key),
+            Self::NoIdentity | Self::NoSystemAuthorities(_) | Self::Name(_) | Self::Refused(_) => None,
+        }
+    }
 }

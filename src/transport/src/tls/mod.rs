@@ -10,6 +10,7 @@ mod verify;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use rustls::pki_types::ServerName;
 use siprec_model::{TlsProfile, TlsVersion};
 
 pub use error::TlsError;
@@ -32,6 +33,16 @@ pub struct TlsConfig {
     /// PEM file of the certificate authorities one of which must have signed the certificate of whoever connects to us;
     /// `None` asks for none.
     pub client_ca: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// Reads every file that is named, as a transport does when it begins. Blocks.
+    ///
+    /// # Errors
+    /// The first one that cannot be used, and why.
+    pub fn check(&self) -> Result<(), TlsError> {
+        TlsStore::open(self).map(drop)
+    }
 }
 
 /// Files of a certificate and its key, in PEM.
@@ -62,6 +73,17 @@ impl TlsPeer {
             name: name.trim_end_matches('.').to_ascii_lowercase(),
             ca: profile.ca.clone(),
             min_version: profile.min_version,
+        }
+    }
+
+    /// Whether a certificate could be for the name.
+    ///
+    /// # Errors
+    /// [`TlsError::Name`].
+    pub fn check_name(&self) -> Result<(), TlsError> {
+        match ServerName::try_from(self.name.as_str()) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(TlsError::Name(self.name.clone())),
         }
     }
 }
