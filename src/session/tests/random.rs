@@ -175,6 +175,8 @@ struct Model {
     seen: BTreeSet<Vec<u8>>,
     /// The m-line of each branch in the newest description that has it: its own port tells which it is.
     lines: BTreeMap<u16, usize>,
+    /// Branches that were opened to these m-lines before a description had them.
+    undescribed: Vec<(u16, usize)>,
 }
 
 struct Branch {
@@ -205,9 +207,12 @@ impl Model {
     }
 
     /// What must be true whenever everything that was said has been done.
-    fn check_silence(&self) {
+    fn check_settled(&mut self) {
         for (number, branch) in &self.branches {
             assert!(!(branch.is_open && self.is_silent(branch)), "branch {number} is open and silent");
+        }
+        for (slot, line) in self.undescribed.drain(..) {
+            assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
         }
     }
 
@@ -243,7 +248,11 @@ impl Model {
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
                 let line = usize::from(open.rtp.port() % 1000 / 2);
-                assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
+                match self.lines.get(&slot) {
+                    Some(known) => assert_eq!(*known, line, "branch {slot} goes to another's m-line"),
+                    // The answer that describes it goes out next.
+                    None => self.undescribed.push((slot, line)),
+                }
                 branch.is_open = true;
             }
             (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
@@ -376,7 +385,7 @@ fn run(steps: Vec<Step>, seed: u8) {
             Step::Answer { .. } | Step::Request { .. } => {}
         }
         call.check_now(|output| model.check(output));
-        model.check_silence();
+        model.check_settled();
         for (_, message) in std::mem::take(&mut call.wire) {
             if let Message::Request(request) = message
                 && request.method != Method::Ack
