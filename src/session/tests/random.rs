@@ -334,6 +334,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     let mut model = Model { per_party, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
+    let mut dialogs: BTreeMap<u32, String> = BTreeMap::new();
     let mut last = None;
     for slot in 0..2 {
         call.add(slot);
@@ -380,13 +381,16 @@ fn run(steps: Vec<Step>, seed: u8) {
             Step::Fault(attempt) => {
                 let event = TransportEvent::Failed { attempt, reason: "reset".into() };
                 call.input(Input::Transport(event));
-                model.open_invites.clear();
+                if let Some(call_id) = dialogs.get(&attempt) {
+                    model.open_invites.remove(call_id);
+                }
             }
             Step::Answer { .. } | Step::Request { .. } => {}
         }
         call.check_now(|output| model.check(output));
         model.check_settled();
-        for (_, message) in std::mem::take(&mut call.wire) {
+        for (attempt, message) in std::mem::take(&mut call.wire) {
+            dialogs.insert(attempt, message.headers().call_id().unwrap().to_owned());
             if let Message::Request(request) = message
                 && request.method != Method::Ack
                 && !unanswered.iter().any(|known| same(known, &request))
