@@ -9,6 +9,7 @@ mod branch;
 mod event;
 mod format;
 mod id;
+mod srtp;
 mod tls;
 
 pub use branch::{
@@ -18,4 +19,5 @@ pub use branch::{
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
 pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};
+pub use srtp::{KeyFault, LONGEST_MKI, SrtpKey, SrtpSuite, UnknownSuite};
 pub use tls::{TlsProfile, TlsVersion, UnknownTlsVersion};
