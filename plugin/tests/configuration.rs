@@ -17,8 +17,13 @@ fn a_recorder_is_enough() {
 }
 
 #[test]
-fn without_auto_start_even_the_recorder_may_come_later() {
+fn without_auto_start_even_the_recorder_may_come_later_and_nothing_else() {
     ready(|element| element.set_property("auto-start", false)).unwrap();
+    let told = ready(|element| {
+        element.set_property("auto-start", false);
+        element.set_property("extra-headers", structure("Via", "SIP/2.0/UDP here"));
+    });
+    assert!(told.unwrap_err().contains("property \"extra-headers\""));
 }
 
 #[test]
@@ -47,13 +52,14 @@ fn what_no_recording_can_have_is_an_error() {
     }
     for name in ["tag", "lr", "transport", "maddr", "ttl", "method", "user"] {
         let error = with("extra-parameters", structure(name, "1").to_value());
-        assert!(error.contains(name), "{error}");
+        assert!(error.contains("property \"extra-parameters\"") && error.contains(name), "{error}");
     }
-    let error = with("extra-headers", structure("Via", "SIP/2.0/UDP here").to_value());
-    assert!(error.contains("Via"), "{error}");
-    let error = with("extra-headers", structure("X-A", "1\r\nTo: <sip:evil@example>").to_value());
-    assert!(error.contains("X-A"), "{error}");
-    assert!(with("catch-up", 0.5f32.to_value()).contains("catch-up"));
+    for (name, value) in [("Via", "SIP/2.0/UDP here"), ("X-A", "1\r\nTo: <sip:evil@example>")] {
+        let error = with("extra-headers", structure(name, value).to_value());
+        assert!(error.contains("property \"extra-headers\"") && error.contains(name), "{error}");
+    }
+    assert!(with("catch-up", 0.5f32.to_value()).contains("property \"catch-up\""));
+    assert!(with("recording-id", "".to_value()).contains("property \"recording-id\""));
 }
 
 #[test]

@@ -5,10 +5,15 @@ use std::time::Duration;
 use gst::glib;
 use siprec_agent::{TlsConfig, TlsError, TlsPeer};
 use siprec_model::{BranchLimits, CallUuid, RecordingId, TlsProfile, UnknownTlsVersion};
-use siprec_session::{ConfigError, Party, RecorderListError, RecordingConfig, Timers, parse_recorders};
+use siprec_session::{
+    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, Timers, parse_recorders,
+};
 
 use super::enums::{SiprecDialect, SiprecSessionMode};
 use crate::agent::SiprecAgent;
+
+/// Stands for the recorder that the application gives before `start`, so that all else can be checked before.
+const LATER: &str = "sip:recorder.invalid";
 
 /// The element's properties.
 #[derive(Clone, Debug)]
@@ -75,7 +80,15 @@ impl Settings {
     /// # Errors
     /// The first setting that no recording can have.
     pub(super) fn recording(&self, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
-        let mut config = RecordingConfig::new(parse_recorders(self.recorder.as_deref().unwrap_or_default())?);
+        self.recording_by(parse_recorders(self.recorder.as_deref().unwrap_or_default())?, dns)
+    }
+
+    fn recording_by(
+        &self,
+        recorders: Vec<RecorderTarget>,
+        dns: Vec<String>,
+    ) -> Result<RecordingConfig, SettingsError> {
+        let mut config = RecordingConfig::new(recorders);
         if let Some(structure) = self.recorder_tls.as_deref() {
             let tls = tls_profile(structure)?;
             config.recorders.iter_mut().for_each(|recorder| recorder.profile.tls = tls.clone());
@@ -108,10 +121,11 @@ impl Settings {
     /// # Errors
     /// The first such setting.
     pub(super) fn check(&self, dns: Vec<String>) -> Result<(), SettingsError> {
-        match self.recording(dns) {
-            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => {}
-            checked => drop(checked?),
-        }
+        let recorders = match parse_recorders(self.recorder.as_deref().unwrap_or_default()) {
+            Err(RecorderListError::Empty) if !self.auto_start => parse_recorders(LATER)?,
+            recorders => recorders?,
+        };
+        self.recording_by(recorders, dns)?;
         self.recorder_tls.as_deref().map_or(Ok(()), |structure| readable(tls_profile(structure)?))
     }
 
@@ -127,9 +141,17 @@ pub(super) enum SettingsError {
     /// The property `recorder`.
     #[error("property \"recorder\": {0}")]
     Recorder(#[from] RecorderListError),
-    /// Any other.
+    /// A property of which no INVITE can be made.
+    #[error("property \"{property}\": {error}")]
+    Config {
+        /// The property.
+        property: &'static str,
+        /// What is wrong with it.
+        error: ConfigError,
+    },
+    /// Something of which the text says what it is.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Unnamed(ConfigError),
     /// A field of a structure is neither text nor number.
     #[error("property \"{property}\": the field \"{field}\" is neither a text nor a number")]
     Field {
@@ -154,6 +176,26 @@ pub(super) enum SettingsError {
     /// Not a version of TLS.
     #[error("property \"recorder-tls\": {0}")]
     TlsVersion(#[from] UnknownTlsVersion),
+}
+
+impl From<ConfigError> for SettingsError {
+    fn from(error: ConfigError) -> Self {
+        let property = match error {
+            ConfigError::NoRecorder | ConfigError::Recorder { .. } => "recorder",
+            ConfigError::CatchUp(_) => "catch-up",
+            ConfigError::SessionMode { .. } => "session-mode",
+            ConfigError::RefusedParameter { .. }
+            | ConfigError::BadParameterName(_)
+            | ConfigError::DuplicateParameter(_) => "extra-parameters",
+            ConfigError::RefusedHeader(_)
+            | ConfigError::BadHeaderName(_)
+            | ConfigError::BadHeaderValue(_) => "extra-headers",
+            // The user is the agent's.
+            ConfigError::Empty(_) => "recording-id",
+            ConfigError::TooLong { .. } => return Self::Unnamed(error),
+        };
+        Self::Config { property, error }
+    }
 }
 
 /// What is particular about TLS with the recorders.
