@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use siprec_model::Medium;
 use siprec_session::PartySdp;
 use siprec_sip::SessionDescription;
-use siprec_sip::sdp::{MediaBuilder, Origin, SdpBuilder};
+use siprec_sip::sdp::{Crypto, CryptoFault, MediaBuilder, Origin, SdpBuilder};
 
 /// A description: everything that can be asked of it, and the answer that refuses all of it.
 pub fn sdp(data: &[u8]) {
@@ -27,12 +27,26 @@ pub fn sdp(data: &[u8]) {
             assert_eq!(media.payload_format(last.payload_type).as_ref(), Some(last));
         }
         assert!(media.stream_format().is_none_or(|format| !format.payloads.is_empty()));
+        media.cryptos().for_each(check_crypto);
     }
     let written = description.to_bytes();
     let again = SessionDescription::parse(&written)
         .unwrap_or_else(|error| panic!("{error}: {}", written.escape_ascii()));
     assert_eq!(again.to_bytes(), written, "what was written is read as the same");
     refuse(&description);
+}
+
+/// A line with keys is read as it was written, and neither it nor its fault shows a key.
+fn check_crypto(line: Result<Crypto, CryptoFault>) {
+    match line {
+        Ok(line) => {
+            assert!(!line.keys().is_empty());
+            assert!(line.keys().iter().all(|key| key.suite() == line.suite()));
+            assert_eq!(Crypto::parse(&line.to_value()).as_ref(), Ok(&line));
+            assert!(!format!("{line:?}").contains("inline"));
+        }
+        Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
 }
 
 /// RFC 3264 §6: an answer has as many m-lines as its offer, and a refused one has port 0.

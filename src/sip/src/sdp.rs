@@ -5,12 +5,14 @@
 
 mod address;
 mod build;
+mod crypto;
 mod direction;
 mod media;
 mod tolerance;
 
 pub use address::Address;
 pub use build::{MediaBuilder, SdpBuilder};
+pub use crypto::{Crypto, CryptoFault, SAVP};
 pub use direction::Direction;
 pub use media::{MediaView, static_format};
 

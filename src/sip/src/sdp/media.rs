@@ -190,6 +190,11 @@ impl<'a> MediaView<'a> {
         first_value(&self.media.attributes, name).or_else(|| first_value(&self.session.attributes, name))
     }
 
+    /// Every value of this name that the m-line itself has.
+    pub(super) fn own_values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
+        values(&self.media.attributes, name)
+    }
+
     /// Every value of this name: the m-line's, then the session's.
     pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a str> + use<'a, 'n> {
         values(&self.media.attributes, name).chain(values(&self.session.attributes, name))
