@@ -111,7 +111,8 @@ fn the_relay_line_records_its_call_and_leaves_it_untouched() {
         ensure_untouched(packets, &ear.unwrap().finish().unwrap()).unwrap();
     }
     relay.signal("INT").unwrap();
-    relay.succeed(Duration::from_secs(5)).unwrap();
+    let printed = relay.succeed(Duration::from_secs(5)).unwrap();
+    assert!(!printed.contains("WARNING"), "{printed}");
     let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
     assert!(wav::channels(&sessions[0].wav()).unwrap().1.len() == 2);
 }
@@ -123,7 +124,7 @@ fn the_tee_line_copies_a_stream_under_its_own_sequence_numbers() {
     let port = free_udp_port().unwrap();
     let mut command = sandbox.command(sandbox.source().join("pipelines/tee.sh"));
     command.arg(port.to_string()).arg(call.address().to_string()).arg(copy.address().to_string());
-    let _tee = Process::start(&sandbox, "tee", &mut command).unwrap();
+    let mut tee = Process::start(&sandbox, "tee", &mut command).unwrap();
     wait_for_udp(port, Duration::from_secs(10)).unwrap();
 
     let said = babble(0, 1);
@@ -139,4 +140,7 @@ fn the_tee_line_copies_a_stream_under_its_own_sequence_numbers() {
         );
         assert_eq!(copied.sequence, first.wrapping_add(index as u16));
     }
+    tee.signal("INT").unwrap();
+    let printed = tee.succeed(Duration::from_secs(5)).unwrap();
+    assert!(!printed.contains("WARNING"), "{printed}");
 }
