@@ -3,6 +3,9 @@
 
     pipelines/embed.py sip:recorder.example:5060
 
+Needs Debian's python3-gi, gir1.2-gstreamer-1.0 and gir1.2-gst-plugins-base-1.0, which `pipelines/bootstrap.sh test`
+installs for /usr/bin/python3.
+
 Each party's RTP comes from the application (appsrc), runs through siprec untouched and goes back to the application
 (appsink). Prints what siprec reports and ends when the recording has ended; exit code 1 when it failed.
 """

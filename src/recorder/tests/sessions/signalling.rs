@@ -38,6 +38,9 @@ async fn a_session_is_told_in_json_and_in_the_ladder() {
         ["--- INVITE (1 INVITE)", "<-- 200 OK (1 INVITE)", "--- ACK (1 ACK)", "--- BYE (2 BYE)"].map(at);
     assert!(order.is_sorted());
     assert!(ladder.contains("a=recvonly"));
+    // RFC 3581 §4, in each of three requests and two answers.
+    let via = format!(";rport={};received=127.0.0.1", client.transport.local().port());
+    assert_eq!(ladder.matches(&via).count(), 5, "{ladder}");
 }
 
 #[tokio::test]
