@@ -229,6 +229,19 @@ fn a_party_that_holds_or_mutes_by_its_description_is_silent() {
 }
 
 #[test]
+fn a_session_mode_that_is_set_too_late_does_not_open_a_gate() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.wait_for_state("Recording");
+    call.siprec.set_property_from_str("session-mode", "per-party");
+    call.siprec.emit_by_name::<()>("mute", &[&"1002"]);
+    let before = gated(&call);
+    call.speak(0);
+    assert_eq!(gated(&call), [before[0] + 1, before[1] + 1], "the session is still both parties'");
+}
+
+#[test]
 fn what_cannot_be_used_of_a_description_is_named() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |_| ());

@@ -194,7 +194,7 @@ impl Siprec {
             }
             Change::Replaced(dn) => {
                 self.parties().set_dn(slot, Some(dn.clone()));
-                if SessionMode::from(self.settings().session_mode) == SessionMode::BothParties {
+                if live.mode == SessionMode::BothParties {
                     return vec![Command::ReplaceParty { slot, dn }];
                 }
                 // The new party's packets go to a session of its own, from this very point of the stream on.

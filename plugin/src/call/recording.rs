@@ -8,7 +8,7 @@ use siprec_agent::RecordingHandle;
 use siprec_model::{
     Medium, RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamId,
 };
-use siprec_session::Command;
+use siprec_session::{Command, SessionMode};
 
 use super::imp::Siprec;
 use super::messages;
@@ -26,6 +26,8 @@ pub(super) struct Live {
     pub(super) recording: Option<RecordingHandle>,
     /// The recording was asked to end. It may still deliver what it holds, but takes nothing new.
     pub(super) ending: bool,
+    /// How the recording spreads parties over sessions.
+    pub(super) mode: SessionMode,
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
     /// one begins.
     pub(super) paused: bool,
@@ -190,8 +192,9 @@ impl Siprec {
             return;
         };
         match self.opened(lease) {
-            Ok(recording) => {
+            Ok((recording, mode)) => {
                 live.recording = Some(recording);
+                live.mode = mode;
                 live.ending = false;
                 if live.paused {
                     live.order(Command::Pause);
@@ -207,10 +210,10 @@ impl Siprec {
         }
     }
 
-    fn opened(&self, lease: &Lease) -> Result<RecordingHandle, String> {
+    fn opened(&self, lease: &Lease) -> Result<(RecordingHandle, SessionMode), String> {
         let config =
             self.settings().recording(self.parties().in_order()).map_err(|error| error.to_string())?;
-        let (key, progress) = (config.key, self.progress().clone());
+        let (key, mode, progress) = (config.key, config.session_mode(), self.progress().clone());
         progress.begin(key);
         let element = self.obj().downgrade();
         let heard = move |event: SessionEvent| {
@@ -220,7 +223,8 @@ impl Siprec {
                 messages::tell(&element, &event);
             }
         };
-        lease.open(config, heard).map_err(|error| error.to_string())
+        let recording = lease.open(config, heard).map_err(|error| error.to_string())?;
+        Ok((recording, mode))
     }
 }
 

@@ -127,7 +127,7 @@ impl Siprec {
         let pads: Vec<SiprecSinkPad> =
             self.sink_pads().filter(|pad| !self.parties().has_left(pad.index())).collect();
         let voices = self.voices(&pads, &settings);
-        let silent = silent_streams(settings.session_mode.into(), live.paused, &voices);
+        let silent = silent_streams(live.mode, live.paused, &voices);
         pads.into_iter().zip(silent).collect()
     }
 
