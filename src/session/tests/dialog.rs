@@ -230,6 +230,20 @@ fn what_the_recorder_switches_off_is_off_until_it_opens_it() {
 }
 
 #[test]
+fn m_lines_that_the_recorders_offer_lacks_are_off_and_stay() {
+    let (mut call, invite) = established();
+    call.recorder_sends(&invite, "UPDATE", &[], &sdp(&[4000]));
+    call.expect(&["hold 1", "> 200 UPDATE", "> INVITE sendonly/sendonly v3"]);
+    // It does not want them back: a refresh has them still.
+    let offer = call.request(&Method::Invite);
+    call.answer(&offer, 488, &[], "");
+    let refusal = "* audio of 1002 off: the recorder refuses the change: 488 Not Acceptable Here";
+    call.expect(&[refusal, "> ACK"]);
+    call.wait_ms(900_000);
+    call.expect(&["> INVITE sendonly/off v4"]);
+}
+
+#[test]
 fn one_m_line_more_is_answered_with_port_0_and_stays() {
     let (mut call, invite) = established();
     let body = sdp(&[4000, 4002]) + "m=video 4010 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n";

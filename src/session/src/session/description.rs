@@ -185,6 +185,14 @@ impl Description {
 }
 
 impl Line {
+    /// The same with port 0.
+    pub(crate) fn off(&self) -> Self {
+        match self {
+            Self::Stream(stream) => Self::Stream(StreamLine { ports: None, send: false, ..stream.clone() }),
+            Self::Foreign(foreign) => Self::Foreign(foreign.clone()),
+        }
+    }
+
     pub(crate) fn stream(&self) -> Option<&StreamLine> {
         match self {
             Self::Stream(stream) => Some(stream),

@@ -68,7 +68,11 @@ impl RecordingSession {
             self.respond(token, 500, Headers::new(), None, now);
             return;
         };
-        let lines = basis.lines.iter().take(offer.lines.len()).cloned().collect();
+        // An offer of fewer m-lines than there were (RFC 3264 §8 forbids it) switches off those that it lacks: ours never
+        // become fewer.
+        let offered = offer.lines.len();
+        let kept = |(index, line): (usize, &Line)| if index < offered { line.clone() } else { line.off() };
+        let lines = basis.lines.iter().enumerate().map(kept).collect();
         up.clock = clock;
         self.layout.extend(offer.foreign());
         if !unchanged {
