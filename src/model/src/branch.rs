@@ -290,11 +290,19 @@ pub enum DropCause {
     SendFailed,
     /// Still held when the recording ended.
     NotDrained,
+    /// SRTP of the call for which there is no key, or none with the packet's identifier.
+    NoKey,
+    /// SRTP of the call that is forged, damaged, or of another key.
+    NotAuthentic,
+    /// SRTP of the call that came before, or may have.
+    Replayed,
+    /// It could not be encrypted for the recorder: the key is used up, or the cryptography refused.
+    NotProtected,
 }
 
 impl DropCause {
     /// Every cause, in the order of [`DropCounts`].
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::NotRtp,
         Self::Malformed,
         Self::QueueFull,
@@ -305,6 +313,10 @@ impl DropCause {
         Self::TooManySources,
         Self::SendFailed,
         Self::NotDrained,
+        Self::NoKey,
+        Self::NotAuthentic,
+        Self::Replayed,
+        Self::NotProtected,
     ];
 
     /// The word used in statistics and messages.
@@ -320,6 +332,10 @@ impl DropCause {
             Self::TooManySources => "too-many-sources",
             Self::SendFailed => "send-failed",
             Self::NotDrained => "not-drained",
+            Self::NoKey => "no-key",
+            Self::NotAuthentic => "not-authentic",
+            Self::Replayed => "replayed",
+            Self::NotProtected => "not-protected",
         }
     }
 }
@@ -385,6 +401,6 @@ mod tests {
             assert_eq!(count, index as u64 + 1, "{}", cause.as_str());
             assert_eq!(counts.of(cause), count);
         }
-        assert_eq!(counts.total(), 55);
+        assert_eq!(counts.total(), 105);
     }
 }
