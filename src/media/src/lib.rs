@@ -56,6 +56,7 @@ mod ring;
 pub mod rtcp;
 mod rtp;
 mod source;
+pub mod srtp;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;

@@ -1,0 +1,168 @@
+//! One master key at work: its transform, and where its identifier stands in a packet.
+
+use siprec_model::SrtpKey;
+
+use super::policy::{Policy, Scheme};
+use super::transform::{Backend, INDEX_WORD, Refused, Transform};
+
+/// A master key's session keys with its identifier.
+///
+/// The identifier stands between the ciphertext and the tag in counter mode (RFC 3711 §3.1, §3.4), and last in GCM, whose
+/// tag is part of the ciphertext (RFC 7714 §8.2, §9).
+pub(crate) struct Keyset {
+    transform: Box<dyn Transform>,
+    mki: Box<[u8]>,
+    policy: Policy,
+}
+
+impl Keyset {
+    pub(crate) fn new(backend: Backend, key: &SrtpKey, policy: Policy) -> Result<Self, Refused> {
+        let transform = backend.transform(key, &policy)?;
+        Ok(Self { transform, mki: key.mki().unwrap_or_default().into(), policy })
+    }
+
+    /// Protects the RTP packet that `out` ends with, and that begins at `start`.
+    pub(crate) fn seal_rtp(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        header: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<(), Refused> {
+        let tag = self.policy.rtp().tag_length();
+        out.resize(out.len() + tag, 0);
+        let packet = out.get_mut(start..).ok_or(Refused)?;
+        self.transform.seal_rtp(packet, header, ssrc, index)?;
+        self.append_mki(out, tag)
+    }
+
+    /// Protects the RTCP packet that `out` ends with, and that begins at `start`.
+    pub(crate) fn seal_rtcp(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        header: usize,
+        ssrc: u32,
+        word: u32,
+    ) -> Result<(), Refused> {
+        let tag = self.policy.rtcp().tag_length();
+        out.resize(out.len() + INDEX_WORD + tag, 0);
+        let packet = out.get_mut(start..).ok_or(Refused)?;
+        self.transform.seal_rtcp(packet, header, ssrc, word)?;
+        self.append_mki(out, tag)
+    }
+
+    /// Whether a packet is long enough, behind a clear header, and has the identifier of this key.
+    pub(crate) fn fits_rtp(&self, packet: &[u8], header: usize) -> Result<(), Misfit> {
+        self.fits(packet, header, self.policy.rtp().tag_length(), 0)
+    }
+
+    /// The same for RTCP; gives the word with the index.
+    pub(crate) fn fits_rtcp(&self, packet: &[u8], header: usize) -> Result<u32, Misfit> {
+        let tag = self.policy.rtcp().tag_length();
+        self.fits(packet, header, tag, INDEX_WORD)?;
+        let end = packet.len().saturating_sub(self.mki.len() + self.behind_mki(tag));
+        let word = packet.get(..end).and_then(<[u8]>::last_chunk).ok_or(Misfit::Short)?;
+        Ok(u32::from_be_bytes(*word))
+    }
+
+    /// Whether RTCP is to be encrypted.
+    pub(crate) fn encrypts_rtcp(&self) -> bool {
+        self.policy.rtcp().is_encrypted()
+    }
+
+    /// Verifies and decrypts a packet that fits; gives the length without trailer.
+    pub(crate) fn open_rtp(
+        &mut self,
+        packet: &mut [u8],
+        header: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, Refused> {
+        let tag = self.policy.rtp().tag_length();
+        let length = self.remove_mki(packet, tag)?;
+        let inner = packet.get_mut(..length).ok_or(Refused)?;
+        match self.transform.open_rtp(inner, header, ssrc, index) {
+            Ok(()) => Ok(length - tag),
+            Err(refused) => {
+                self.restore_mki(packet, tag);
+                Err(refused)
+            }
+        }
+    }
+
+    /// Verifies and decrypts a packet that fits; gives the length without trailer.
+    pub(crate) fn open_rtcp(
+        &mut self,
+        packet: &mut [u8],
+        header: usize,
+        ssrc: u32,
+        word: u32,
+    ) -> Result<usize, Refused> {
+        let tag = self.policy.rtcp().tag_length();
+        let length = self.remove_mki(packet, tag)?;
+        let inner = packet.get_mut(..length).ok_or(Refused)?;
+        match self.transform.open_rtcp(inner, header, ssrc, word) {
+            Ok(()) => Ok(length - tag - INDEX_WORD),
+            Err(refused) => {
+                self.restore_mki(packet, tag);
+                Err(refused)
+            }
+        }
+    }
+
+    /// See [`Transform::spoils_what_it_refuses`].
+    pub(crate) fn spoils_what_it_refuses(&self) -> bool {
+        self.transform.spoils_what_it_refuses()
+    }
+
+    fn fits(&self, packet: &[u8], header: usize, tag: usize, word: usize) -> Result<(), Misfit> {
+        let trailer = word + tag + self.mki.len();
+        if packet.len() < header.saturating_add(trailer) {
+            return Err(Misfit::Short);
+        }
+        let end = packet.len().saturating_sub(self.behind_mki(tag));
+        let found = packet.get(end.saturating_sub(self.mki.len())..end).unwrap_or_default();
+        if *found == *self.mki { Ok(()) } else { Err(Misfit::Mki) }
+    }
+
+    /// Bytes that follow the identifier.
+    fn behind_mki(&self, tag: usize) -> usize {
+        match self.policy.scheme() {
+            Scheme::CounterMode => tag,
+            Scheme::Gcm => 0,
+        }
+    }
+
+    fn append_mki(&self, out: &mut Vec<u8>, tag: usize) -> Result<(), Refused> {
+        let behind = out.len().checked_sub(self.behind_mki(tag)).ok_or(Refused)?;
+        out.extend_from_slice(&self.mki);
+        out.get_mut(behind..).ok_or(Refused)?.rotate_right(self.mki.len());
+        Ok(())
+    }
+
+    /// Moves the identifier to the end; gives the length without it.
+    fn remove_mki(&self, packet: &mut [u8], tag: usize) -> Result<usize, Refused> {
+        let length = packet.len().checked_sub(self.mki.len()).ok_or(Refused)?;
+        let start = length.checked_sub(self.behind_mki(tag)).ok_or(Refused)?;
+        packet.get_mut(start..).ok_or(Refused)?.rotate_left(self.mki.len());
+        Ok(length)
+    }
+
+    fn restore_mki(&self, packet: &mut [u8], tag: usize) {
+        let start = packet.len().saturating_sub(self.mki.len() + self.behind_mki(tag));
+        if let Some(end) = packet.get_mut(start..) {
+            end.rotate_right(self.mki.len());
+        }
+    }
+}
+
+/// Why a packet cannot be one of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    /// Too short for its trailer.
+    Short,
+    /// It has another identifier.
+    Mki,
+}

@@ -1,0 +1,255 @@
+//! The recording side: packets towards a recorder, under a key made for it alone.
+
+use siprec_model::{DropCause, SrtpKey};
+
+use super::admission::Admission;
+use super::header::{RTCP_HEADER, RtpHeader, rtcp_ssrc};
+use super::keyset::Keyset;
+use super::policy::Policy;
+use super::transform::{Backend, ENCRYPTED, Refused};
+use super::window::{Known, Window};
+
+/// RFC 3711 §9.2: most packets of RTP under one key.
+const MOST_RTP: u64 = 1 << 48;
+/// RFC 3711 §9.2: most packets of RTCP under one key.
+const MOST_RTCP: u64 = 1 << 31;
+
+/// Encrypts and authenticates what one branch sends to one recorder.
+///
+/// It trusts nobody with its key: whatever it is given, no (key, SSRC, index) is used twice (RFC 3711 §9.1, RFC 7714
+/// §8.4). A packet that would break that is refused, and taken off the buffer.
+///
+/// The rollover counter that a recorder sees begins at 0 with the first packet of each source, and follows the branch's
+/// index from there.
+pub struct Protector {
+    backend: Backend,
+    key: SrtpKey,
+    keyset: Keyset,
+    rtp: Admission<RtpUse>,
+    rtcp: Admission<RtcpUse>,
+    rtp_packets: u64,
+    rtcp_packets: u64,
+}
+
+/// What a key was used for in one source's RTP.
+#[derive(Debug, Default)]
+struct RtpUse {
+    /// What is taken off the branch's index, so that the first packet has a rollover counter of 0.
+    base: u64,
+    used: Window,
+}
+
+/// What a key was used for in one source's RTCP.
+#[derive(Debug, Default)]
+struct RtcpUse {
+    /// The last index used; the first is 1, as libsrtp has it.
+    last: u32,
+}
+
+/// Why a key cannot be put to work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRefused {
+    /// The backend does not take it.
+    #[error("the {0:?} backend does not take this key")]
+    Backend(Backend),
+    /// It is in use: what starts afresh with it would use indices again.
+    #[error("a stream cannot start afresh with the key that it has")]
+    InUse,
+    /// Its suite is of another cipher or length than the policy.
+    #[error("the key is not one for the ciphers that were asked for")]
+    Policy,
+}
+
+/// Why a packet was not protected. It is no longer in the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProtectFault {
+    /// The buffer holds no packet of that length, source and sequence number.
+    #[error("not the packet that it was said to be")]
+    Malformed,
+    /// Its index was used already.
+    #[error("the index was used already")]
+    Repeated,
+    /// Its index is so far back (128) that nobody knows whether it was used.
+    #[error("the index is too old")]
+    TooOld,
+    /// More sources than a key may have (8 at once, 64 in all), or one that was evicted before.
+    #[error("too many sources under one key")]
+    TooManySources,
+    /// The key was used for as many packets as a key may be: another is needed.
+    #[error("the key is used up")]
+    KeyExhausted,
+    /// The backend did not take it.
+    #[error("the cryptography refused the packet")]
+    Refused,
+}
+
+impl From<ProtectFault> for DropCause {
+    fn from(fault: ProtectFault) -> Self {
+        match fault {
+            ProtectFault::Malformed => Self::Malformed,
+            ProtectFault::Repeated | ProtectFault::TooOld => Self::Stale,
+            ProtectFault::TooManySources => Self::TooManySources,
+            ProtectFault::KeyExhausted | ProtectFault::Refused => Self::NotProtected,
+        }
+    }
+}
+
+impl Protector {
+    /// Starts with a key that no other stream has.
+    ///
+    /// # Errors
+    /// [`KeyRefused`], which the default backend has no reason for.
+    pub fn new(key: &SrtpKey) -> Result<Self, KeyRefused> {
+        Self::with_backend(key, Backend::default())
+    }
+
+    /// The same with another backend.
+    ///
+    /// # Errors
+    /// [`KeyRefused`].
+    pub fn with_backend(key: &SrtpKey, backend: Backend) -> Result<Self, KeyRefused> {
+        Ok(Self {
+            backend,
+            key: key.clone(),
+            keyset: keyset(backend, key)?,
+            rtp: Admission::new(),
+            rtcp: Admission::new(),
+            rtp_packets: 0,
+            rtcp_packets: 0,
+        })
+    }
+
+    /// Goes on with another key at the same rollover counters and SRTCP indices: same address, new key (RFC 3711
+    /// §8.2).
+    ///
+    /// # Errors
+    /// [`KeyRefused`]; then the present key stays.
+    pub fn rekey(&mut self, key: &SrtpKey) -> Result<(), KeyRefused> {
+        self.keyset = keyset(self.backend, key)?;
+        if !self.has_master_of(key) {
+            self.rtp.forget_evicted();
+            self.rtcp.forget_evicted();
+            (self.rtp_packets, self.rtcp_packets) = (0, 0);
+        }
+        self.key = key.clone();
+        Ok(())
+    }
+
+    /// Starts afresh with another key, rollover counters at 0: a new address, and so a new key (RFC 4568 §7.1.4).
+    ///
+    /// # Errors
+    /// [`KeyRefused`], of the present key too; then that one stays. No key that was in use earlier may come again: that is
+    /// for the caller to see to.
+    pub fn restart(&mut self, key: &SrtpKey) -> Result<(), KeyRefused> {
+        if self.has_master_of(key) {
+            return Err(KeyRefused::InUse);
+        }
+        *self = Self::with_backend(key, self.backend)?;
+        Ok(())
+    }
+
+    /// Protects the RTP packet in the last `length` bytes of `out`, and gives its new length. `ssrc` and `index`
+    /// (rollover counter x 65,536 + sequence number) are those of [`crate::Sent`].
+    ///
+    /// # Errors
+    /// [`ProtectFault`]; then the packet is taken off `out`.
+    pub fn protect_rtp(
+        &mut self,
+        out: &mut Vec<u8>,
+        length: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, ProtectFault> {
+        let start = out.len().saturating_sub(length);
+        let done = self.try_protect_rtp(out, start, length, ssrc, index);
+        if done.is_err() {
+            out.truncate(start);
+        }
+        done
+    }
+
+    /// Protects the RTCP packet in the last `length` bytes of `out`, and gives its new length. Its index is the next of
+    /// its sender.
+    ///
+    /// # Errors
+    /// [`ProtectFault`]; then the packet is taken off `out`.
+    pub fn protect_rtcp(&mut self, out: &mut Vec<u8>, length: usize) -> Result<usize, ProtectFault> {
+        let start = out.len().saturating_sub(length);
+        let done = self.try_protect_rtcp(out, start, length);
+        if done.is_err() {
+            out.truncate(start);
+        }
+        done
+    }
+
+    /// Whether session keys would be the same, whatever the identifier and the length of the tag.
+    fn has_master_of(&self, key: &SrtpKey) -> bool {
+        self.key.master() == key.master()
+    }
+
+    fn try_protect_rtp(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        length: usize,
+        ssrc: u32,
+        index: u64,
+    ) -> Result<usize, ProtectFault> {
+        let packet = out.get(start..).filter(|packet| packet.len() == length);
+        let header = packet.and_then(RtpHeader::parse).ok_or(ProtectFault::Malformed)?;
+        // The recorder derives the index from the packet: they must be the same.
+        if header.ssrc != ssrc || u64::from(header.sequence) != index & 0xFFFF {
+            return Err(ProtectFault::Malformed);
+        }
+        if self.rtp_packets >= MOST_RTP {
+            return Err(ProtectFault::KeyExhausted);
+        }
+        let source = self.rtp.of(ssrc).map_err(|_| ProtectFault::TooManySources)?;
+        if source.used.highest().is_none() {
+            source.base = index & !0xFFFF;
+        }
+        let index = index.checked_sub(source.base).ok_or(ProtectFault::TooOld)?;
+        if index >= MOST_RTP {
+            return Err(ProtectFault::KeyExhausted);
+        }
+        source.used.check(index).map_err(|known| match known {
+            Known::Repeated => ProtectFault::Repeated,
+            Known::TooOld => ProtectFault::TooOld,
+        })?;
+        // Before the keystream exists: an index that was tried counts as used.
+        source.used.note(index);
+        self.rtp_packets += 1;
+        self.keyset
+            .seal_rtp(out, start, header.length, ssrc, index)
+            .map_err(|Refused| ProtectFault::Refused)?;
+        Ok(out.len() - start)
+    }
+
+    fn try_protect_rtcp(
+        &mut self,
+        out: &mut Vec<u8>,
+        start: usize,
+        length: usize,
+    ) -> Result<usize, ProtectFault> {
+        let packet = out.get(start..).filter(|packet| packet.len() == length);
+        let ssrc = packet.and_then(rtcp_ssrc).ok_or(ProtectFault::Malformed)?;
+        if self.rtcp_packets >= MOST_RTCP {
+            return Err(ProtectFault::KeyExhausted);
+        }
+        let source = self.rtcp.of(ssrc).map_err(|_| ProtectFault::TooManySources)?;
+        let index = source.last + 1;
+        if index & ENCRYPTED != 0 {
+            return Err(ProtectFault::KeyExhausted);
+        }
+        source.last = index;
+        self.rtcp_packets += 1;
+        self.keyset
+            .seal_rtcp(out, start, RTCP_HEADER, ssrc, index | ENCRYPTED)
+            .map_err(|Refused| ProtectFault::Refused)?;
+        Ok(out.len() - start)
+    }
+}
+
+fn keyset(backend: Backend, key: &SrtpKey) -> Result<Keyset, KeyRefused> {
+    Keyset::new(backend, key, Policy::from(key.suite())).map_err(|Refused| KeyRefused::Backend(backend))
+}

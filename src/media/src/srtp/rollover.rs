@@ -1,0 +1,162 @@
+//! The rollover counter that no packet carries (RFC 3711 §3.3.1), where it can only be guessed.
+
+/// A jump by more than this is believed only when the next packet goes on from there (RFC 3550 A.1).
+const MAX_JUMP: u16 = 3000;
+/// Sources that are followed at once.
+const MAX_FOLLOWED: usize = 16;
+
+/// The index of a packet with this sequence number, if the highest so far was `highest`. `None` before 0 and beyond
+/// 48 bits.
+pub(crate) fn estimate(highest: u64, sequence: u16) -> Option<u64> {
+    const HALF: u16 = 0x8000;
+    let [.., high, low] = highest.to_be_bytes();
+    let last = u16::from_be_bytes([high, low]);
+    let rollover = highest >> 16;
+    let rollover = if last < HALF && sequence.checked_sub(last).is_some_and(|ahead| ahead > HALF) {
+        rollover.checked_sub(1)?
+    } else if last.checked_sub(HALF).is_some_and(|floor| floor > sequence) {
+        rollover + 1
+    } else {
+        rollover
+    };
+    (rollover <= u64::from(u32::MAX)).then_some((rollover << 16) | u64::from(sequence))
+}
+
+/// The same place in the round of sequence numbers before or after.
+pub(crate) fn rounds_about(index: u64) -> [Option<u64>; 2] {
+    const ROUND: u64 = 1 << 16;
+    [Some(index + ROUND).filter(|index| index >> 48 == 0), index.checked_sub(ROUND)]
+}
+
+/// Follows each source's index from headers alone, while nothing needs to be decrypted.
+///
+/// What is followed is a guess: headers can be forged. So few sources are kept, and a new one replaces that of which the
+/// fewest packets came: a flood of forged sources pushes out its own.
+#[derive(Debug, Default)]
+pub(crate) struct Followed {
+    sources: Vec<Source>,
+}
+
+#[derive(Debug)]
+struct Source {
+    ssrc: u32,
+    highest: u64,
+    /// What the next packet has if the last, far off, was no stray.
+    jumped_to: Option<u16>,
+    packets: u64,
+}
+
+impl Followed {
+    /// Notes a header. `start` is the index to begin with when the source is new.
+    pub(crate) fn note(&mut self, ssrc: u32, sequence: u16, start: impl FnOnce() -> u64) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
+            source.note(sequence);
+        } else {
+            self.begin(ssrc, start(), 1);
+        }
+    }
+
+    /// Where a source is known to be, by authentication or because an application says so.
+    pub(crate) fn set(&mut self, ssrc: u32, highest: u64) {
+        match self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
+            Some(source) => (source.highest, source.jumped_to) = (highest, None),
+            None => self.begin(ssrc, highest, u64::MAX),
+        }
+    }
+
+    /// The highest index of a source, as far as it was followed.
+    pub(crate) fn highest(&self, ssrc: u32) -> Option<u64> {
+        self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| source.highest)
+    }
+
+    fn begin(&mut self, ssrc: u32, highest: u64, packets: u64) {
+        if self.sources.len() >= MAX_FOLLOWED
+            && let Some((place, _)) = self.sources.iter().enumerate().min_by_key(|(_, source)| source.packets)
+        {
+            self.sources.remove(place);
+        }
+        self.sources.push(Source { ssrc, highest, jumped_to: None, packets });
+    }
+}
+
+impl Source {
+    fn note(&mut self, sequence: u16) {
+        self.packets = self.packets.saturating_add(1);
+        let Some(index) = estimate(self.highest, sequence) else { return };
+        let is_near = index.abs_diff(self.highest) <= u64::from(MAX_JUMP);
+        if is_near || self.jumped_to == Some(sequence) {
+            self.highest = self.highest.max(index);
+            self.jumped_to = None;
+        } else {
+            self.jumped_to = Some(sequence.wrapping_add(1));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
+
+    use super::*;
+
+    /// RFC 3711 appendix A, in its own words.
+    fn appendix_a(rollover: i64, last: i64, sequence: i64) -> i64 {
+        let rollover = if last < 32_768 {
+            if sequence - last > 32_768 { rollover - 1 } else { rollover }
+        } else if last - 32_768 > sequence {
+            rollover + 1
+        } else {
+            rollover
+        };
+        rollover * 65_536 + sequence
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 5000, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+        #[test]
+        fn the_index_is_estimated_as_appendix_a_of_rfc_3711_does(
+            rollover in prop_oneof![0u32..3, Just(u32::MAX), any::<u32>()],
+            last in any::<u16>(),
+            sequence in any::<u16>(),
+        ) {
+            let expected = appendix_a(rollover.into(), last.into(), sequence.into());
+            let expected = u64::try_from(expected).ok().filter(|index| index >> 48 == 0);
+            prop_assert_eq!(estimate((u64::from(rollover) << 16) | u64::from(last), sequence), expected);
+        }
+    }
+
+    #[test]
+    fn a_source_is_followed_over_wraps_and_its_strays_are_not() {
+        let mut followed = Followed::default();
+        let mut sequence = 65_000u16;
+        for _ in 0..200_000 {
+            followed.note(7, sequence, || 65_000);
+            sequence = sequence.wrapping_add(1);
+        }
+        let expected = 65_000 + 199_999;
+        assert_eq!(followed.highest(7), Some(expected));
+        for stray in [sequence.wrapping_add(30_000), sequence.wrapping_sub(30_000), 5] {
+            followed.note(7, stray, || 0);
+        }
+        assert_eq!(followed.highest(7), Some(expected));
+        let far = sequence.wrapping_add(20_000);
+        followed.note(7, far, || 0);
+        followed.note(7, far.wrapping_add(1), || 0);
+        assert_eq!(followed.highest(7), Some(expected + 20_002));
+    }
+
+    #[test]
+    fn a_flood_of_sources_pushes_out_its_own() {
+        let mut followed = Followed::default();
+        for sequence in 0..100 {
+            followed.note(1, sequence, || 0);
+            followed.note(2, sequence, || 0);
+        }
+        for ssrc in 1000..10_000 {
+            followed.note(ssrc, 9, || 9);
+        }
+        assert_eq!((followed.highest(1), followed.highest(2)), (Some(99), Some(99)));
+        assert_eq!(followed.sources.len(), MAX_FOLLOWED);
+    }
+}

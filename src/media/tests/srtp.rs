@@ -1,0 +1,12 @@
+//! SRTP and SRTCP from outside: every suite, on every backend of the build and across them.
+
+#![cfg(test)]
+
+#[path = "srtp/common.rs"]
+mod common;
+#[path = "srtp/protecting.rs"]
+mod protecting;
+#[path = "srtp/unprotecting.rs"]
+mod unprotecting;
+#[path = "srtp/vectors.rs"]
+mod vectors;

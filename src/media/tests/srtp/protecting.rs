@@ -1,0 +1,149 @@
+//! The recording side.
+
+use siprec_media::srtp::{Backend, KeyRefused, ProtectFault, Protector};
+use siprec_model::{DropCause, SrtpSuite};
+
+use crate::common::{SSRC, ends, everything, key, protected, protected_rtcp, rtcp, rtp, unprotected};
+
+const SUITE: SrtpSuite = SrtpSuite::AesCm128HmacSha1_80;
+
+fn fault(protector: &mut Protector, ssrc: u32, index: u64) -> ProtectFault {
+    let mut out = [b"before".as_slice(), &rtp(ssrc, index as u16)].concat();
+    let fault = protector.protect_rtp(&mut out, 172, ssrc, index).unwrap_err();
+    assert_eq!(out, b"before", "what is refused is taken off the buffer, and nothing else");
+    fault
+}
+
+#[test]
+fn what_was_protected_is_unprotected_on_every_backend_and_across_them() {
+    for (suite, one, other) in everything() {
+        for mki in [&[][..], &[9], &[1; 128]] {
+            let key = match mki {
+                [] => key(suite, 0),
+                mki => key(suite, 0).with_mki(mki).unwrap(),
+            };
+            let (mut protector, mut unprotector) = ends(&key, one, other);
+            for index in 1000..1010 {
+                let packet = protected(&mut protector, SSRC, index);
+                assert_eq!(packet.len(), 172 + suite.rtp_tag_length() + mki.len());
+                assert_eq!(
+                    unprotected(&mut unprotector, &packet),
+                    Ok(index as u16),
+                    "{suite} {one:?} {other:?}"
+                );
+                let mut packet = protected_rtcp(&mut protector, SSRC);
+                assert_eq!(packet.len(), rtcp(SSRC).len() + 4 + suite.rtcp_tag_length() + mki.len());
+                let length = unprotector.unprotect_rtcp(&mut packet).unwrap();
+                assert_eq!(packet[..length], rtcp(SSRC));
+            }
+        }
+    }
+}
+
+#[test]
+fn both_backends_give_the_same_bytes() {
+    for suite in SrtpSuite::ALL {
+        let key = key(suite, 3).with_mki(b"mki").unwrap();
+        let bytes = |backend: &Backend| {
+            let mut protector = Protector::with_backend(&key, *backend).unwrap();
+            let rtp: Vec<_> = [65_534, 65_535, 65_536, 65_533, 65_537, 70_000]
+                .map(|index| protected(&mut protector, SSRC, index))
+                .concat();
+            [rtp, protected_rtcp(&mut protector, SSRC), protected_rtcp(&mut protector, SSRC)].concat()
+        };
+        let all: Vec<_> = Backend::ALL.iter().map(bytes).collect();
+        assert!(all.iter().all(|one| *one == all[0]), "{suite}");
+    }
+}
+
+#[test]
+fn an_index_is_used_once_and_too_old_ones_never() {
+    let mut protector = Protector::new(&key(SUITE, 0)).unwrap();
+    protected(&mut protector, SSRC, 1000);
+    protected(&mut protector, SSRC, 998);
+    for (index, expected) in
+        [(1000, ProtectFault::Repeated), (998, ProtectFault::Repeated), (872, ProtectFault::TooOld)]
+    {
+        assert_eq!(fault(&mut protector, SSRC, index), expected);
+        assert_eq!(DropCause::from(expected), DropCause::Stale);
+    }
+    protected(&mut protector, SSRC, 999);
+    protected(&mut protector, SSRC, 873);
+    protected(&mut protector, SSRC + 1, 1000);
+}
+
+#[test]
+fn a_packet_that_is_not_what_it_is_said_to_be_is_refused() {
+    let mut protector = Protector::new(&key(SUITE, 0)).unwrap();
+    let refused = |protector: &mut Protector, packet: &[u8], length, ssrc, index| {
+        let mut out = packet.to_vec();
+        assert_eq!(protector.protect_rtp(&mut out, length, ssrc, index), Err(ProtectFault::Malformed));
+        assert_eq!(out.len(), packet.len().saturating_sub(length));
+    };
+    refused(&mut protector, &rtp(SSRC, 5), 172, SSRC + 1, 5);
+    refused(&mut protector, &rtp(SSRC, 5), 172, SSRC, 6);
+    refused(&mut protector, &rtp(SSRC, 5), 173, SSRC, 5);
+    refused(&mut protector, &rtp(SSRC, 5), 11, SSRC, 5);
+    refused(&mut protector, &[], 0, SSRC, 5);
+    let mut out = vec![0x80, 200, 0, 1, 1, 2, 3];
+    assert_eq!(protector.protect_rtcp(&mut out, 7), Err(ProtectFault::Malformed));
+    assert!(out.is_empty());
+}
+
+#[test]
+fn a_key_is_used_for_eight_sources_and_an_evicted_one_never_again() {
+    let mut protector = Protector::new(&key(SUITE, 0)).unwrap();
+    for ssrc in 0..9 {
+        protected(&mut protector, ssrc, 300);
+        protected_rtcp(&mut protector, ssrc);
+    }
+    assert_eq!(fault(&mut protector, 0, 301), ProtectFault::TooManySources);
+    let mut out = rtcp(0);
+    assert_eq!(protector.protect_rtcp(&mut out, 44), Err(ProtectFault::TooManySources));
+    protected(&mut protector, 1, 301);
+    protector.rekey(&key(SUITE, 1)).unwrap();
+    protected(&mut protector, 0, 301);
+}
+
+#[test]
+fn no_index_goes_beyond_48_bits() {
+    let mut protector = Protector::new(&key(SUITE, 0)).unwrap();
+    protected(&mut protector, SSRC, 300);
+    protected(&mut protector, SSRC, (1 << 48) - 1);
+    assert_eq!(fault(&mut protector, SSRC, 1 << 48), ProtectFault::KeyExhausted);
+    assert_eq!(DropCause::from(ProtectFault::KeyExhausted), DropCause::NotProtected);
+}
+
+#[test]
+fn another_key_goes_on_at_the_same_indices_and_a_new_start_begins_at_0() {
+    for (suite, one, other) in everything() {
+        let keys = [0, 1, 2].map(|seed| key(suite, seed));
+        let (mut protector, mut unprotector) = ends(&keys[0], one, other);
+        let index = 3 * 65_536 + 7;
+        for index in [5, 65_530, 65_540, 2 * 65_536, index - 40_000, index] {
+            let packet = protected(&mut protector, SSRC, index);
+            assert_eq!(unprotected(&mut unprotector, &packet), Ok(index as u16));
+        }
+        let report = protected_rtcp(&mut protector, SSRC);
+
+        // The same address, another key: a recorder that has followed keeps its counter.
+        protector.rekey(&keys[1]).unwrap();
+        unprotector.add_key(&keys[1]).unwrap();
+        assert_eq!(unprotected(&mut unprotector, &protected(&mut protector, SSRC, index + 1)), Ok(8));
+        let next = protected_rtcp(&mut protector, SSRC);
+        let word = |packet: &[u8], suite: SrtpSuite| match suite.master_length() {
+            28 | 44 => u32::from_be_bytes(*packet.last_chunk().unwrap()),
+            _ => u32::from_be_bytes(*packet[..packet.len() - 10].last_chunk().unwrap()),
+        };
+        assert_eq!((word(&report, suite), word(&next, suite)), (0x8000_0001, 0x8000_0002));
+        assert_eq!(fault(&mut protector, SSRC, index + 1), ProtectFault::Repeated);
+
+        // Another address: a recorder that knows nothing begins at 0.
+        protector.restart(&keys[2]).unwrap();
+        let (_, mut unprotector) = ends(&keys[2], one, other);
+        assert_eq!(unprotected(&mut unprotector, &protected(&mut protector, SSRC, index + 2)), Ok(9));
+        assert_eq!(fault(&mut protector, SSRC, 65_535), ProtectFault::TooOld);
+        assert_eq!(word(&protected_rtcp(&mut protector, SSRC), suite), 0x8000_0001);
+        assert_eq!(protector.restart(&keys[2]), Err(KeyRefused::InUse));
+    }
+}
