@@ -41,6 +41,10 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             };
             post(element, about(info, name));
         }
+        SessionEventKind::Weakened { reason } => {
+            post(element, about(info, "siprec-weakened").field("reason", reason));
+            warn(element, &format!("The recording is protected less than it could be: {reason}"), info);
+        }
         SessionEventKind::Suspected { reason } => {
             post(element, about(info, "siprec-suspected").field("reason", reason));
             warn(element, &format!("The recorder may be lost: {reason}"), info);

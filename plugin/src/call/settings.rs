@@ -190,6 +190,7 @@ impl From<ConfigError> for SettingsError {
             ConfigError::RefusedHeader(_)
             | ConfigError::BadHeaderName(_)
             | ConfigError::BadHeaderValue(_) => "extra-headers",
+            ConfigError::NoSuite | ConfigError::SuiteTwice(_) => "srtp-suites",
             // The user is the agent's.
             ConfigError::Empty(_) => "recording-id",
             ConfigError::TooLong { .. } => return Self::Unnamed(error),

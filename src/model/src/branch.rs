@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{BranchId, Medium, StreamId, VideoCodec};
+use crate::{BranchId, Medium, SrtpKey, StreamId, VideoCodec};
 
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
@@ -151,6 +151,17 @@ pub struct PayloadRule {
 pub enum MediaSecurity {
     /// Plain RTP (`RTP/AVP`).
     Plain,
+    /// SRTP and SRTCP (`RTP/SAVP`).
+    Srtp(Box<SrtpKeys>),
+}
+
+/// The keys of both sides of a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SrtpKeys {
+    /// What we send under. Made for this branch alone.
+    pub own: SrtpKey,
+    /// What the recorder sends its RTCP under: one key, or several with identifiers.
+    pub recorder: Vec<SrtpKey>,
 }
 
 /// How RTCP shares the ports of RTP.

@@ -115,6 +115,11 @@ pub enum SessionEventKind {
         /// Which.
         medium: Medium,
     },
+    /// The recording is protected less than it could be, as its policy allows.
+    Weakened {
+        /// In what way, in words for people.
+        reason: String,
+    },
     /// The recorder may be lost, as its media say, and is being asked.
     Suspected {
         /// What speaks against it, in words for people.
@@ -203,6 +208,9 @@ pub enum FailureReason {
     /// No local ports, or the media engine could not serve the session.
     #[error("local resources: {0}")]
     LocalResources(String),
+    /// What protects the call or its keys would be lost, and the policy forbids that.
+    #[error("security: {0}")]
+    Security(String),
     /// The session itself cannot be described (bad id, parameter or header).
     #[error("configuration: {0}")]
     Configuration(String),

@@ -14,7 +14,7 @@ mod tls;
 
 pub use branch::{
     BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts, MediaControl,
-    MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode,
+    MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode, SrtpKeys,
 };
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};

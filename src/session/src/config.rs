@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use siprec_model::{BranchLimits, CallUuid, RecordingId, RecordingKey, RtcpMode};
+use siprec_model::{BranchLimits, CallUuid, RecordingId, RecordingKey, RtcpMode, SrtpSuite};
 use siprec_sip::Credentials;
 
 use crate::dialect::Dialect;
 use crate::proxy::OutboundProxy;
 use crate::recorder::RecorderTarget;
+use crate::security::SecurityPolicy;
 
 /// Longest user-supplied text (DN, parameter, header, id) in bytes. It keeps the INVITE of any configuration within
 /// what recorders parse.
@@ -60,6 +61,8 @@ pub struct RecordingConfig {
     /// The call is signalled by SIPS: its recording is signalled by TLS or not at all (RFC 7866 §12.2), also where a
     /// recorder's address says `sip:`.
     pub sips_call: bool,
+    /// How the media is protected, unless the recorders' profiles say otherwise.
+    pub security: SecurityPolicy,
     /// How long things may take.
     pub timers: Timers,
 }
@@ -88,6 +91,7 @@ impl RecordingConfig {
             limits: BranchLimits::default(),
             rtcp_mode: RtcpMode::default(),
             sips_call: false,
+            security: SecurityPolicy::default(),
             timers: Timers::default(),
         }
     }
@@ -113,6 +117,17 @@ impl RecordingConfig {
         let catch_up = self.limits.catch_up;
         if catch_up != 0.0 && !(1.0..=100.0).contains(&catch_up) {
             return Err(ConfigError::CatchUp(catch_up));
+        }
+        let policies = self.recorders.iter().filter_map(|recorder| recorder.profile.security.as_ref());
+        for policy in std::iter::once(&self.security).chain(policies) {
+            let is_repeated =
+                |(index, suite)| policy.suites.iter().take(index).any(|other: &SrtpSuite| other == suite);
+            if policy.suites.is_empty() {
+                return Err(ConfigError::NoSuite);
+            }
+            if let Some((_, suite)) = policy.suites.iter().enumerate().find(|entry| is_repeated(*entry)) {
+                return Err(ConfigError::SuiteTwice(*suite));
+            }
         }
         let mode = |recorder: &RecorderTarget| recorder.profile.session_mode.unwrap_or(self.mode);
         if let Some(other) = self.recorders.iter().find(|recorder| mode(recorder) != self.session_mode()) {
@@ -185,6 +200,12 @@ pub enum ConfigError {
         /// The first that differs, without user and password.
         recorder: String,
     },
+    /// There is no suite to offer.
+    #[error("no SRTP suite is given")]
+    NoSuite,
+    /// A suite is offered twice.
+    #[error("the SRTP suite {0} is listed twice")]
+    SuiteTwice(SrtpSuite),
     /// A text is longer than [`TEXT_LIMIT`].
     #[error("{what} has {length} bytes, more than {TEXT_LIMIT}")]
     TooLong {

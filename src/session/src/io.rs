@@ -7,6 +7,8 @@ use siprec_model::{
 };
 use siprec_sip::{Message, Transport, Uri};
 
+use crate::security::StreamSecurity;
+
 /// Something that happened, given to [`Recording::handle`](crate::Recording::handle).
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -38,6 +40,13 @@ pub enum Command {
         stream: StreamId,
         /// What it carries.
         format: StreamFormat,
+    },
+    /// How the stream is protected in the call is known, or has changed. Without it a stream is plain.
+    StreamSecurity {
+        /// The stream.
+        stream: StreamId,
+        /// How.
+        security: StreamSecurity,
     },
     /// The call stream is gone; what it left is still delivered. Its m-line is then free for another stream.
     RemoveStream {

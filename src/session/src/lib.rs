@@ -47,6 +47,7 @@ mod party_sdp;
 mod proxy;
 mod recorder;
 mod recording;
+mod security;
 mod session;
 
 pub use config::{ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Timers};
@@ -59,3 +60,4 @@ pub use recorder::{
     PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,
 };
 pub use recording::Recording;
+pub use security::{SecurityPolicy, SrtpUse, StreamSecurity};

@@ -5,6 +5,7 @@ use siprec_sip::Uri;
 
 use crate::config::SessionMode;
 use crate::proxy::OutboundProxy;
+use crate::security::SecurityPolicy;
 
 /// One recorder and what is particular about it.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,8 @@ pub struct RecorderProfile {
     pub extra_headers: Vec<(String, String)>,
     /// TLS with it.
     pub tls: TlsProfile,
+    /// How its media is protected; as every recorder's where not set.
+    pub security: Option<SecurityPolicy>,
     /// The proxies that it is reached through; as every recorder where not set, none where empty.
     pub outbound_proxy: Option<OutboundProxy>,
 }

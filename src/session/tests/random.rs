@@ -7,8 +7,11 @@ mod support;
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use siprec_model::{BranchCommand, BranchEvent, Component, PayloadFormat, StopReason};
-use siprec_session::{Command, Input, Output, SessionMode, TransportEvent};
+use siprec_model::{
+    BranchCommand, BranchEvent, Component, MediaSecurity, PayloadFormat, SrtpKey, SrtpSuite, StopReason,
+};
+use siprec_session::{Command, Input, Output, SessionMode, SrtpUse, TransportEvent};
+use siprec_sip::sdp::Crypto;
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
 
@@ -56,6 +59,20 @@ fn bodies() -> Vec<String> {
         sdp(&[4000, 4002]).replace("192.0.2.9", "0.0.0.0"),
         sdp(&[4000, 4002]).replace("RTP/AVP", "RTP/SAVP"),
     ]
+}
+
+/// The same with keys for what was plain.
+fn secured_bodies() -> Vec<String> {
+    let key = |tag: u32, suite: SrtpSuite| {
+        let key = SrtpKey::new(suite, &vec![tag as u8; suite.master_length()]).unwrap();
+        format!("RTP/SAVP 0\r\na=crypto:{}\r\n", *Crypto::new(tag, key).to_value())
+    };
+    let with = |text: String, index: usize| match index % 5 {
+        0 => text.replace("RTP/AVP 0\r\n", &key(9, SrtpSuite::AesCm128HmacSha1_80)),
+        1 => text.replace("RTP/AVP 0\r\n", &key(2, SrtpSuite::AesCm128HmacSha1_80)),
+        _ => text.replace("RTP/AVP 0\r\n", &key(1, SrtpSuite::AeadAes128Gcm)),
+    };
+    bodies().into_iter().zip(2..).map(|(text, index)| with(text, index)).collect()
 }
 
 /// What the recorder says of the session timer.
@@ -158,6 +175,9 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     per_party: bool,
+    is_secured: bool,
+    /// Which branch each key of ours was used for.
+    keys: Vec<(SrtpKey, u16)>,
     paused: bool,
     /// Pads whose party has muted.
     muted: BTreeSet<u16>,
@@ -175,8 +195,8 @@ struct Model {
     seen: BTreeSet<Vec<u8>>,
     /// The m-line of each branch in the newest description that has it: its own port tells which it is.
     lines: BTreeMap<u16, usize>,
-    /// Branches that were opened to these m-lines before a description had them.
-    undescribed: Vec<(u16, usize)>,
+    /// Branches that were opened to these m-lines since the last look.
+    opened: BTreeMap<u16, usize>,
 }
 
 struct Branch {
@@ -211,7 +231,7 @@ impl Model {
         for (number, branch) in &self.branches {
             assert!(!(branch.is_open && self.is_silent(branch)), "branch {number} is open and silent");
         }
-        for (slot, line) in self.undescribed.drain(..) {
+        for (slot, line) in std::mem::take(&mut self.opened) {
             assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
         }
     }
@@ -248,12 +268,24 @@ impl Model {
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
                 let line = usize::from(open.rtp.port() % 1000 / 2);
-                match self.lines.get(&slot) {
-                    Some(known) => assert_eq!(*known, line, "branch {slot} goes to another's m-line"),
-                    // The answer that describes it goes out next.
-                    None => self.undescribed.push((slot, line)),
-                }
+                // The answer that describes it may go out next.
+                self.opened.insert(slot, line);
                 branch.is_open = true;
+                match (&open.security, self.is_secured) {
+                    (MediaSecurity::Plain, false) => {}
+                    (MediaSecurity::Srtp(keys), true) => {
+                        let used = self.keys.iter().find(|(key, _)| *key == keys.own).map(|(_, slot)| *slot);
+                        assert!(
+                            used.is_none_or(|used| used == slot),
+                            "one key for branches {slot} and {used:?}"
+                        );
+                        assert!(!keys.recorder.contains(&keys.own));
+                        if used.is_none() {
+                            self.keys.push((keys.own.clone(), slot));
+                        }
+                    }
+                    (other, _) => panic!("branch {slot} is opened as {other:?}"),
+                }
             }
             (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
             (
@@ -320,7 +352,8 @@ impl Model {
 }
 
 fn run(steps: Vec<Step>, seed: u8) {
-    let bodies = bodies();
+    let is_secured = seed.is_multiple_of(4);
+    let bodies = if is_secured { secured_bodies() } else { bodies() };
     let mut settings = config("sip:a.example sip:b.example sip:c.example");
     settings.auto_start = !seed.is_multiple_of(3);
     settings.pre_record = seed.is_multiple_of(2);
@@ -329,9 +362,13 @@ fn run(steps: Vec<Step>, seed: u8) {
         settings.mode = SessionMode::PerParty;
     }
     settings.record_video = !seed.is_multiple_of(13);
+    if is_secured {
+        settings.security.srtp = SrtpUse::Require;
+        settings.security.allow_clear_keys = true;
+    }
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
-    let mut model = Model { per_party, ..Model::default() };
+    let mut model = Model { per_party, is_secured, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
     let mut dialogs: BTreeMap<u32, String> = BTreeMap::new();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
+use siprec_model::{FailureReason, Medium, SessionEventKind, SrtpSuite, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{LegEnd, Step};
@@ -14,6 +14,7 @@ use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
 use crate::recorder::RecorderTarget;
+use crate::security::{self, SecurityFault, SecurityPolicy, StreamSecurity};
 use crate::session::{Notice, RecordingSession, Rules};
 
 /// How many audio lines a session for both parties has at least (`protocol` 1.2).
@@ -115,6 +116,9 @@ impl Recording {
             self.lay_out(id);
             match self.invite(id, flow, now) {
                 Ok(session) => {
+                    for reason in self.weaknesses(id, &flow) {
+                        self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
+                    }
                     if let Some(leg) = self.legs.get_mut(id) {
                         leg.call_id = Some(session.call_id());
                         leg.step = Step::Session { flow, session: Box::new(session) };
@@ -150,6 +154,7 @@ impl Recording {
             other_dn,
             config: &self.config,
         };
+        let suites = self.suites(id, &flow).map_err(|fault| FailureReason::Security(fault.to_string()))?;
         let dialect = self.config.dialect;
         let configuration = |reason: &dyn std::fmt::Display| FailureReason::Configuration(reason.to_string());
         // A DN may have been set since the configuration was checked.
@@ -176,9 +181,39 @@ impl Recording {
             rtcp: self.config.rtcp_mode,
             timers: self.config.timers,
             media: flow.media,
+            suites,
         };
         let wanted = self.wanted(id);
         RecordingSession::invite(config, invite.headers, rules, &wanted, &mut self.random, now)
+    }
+
+    /// The suites that a session offers, and what of its recorder differs from the others.
+    fn suites(&self, id: usize, flow: &Flow) -> Result<Vec<SrtpSuite>, SecurityFault> {
+        security::suites(self.policy(id), &self.security_of(id), flow.transport)
+    }
+
+    /// How a session's media is to be protected.
+    fn policy(&self, id: usize) -> &SecurityPolicy {
+        let own = self.recorder(id).and_then(|recorder| recorder.profile.security.as_ref());
+        own.unwrap_or(&self.config.security)
+    }
+
+    /// Whether what the call encrypts would go out in the clear by a session, and must not.
+    pub(super) fn forbids_encrypted(&self, id: usize) -> bool {
+        let session = self.legs.get(id).and_then(|leg| leg.session());
+        session.is_some_and(|session| !session.is_secured()) && !self.policy(id).allow_downgrade
+    }
+
+    /// What whoever is responsible should know of a session that is about to begin.
+    fn weaknesses(&self, id: usize, flow: &Flow) -> Vec<String> {
+        let offered = self.suites(id, flow).unwrap_or_default();
+        security::weaknesses(&offered, &self.security_of(id), flow.transport)
+    }
+
+    /// How the streams of a session are protected in the call.
+    fn security_of(&self, id: usize) -> Vec<StreamSecurity> {
+        let of_session = self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live());
+        of_session.map(Slot::security).collect()
     }
 
     /// The parties that a session's INVITE names: its own, or the two of the first two m-lines.

@@ -180,6 +180,10 @@ impl Recording {
         match command {
             Command::AddStream { slot, stream } => self.add_stream(slot, stream, now),
             Command::StreamFormat { stream, format } => self.describe(stream, format),
+            Command::StreamSecurity { stream, security } => {
+                let slot = self.slots.values_mut().find(|slot| slot.stream() == stream);
+                slot.into_iter().for_each(|slot| slot.secure(security));
+            }
             Command::RemoveStream { stream } => self.remove_stream(stream, now),
             Command::PartyLeft { stream } => self.party_left(stream, now),
             Command::SetDn { slot, dn } => self.set_dn(slot, dn, false),

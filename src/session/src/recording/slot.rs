@@ -10,6 +10,7 @@ use super::lines::Claim;
 use crate::branches::BranchMode;
 use crate::numbering::{comfort_noise, static_audio};
 use crate::parties::PartyKey;
+use crate::security::StreamSecurity;
 use crate::session::{Ports, Sign};
 
 /// How long after the end of a stream its last packets may still be on their way to the engine, so that a branch
@@ -31,6 +32,8 @@ pub(super) struct Slot {
     /// Static payload types that came although the format lacks them.
     unannounced: Vec<PayloadFormat>,
     muted: bool,
+    /// How it is protected in the call.
+    security: StreamSecurity,
     /// How often the stream has got another party.
     revision: u32,
     /// The session that it is recorded in.
@@ -106,6 +109,7 @@ impl Slot {
             format: None,
             unannounced: Vec::new(),
             muted: false,
+            security: StreamSecurity::default(),
             revision: 0,
             leg: None,
             branch: None,
@@ -173,6 +177,15 @@ impl Slot {
 
     pub(super) fn mute(&mut self, muted: bool) {
         self.muted = muted;
+    }
+
+    /// How the stream is protected in the call.
+    pub(super) fn security(&self) -> StreamSecurity {
+        self.security
+    }
+
+    pub(super) fn secure(&mut self, security: StreamSecurity) {
+        self.security = security;
     }
 
     /// Whether the stream is there and its format known.

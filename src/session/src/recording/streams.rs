@@ -14,6 +14,7 @@ use crate::branches::BranchMode;
 use crate::config::SessionMode;
 use crate::numbering::is_describable;
 use crate::parties::{PartyKey, Voice, silent_streams};
+use crate::security::SecurityFault;
 use crate::session::{Verdict, WantedLine};
 
 impl Recording {
@@ -287,6 +288,7 @@ impl Recording {
         let voice = |slot: &Slot| Voice { party: self.group(slot), muted: slot.is_muted() };
         let voices: Vec<Voice> = self.slots.values().map(voice).collect();
         let silent = silent_streams(self.mode, self.paused, &voices);
+        let forbidding: Vec<bool> = (0..self.legs.len()).map(|id| self.forbids_encrypted(id)).collect();
         let mut commands = Vec::new();
         let mut news = Vec::new();
         for (number, silent) in numbers.into_iter().zip(silent) {
@@ -295,7 +297,13 @@ impl Recording {
             let leg = slot.leg().and_then(|id| self.legs.get(id));
             let attempt = leg.map_or(0, |leg| leg.attempt);
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
-            let Some(Verdict { mode, off }) = verdict else { continue };
+            let Some(mut verdict) = verdict else { continue };
+            let forbidden = slot.leg().and_then(|id| forbidding.get(id)).is_some_and(|forbidden| *forbidden);
+            if forbidden && slot.security().is_secured() {
+                verdict =
+                    Verdict { mode: BranchMode::Disabled, off: Some(SecurityFault::Downgrade.to_string()) };
+            }
+            let Verdict { mode, off } = verdict;
             let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands);
             if opens && slot.medium() == Medium::Video {
                 news.push((number, SessionEventKind::KeyframeWanted));

@@ -1,6 +1,6 @@
 //! What both sides have agreed on, and what follows for the branches.
 
-use siprec_model::{BranchId, MediaSecurity, OpenBranch, PayloadRule};
+use siprec_model::{BranchId, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
 use siprec_sip::sdp::Direction;
 
 use super::Rules;
@@ -37,21 +37,51 @@ impl Agreement {
     /// The first answer must take at least one stream (`protocol` 1.2: port 0 for every stream is a failure).
     pub(super) fn usable(self) -> Result<Self, SdpFault> {
         let mut refusal = None;
+        let mut takes_any = false;
         for (index, line) in self.ours.lines.iter().enumerate() {
             let Some(stream) = line.stream().filter(|stream| stream.ports.is_some()) else { continue };
-            match self.target(index, stream) {
-                Ok(_) => return Ok(self),
+            let line = match self.target(index, stream) {
+                Ok((_, line)) => line,
+                Err(reason) => {
+                    refusal = refusal.or(Some(reason));
+                    continue;
+                }
+            };
+            match security(stream, line) {
+                Ok(_) => takes_any = true,
+                // Never a silent fall back to something less (`protocol` section 3).
+                Err(reason) if stream.keys.is_some() => return Err(SdpFault::Insecure(reason)),
                 Err(reason) => refusal = refusal.or(Some(reason)),
             }
+        }
+        if takes_any {
+            return Ok(self);
         }
         Err(SdpFault::NothingTaken(refusal.unwrap_or_else(|| "none was offered".to_owned())))
     }
 
     /// The recorder has answered a later offer of ours; without a readable description everything stays where it was.
-    pub(super) fn renew(&mut self, ours: Description, theirs: Option<RemoteDescription>) {
+    /// Gives the encrypted lines that now go to another address.
+    pub(super) fn renew(&mut self, ours: Description, theirs: Option<RemoteDescription>) -> Vec<usize> {
+        let theirs = theirs.unwrap_or_else(|| self.theirs.clone().unsaid());
+        let moved = self.moved(&theirs);
         self.ours = ours;
-        self.theirs = theirs.unwrap_or_else(|| self.theirs.clone().unsaid());
+        self.theirs = theirs;
         self.offered_by_recorder = false;
+        moved
+    }
+
+    /// The encrypted lines that would go to another address than now.
+    pub(super) fn moved(&self, theirs: &RemoteDescription) -> Vec<usize> {
+        let address = |description: &RemoteDescription, index: usize| {
+            description.lines.get(index)?.target.as_ref().ok().map(|target| target.rtp)
+        };
+        let has_moved = |index: &usize| {
+            let (before, after) = (address(&self.theirs, *index), address(theirs, *index));
+            before.zip(after).is_some_and(|(before, after)| before != after)
+        };
+        let is_secured = |index: &usize| self.ours.stream(*index).is_some_and(|ours| ours.keys.is_some());
+        (0..self.ours.lines.len()).filter(is_secured).filter(has_moved).collect()
     }
 
     /// What the branch of the m-line `index` is to do. `proposed` is an offer of ours that is not answered yet.
@@ -79,17 +109,15 @@ impl Agreement {
         if proposed.and_then(|proposed| proposed.stream(index)).is_some_and(|line| !line.send) {
             return waiting;
         }
+        let security = match security(ours, line) {
+            Ok(security) => security,
+            Err(reason) => return disabled(reason),
+        };
         let payloads = payload_rules(ours, line, rules.payload_types);
         if payloads.is_empty() {
             return disabled("the recorder's answer has none of its formats".to_owned());
         }
-        let open = OpenBranch {
-            branch,
-            rtp: target.rtp,
-            rtcp: target.rtcp,
-            security: MediaSecurity::Plain,
-            payloads,
-        };
+        let open = OpenBranch { branch, rtp: target.rtp, rtcp: target.rtcp, security, payloads };
         Verdict { mode: BranchMode::Open(open), off: None }
     }
 
@@ -110,6 +138,47 @@ impl Agreement {
         } else {
             rules.dialect.answer_takes_media(direction)
         }
+    }
+}
+
+/// How a line is protected: as we offered it, or as we answered, by keys of both sides.
+///
+/// # Errors
+/// Why the recorder's line does not fit ours, in words for people. No key is shown.
+fn security(ours: &StreamLine, theirs: &RemoteLine) -> Result<MediaSecurity, String> {
+    let Some(keys) = &ours.keys else {
+        return match theirs.is_secured {
+            true => Err("the recorder wants RTP/SAVP instead of RTP/AVP".to_owned()),
+            false => Ok(MediaSecurity::Plain),
+        };
+    };
+    if !theirs.is_secured {
+        return Err("the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP".to_owned());
+    }
+    let (own, recorder) = match &ours.accepted {
+        Some(accepted) => {
+            let line = theirs.usable_cryptos().find(|line| line.tag() == accepted.tag());
+            (accepted.keys().first(), line)
+        }
+        None => {
+            let line = match theirs.cryptos.as_slice() {
+                [Ok(line)] => line,
+                [Err(fault)] => return Err(format!("the recorder's keys cannot be used: {fault}")),
+                [] => return Err("the recorder's answer has no keys (a=crypto)".to_owned()),
+                lines => {
+                    return Err(format!("the recorder's answer has {} lines a=crypto, not one", lines.len()));
+                }
+            };
+            (keys.offered(line.tag(), line.suite()), Some(line))
+        }
+    };
+    match (own, recorder) {
+        (Some(own), Some(line)) => {
+            let keys = SrtpKeys { own: own.clone(), recorder: line.keys().to_vec() };
+            Ok(MediaSecurity::Srtp(Box::new(keys)))
+        }
+        (_, Some(line)) => Err(format!("the recorder answers a=crypto:{line}, which was not offered")),
+        (_, None) => Err("the recorder has taken its keys back".to_owned()),
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use siprec_model::{Medium, PayloadFormat, StreamFormat};
 use siprec_sip::SessionDescription;
+use siprec_sip::sdp::Crypto;
 
+use super::keys::{KeyMaker, LineKeys};
 use crate::numbering::{NumberedFormat, Numbering};
 
 /// The local addresses of one m-line.
@@ -68,6 +70,10 @@ pub(crate) struct StreamLine {
     pub(crate) send: bool,
     /// As in [`WantedLine::Stream`].
     pub(crate) revision: u32,
+    /// The keys that it is sent under; none where it is plain, or off.
+    pub(super) keys: Option<Arc<LineKeys>>,
+    /// Which of the recorder's keys it answers to; none in what we offer.
+    pub(super) accepted: Option<Crypto>,
 }
 
 /// An m-line of the recorder's, which a refusal repeats (RFC 3264 §6).
@@ -79,18 +85,40 @@ pub(crate) struct ForeignLine {
 
 /// What the m-lines of one session have been: they never become fewer (RFC 3264 §8), and their payload type numbers
 /// never change their codec.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Layout {
     slots: Vec<SlotHistory>,
+    maker: KeyMaker,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SlotHistory {
     numbering: Numbering,
     foreign: Option<ForeignLine>,
+    /// The keys of the line, and the ports that they were made for.
+    keys: Option<(Ports, Arc<LineKeys>)>,
 }
 
 impl Layout {
+    /// A layout whose lines have keys by this maker.
+    pub(super) fn new(maker: KeyMaker) -> Self {
+        Self { slots: Vec::new(), maker }
+    }
+
+    /// Whether its lines are encrypted.
+    pub(super) fn is_secured(&self) -> bool {
+        self.maker.is_secured()
+    }
+
+    /// Gives a line new keys, for what goes to another address from now on.
+    pub(super) fn renew_keys(&mut self, index: usize) -> Option<Arc<LineKeys>> {
+        let slot = self.slots.get_mut(index)?;
+        let (ports, _) = slot.keys.take()?;
+        let keys = self.maker.make()?;
+        slot.keys = Some((ports, Arc::clone(&keys)));
+        Some(keys)
+    }
+
     /// Turns what is wanted into m-lines; `before` is what was wanted until now.
     pub(crate) fn describe(&mut self, wanted: &[WantedLine], before: &Description) -> Description {
         self.slots.resize_with(self.slots.len().max(wanted.len()), SlotHistory::default);
@@ -101,6 +129,7 @@ impl Layout {
             });
             same.unwrap_or_else(|| usual(medium))
         };
+        let maker = &mut self.maker;
         let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
             let absent = WantedLine::Absent { medium: Medium::Audio };
             let wanted = wanted.get(index).unwrap_or(&absent);
@@ -109,7 +138,7 @@ impl Layout {
                     slot.foreign = None;
                     Line::Stream(StreamLine {
                         revision: *revision,
-                        ..slot.stream(Some(*ports), format, *send)
+                        ..slot.stream(Some(*ports), format, *send, maker)
                     })
                 }
                 (_, _, Some(foreign)) => Line::Foreign(foreign.clone()),
@@ -117,13 +146,11 @@ impl Layout {
                     Line::Stream(StreamLine { send: line.send && !silent, ..line.clone() })
                 }
                 (WantedLine::Unready { ports, medium, .. }, _, None) => {
-                    Line::Stream(slot.stream(*ports, &known(*medium), false))
+                    Line::Stream(slot.stream(*ports, &known(*medium), false, maker))
                 }
-                (WantedLine::Absent { .. }, Some(Line::Stream(line)), None) => {
-                    Line::Stream(StreamLine { ports: None, send: false, ..line.clone() })
-                }
+                (WantedLine::Absent { .. }, Some(line @ Line::Stream(_)), None) => line.off(),
                 (WantedLine::Absent { medium }, _, None) => {
-                    Line::Stream(slot.stream(None, &known(*medium), false))
+                    Line::Stream(slot.stream(None, &known(*medium), false, maker))
                 }
             }
         });
@@ -133,7 +160,7 @@ impl Layout {
     /// Remembers the m-lines beyond ours that the recorder offered.
     pub(crate) fn extend(&mut self, offered: impl Iterator<Item = ForeignLine>) {
         for foreign in offered.skip(self.slots.len()) {
-            self.slots.push(SlotHistory { numbering: Numbering::default(), foreign: Some(foreign) });
+            self.slots.push(SlotHistory { foreign: Some(foreign), ..SlotHistory::default() });
         }
     }
 
@@ -144,8 +171,16 @@ impl Layout {
 }
 
 impl SlotHistory {
-    fn stream(&mut self, ports: Option<Ports>, format: &StreamFormat, send: bool) -> StreamLine {
+    fn stream(
+        &mut self,
+        ports: Option<Ports>,
+        format: &StreamFormat,
+        send: bool,
+        maker: &mut KeyMaker,
+    ) -> StreamLine {
         StreamLine {
+            keys: ports.and_then(|ports| self.keys_for(ports, maker)),
+            accepted: None,
             medium: format.medium,
             ports,
             formats: self.numbering.assign(&format.payloads),
@@ -153,6 +188,15 @@ impl SlotHistory {
             send,
             revision: 0,
         }
+    }
+
+    /// The line's keys while its ports stay, else new ones: an address of ours that changes brings a new key
+    /// (RFC 4568 §7.1.4).
+    fn keys_for(&mut self, ports: Ports, maker: &mut KeyMaker) -> Option<Arc<LineKeys>> {
+        if !self.keys.as_ref().is_some_and(|(own, _)| *own == ports) {
+            self.keys = maker.make().map(|keys| (ports, keys));
+        }
+        self.keys.as_ref().map(|(_, keys)| Arc::clone(keys))
     }
 }
 
@@ -173,6 +217,25 @@ impl Description {
         self.streams().any(|line| line.ports.is_some()) && self.streams().all(|line| !line.formats.is_empty())
     }
 
+    /// The same as an offer of ours.
+    pub(crate) fn offered(&self) -> Self {
+        let mut offered = self.clone();
+        offered.lines.iter_mut().filter_map(Line::stream_mut).for_each(|stream| stream.accepted = None);
+        offered
+    }
+
+    /// Whether it says the same as an offer of ours, whichever of the recorder's keys it answers to.
+    pub(crate) fn is_as_offered(&self, offered: &Self) -> bool {
+        self.lines.len() == offered.lines.len()
+            && self.lines.iter().zip(&offered.lines).all(|(own, other)| match (own, other) {
+                (Line::Stream(own), Line::Stream(other)) if own.accepted != other.accepted => {
+                    StreamLine { accepted: None, ..own.clone() }
+                        == StreamLine { accepted: None, ..other.clone() }
+                }
+                (own, other) => own == other,
+            })
+    }
+
     /// The lines that are streams.
     pub(crate) fn streams(&self) -> impl Iterator<Item = &StreamLine> {
         self.lines.iter().filter_map(Line::stream)
@@ -188,12 +251,25 @@ impl Line {
     /// The same with port 0.
     pub(crate) fn off(&self) -> Self {
         match self {
-            Self::Stream(stream) => Self::Stream(StreamLine { ports: None, send: false, ..stream.clone() }),
+            Self::Stream(stream) => Self::Stream(StreamLine {
+                ports: None,
+                send: false,
+                keys: None,
+                accepted: None,
+                ..stream.clone()
+            }),
             Self::Foreign(foreign) => Self::Foreign(foreign.clone()),
         }
     }
 
     pub(crate) fn stream(&self) -> Option<&StreamLine> {
+        match self {
+            Self::Stream(stream) => Some(stream),
+            Self::Foreign(_) => None,
+        }
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut StreamLine> {
         match self {
             Self::Stream(stream) => Some(stream),
             Self::Foreign(_) => None,

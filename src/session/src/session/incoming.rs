@@ -39,7 +39,7 @@ impl RecordingSession {
         let offer = match offered {
             Ok(offer) => offer,
             Err(SdpFault::Missing) if request.method == Method::Invite && request.body.is_empty() => {
-                let description = up.agreed.ours.clone();
+                let description = up.agreed.ours.offered();
                 let Ok(body) = self.writer.write(&description) else {
                     self.respond(token, 500, Headers::new(), None, now);
                     return;
@@ -55,15 +55,29 @@ impl RecordingSession {
                 self.respond(token, 415, headers, None, now);
                 return;
             }
-            Err(SdpFault::Malformed(_) | SdpFault::NothingTaken(_)) => {
+            Err(SdpFault::Malformed(_) | SdpFault::NothingTaken(_) | SdpFault::Insecure(_)) => {
                 self.respond(token, 488, Headers::new(), None, now);
                 return;
             }
         };
         // A description that has not changed asks for nothing, and so gets what it got before.
         let unchanged = offer == up.agreed.theirs;
-        let basis = if unchanged { &up.agreed.ours } else { up.answerable(&self.wanted) };
-        let answer = answer_to(&offer, basis, self.rules.payload_types);
+        let mut basis = if unchanged { up.agreed.ours.clone() } else { up.answerable(&self.wanted).clone() };
+        // Where it moves, our answer brings a new key (`protocol` section 3).
+        for index in up.agreed.moved(&offer) {
+            let keys = self.layout.renew_keys(index);
+            for description in [&mut basis, &mut self.wanted] {
+                if let Some(stream) = description.lines.get_mut(index).and_then(Line::stream_mut) {
+                    stream.keys.clone_from(&keys);
+                }
+            }
+        }
+        for (line, theirs) in basis.lines.iter_mut().zip(&offer.lines) {
+            if let Some(stream) = line.stream_mut() {
+                stream.accepted = stream.keys.as_ref().and_then(|keys| keys.accept(theirs.usable_cryptos()));
+            }
+        }
+        let answer = answer_to(&offer, &basis, self.rules.payload_types);
         let Ok(body) = self.writer.write(&answer) else {
             self.respond(token, 500, Headers::new(), None, now);
             return;
@@ -92,7 +106,8 @@ impl RecordingSession {
         if let Some(description) = up.offer.take_answered(token)
             && let Ok(theirs) = sdp_of(&ack.headers, &ack.body).and_then(RemoteDescription::parse)
         {
-            up.agreed.renew(description, Some(theirs));
+            let moved = up.agreed.renew(description, Some(theirs));
+            self.renew_keys(&moved);
         }
         self.offer_difference(now);
     }
@@ -137,6 +152,10 @@ fn answer_to(offer: &RemoteDescription, ours: &Description, policy: PayloadTypes
 fn answer_line(ours: &StreamLine, theirs: &RemoteLine, policy: PayloadTypes) -> Option<StreamLine> {
     theirs.target_for(ours.medium).ok()?;
     ours.ports?;
+    // What is encrypted is answered by keys, and what is plain is not (RFC 4568 §5.1.2).
+    if theirs.is_secured != ours.keys.is_some() || ours.keys.is_some() != ours.accepted.is_some() {
+        return None;
+    }
     let formats: Vec<NumberedFormat> = match policy {
         PayloadTypes::Offered => ours.formats.clone(),
         PayloadTypes::Answered => ours

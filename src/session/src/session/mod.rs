@@ -5,6 +5,7 @@ mod clock;
 mod description;
 mod doubt;
 mod incoming;
+mod keys;
 mod offer;
 mod remote;
 mod write;
@@ -13,7 +14,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason, RtcpMode};
+use siprec_model::{BranchId, FailureReason, RtcpMode, SrtpSuite};
 use siprec_sip::{
     Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response,
     Termination, TransactionFailure, UacConfig, Uri,
@@ -26,10 +27,11 @@ use crate::recorder::PayloadTypes;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
-use description::{Description, Layout};
+use description::{Description, Layout, Line};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
+use keys::KeyMaker;
 use offer::{Offer, Refusal};
 use remote::{RemoteDescription, sdp_of};
 use write::Writer;
@@ -43,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) timers: Timers,
     /// Local address of the media.
     pub(crate) media: IpAddr,
+    /// The SRTP suites that are offered, best first; none for plain media.
+    pub(crate) suites: Vec<SrtpSuite>,
 }
 
 /// One dialog with one recorder.
@@ -119,12 +123,12 @@ impl RecordingSession {
         random: &mut Random,
         now: Instant,
     ) -> Result<Self, FailureReason> {
-        let mut layout = Layout::default();
+        let mut layout = Layout::new(KeyMaker::new(rules.suites.clone(), random));
         let description = layout.describe(wanted, &Description::default());
         if !description.is_offerable() {
             return Err(FailureReason::LocalResources("no stream can be offered".to_owned()));
         }
-        let mut writer = Writer::new(rules.media, rules.rtcp, random);
+        let mut writer = Writer::new(rules.media, rules.rtcp, layout.is_secured(), random);
         let text =
             writer.write(&description).map_err(|error| FailureReason::Configuration(error.to_string()))?;
         headers.push(HeaderName::SessionExpires, SESSION_EXPIRES.to_string());
@@ -142,6 +146,11 @@ impl RecordingSession {
             phase: Phase::Inviting(inviting),
             notices: VecDeque::new(),
         })
+    }
+
+    /// Whether its media is encrypted.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.layout.is_secured()
     }
 
     /// The dialog's Call-ID.
@@ -330,8 +339,9 @@ impl RecordingSession {
                 if let Some(offered) = up.offer.take() {
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
-                    up.agreed.renew(offered, theirs.ok());
+                    let moved = up.agreed.renew(offered, theirs.ok());
                     up.forget_refusal();
+                    self.renew_keys(&moved);
                 }
                 self.offer_difference(now);
             }
@@ -380,6 +390,17 @@ impl RecordingSession {
                 }
             }
             Phase::Ending => {}
+        }
+    }
+
+    /// Gives lines new keys whose recorder has moved: the next offer says so (`protocol` section 3).
+    fn renew_keys(&mut self, lines: &[usize]) {
+        for index in lines {
+            if let Some(keys) = self.layout.renew_keys(*index)
+                && let Some(stream) = self.wanted.lines.get_mut(*index).and_then(Line::stream_mut)
+            {
+                stream.keys = Some(keys);
+            }
         }
     }
 

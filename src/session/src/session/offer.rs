@@ -98,7 +98,7 @@ impl Up {
             .refused
             .as_ref()
             .is_some_and(|refusal| refusal.retry.is_none() && refusal.description == *wanted);
-        *wanted != self.agreed.ours && wanted.is_offerable() && !refused
+        !wanted.is_as_offered(&self.agreed.ours) && wanted.is_offerable() && !refused
     }
 
     /// What the branch of an m-line is to do. A stream whose ports or formats are other than those agreed waits for the
@@ -178,7 +178,7 @@ impl RecordingSession {
         let description = if up.differs(&self.wanted) {
             self.wanted.clone()
         } else if up.probe || up.clock.refresh().is_some_and(|due| due <= now) {
-            up.agreed.ours.clone()
+            up.agreed.ours.offered()
         } else {
             up.refused = up.refused.take().filter(|refusal| refusal.retry.is_none());
             return;

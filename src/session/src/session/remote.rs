@@ -4,10 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use siprec_model::{Medium, PayloadFormat};
-use siprec_sip::sdp::{Direction, MediaView, SessionDescription};
+use siprec_sip::sdp::{Crypto, CryptoFault, Direction, MediaView, SessionDescription};
 use siprec_sip::{Headers, multipart};
 
 use super::description::ForeignLine;
+
+/// Most lines with keys of one m-line that are looked at.
+const MOST_CRYPTOS: usize = 32;
 
 /// A recorder's description, as far as it matters (`protocol` 1.2).
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +28,10 @@ pub(super) struct RemoteLine {
     pub(super) target: Result<Target, String>,
     pub(super) direction: Direction,
     pub(super) formats: Vec<PayloadFormat>,
+    /// Whether it is encrypted, by keys in the description.
+    pub(super) is_secured: bool,
+    /// Its keys, each or why it cannot be used.
+    pub(super) cryptos: Vec<Result<Crypto, CryptoFault>>,
 }
 
 /// Where a stream goes.
@@ -46,6 +53,9 @@ pub(super) enum SdpFault {
     /// Every stream was refused.
     #[error("it takes no stream ({0})")]
     NothingTaken(String),
+    /// A stream that it takes would not be protected as we offered.
+    #[error("{0}")]
+    Insecure(String),
 }
 
 /// The session description in a message.
@@ -93,7 +103,14 @@ impl RemoteLine {
             target: target(media),
             direction: if on_hold { Direction::Inactive } else { media.direction() },
             formats: media.payload_formats(),
+            is_secured: media.is_secured(),
+            cryptos: media.cryptos().take(MOST_CRYPTOS).collect(),
         }
+    }
+
+    /// The keys that can be used.
+    pub(super) fn usable_cryptos(&self) -> impl Iterator<Item = &Crypto> + Clone {
+        self.cryptos.iter().filter_map(|line| line.as_ref().ok())
     }
 
     /// Where a stream of this medium goes, or why it goes nowhere.
@@ -110,9 +127,9 @@ fn target(media: &MediaView<'_>) -> Result<Target, String> {
     if media.is_off() {
         return Err("the recorder refuses it".to_owned());
     }
-    // Encrypted profiles come with their keys; without them nothing may be sent.
-    if !["RTP/AVP", "RTP/AVPF"].iter().any(|plain| media.proto().eq_ignore_ascii_case(plain)) {
-        return Err(format!("the recorder wants {} instead of RTP/AVP", media.proto()));
+    let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|plain| media.proto().eq_ignore_ascii_case(plain));
+    if !is_plain && !media.is_secured() {
+        return Err(format!("the recorder wants the transport {}", media.proto()));
     }
     let address = |target: Option<(siprec_sip::sdp::Address, u16)>| {
         target.and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)))

@@ -40,6 +40,8 @@ pub struct Call {
     pub now: Instant,
     pub engine: Engine,
     pub resolves: bool,
+    /// What carries the signalling.
+    pub transport: Transport,
     pub transcript: Vec<String>,
     /// Messages to the recorder that it has not looked at yet.
     pub wire: Vec<(u32, Message)>,
@@ -99,6 +101,7 @@ impl Call {
             now,
             engine: Engine { binds: true, drains: true, closes: true },
             resolves: true,
+            transport: Transport::Udp,
             transcript: Vec::new(),
             wire: Vec::new(),
             events: Vec::new(),
@@ -314,7 +317,7 @@ impl Call {
 
     pub fn flow(&self) -> Flow {
         Flow {
-            transport: Transport::Udp,
+            transport: self.transport,
             remote: "192.0.2.9:5060".parse().unwrap(),
             local: "192.0.2.1:5060".parse().unwrap(),
             media: "192.0.2.1".parse().unwrap(),
@@ -391,6 +394,7 @@ impl Call {
                 SessionEventKind::MediumOn { medium } => {
                     format!("* {medium} of {} on", event.info.dn.as_deref().unwrap_or("?"))
                 }
+                SessionEventKind::Weakened { reason } => format!("* weakened: {reason}"),
                 SessionEventKind::Suspected { reason } => format!("* suspected: {reason}"),
                 SessionEventKind::Gap { packets, .. } => format!("* gap of {packets}"),
                 SessionEventKind::KeyframeWanted => "* key frame wanted".into(),

@@ -1,0 +1,323 @@
+//! `protocol` section 3, as far as it is negotiated: who offers and accepts which keys, and when they change.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use siprec_model::{BranchCommand, MediaSecurity, OpenBranch, SrtpKey, SrtpKeys, SrtpSuite};
+use siprec_session::{Command, RecordingConfig, SrtpUse, StreamSecurity};
+use siprec_sip::sdp::Crypto;
+use siprec_sip::{HeaderName, Method, Request, SessionDescription, Transport};
+use support::*;
+
+use SrtpSuite::{AeadAes128Gcm as GCM, AesCm128HmacSha1_80 as CM};
+
+const OPEN_BOTH: [&str; 2] = ["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002"];
+
+/// A recording that is always encrypted, also where its keys are not.
+fn secured(recorders: &str) -> RecordingConfig {
+    let mut config = config(recorders);
+    config.security.srtp = SrtpUse::Require;
+    config.security.allow_clear_keys = true;
+    config
+}
+
+/// The recorder's key for one of its ports.
+fn theirs(port: u16, suite: SrtpSuite) -> SrtpKey {
+    let mut master = vec![0x77; suite.master_length()];
+    master[..2].copy_from_slice(&port.to_be_bytes());
+    SrtpKey::new(suite, &master).unwrap()
+}
+
+fn crypto(tag: u32, port: u16, suite: SrtpSuite) -> String {
+    format!("a=crypto:{}\r\n", *Crypto::new(tag, theirs(port, suite)).to_value())
+}
+
+/// An answer that takes the line of this tag and suite at each port.
+fn answer(ports: &[u16], tag: u32, suite: SrtpSuite) -> String {
+    lines_of(ports, |port| crypto(tag, port, suite))
+}
+
+/// A description with encrypted lines, and what stands behind each.
+fn lines_of(ports: &[u16], behind: impl Fn(u16) -> String) -> String {
+    let line = |port: &u16| format!("m=audio {port} RTP/SAVP 0\r\na=recvonly\r\n{}", behind(*port));
+    sdp(&[]) + &ports.iter().map(line).collect::<String>()
+}
+
+/// What an offer or answer of ours has for each m-line: by tag, the key.
+fn keys_of(body: &[u8]) -> Vec<BTreeMap<u32, SrtpKey>> {
+    let sdp = SessionDescription::parse(body).unwrap();
+    let keys = |line: Crypto| (line.tag(), line.keys()[0].clone());
+    sdp.medias().map(|media| media.cryptos().map(Result::unwrap).map(keys).collect()).collect()
+}
+
+fn transports_of(body: &[u8]) -> Vec<String> {
+    let sdp = SessionDescription::parse(body).unwrap();
+    sdp.medias().map(|media| media.proto().to_owned()).collect()
+}
+
+/// What each branch was last opened with.
+fn opened(call: &Call) -> BTreeMap<u16, OpenBranch> {
+    let open = |command: &BranchCommand| match command {
+        BranchCommand::Open(open) => Some((open.branch.slot, open.clone())),
+        _ => None,
+    };
+    call.branches.iter().filter_map(open).collect()
+}
+
+fn keys(open: &OpenBranch) -> SrtpKeys {
+    match &open.security {
+        MediaSecurity::Srtp(keys) => SrtpKeys::clone(keys),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A session whose recorder took the suite of this tag, and its INVITE.
+fn established(tag: u32, suite: SrtpSuite) -> (Call, Request) {
+    let mut call = Call::inviting_with(secured("sip:rec.example"));
+    let invite = call.answer_invite(&answer(&[4000, 4002], tag, suite));
+    call.take();
+    (call, invite)
+}
+
+#[test]
+fn each_line_and_suite_has_a_key_of_its_own_and_the_answer_chooses() {
+    for (tag, suite) in [(1, GCM), (2, CM)] {
+        let (call, invite) = established(tag, suite);
+        assert_eq!(transports_of(&invite.body), ["RTP/SAVP"; 2]);
+        let offered = keys_of(&invite.body);
+        let all: Vec<&SrtpKey> = offered.iter().flat_map(BTreeMap::values).collect();
+        assert_eq!(all.iter().map(|key| key.suite()).collect::<Vec<_>>(), [GCM, CM, GCM, CM]);
+        for (index, key) in all.iter().enumerate() {
+            assert!(!all[..index].iter().any(|other| other.key()[..16] == key.key()[..16]));
+        }
+        let opened = opened(&call);
+        for (slot, port) in [(0_u16, 4000), (1, 4002)] {
+            let keys = keys(&opened[&slot]);
+            assert_eq!(keys.own, offered[usize::from(slot)][&tag]);
+            assert_eq!(keys.recorder, [theirs(port, suite)]);
+        }
+    }
+}
+
+#[test]
+fn keys_in_the_clear_need_permission_and_are_warned_about() {
+    let mut forbidden = secured("sip:rec.example");
+    forbidden.security.allow_clear_keys = false;
+    let mut call = Call::inviting_with(forbidden.clone());
+    let lines = call.take();
+    let failed = lines.iter().find(|line| line.starts_with("* failed")).unwrap();
+    assert!(failed.contains("security: keys would cross the network in the clear (UDP)"), "{failed}");
+    assert!(!lines.iter().any(|line| line.starts_with("> ")), "{lines:?}");
+
+    let mut call = Call::inviting_with(secured("sip:rec.example"));
+    let warning = "* weakened: the keys of the recording cross the network in the clear (UDP)";
+    assert!(call.take().contains(&warning.to_owned()));
+
+    let mut call = Call::new(forbidden);
+    call.transport = Transport::Tls;
+    call.add(0);
+    call.format(0, pcmu());
+    assert!(!call.take().iter().any(|line| line.starts_with("* weakened")));
+    assert_eq!(transports_of(&call.request(&Method::Invite).body), ["RTP/SAVP"; 2]);
+}
+
+/// A call of which the second stream is encrypted.
+fn half_encrypted(config: RecordingConfig) -> Call {
+    let mut call = Call::new(config);
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    let security = StreamSecurity::Srtp(Some(SrtpSuite::AesCm256HmacSha1_80));
+    call.command(Command::StreamSecurity { stream: stream(1), security });
+    for slot in 0..2 {
+        call.format(slot, pcmu());
+    }
+    call
+}
+
+#[test]
+fn an_encrypted_call_is_recorded_encrypted_or_not_at_all() {
+    let mut auto = config("sip:rec.example");
+    auto.security.allow_clear_keys = true;
+    let mut call = half_encrypted(auto.clone());
+    let weaker =
+        "AES_CM_128_HMAC_SHA1_80 is offered, which is weaker than the call's AES_256_CM_HMAC_SHA1_80";
+    assert!(call.take().contains(&format!("* weakened: {weaker}")));
+    assert_eq!(transports_of(&call.request(&Method::Invite).body), ["RTP/SAVP"; 2]);
+
+    let mut never = auto;
+    never.security.srtp = SrtpUse::Disable;
+    let mut call = half_encrypted(never.clone());
+    let lines = call.take();
+    let failed = lines.iter().find(|line| line.starts_with("* failed")).unwrap();
+    assert!(failed.contains("recording it in the clear is not allowed"), "{failed}");
+
+    never.security.allow_downgrade = true;
+    let mut call = half_encrypted(never);
+    assert!(call.take().contains(&"* weakened: the call is encrypted, and its recording is not".to_owned()));
+    assert_eq!(transports_of(&call.request(&Method::Invite).body), ["RTP/AVP"; 2]);
+}
+
+#[test]
+fn a_stream_that_turns_out_to_be_encrypted_leaves_a_plain_session() {
+    let mut call = Call::established();
+    let security = StreamSecurity::Srtp(None);
+    call.command(Command::StreamSecurity { stream: stream(1), security });
+    let off = "* audio of 1002 off: the call is encrypted, and recording it in the clear is not allowed";
+    call.expect(&["disable 1", off]);
+}
+
+#[test]
+fn an_answer_that_would_protect_otherwise_than_offered_is_no_answer() {
+    let two = |port| crypto(1, port, GCM) + &crypto(2, port, CM);
+    let cases = [
+        (sdp(&[4000, 4002]), "the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP"),
+        (lines_of(&[4000, 4002], |_| String::new()), "the recorder's answer has no keys (a=crypto)"),
+        (lines_of(&[4000, 4002], two), "the recorder's answer has 2 lines a=crypto, not one"),
+        (
+            answer(&[4000, 4002], 3, CM),
+            "the recorder answers a=crypto:3 AES_CM_128_HMAC_SHA1_80, which was not offered",
+        ),
+        (
+            answer(&[4000, 4002], 1, CM),
+            "the recorder answers a=crypto:1 AES_CM_128_HMAC_SHA1_80, which was not offered",
+        ),
+        (
+            lines_of(&[4000, 4002], |_| "a=crypto:1 AEAD_AES_128_GCM inline:%%%\r\n".to_owned()),
+            "the recorder's keys cannot be used: a=crypto:1: the key is not in base64",
+        ),
+    ];
+    for (body, reason) in cases {
+        let mut call = Call::inviting_with(secured("sip:rec.example"));
+        call.take();
+        call.answer_invite(&body);
+        let lines = call.take();
+        let expected = format!("* failed: the recorder's answer cannot be used: {reason}");
+        assert_eq!(lines.first(), Some(&expected), "{lines:?}");
+        assert!(lines.contains(&"> BYE".to_owned()) && opened(&call).is_empty(), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_refused_line_leaves_the_other_encrypted() {
+    let mut call = Call::inviting_with(secured("sip:rec.example"));
+    call.take();
+    call.answer_invite(&answer(&[4000, 0], 1, GCM));
+    call.expect(&[
+        OPEN_BOTH[0],
+        "disable 1",
+        "* audio of 1002 off: the recorder refuses it",
+        "* started",
+        "> ACK",
+        "= recording",
+    ]);
+}
+
+#[test]
+fn keys_stay_over_refreshes_pauses_and_equal_offers_of_the_recorder() {
+    let (mut call, invite) = established(1, GCM);
+    let before = opened(&call);
+    call.wait_ms(900_000);
+    let refresh = call.request(&Method::Invite);
+    assert_eq!(refresh.body, invite.body);
+    call.answer(&refresh, 200, &[], &answer(&[4000, 4002], 1, GCM));
+    call.take();
+
+    call.command(Command::Pause);
+    call.answer_invite(&answer(&[4000, 4002], 1, GCM));
+    call.command(Command::Resume);
+    let resume = call.answer_invite(&answer(&[4000, 4002], 1, GCM));
+    assert_eq!(keys_of(&resume.body), keys_of(&invite.body));
+    assert_eq!(opened(&call), before);
+    call.take();
+
+    for _ in 0..2 {
+        call.recorder_sends(&invite, "UPDATE", &[], &answer(&[4000, 4002], 1, GCM));
+        call.expect(&["> 200 UPDATE"]);
+        let response = call.response();
+        let own = |slot| BTreeMap::from([(1, keys(&before[&slot]).own)]);
+        assert_eq!(keys_of(&response.body), [own(0), own(1)]);
+    }
+}
+
+#[test]
+fn where_the_recorder_moves_by_its_offer_our_answer_has_a_new_key() {
+    for (tag, suite) in [(1, GCM), (5, CM)] {
+        let (mut call, invite) = established(1, GCM);
+        let before = opened(&call);
+        call.recorder_sends(&invite, "INVITE", &[], &answer(&[6000, 4002], tag, suite));
+        let lines = call.take();
+        assert!(lines.contains(&"open 0 to 192.0.2.9:6000".to_owned()), "{lines:?}");
+        let after = opened(&call);
+        let answered = keys_of(&call.response().body);
+        assert_eq!(answered[0], BTreeMap::from([(tag, keys(&after[&0]).own)]));
+        assert_eq!(answered[1], BTreeMap::from([(tag, keys(&after[&1]).own)]));
+        assert_ne!(keys(&after[&0]).own, keys(&before[&0]).own);
+        assert_eq!(keys(&after[&0]).recorder, [theirs(6000, suite)]);
+        // The other line stays where it is: its key for this suite is the one that was offered.
+        assert_eq!(keys(&after[&1]).own, keys_of(&invite.body)[1][&if suite == GCM { 1 } else { 2 }]);
+    }
+}
+
+#[test]
+fn where_the_recorder_moves_in_its_answer_a_new_key_is_offered_at_once_and_sending_goes_on() {
+    let (mut call, invite) = established(1, GCM);
+    let before = opened(&call);
+    call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+    call.take();
+    call.answer_invite(&answer(&[6000, 4002], 1, GCM));
+    call.expect(&["open 0 to 192.0.2.9:6000", "> ACK", "> INVITE sendonly/sendonly v3"]);
+    assert_eq!(keys(&opened(&call)[&0]).own, keys(&before[&0]).own, "until the new key is agreed");
+
+    let offer = call.answer_invite(&answer(&[6000, 4002], 1, GCM));
+    call.expect(&["open 0 to 192.0.2.9:6000", "> ACK"]);
+    let (old, new) = (keys_of(&invite.body), keys_of(&offer.body));
+    assert_eq!(keys(&opened(&call)[&0]).own, new[0][&1]);
+    assert!(old[0].values().all(|key| !new[0].values().any(|new| new == key)));
+    assert_eq!(old[1], new[1]);
+}
+
+#[test]
+fn what_an_offer_of_the_recorder_cannot_protect_is_off() {
+    let (mut call, invite) = established(1, GCM);
+    let other = |port: u16| {
+        if port == 4000 { crypto(1, port, GCM) } else { crypto(1, port, SrtpSuite::AeadAes256Gcm) }
+    };
+    call.recorder_sends(&invite, "INVITE", &[], &lines_of(&[4000, 4002], other));
+    let lines = call.take();
+    assert!(lines.contains(&"disable 1".to_owned()), "{lines:?}");
+    let answer = SessionDescription::parse(&call.response().body).unwrap();
+    assert_eq!(support::lines(&answer), "sendonly/off");
+    call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4000, 4002]));
+    let answer = SessionDescription::parse(&call.response().body).unwrap();
+    assert_eq!(support::lines(&answer), "off/off", "never in the clear");
+}
+
+#[test]
+fn suites_that_cannot_be_offered_are_refused_before_the_call() {
+    let mut config = secured("sip:rec.example");
+    assert_eq!(config.check(), Ok(()));
+    config.security.suites = vec![GCM, CM, GCM];
+    assert_eq!(config.check().unwrap_err().to_string(), "the SRTP suite AEAD_AES_128_GCM is listed twice");
+    config.security.suites.clear();
+    assert_eq!(config.check().unwrap_err().to_string(), "no SRTP suite is given");
+}
+
+#[test]
+fn every_recorder_gets_keys_of_its_own_and_a_repeated_invite_the_same() {
+    let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
+    let first = call.request(&Method::Invite);
+    call.answer(&first, 422, &[("Min-SE", "3600")], "");
+    let repeated = call.request(&Method::Invite);
+    assert_eq!(value(&repeated, &HeaderName::CallId), value(&first, &HeaderName::CallId));
+    assert_eq!(repeated.body, first.body);
+    call.answer(&repeated, 603, &[], "");
+    let other = call.request(&Method::Invite);
+    let (old, new) = (keys_of(&first.body), keys_of(&other.body));
+    for (old, new) in old.iter().zip(&new) {
+        assert!(old.values().all(|key| !new.values().any(|new| new == key)));
+    }
+}
