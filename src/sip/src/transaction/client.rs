@@ -53,7 +53,7 @@ impl ClientTransaction {
         ClientTransaction { key, machine, out }
     }
 
-    /// The request, as it was sent; without its content once that was [forgotten](Self::forget_request).
+    /// The request, as it was sent; without its content once that was forgotten.
     pub fn request(&self) -> &Request {
         match &self.machine {
             Machine::Invite(invite) => invite.request(),
