@@ -7,8 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use siprec_media::srtp::{Protector, UnprotectFault, Unprotector};
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule, VideoCodec};
+use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule, SrtpKey, SrtpSuite, VideoCodec};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
@@ -157,4 +158,45 @@ fn a_full_ring_of_video_allocates_nothing_for_a_packet() {
     let held = call.branch.held_packets() as u64;
     assert!((90..=104).contains(&held), "{held}");
     assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - held);
+}
+
+/// Packets of the call that are decrypted, and encrypted again for a recorder; one in ten is a forgery, and one a report.
+#[test]
+fn decrypting_and_encrypting_allocate_nothing_for_a_packet() {
+    for suite in SrtpSuite::ALL {
+        let key =
+            |byte| SrtpKey::new(suite, &vec![byte; suite.master_length()]).unwrap().with_mki(b"mki").unwrap();
+        let mut peer = Protector::new(&key(1)).unwrap();
+        let mut unprotector = Unprotector::new();
+        unprotector.add_key(&key(1)).unwrap();
+        let mut protector = Protector::new(&key(2)).unwrap();
+        let mut report = vec![0x80, 200, 0, 6];
+        report.resize(28, 0);
+        let mut call = Call::new(0);
+        let mut index = 60_000u64;
+        let mut packets = |call: &mut Call, count: u64| {
+            for _ in 0..count {
+                let packet = call.next();
+                index += 1;
+                call.out.extend_from_slice(&packet);
+                peer.protect_rtp(&mut call.out, 172, 0, index).unwrap();
+                if index.is_multiple_of(10) {
+                    call.out[30] ^= 1;
+                    let forged = unprotector.unprotect_rtp(&mut call.out);
+                    assert_eq!(forged, Err(UnprotectFault::NotAuthentic));
+                    call.out[30] ^= 1;
+                    let start = call.out.len();
+                    call.out.extend_from_slice(&report);
+                    peer.protect_rtcp(&mut call.out, 28).unwrap();
+                    assert_eq!(unprotector.unprotect_rtcp(&mut call.out[start..]), Ok(28));
+                    call.out.truncate(start);
+                }
+                assert_eq!(unprotector.unprotect_rtp(&mut call.out), Ok(172));
+                call.out.truncate(172);
+                protector.protect_rtp(&mut call.out, 172, 0, index).unwrap();
+            }
+        };
+        packets(&mut call, 20);
+        assert_eq!(allocations(|| packets(&mut call, 7000)), 0, "{suite}");
+    }
 }

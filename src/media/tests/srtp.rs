@@ -4,6 +4,8 @@
 
 #[path = "srtp/common.rs"]
 mod common;
+#[path = "srtp/properties.rs"]
+mod properties;
 #[path = "srtp/protecting.rs"]
 mod protecting;
 #[path = "srtp/unprotecting.rs"]

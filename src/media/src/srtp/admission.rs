@@ -2,7 +2,7 @@
 
 /// Sources at once (`protocol` section 3).
 const MAX_ACTIVE: usize = 8;
-/// Sources over the whole life of a key: those evicted are remembered, since they may not come again.
+/// Sources in all: those evicted are remembered, since they may not come again.
 const MAX_EVER: usize = 64;
 
 /// What is known of each source that a key is used for.
@@ -34,11 +34,6 @@ impl<T: Default> Admission<T> {
         self.active.last_mut().map(|(_, source)| source).ok_or(NotAdmitted)
     }
 
-    /// Under another key, those evicted may come again.
-    pub(crate) fn forget_evicted(&mut self) {
-        self.evicted.clear();
-    }
-
     fn admit(&mut self, ssrc: u32) -> Result<(u32, T), NotAdmitted> {
         if self.active.len() + self.evicted.len() >= MAX_EVER || self.evicted.contains(&ssrc) {
             return Err(NotAdmitted);
@@ -64,8 +59,6 @@ mod tests {
         assert_eq!(sources.of(8), Ok(&mut 0));
         assert_eq!(sources.of(1), Err(NotAdmitted));
         assert_eq!(sources.of(0), Ok(&mut 100));
-        sources.forget_evicted();
-        assert_eq!(sources.of(1), Ok(&mut 0));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The recording side: packets towards a recorder, under a key made for it alone.
 
+use std::fmt;
+
 use siprec_model::{DropCause, SrtpKey};
 
 use super::admission::Admission;
@@ -18,6 +20,8 @@ const MOST_RTCP: u64 = 1 << 31;
 ///
 /// It trusts nobody with its key: whatever it is given, no (key, SSRC, index) is used twice (RFC 3711 §9.1, RFC 7714
 /// §8.4). A packet that would break that is refused, and taken off the buffer.
+///
+/// At most 8 sources are in use at once, 64 in all; one that was evicted by a ninth is never admitted again.
 ///
 /// The rollover counter that a recorder sees begins at 0 with the first packet of each source, and follows the branch's
 /// index from there.
@@ -83,6 +87,12 @@ pub enum ProtectFault {
     Refused,
 }
 
+impl fmt::Debug for Protector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Protector").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
 impl From<ProtectFault> for DropCause {
     fn from(fault: ProtectFault) -> Self {
         match fault {
@@ -120,15 +130,13 @@ impl Protector {
     }
 
     /// Goes on with another key at the same rollover counters and SRTCP indices: same address, new key (RFC 3711
-    /// §8.2).
+    /// §8.2). Sources that were evicted stay so.
     ///
     /// # Errors
     /// [`KeyRefused`]; then the present key stays.
     pub fn rekey(&mut self, key: &SrtpKey) -> Result<(), KeyRefused> {
         self.keyset = keyset(self.backend, key)?;
         if !self.has_master_of(key) {
-            self.rtp.forget_evicted();
-            self.rtcp.forget_evicted();
             (self.rtp_packets, self.rtcp_packets) = (0, 0);
         }
         self.key = key.clone();

@@ -1,5 +1,7 @@
 //! The call's side: packets as they arrive, under keys that the call's parties agreed.
 
+use std::fmt;
+
 use siprec_model::{DropCause, SrtpKey};
 
 use super::header::{RTCP_HEADER, RtpHeader, rtcp_ssrc};
@@ -73,6 +75,17 @@ pub enum UnprotectFault {
     /// RTCP in clear where it was to be encrypted (RFC 3711 §3.4).
     #[error("RTCP that is not encrypted")]
     Unencrypted,
+}
+
+impl fmt::Debug for Unprotector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let suites: Vec<_> = self.keys.iter().map(|key| key.key.suite()).collect();
+        let sources = self.sources.count();
+        f.debug_struct("Unprotector")
+            .field("keys", &suites)
+            .field("sources", &sources)
+            .finish_non_exhaustive()
+    }
 }
 
 impl From<UnprotectFault> for DropCause {

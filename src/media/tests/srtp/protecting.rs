@@ -91,7 +91,7 @@ fn a_packet_that_is_not_what_it_is_said_to_be_is_refused() {
 }
 
 #[test]
-fn a_key_is_used_for_eight_sources_and_an_evicted_one_never_again() {
+fn eight_sources_are_in_use_at_once_and_an_evicted_one_never_again() {
     let mut protector = Protector::new(&key(SUITE, 0)).unwrap();
     for ssrc in 0..9 {
         protected(&mut protector, ssrc, 300);
@@ -102,6 +102,8 @@ fn a_key_is_used_for_eight_sources_and_an_evicted_one_never_again() {
     assert_eq!(protector.protect_rtcp(&mut out, 44), Err(ProtectFault::TooManySources));
     protected(&mut protector, 1, 301);
     protector.rekey(&key(SUITE, 1)).unwrap();
+    assert_eq!(fault(&mut protector, 0, 301), ProtectFault::TooManySources);
+    protector.restart(&key(SUITE, 2)).unwrap();
     protected(&mut protector, 0, 301);
 }
 
