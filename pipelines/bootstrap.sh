@@ -14,6 +14,7 @@ run_packages="
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
     espeak-ng sox"
 test_packages="
+    libssl-dev libclang-dev
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
     sip-tester baresip-core tshark openssl dnsmasq-base kamailio kamailio-tls-modules"
 

@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-steps=(bootstrap fmt clippy doc build test doctest demo)
+steps=(bootstrap fmt clippy doc build test libsrtp doctest demo)
 logs=${CARGO_TARGET_DIR:-target}/run-logs
 mkdir -p "$logs"
 
@@ -21,6 +21,16 @@ step_test() {
         cargo nextest run --locked --workspace --no-fail-fast
     else
         cargo test --locked --workspace --no-fail-fast --lib --bins --tests
+    fi
+}
+# The second backend of SRTP, each test on both and across both.
+step_libsrtp() {
+    local media=(--locked -p siprec-media --features libsrtp)
+    cargo clippy "${media[@]}" --all-targets -- -D warnings || return
+    if cargo nextest --version > /dev/null 2>&1; then
+        cargo nextest run "${media[@]}" --no-fail-fast
+    else
+        cargo test "${media[@]}" --no-fail-fast --lib --tests
     fi
 }
 step_doctest() { cargo test --locked --workspace --doc; }

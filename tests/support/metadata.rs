@@ -21,7 +21,7 @@ impl Metadata {
     /// When cargo fails, or prints something else than metadata.
     pub fn read() -> Result<Self> {
         let output = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version", "1", "--locked", "--manifest-path"])
+            .args(["metadata", "--format-version", "1", "--locked", "--all-features", "--manifest-path"])
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
             .output()?;
         ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

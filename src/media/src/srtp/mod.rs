@@ -41,6 +41,8 @@ mod derivation;
 mod gcm;
 mod header;
 mod keyset;
+#[cfg(feature = "libsrtp")]
+mod libsrtp;
 mod policy;
 mod protector;
 mod rollover;

@@ -50,6 +50,9 @@ pub enum Backend {
     /// RustCrypto's AES and HMAC-SHA1 for counter mode, `ring` for GCM.
     #[default]
     Rust,
+    /// libsrtp2 over OpenSSL, linked into the library.
+    #[cfg(feature = "libsrtp")]
+    Libsrtp,
 }
 
 impl Backend {
@@ -66,6 +69,8 @@ impl Backend {
                 Scheme::CounterMode => Box::new(CounterMode::<Aes128Enc>::new(key, policy)?),
                 Scheme::Gcm => Box::new(Gcm::new(key)?),
             }),
+            #[cfg(feature = "libsrtp")]
+            Self::Libsrtp => Ok(Box::new(super::libsrtp::Libsrtp::new(key, policy)?)),
         }
     }
 }
