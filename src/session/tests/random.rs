@@ -195,6 +195,8 @@ struct Model {
     seen: BTreeSet<Vec<u8>>,
     /// The m-line of each branch in the newest description that has it: its own port tells which it is.
     lines: BTreeMap<u16, usize>,
+    /// Which dialog has described each branch last.
+    describers: BTreeMap<u16, String>,
     /// Branches that were opened to these m-lines since the last look.
     opened: BTreeMap<u16, usize>,
 }
@@ -326,7 +328,9 @@ impl Model {
 
     fn check_version(&mut self, call_id: &str, sdp: &SessionDescription) {
         for (line, media) in sdp.medias().enumerate().filter(|(_, media)| media.port() >= 10_000) {
-            self.lines.insert((media.port() - 10_000) / 2, line);
+            let slot = (media.port() - 10_000) / 2;
+            self.lines.insert(slot, line);
+            self.describers.insert(slot, call_id.to_owned());
         }
         let before = self.version.insert(call_id.to_owned(), sdp.version());
         assert!(before.is_none_or(|before| (before..=before + 1).contains(&sdp.version())));
@@ -343,8 +347,11 @@ impl Model {
                 Some((count, _)) if status < 300 => {
                     self.m_lines.insert(call_id.to_owned(), count);
                 }
-                // Where a stream was agreed to be, it is again.
-                Some((_, before)) => self.lines.extend(before),
+                // Where a stream was agreed to be, it is again, unless another dialog has it now.
+                Some((_, before)) => {
+                    let is_here = |slot: &u16| self.describers.get(slot).is_some_and(|id| id == call_id);
+                    self.lines.extend(before.into_iter().filter(|(slot, _)| is_here(slot)));
+                }
                 None => {}
             }
         }
