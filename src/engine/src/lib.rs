@@ -32,6 +32,7 @@ mod queue;
 mod remote;
 mod section;
 mod shared;
+mod shield;
 mod stream;
 mod sys;
 mod tap;

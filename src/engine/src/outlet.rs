@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use siprec_media::rtcp::Reporter;
-use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_media::srtp::KeyRefused;
+use siprec_media::{Branch, BranchSettings, RtpView, Sent};
 use siprec_model::{
     BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, MediaSecurity, Medium,
     OpenBranch, RtcpMode, VideoCodec,
@@ -18,6 +19,7 @@ use crate::kit::{Kit, Token, watch};
 use crate::ports::{PortPool, Ports};
 use crate::queue::{Batch, Item};
 use crate::remote::{Refusals, Remote};
+use crate::shield::Shield;
 use crate::sys::{self, Undelivered};
 
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
@@ -38,6 +40,8 @@ pub(crate) struct Outlet {
     ports: Option<Ports>,
     serial: u64,
     remote: Option<Remote>,
+    /// None while its media is plain.
+    shield: Option<Shield>,
     state: State,
     /// The gate was opened again before the session's word that it had been shut: that word is out of date.
     reopened: bool,
@@ -87,6 +91,7 @@ impl Outlet {
             ports: None,
             serial: 0,
             remote: None,
+            shield: None,
             state: State::Holding,
             reopened: false,
             draining: false,
@@ -150,25 +155,37 @@ impl Outlet {
 
     /// Sends to `target` from now on.
     pub(crate) fn open(&mut self, target: &OpenBranch, now: Instant) {
-        let MediaSecurity::Plain = target.security else {
-            // Never in the clear what should be secured.
-            let reason = format!("media to {} cannot be secured as asked", target.rtp);
-            self.events.push_back(BranchEvent::PortsFailed { reason });
-            return;
-        };
         if self.ports.is_none() {
             let reason = format!("no media ports are bound to send to {}", target.rtp);
             self.events.push_back(BranchEvent::PortsFailed { reason });
             return;
         }
         let remote = Remote::new(target);
+        let has_moved = self.remote_address(Component::Rtp) != remote.address(Component::Rtp);
+        if let Err(reason) = self.secure(&target.security, has_moved) {
+            // Never in the clear what should be secured.
+            let reason = format!("media to {} cannot be secured as asked: {reason}", target.rtp);
+            self.events.push_back(BranchEvent::PortsFailed { reason });
+            return;
+        }
         self.branch.open(&target.payloads, now);
-        if self.is_open() && self.remote_address(Component::Rtp) != remote.address(Component::Rtp) {
+        if self.is_open() && has_moved {
             self.branch.begin_interval();
         }
         self.remote = Some(remote);
         self.state = State::Open;
         self.reopened = false;
+    }
+
+    fn secure(&mut self, security: &MediaSecurity, has_moved: bool) -> Result<(), KeyRefused> {
+        match (security, &mut self.shield) {
+            (MediaSecurity::Srtp(keys), Some(shield)) => shield.renew(keys, has_moved)?,
+            (MediaSecurity::Srtp(keys), shield @ None) => *shield = Some(Shield::new(keys)?),
+            (MediaSecurity::Plain, shield) => *shield = None,
+            // A kind of security that this engine does not know.
+            _ => return Err(KeyRefused::Policy),
+        }
+        Ok(())
     }
 
     /// Keeps what is held and stores nothing.
@@ -211,8 +228,9 @@ impl Outlet {
             match item {
                 Item::Packet(bytes, arrival) => match RtpView::parse(bytes) {
                     Ok(packet) if section.is_some() => {
-                        if self.branch.handle_packet(&packet, arrival, &mut kit.burst.bytes).is_some() {
-                            kit.burst.seal_packet();
+                        if let Some(sent) = self.branch.handle_packet(&packet, arrival, &mut kit.burst.bytes)
+                        {
+                            self.seal(sent, &mut kit.burst);
                         } else if self.branch.held_packets() > 0 {
                             self.allowance = (self.allowance + 1).min(MAX_ALLOWANCE);
                         }
@@ -257,10 +275,8 @@ impl Outlet {
         while self.has_backlog() {
             let Some(section) = gate.enter(self.draining) else { break };
             while kit.burst.packets() < MAX_BURST && self.may_catch_up(&kit.budget, portion, now) {
-                if self.branch.next_packet(now, &mut kit.burst.bytes).is_none() {
-                    break;
-                }
-                kit.burst.seal_packet();
+                let Some(sent) = self.branch.next_packet(now, &mut kit.burst.bytes) else { break };
+                self.seal(sent, &mut kit.burst);
                 self.pay(&mut kit.budget, &mut portion, now);
             }
             let packets = kit.burst.packets();
@@ -314,8 +330,14 @@ impl Outlet {
                     Ok((size, from))
                         if self.remote.as_ref().is_some_and(|remote| remote.is_source_of(from)) =>
                     {
-                        let datagram = kit.scratch.get(..size).unwrap_or_default();
-                        self.reporter.handle_datagram(datagram, &self.branch, now);
+                        let datagram = kit.scratch.get_mut(..size).unwrap_or_default();
+                        let plain = match &mut self.shield {
+                            Some(shield) => shield.unprotect_rtcp(datagram),
+                            None => Some(&*datagram),
+                        };
+                        if let Some(plain) = plain {
+                            self.reporter.handle_datagram(plain, &self.branch, now);
+                        }
                     }
                     Ok(_) => {}
                     // The error that was just read, told once more.
@@ -335,7 +357,7 @@ impl Outlet {
         self.branch.close(now);
         kit.scratch.clear();
         if self.reporter.goodbye(&self.branch, &kit.clock, &mut kit.scratch).is_some() {
-            self.send_rtcp(&kit.scratch, now);
+            self.send_rtcp(&mut kit.scratch, now);
         }
         BranchReport { receiver_lost: self.reporter.receiver_lost(), ..self.branch.report() }
     }
@@ -368,6 +390,14 @@ impl Outlet {
         }
     }
 
+    /// Makes the packet that was just written ready to leave: protected, where that is asked for, or not at all.
+    fn seal(&mut self, sent: Sent, burst: &mut Burst) {
+        match self.shield.as_mut().map(|shield| shield.protect(&mut burst.bytes, sent)) {
+            None | Some(Ok(_)) => burst.seal_packet(),
+            Some(Err(fault)) => self.branch.handle_refusal(fault.into(), 1, sent.length as u64),
+        }
+    }
+
     /// Sends a burst to the recorder and accounts for what the kernel refused.
     fn transmit(&mut self, burst: &mut Burst, now: Instant) {
         let outcome = match (&self.ports, &self.remote) {
@@ -379,7 +409,8 @@ impl Outlet {
         };
         let Outcome { failed, failed_bytes, refused } = outcome;
         if failed > 0 {
-            self.branch.handle_send_failure(failed, failed_bytes);
+            let tags = failed * self.shield.as_ref().map_or(0, |shield| shield.overhead() as u64);
+            self.branch.handle_send_failure(failed, failed_bytes.saturating_sub(tags));
         }
         if refused {
             self.tell_refusal(Component::Rtp, now);
@@ -408,11 +439,16 @@ impl Outlet {
         }
         kit.scratch.clear();
         if self.reporter.poll_report(&self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
-            self.send_rtcp(&kit.scratch, now);
+            self.send_rtcp(&mut kit.scratch, now);
         }
     }
 
-    fn send_rtcp(&mut self, datagram: &[u8], now: Instant) {
+    fn send_rtcp(&mut self, datagram: &mut Vec<u8>, now: Instant) {
+        if let Some(shield) = &mut self.shield
+            && shield.protect_rtcp(datagram).is_err()
+        {
+            return;
+        }
         let (Some(ports), Some(to)) = (&self.ports, self.remote_address(Component::Rtcp)) else { return };
         let socket = ports.rtcp_socket();
         // The first try may tell of an earlier datagram instead.

@@ -214,12 +214,17 @@ impl Branch {
 
     /// Accounts for packets, `bytes` in all, that were given out as sent but did not leave the host.
     pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
+        self.handle_refusal(DropCause::SendFailed, packets, bytes);
+    }
+
+    /// The same for packets that were not let out for this cause.
+    pub fn handle_refusal(&mut self, cause: DropCause, packets: u64, bytes: u64) {
         let report = &mut self.account.report;
         let packets = packets.min(report.sent);
         report.sent -= packets;
         report.sent_bytes = report.sent_bytes.saturating_sub(bytes);
         report.held = report.held.min(report.sent);
-        self.account.dropped(DropCause::SendFailed, packets, times(self.account.spacing, packets));
+        self.account.dropped(cause, packets, times(self.account.spacing, packets));
     }
 
     /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open

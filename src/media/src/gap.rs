@@ -9,12 +9,15 @@ const MERGE: Duration = Duration::from_secs(1);
 
 /// Causes that make a hole in what should have been recorded. The others are told in another way
 /// (a payload type, a stream that is off) or lose nothing (duplicates, packets that are not RTP).
-const CAUSES: [DropCause; 5] = [
+const CAUSES: [DropCause; 8] = [
     DropCause::QueueFull,
     DropCause::RingFull,
     DropCause::TooManySources,
     DropCause::SendFailed,
     DropCause::NotDrained,
+    DropCause::NoKey,
+    DropCause::NotAuthentic,
+    DropCause::NotProtected,
 ];
 
 /// Collects what is lost until the recording goes on, so that one hole is one event.

@@ -162,6 +162,8 @@ pub struct SrtpKeys {
     pub own: SrtpKey,
     /// What the recorder sends its RTCP under: one key, or several with identifiers.
     pub recorder: Vec<SrtpKey>,
+    /// Which session of the branch they belong to: what a recorder knows of indices ends with its session.
+    pub session: u32,
 }
 
 /// How RTCP shares the ports of RTP.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use siprec_engine::{Engine, EngineConfig, Tap, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, BranchReport, MediaControl as _, MediaSecurity,
-    Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode, StreamId,
+    Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode, SrtpKeys, StreamId,
 };
 
 /// Longest time that a test waits for something that must happen.
@@ -84,14 +84,19 @@ impl Rig {
     }
 
     pub fn open_at(&self, branch: BranchId, rtp: SocketAddr, rtcp: Option<SocketAddr>) {
+        self.open_as(branch, rtp, rtcp, MediaSecurity::Plain);
+    }
+
+    /// The same, encrypted.
+    pub fn open_secured(&self, branch: BranchId, recorder: &Recorder, keys: &SrtpKeys) {
+        let rtcp = Some(recorder.rtcp.local_addr().unwrap());
+        let security = MediaSecurity::Srtp(Box::new(keys.clone()));
+        self.open_as(branch, recorder.rtp.local_addr().unwrap(), rtcp, security);
+    }
+
+    fn open_as(&self, branch: BranchId, rtp: SocketAddr, rtcp: Option<SocketAddr>, security: MediaSecurity) {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
-        self.command(BranchCommand::Open(OpenBranch {
-            branch,
-            rtp,
-            rtcp,
-            security: MediaSecurity::Plain,
-            payloads,
-        }));
+        self.command(BranchCommand::Open(OpenBranch { branch, rtp, rtcp, security, payloads }));
     }
 
     /// A branch that sends to `recorder`, and its local RTP address.

@@ -176,6 +176,7 @@ impl Recording {
             route: recorder.outbound_proxy(&self.config.outbound_proxy).hops().to_vec(),
         };
         let rules = Rules {
+            number: self.legs.get(id).map_or(0, |leg| leg.attempt),
             dialect,
             payload_types: recorder.profile.payload_types.unwrap_or(dialect.payload_types()),
             rtcp: self.config.rtcp_mode,

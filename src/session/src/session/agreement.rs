@@ -47,7 +47,7 @@ impl Agreement {
                     continue;
                 }
             };
-            match security(stream, line) {
+            match security(stream, line, 0) {
                 Ok(_) => takes_any = true,
                 // Never a silent fall back to something less (`protocol` section 3).
                 Err(reason) if stream.keys.is_some() => return Err(SdpFault::Insecure(reason)),
@@ -109,7 +109,7 @@ impl Agreement {
         if proposed.and_then(|proposed| proposed.stream(index)).is_some_and(|line| !line.send) {
             return waiting;
         }
-        let security = match security(ours, line) {
+        let security = match security(ours, line, rules.number) {
             Ok(security) => security,
             Err(reason) => return disabled(reason),
         };
@@ -145,7 +145,7 @@ impl Agreement {
 ///
 /// # Errors
 /// Why the recorder's line does not fit ours, in words for people. No key is shown.
-fn security(ours: &StreamLine, theirs: &RemoteLine) -> Result<MediaSecurity, String> {
+fn security(ours: &StreamLine, theirs: &RemoteLine, session: u32) -> Result<MediaSecurity, String> {
     let Some(keys) = &ours.keys else {
         return match theirs.is_secured {
             true => Err("the recorder wants RTP/SAVP instead of RTP/AVP".to_owned()),
@@ -174,7 +174,7 @@ fn security(ours: &StreamLine, theirs: &RemoteLine) -> Result<MediaSecurity, Str
     };
     match (own, recorder) {
         (Some(own), Some(line)) => {
-            let keys = SrtpKeys { own: own.clone(), recorder: line.keys().to_vec() };
+            let keys = SrtpKeys { own: own.clone(), recorder: line.keys().to_vec(), session };
             Ok(MediaSecurity::Srtp(Box::new(keys)))
         }
         (_, Some(line)) => Err(format!("the recorder answers a=crypto:{line}, which was not offered")),

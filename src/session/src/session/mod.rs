@@ -39,6 +39,8 @@ use write::Writer;
 /// How a session is to be negotiated.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
+    /// The session's number within the recording: that of its attempt.
+    pub(crate) number: u32,
     pub(crate) dialect: Dialect,
     pub(crate) payload_types: PayloadTypes,
     pub(crate) rtcp: RtcpMode,

@@ -1,0 +1,87 @@
+//! What protects a branch: its own key towards the recorder, and the recorder's for its RTCP.
+
+use siprec_media::Sent;
+use siprec_media::srtp::{KeyRefused, ProtectFault, Protector, Unprotector};
+use siprec_model::SrtpKeys;
+
+/// SRTP and SRTCP of one branch with one recorder.
+pub(crate) struct Shield {
+    protector: Protector,
+    recorder: Unprotector,
+    keys: SrtpKeys,
+}
+
+impl Shield {
+    /// For the first recorder of a branch.
+    ///
+    /// # Errors
+    /// [`KeyRefused`].
+    pub(crate) fn new(keys: &SrtpKeys) -> Result<Self, KeyRefused> {
+        Ok(Self { protector: Protector::new(&keys.own)?, recorder: receiver(keys)?, keys: keys.clone() })
+    }
+
+    /// Goes on with these keys. Another session of the recorder, or another address, begins with a rollover counter of 0;
+    /// another key at the same address goes on with the present one (`protocol` section 3).
+    ///
+    /// # Errors
+    /// [`KeyRefused`]; then nothing has changed.
+    pub(crate) fn renew(&mut self, keys: &SrtpKeys, has_moved: bool) -> Result<(), KeyRefused> {
+        if *keys == self.keys {
+            return Ok(());
+        }
+        let recorder = if keys.recorder == self.keys.recorder && keys.session == self.keys.session {
+            None
+        } else {
+            Some(receiver(keys)?)
+        };
+        if keys.own != self.keys.own {
+            if has_moved || keys.session != self.keys.session {
+                self.protector.restart(&keys.own)?;
+            } else {
+                self.protector.rekey(&keys.own)?;
+            }
+        }
+        if let Some(recorder) = recorder {
+            self.recorder = recorder;
+        }
+        self.keys = keys.clone();
+        Ok(())
+    }
+
+    /// Protects the packet that was just appended, and gives its new length. One that is refused is taken off.
+    pub(crate) fn protect(&mut self, out: &mut Vec<u8>, sent: Sent) -> Result<usize, ProtectFault> {
+        self.protector.protect_rtp(out, sent.length, sent.ssrc, sent.index)
+    }
+
+    /// Protects RTCP, which is all of `datagram`.
+    pub(crate) fn protect_rtcp(&mut self, datagram: &mut Vec<u8>) -> Result<usize, ProtectFault> {
+        let length = datagram.len();
+        self.protector.protect_rtcp(datagram, length)
+    }
+
+    /// What the recorder's RTCP says, if it is the recorder's.
+    pub(crate) fn unprotect_rtcp<'a>(&mut self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
+        let length = self.recorder.unprotect_rtcp(datagram).ok()?;
+        datagram.get(..length)
+    }
+
+    /// Bytes that it adds to each packet.
+    pub(crate) fn overhead(&self) -> usize {
+        let own = &self.keys.own;
+        own.suite().rtp_tag_length() + own.mki().map_or(0, <[u8]>::len)
+    }
+}
+
+fn receiver(keys: &SrtpKeys) -> Result<Unprotector, KeyRefused> {
+    let mut receiver = Unprotector::new();
+    // The newest of an unprotector's keys is tried first, and the first of a description is the one to use first.
+    keys.recorder.iter().rev().try_for_each(|key| receiver.add_key(key))?;
+    Ok(receiver)
+}
+
+/// The suite alone.
+impl std::fmt::Debug for Shield {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shield").field("own", &self.keys.own).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,185 @@
+//! Encrypted branches: what leaves and comes is SRTP and SRTCP under the keys that were agreed, and nothing else. Who
+//! judges the cryptography itself is in the media crate's tests, and at the recorder.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, numbered, receive};
+use rtcp_types::prelude::*;
+use rtcp_types::{Compound, Packet, ReceiverReport, ReportBlock};
+use siprec_engine::{EngineConfig, Tap};
+use siprec_media::srtp::{Protector, Unprotector};
+use siprec_model::{BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
+
+const SSRC: u32 = 0xCAFE_F00D;
+
+fn key(suite: SrtpSuite, mark: u8) -> SrtpKey {
+    SrtpKey::new(suite, &vec![mark; suite.master_length()]).unwrap()
+}
+
+fn keys(suite: SrtpSuite, mark: u8, session: u32) -> SrtpKeys {
+    SrtpKeys { own: key(suite, mark), recorder: vec![key(suite, mark | 0x80)], session }
+}
+
+fn receiver(key: &SrtpKey) -> Unprotector {
+    let mut receiver = Unprotector::new();
+    receiver.add_key(key).unwrap();
+    receiver
+}
+
+/// A branch that has its ports, and the tap that feeds it.
+fn bound(rig: &Rig) -> (Tap, BranchId) {
+    let tap = rig.tap();
+    let branch = rig.create(&tap, 0, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    (tap, branch)
+}
+
+/// The number of the next packet, decrypted; `None` where these keys are not its.
+fn next(recorder: &Recorder, receiver: &mut Unprotector) -> Option<(u32, u16)> {
+    let (mut bytes, _) = receive(&recorder.rtp, DEADLINE).unwrap();
+    let sequence = u16::from_be_bytes([bytes[2], bytes[3]]);
+    let length = receiver.unprotect_rtp(&mut bytes).ok()?;
+    assert_eq!(length, 12 + 160);
+    Some((u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) / 160, sequence))
+}
+
+#[test]
+fn what_leaves_is_protected_by_each_suite_also_what_was_held() {
+    for suite in SrtpSuite::ALL {
+        let rig = Rig::new(EngineConfig::default());
+        let (tap, branch) = bound(&rig);
+        let recorder = Recorder::new();
+        (0..20).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+        let keys = keys(suite, 1, 1);
+        rig.open_secured(branch, &recorder, &keys);
+        let mut receiver = receiver(&keys.own);
+        let first = next(&recorder, &mut receiver).unwrap();
+        for number in 1..20 {
+            assert_eq!(next(&recorder, &mut receiver), Some((number, first.1 + number as u16)), "{suite}");
+        }
+        tap.push(&numbered(SSRC, 20), Instant::now());
+        assert_eq!(next(&recorder, &mut receiver), Some((20, first.1 + 20)));
+        let (_, report) = rig.close(branch);
+        assert_eq!((report.seen, report.sent, report.sent_bytes), (21, 21, 21 * 172));
+
+        // RTCP, the BYE at last, is protected too: nothing of it is readable before.
+        let mut said_goodbye = false;
+        while let Some((mut datagram, _)) = receive(&recorder.rtcp, Duration::from_millis(50)) {
+            assert!(!datagram.windows(10).any(|window| window == b"party@test"));
+            let length = receiver.unprotect_rtcp(&mut datagram).unwrap();
+            let compound = Compound::parse(&datagram[..length]).unwrap();
+            said_goodbye |= compound.flatten().any(|packet| matches!(packet, Packet::Bye(_)));
+        }
+        assert!(said_goodbye, "{suite}");
+    }
+}
+
+#[test]
+fn only_rtcp_under_the_recorders_key_is_heard() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let recorder = Recorder::new();
+    let keys = keys(SrtpSuite::AesCm128HmacSha1_80, 1, 1);
+    rig.open_secured(branch, &recorder, &keys);
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    next(&recorder, &mut receiver(&keys.own)).unwrap();
+    let report = |lost: u32| {
+        let block = ReportBlock::builder(SSRC).extended_sequence_number(1).cumulative_lost(lost);
+        let compound = Compound::builder().add_packet(ReceiverReport::builder(4711).add_report_block(block));
+        let mut bytes = vec![0; compound.calculate_size().unwrap()];
+        compound.write_into(&mut bytes).unwrap();
+        bytes
+    };
+    let protected = |key: &SrtpKey, lost: u32| {
+        let mut bytes = report(lost);
+        let length = bytes.len();
+        Protector::new(key).unwrap().protect_rtcp(&mut bytes, length).unwrap();
+        bytes
+    };
+    for wrong in [report(1), protected(&keys.own, 2), protected(&key(SrtpSuite::AeadAes128Gcm, 9), 3)] {
+        recorder.rtcp.send_to(&wrong, local).unwrap();
+    }
+    for length in 0..protected(&keys.recorder[0], 4).len() {
+        recorder.rtcp.send_to(&protected(&keys.recorder[0], 4)[..length], local).unwrap();
+    }
+    recorder.rtcp.send_to(&protected(&keys.recorder[0], 5), local).unwrap();
+    let lost = rig.expect(branch, |event| match event {
+        BranchEvent::ReportReceived { cumulative_lost, .. } => Some(cumulative_lost),
+        _ => None,
+    });
+    assert_eq!(lost, 5);
+}
+
+/// Pushes packets until one comes to `recorder` under `key`, which a receiver takes that knows of no rollover. Gives the
+/// number of the next one.
+fn push_until(tap: &Tap, recorder: &Recorder, key: &SrtpKey, mut number: u32) -> u32 {
+    let mut receiver = receiver(key);
+    let deadline = Instant::now() + DEADLINE;
+    while Instant::now() < deadline {
+        tap.push(&numbered(SSRC, number), Instant::now());
+        number += 1;
+        // What the command has not overtaken still goes the old way.
+        while let Some((mut bytes, _)) = receive(&recorder.rtp, Duration::from_millis(20)) {
+            if receiver.unprotect_rtp(&mut bytes).is_ok() {
+                return number;
+            }
+        }
+    }
+    panic!("nothing has come under the new key");
+}
+
+#[test]
+fn another_key_at_the_same_address_and_at_another_is_taken_up() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let (recorder, other) = (Recorder::new(), Recorder::new());
+    let suite = SrtpSuite::AeadAes256Gcm;
+    let all = [keys(suite, 1, 1), keys(suite, 2, 1), keys(suite, 3, 1)];
+    let mut number = 0;
+    for (keys, recorder) in all.iter().zip([&recorder, &recorder, &other]) {
+        rig.open_secured(branch, recorder, keys);
+        number = push_until(&tap, recorder, &keys.own, number);
+    }
+    // The same keys again, as after a refresh: nothing begins anew, and no index comes twice.
+    rig.open_secured(branch, &other, &all[2]);
+    number = push_until(&tap, &other, &all[2].own, number);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent), (u64::from(number), u64::from(number)));
+}
+
+#[test]
+fn a_branch_rolls_over_under_its_key_and_another_session_starts_at_0() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let recorder = Recorder::new();
+    let suite = SrtpSuite::AesCm128HmacSha1_32;
+    let first = keys(suite, 1, 1);
+    rig.open_secured(branch, &recorder, &first);
+    let mut of_first = receiver(&first.own);
+    let (mut before, mut wrapped) = (0, false);
+    let mut number = 0;
+    // Enough for one wrap, wherever the random first number was, in bursts that the sockets hold.
+    while number < 66_000 {
+        for _ in 0..100 {
+            tap.push(&numbered(SSRC, number), Instant::now());
+            number += 1;
+        }
+        for _ in 0..100 {
+            let (_, sequence) = next(&recorder, &mut of_first).unwrap();
+            wrapped |= sequence < before;
+            before = sequence;
+        }
+    }
+    assert!(wrapped);
+    // Another session of the recorder, at the same address, knows nothing of what was.
+    let second = keys(suite, 2, 2);
+    rig.open_secured(branch, &recorder, &second);
+    number = push_until(&tap, &recorder, &second.own, number);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.sent, report.drops.of(DropCause::NotProtected)), (u64::from(number), 0));
+}
