@@ -12,8 +12,12 @@ use super::transform::{ENCRYPTED, INDEX_WORD, Refused, Transform};
 
 /// Streams of one session: as many as there are sources on either side.
 const MAX_STREAMS: usize = 64;
-/// Indices that are passed over at most, to reach one that runs on under another key.
-const MOST_SKIPPED: u32 = 1 << 20;
+/// Packets that lead up to one that runs on under another key, at most.
+const MOST_SKIPPED: u32 = 1 << 16;
+/// How far one of them leads: less than half a round, which libsrtp would take for a step back.
+const STEP: u64 = 0x7000;
+/// How far before their end they stop: more than any window.
+const NEAR: u64 = 0x1000;
 /// Wide enough that the caller's own window decides.
 const WINDOW: u64 = 1024;
 
@@ -48,18 +52,37 @@ impl Libsrtp {
         })
     }
 
-    /// Sees to it that libsrtp gives the next packet of a source this index.
-    fn steer(&mut self, ssrc: u32, index: u64) -> Result<(), Refused> {
-        const HALF: u64 = 0x8000;
-        let [.., high, low] = index.to_be_bytes();
-        let sequence = u16::from_be_bytes([high, low]);
-        let reckoned = match self.rtp.highest(ssrc) {
-            Some(Some(highest)) if highest > HALF => estimate(highest, sequence),
-            // Below half a round it does not look back.
-            Some(_) => Some(u64::from(sequence)),
-            None => None,
-        };
-        if reckoned == Some(index) {
+    /// Sees to it that libsrtp gives the next packet that it seals this index. The counter that `set_stream_roc` gives is
+    /// ignored by its GCM, so packets that go nowhere lead up to it: empty ones, which use no keystream.
+    fn lead_to(&mut self, ssrc: u32, index: u64) -> Result<(), Refused> {
+        if self.rtp.highest(ssrc).is_none() {
+            self.rtp.begin(ssrc, stream_policy(&self.key, &self.policy)?)?;
+        }
+        for _ in 0..MOST_SKIPPED {
+            if self.rtp.reckons(ssrc, index) {
+                return Ok(());
+            }
+            let highest = self.rtp.highest(ssrc).flatten().unwrap_or(0);
+            // It never stops within a window of the packet that it leads to.
+            let ahead =
+                index.checked_sub(highest).and_then(|ahead| ahead.checked_sub(NEAR)).ok_or(Refused)?;
+            let step = highest + ahead.min(STEP);
+            if ahead == 0 || ahead / STEP > u64::from(MOST_SKIPPED) || !self.rtp.reckons(ssrc, step) {
+                return Err(Refused);
+            }
+            let [.., high, low] = step.to_be_bytes();
+            self.buffer.clear();
+            self.buffer.extend_from_slice(&[0x80, 0, high, low, 0, 0, 0, 0]);
+            self.buffer.extend_from_slice(&ssrc.to_be_bytes());
+            self.rtp.session.protect(&mut self.buffer).map_err(|_| Refused)?;
+            self.rtp.note(ssrc, step);
+        }
+        Err(Refused)
+    }
+
+    /// Sees to it that libsrtp takes the next packet that it opens for one of this index.
+    fn expect(&mut self, ssrc: u32, index: u64) -> Result<(), Refused> {
+        if self.rtp.reckons(ssrc, index) {
             return Ok(());
         }
         self.rtp.begin(ssrc, stream_policy(&self.key, &self.policy)?)?;
@@ -86,20 +109,26 @@ impl Libsrtp {
 
 impl Transform for Libsrtp {
     fn seal_rtp(&mut self, packet: &mut [u8], _: usize, ssrc: u32, index: u64) -> Result<(), Refused> {
-        self.steer(ssrc, index)?;
+        self.lead_to(ssrc, index)?;
         let plain = packet.len().checked_sub(self.policy.rtp().tag_length()).ok_or(Refused)?;
         self.load(packet.get(..plain).ok_or(Refused)?);
         self.rtp.session.protect(&mut self.buffer).map_err(|_| Refused)?;
         self.rtp.note(ssrc, index);
+        // What it has reckoned after all decides what the keystream was.
+        let rollover = self.rtp.highest(ssrc).flatten().map(|highest| highest >> 16);
+        let reckoned = self.rtp.session.get_stream_roc(ssrc).map_err(|_| Refused)?;
+        if rollover != Some(reckoned.into()) {
+            return Err(Refused);
+        }
         self.store(packet)
     }
 
     fn open_rtp(&mut self, packet: &mut [u8], _: usize, ssrc: u32, index: u64) -> Result<(), Refused> {
-        self.steer(ssrc, index)?;
+        self.expect(ssrc, index)?;
         self.load(packet);
         if self.rtp.session.unprotect(&mut self.buffer).is_err() {
             // A counter that it was given stays with it, and forgeries must not keep streams.
-            self.rtp.end(ssrc);
+            self.rtp.end(ssrc)?;
             return Err(Refused);
         }
         self.rtp.note(ssrc, index);
@@ -137,7 +166,7 @@ impl Transform for Libsrtp {
         self.load(packet);
         if self.rtcp.session.unprotect_rtcp(&mut self.buffer).is_err() {
             if is_new {
-                self.rtcp.end(ssrc);
+                self.rtcp.end(ssrc)?;
             }
             return Err(Refused);
         }
@@ -165,28 +194,44 @@ impl<T: Copy + Ord> Streams<T> {
 
     /// Begins a stream, anew if there is one. The oldest makes room.
     fn begin(&mut self, ssrc: u32, policy: StreamPolicy<'_>) -> Result<(), Refused> {
-        self.end(ssrc);
+        self.end(ssrc)?;
         if self.known.len() >= MAX_STREAMS
             && let Some((oldest, _)) = self.known.first()
         {
-            self.end(*oldest);
+            self.end(*oldest)?;
         }
         self.session.add_stream(ssrc, policy).map_err(|_| Refused)?;
         self.known.push((ssrc, None));
         Ok(())
     }
 
-    fn end(&mut self, ssrc: u32) {
+    fn end(&mut self, ssrc: u32) -> Result<(), Refused> {
         if let Some(place) = self.known.iter().position(|(known, _)| *known == ssrc) {
             self.known.remove(place);
-            // That it has such a stream is what `known` says.
-            let _ = self.session.remove_stream(ssrc);
+            // Of all its functions, this one alone wants the SSRC in the order of the network.
+            self.session.remove_stream(ssrc.to_be()).map_err(|_| Refused)?;
         }
+        Ok(())
     }
 
     fn note(&mut self, ssrc: u32, index: T) {
         if let Some((_, highest)) = self.known.iter_mut().find(|(known, _)| *known == ssrc) {
             *highest = (*highest).max(Some(index));
+        }
+    }
+}
+
+impl Streams<u64> {
+    /// Whether libsrtp gives a packet with this index's sequence number this index.
+    fn reckons(&self, ssrc: u32, index: u64) -> bool {
+        const HALF: u64 = 0x8000;
+        let [.., high, low] = index.to_be_bytes();
+        let sequence = u16::from_be_bytes([high, low]);
+        match self.highest(ssrc) {
+            Some(Some(highest)) if highest > HALF => estimate(highest, sequence) == Some(index),
+            // Up to half a round it does not look back.
+            Some(_) => index == u64::from(sequence),
+            None => false,
         }
     }
 }

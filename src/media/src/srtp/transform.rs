@@ -57,7 +57,11 @@ pub enum Backend {
 
 impl Backend {
     /// Every backend of this build.
+    #[cfg(not(feature = "libsrtp"))]
     pub const ALL: &[Self] = &[Self::Rust];
+    /// Every backend of this build.
+    #[cfg(feature = "libsrtp")]
+    pub const ALL: &[Self] = &[Self::Rust, Self::Libsrtp];
 
     /// Session keys at work.
     pub(crate) fn transform(self, key: &SrtpKey, policy: &Policy) -> Result<Box<dyn Transform>, Refused> {

@@ -40,6 +40,15 @@ fn what_was_protected_is_unprotected_on_every_backend_and_across_them() {
     }
 }
 
+/// Else every test that goes over all backends would hold the first one to itself.
+#[test]
+fn a_build_with_libsrtp_tests_it() {
+    let backends: Vec<_> = Backend::ALL.iter().map(|backend| format!("{backend:?}")).collect();
+    let expected: &[&str] = if cfg!(feature = "libsrtp") { &["Rust", "Libsrtp"] } else { &["Rust"] };
+    assert_eq!(backends, expected);
+    assert_eq!(everything().count(), SrtpSuite::ALL.len() * expected.len() * expected.len());
+}
+
 #[test]
 fn both_backends_give_the_same_bytes() {
     for suite in SrtpSuite::ALL {
