@@ -43,6 +43,21 @@ fn we_refresh_at_half_the_interval_with_the_same_description() {
 }
 
 #[test]
+fn an_interval_that_is_shorter_than_may_be_is_kept_alive_at_its_half() {
+    for (agreed, half) in [("60;refresher=uac", 30), ("20;refresher=uac", 10), ("4;refresher=uac", 5)] {
+        let (mut call, _) = with_timer(&[("Session-Expires", agreed)]);
+        for _ in 0..2 {
+            call.wait_ms(half * 1000);
+            call.expect(&["> INVITE sendonly/sendonly v1"]);
+            let refresh = call.request(&Method::Invite);
+            assert_eq!(value(&refresh, &HeaderName::SessionExpires), "90;refresher=uac");
+            call.answer(&refresh, 200, &[("Session-Expires", agreed)], &sdp(&[4000, 4002]));
+            call.expect(&["> ACK"]);
+        }
+    }
+}
+
+#[test]
 fn without_the_recorders_refresh_the_session_ends_before_the_interval_does() {
     let (mut call, invite) = with_timer(&[("Session-Expires", "600;refresher=uas"), ("Require", "timer")]);
     call.wait_ms(500_000);

@@ -10,6 +10,10 @@ pub(crate) const SESSION_EXPIRES: u32 = 1800;
 /// Shortest interval that is ever agreed, in seconds (RFC 4028 §4).
 const SHORTEST: u32 = 90;
 
+/// Shortest interval of a recorder that is kept alive at its half, although there should be none below [`SHORTEST`], in
+/// seconds.
+const SHORTEST_KEPT: u32 = 10;
+
 /// The recorder asks for a shorter interval than there may be: 422 (RFC 4028 §9).
 #[derive(Debug)]
 pub(super) struct IntervalTooSmall;
@@ -119,9 +123,11 @@ impl SessionClock {
 
     fn set(&mut self, interval: u32, ours: bool, now: Instant) {
         self.interval = interval.max(SHORTEST);
+        // A recorder whose own interval is shorter than may be would hang up before the half of one that may.
+        let theirs = Duration::from_secs(interval.max(SHORTEST_KEPT).into());
         let interval = Duration::from_secs(self.interval.into());
         self.due = if ours {
-            Due::Refresh(now + interval / 2)
+            Due::Refresh(now + theirs / 2)
         } else {
             Due::Expiry(now + interval - (interval / 3).min(Duration::from_secs(32)))
         };
