@@ -245,3 +245,24 @@ fn every_property_reads_back_what_was_set() {
         assert_eq!(format!("{read:?}"), format!("{value:?}"), "{}", property.name());
     }
 }
+
+#[test]
+fn a_text_that_is_too_long_is_named_by_its_property() {
+    let long = "x".repeat(1025);
+    for property in ["call-uuid", "recording-id", "record-dn", "dn", "other-dn"] {
+        let told = ready(|element| {
+            element.set_property("recorder", "sip:127.0.0.1:5060");
+            element.set_property(property, &long);
+        });
+        let told = told.unwrap_err();
+        assert!(told.contains(&format!("property \"{property}\"")) && told.contains("1025 bytes"), "{told}");
+    }
+    for property in ["extra-parameters", "extra-headers"] {
+        let told = ready(|element| {
+            element.set_property("recorder", "sip:127.0.0.1:5060");
+            element.set_property(property, gst::Structure::builder("p").field("X-A", &long).build());
+        });
+        let told = told.unwrap_err();
+        assert!(told.contains(&format!("property \"{property}\"")) && told.contains("1025 bytes"), "{told}");
+    }
+}

@@ -175,6 +175,47 @@ fn start_right_after_stop_records_anew_while_the_old_recording_still_delivers() 
 }
 
 #[test]
+fn a_handler_that_sets_null_does_not_wait_for_itself() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("stop-timeout", 5_000_000_000_u64));
+    let (tell, waited) = std::sync::mpsc::channel();
+    call.siprec.connect("state-changed", false, move |arguments| {
+        let element = arguments[0].get::<gst::Element>().unwrap();
+        if arguments[1].get() == Ok(gstsiprec::SiprecState::Stopped) {
+            let started = std::time::Instant::now();
+            element.set_state(gst::State::Null).unwrap();
+            tell.send(started.elapsed()).unwrap();
+        }
+        None
+    });
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    call.wish("stop");
+    let waited = waited.recv_timeout(Duration::from_secs(15)).unwrap();
+    assert!(waited < Duration::from_secs(2), "{waited:?}");
+}
+
+#[test]
+fn a_handler_that_starts_again_at_once_does_not_call_itself() {
+    // Nothing to record with: each start fails before there is a session.
+    let call = Call::new("", |siprec| siprec.set_property("auto-start", false));
+    let (tell, done) = std::sync::mpsc::channel();
+    let times = std::sync::atomic::AtomicUsize::new(0);
+    call.siprec.connect("state-changed", false, move |arguments| {
+        let element = arguments[0].get::<gst::Element>().unwrap();
+        match times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) {
+            5000 => tell.send(()).unwrap(),
+            number if number < 5000 => element.emit_by_name::<()>("start", &[]),
+            _ => {}
+        }
+        None
+    });
+    call.wish("start");
+    done.recv_timeout(Duration::from_secs(30)).unwrap();
+}
+
+#[test]
 fn with_pre_record_the_recording_begins_before_start() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |siprec| {

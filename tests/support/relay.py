@@ -6,9 +6,11 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
     sdp DN FILE                set-party-sdp with a file's text
     update PAD=DN [PAD=DN ...] update-parties; "PAD=" for a party that has left
     set PAD PROPERTY VALUE     set a property of a pad
+    exit                       end the process by exit(), with the call under way
     quit                       end the call, and wait up to 5 s until every session that started has stopped
 """
 
+import ctypes
 import sys
 
 import gi
@@ -42,6 +44,8 @@ def obey(element, line, loop):
         pad, name, value = arguments
         Gst.util_set_object_arg(element.get_static_pad(pad), name, value)
         print(f"done: set {name}", flush=True)
+    elif command == "exit":
+        ctypes.CDLL(None).exit(0)
     elif command == "quit":
         loop.quit()
     else:

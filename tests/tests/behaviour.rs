@@ -234,6 +234,19 @@ fn a_program_that_exits_with_media_held_leaves_its_dialog_by_bye_or_cancel() {
 }
 
 #[test]
+fn a_program_that_exits_in_mid_call_leaves_its_dialog_by_bye() {
+    let sandbox = Sandbox::new().unwrap();
+    let mut recorder = Recorder::start(&sandbox, &[]).unwrap();
+    let properties = format!("recorder={} dn=1 other-dn=2", recorder.uri());
+    let mut call = Call::start_led(&sandbox, &properties).unwrap();
+    call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
+    call.relay.say("exit").unwrap();
+    call.relay.succeed(PATIENCE).unwrap();
+    let line = recorder.process().wait_for_line("session ", Duration::from_secs(2)).unwrap();
+    assert!(line.contains("BYE from the client"), "{line}");
+}
+
+#[test]
 fn a_recorder_that_falls_silent_does_not_keep_the_call_or_its_end() {
     let sandbox = Sandbox::new().unwrap();
     let recorder = Recorder::start(&sandbox, &["--silent-after", "0.5"]).unwrap();

@@ -45,6 +45,9 @@ impl Lease {
         config: RecordingConfig,
         heard: impl Fn(SessionEvent) + Send + 'static,
     ) -> Result<RecordingHandle, AgentFault> {
+        if self.shared {
+            exit::prepare();
+        }
         self.runtime.open(config, heard)
     }
 
@@ -58,7 +61,6 @@ impl Lease {
     /// held is still delivered; should the program end now, they end with it.
     pub(crate) fn end(self, longest: Duration) {
         if self.runtime.leave() && self.shared && !self.runtime.wait_idle(longest) {
-            exit::prepare();
             gst::warning!(
                 crate::CAT,
                 "dialogs with recorders have not ended within {longest:?}; they go on without us"

@@ -49,8 +49,9 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             post(element, about(info, "siprec-suspected").field("reason", reason));
             warn(element, &format!("The recorder may be lost: {reason}"), info);
         }
-        SessionEventKind::Gap { packets, duration, cause } => {
+        SessionEventKind::Gap { medium, packets, duration, cause } => {
             let message = about(info, "siprec-gap")
+                .field("medium", medium.as_str())
                 .field("reason", cause.as_str())
                 .field("packets", *packets)
                 .field("duration", nanoseconds(*duration));
@@ -88,8 +89,12 @@ pub(super) fn tell_fault(element: &Siprec, fault: &Fault) {
         Fault::Command(_) => {}
     }
     gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));
-    if let Fault::Start(_) = fault {
-        element.emit_by_name::<()>("state-changed", &[&SiprecState::Failed, reason]);
+    if let Fault::Start(reason) = fault {
+        // On a thread of GStreamer's: a handler that starts again at once would else call itself for ever.
+        let reason = reason.clone();
+        element.call_async(move |element| {
+            element.emit_by_name::<()>("state-changed", &[&SiprecState::Failed, &reason]);
+        });
     }
 }
 
@@ -130,10 +135,23 @@ fn nanoseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Posts a message. Where nobody listens any more, as once the pipeline is in NULL, the log has it.
 fn post(element: &Siprec, structure: Builder) {
-    let message = gst::message::Element::builder(structure.build()).src(element).build();
-    // Without a bus nobody listens.
-    let _ = element.post_message(message);
+    let structure = structure.build();
+    let message = gst::message::Element::builder(structure.clone()).src(element).build();
+    if element.post_message(message).is_err() {
+        let number = |field: &str| structure.get::<u64>(field).unwrap_or_default();
+        let is_loss = match structure.name().as_str() {
+            "siprec-gap" | "siprec-failed" => true,
+            "siprec-report" => number("seen") > number("sent"),
+            _ => false,
+        };
+        if is_loss {
+            gst::warning!(crate::CAT, obj = element, "nobody has heard: {structure}");
+        } else {
+            gst::info!(crate::CAT, obj = element, "nobody has heard: {structure}");
+        }
+    }
 }
 
 fn warn(element: &Siprec, text: &str, info: &SessionInfo) {

@@ -6,7 +6,7 @@ use gst::glib;
 use siprec_agent::{TlsConfig, TlsError, TlsPeer};
 use siprec_model::{BranchLimits, CallUuid, RecordingId, TlsProfile, UnknownTlsVersion};
 use siprec_session::{
-    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, Timers, parse_recorders,
+    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, Text, Timers, parse_recorders,
 };
 
 use super::enums::{SiprecDialect, SiprecSessionMode};
@@ -193,7 +193,14 @@ impl From<ConfigError> for SettingsError {
             ConfigError::NoSuite | ConfigError::SuiteTwice(_) => "srtp-suites",
             // The user is the agent's.
             ConfigError::Empty(_) => "recording-id",
-            ConfigError::TooLong { .. } => return Self::Unnamed(error),
+            ConfigError::TooLong { what: Text::User, .. } => return Self::Unnamed(error),
+            ConfigError::TooLong { what: Text::RecordingId, .. } => "recording-id",
+            ConfigError::TooLong { what: Text::CallUuid, .. } => "call-uuid",
+            ConfigError::TooLong { what: Text::RecordDn, .. } => "record-dn",
+            ConfigError::TooLong { what: Text::Dn(1), .. } => "other-dn",
+            ConfigError::TooLong { what: Text::Dn(_), .. } => "dn",
+            ConfigError::TooLong { what: Text::Parameter(_), .. } => "extra-parameters",
+            ConfigError::TooLong { what: Text::Header(_), .. } => "extra-headers",
         };
         Self::Config { property, error }
     }

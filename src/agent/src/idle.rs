@@ -1,7 +1,8 @@
 //! Which recordings there are, and waiting for there to be none.
 
 use std::collections::HashMap;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use siprec_model::RecordingKey;
@@ -13,6 +14,8 @@ use crate::AgentError;
 pub(crate) struct Idle {
     state: Mutex<State>,
     changed: Condvar,
+    /// The thread that tells the application: it cannot wait for itself to have told everything.
+    teller: OnceLock<ThreadId>,
 }
 
 #[derive(Debug, Default)]
@@ -28,12 +31,17 @@ struct State {
 }
 
 impl State {
-    fn is_idle(&self) -> bool {
-        self.recordings.is_empty() && !self.delivering
+    fn is_idle(&self, is_teller: bool) -> bool {
+        self.recordings.is_empty() && (is_teller || !self.delivering)
     }
 }
 
 impl Idle {
+    /// The calling thread tells the application.
+    pub(crate) fn set_teller(&self) {
+        let _ = self.teller.set(thread::current().id());
+    }
+
     /// Counts a recording in, unless there are `limit` (0: no limit).
     ///
     /// # Errors
@@ -85,14 +93,21 @@ impl Idle {
         self.changed.notify_all();
     }
 
-    /// Waits until there is no recording and no event is left to deliver; says whether that came within `longest`.
+    /// Waits until there is no recording and no event is left to deliver; says whether that came within `longest`. In a
+    /// callback it is enough that there is no recording.
     pub(crate) fn wait(&self, longest: Duration) -> bool {
-        self.wait_until(longest, State::is_idle)
+        let is_teller = self.is_teller();
+        self.wait_until(longest, |state| state.is_idle(is_teller))
     }
 
     /// Waits until, besides, the loop is over.
     pub(crate) fn wait_ended(&self, longest: Duration) -> bool {
-        self.wait_until(longest, |state| state.ended && state.is_idle())
+        let is_teller = self.is_teller();
+        self.wait_until(longest, |state| state.ended && state.is_idle(is_teller))
+    }
+
+    fn is_teller(&self) -> bool {
+        self.teller.get() == Some(&thread::current().id())
     }
 
     fn wait_until(&self, longest: Duration, reached: impl Fn(&State) -> bool) -> bool {

@@ -111,6 +111,7 @@ impl Notifier {
     }
 
     fn serve(&self) {
+        self.idle.set_teller();
         while let Some((key, callback, event)) = self.next() {
             if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
                 tracing::error!(recording = %key, "the application's event handler panicked");
@@ -184,7 +185,9 @@ fn replaces(event: &SessionEvent, earlier: &SessionEvent) -> bool {
         (StateChanged { .. }, StateChanged { .. })
         | (Paused | Resumed, Paused | Resumed)
         | (KeyframeWanted, KeyframeWanted) => true,
-        (Gap { cause, .. }, Gap { cause: earlier, .. }) => cause == earlier,
+        (Gap { medium, cause, .. }, Gap { medium: of, cause: earlier, .. }) => {
+            medium == of && cause == earlier
+        }
         _ => false,
     }
 }
@@ -194,7 +197,7 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use siprec_model::{CallUuid, DropCause, RecordingId, RecordingState, SessionInfo, StopReason};
+    use siprec_model::{CallUuid, DropCause, Medium, RecordingId, RecordingState, SessionInfo, StopReason};
 
     use super::*;
 
@@ -217,7 +220,7 @@ mod tests {
 
     fn gap(packets: u64) -> SessionEvent {
         let duration = Duration::from_millis(20 * packets);
-        event(SessionEventKind::Gap { packets, duration, cause: DropCause::ALL[0] })
+        event(SessionEventKind::Gap { medium: Medium::Audio, packets, duration, cause: DropCause::ALL[0] })
     }
 
     #[test]

@@ -127,6 +127,8 @@ pub enum SessionEventKind {
     },
     /// The recording has a hole.
     Gap {
+        /// Of which medium.
+        medium: Medium,
         /// Packets lost.
         packets: u64,
         /// Their span.

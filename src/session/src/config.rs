@@ -185,6 +185,32 @@ impl Default for Timers {
     }
 }
 
+/// A text that somebody has set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Text {
+    /// [`RecordingConfig::user`].
+    #[error("the user")]
+    User,
+    /// [`RecordingConfig::recording_id`].
+    #[error("the recording id")]
+    RecordingId,
+    /// [`RecordingConfig::call_uuid`].
+    #[error("the call UUID")]
+    CallUuid,
+    /// [`RecordingConfig::record_dn`].
+    #[error("the DN of the recording party")]
+    RecordDn,
+    /// The DN of a slot.
+    #[error("the DN of party {0}")]
+    Dn(usize),
+    /// A parameter with this name.
+    #[error("the parameter {0:?}")]
+    Parameter(String),
+    /// A header with this name.
+    #[error("the header {0:?}")]
+    Header(String),
+}
+
 /// A fault of a [`RecordingConfig`]. All are the caller's.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum ConfigError {
@@ -210,7 +236,7 @@ pub enum ConfigError {
     #[error("{what} has {length} bytes, more than {TEXT_LIMIT}")]
     TooLong {
         /// Which text.
-        what: String,
+        what: Text,
         /// Its length in bytes.
         length: usize,
     },

@@ -452,6 +452,23 @@ fn video_is_left_out_where_it_is_not_wanted() {
 }
 
 #[test]
+fn what_a_stream_held_that_is_not_to_be_recorded_is_no_gap() {
+    let mut config = config("sip:rec.example");
+    config.record_video = false;
+    let mut call = Call::new(config);
+    call.engine.closes = false;
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    call.format(1, video(96, "VP8"));
+    let lost = siprec_model::DropCause::NotDrained;
+    let gap = |packets| BranchEvent::Gap { packets, duration: std::time::Duration::ZERO, cause: lost };
+    call.media(1, gap(1));
+    call.media(0, gap(2));
+    assert!(call.take().ends_with(&["* gap of 2".to_owned()]));
+}
+
+#[test]
 fn key_frames_are_asked_for_whenever_video_opens() {
     let mut call = Call::new(config("sip:rec.example"));
     call.add(0);

@@ -5,7 +5,7 @@ use siprec_sip::sdp::Direction;
 use siprec_sip::{HeaderName, HeaderValue, Headers, NameAddr};
 
 use super::{Invite, InviteError, Subject};
-use crate::config::{ConfigError, RecordingConfig, SessionMode, TEXT_LIMIT};
+use crate::config::{ConfigError, RecordingConfig, SessionMode, TEXT_LIMIT, Text};
 use crate::recorder::{PayloadTypes, RecorderTarget};
 
 /// We send the payload types that we offered (the vendor's text; RFC 3264 §5.1 would say the answer's).
@@ -61,12 +61,12 @@ pub(super) fn check(config: &RecordingConfig) -> Result<(), ConfigError> {
     if recording_id.is_some_and(str::is_empty) {
         return Err(ConfigError::Empty("the recording id"));
     }
-    check_length("the user", &config.user)?;
-    check_length("the recording id", recording_id.unwrap_or_default())?;
-    check_length("the call UUID", config.call_uuid.as_ref().map_or("", CallUuid::as_str))?;
-    check_length("the DN of the recording party", config.record_dn.as_deref().unwrap_or_default())?;
+    check_length(Text::User, &config.user)?;
+    check_length(Text::RecordingId, recording_id.unwrap_or_default())?;
+    check_length(Text::CallUuid, config.call_uuid.as_ref().map_or("", CallUuid::as_str))?;
+    check_length(Text::RecordDn, config.record_dn.as_deref().unwrap_or_default())?;
     for (slot, party) in config.parties.iter().enumerate() {
-        check_length(&format!("the DN of party {slot}"), &party.dn)?;
+        check_length(Text::Dn(slot), &party.dn)?;
     }
     check_parameters(&config.extra_parameters)?;
     check_header_value("User-Agent", &config.user_agent)?;
@@ -95,8 +95,8 @@ fn check_parameters(parameters: &[(String, String)]) -> Result<(), ConfigError> 
     for (index, (name, value)) in parameters.iter().enumerate() {
         let among = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
         let refused = |reason| Err(ConfigError::RefusedParameter { name: name.clone(), reason });
-        check_length(&format!("the parameter {name:?}"), name)?;
-        check_length(&format!("the parameter \"{name}\""), value)?;
+        check_length(Text::Parameter(name.clone()), name)?;
+        check_length(Text::Parameter(name.clone()), value)?;
         if !is_parameter_name(name) {
             return Err(ConfigError::BadParameterName(name.clone()));
         }
@@ -125,13 +125,13 @@ fn check_headers(headers: &[(String, String)]) -> Result<(), ConfigError> {
 }
 
 fn check_header_value(name: &str, value: &str) -> Result<(), ConfigError> {
-    check_length(&format!("the header \"{name}\""), value)?;
+    check_length(Text::Header(name.to_owned()), value)?;
     HeaderValue::new(value).map(drop).map_err(|_| ConfigError::BadHeaderValue(name.to_owned()))
 }
 
-fn check_length(what: &str, text: &str) -> Result<(), ConfigError> {
+fn check_length(what: Text, text: &str) -> Result<(), ConfigError> {
     match text.len() {
-        length if length > TEXT_LIMIT => Err(ConfigError::TooLong { what: what.to_owned(), length }),
+        length if length > TEXT_LIMIT => Err(ConfigError::TooLong { what, length }),
         _ => Ok(()),
     }
 }

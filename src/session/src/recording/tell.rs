@@ -55,9 +55,13 @@ impl Recording {
         let Some(slot) = self.slots.get(&branch.slot) else { return };
         let kind = match event {
             BranchEvent::KeyframeWanted => SessionEventKind::KeyframeWanted,
-            BranchEvent::Gap { packets, duration, cause } => {
-                SessionEventKind::Gap { packets: *packets, duration: *duration, cause: *cause }
-            }
+            // What a stream held that is not to be recorded is no loss.
+            BranchEvent::Gap { packets, duration, cause } if !slot.is_dismissed() => SessionEventKind::Gap {
+                medium: slot.medium(),
+                packets: *packets,
+                duration: *duration,
+                cause: *cause,
+            },
             BranchEvent::Closed(report) if !slot.is_dismissed() => {
                 SessionEventKind::Report { medium: slot.medium(), report: report.clone() }
             }
