@@ -122,6 +122,9 @@ impl Keyset {
         if packet.len() < header.saturating_add(trailer) {
             return Err(Misfit::Short);
         }
+        if self.mki.is_empty() {
+            return Ok(());
+        }
         let end = packet.len().saturating_sub(self.behind_mki(tag));
         let found = packet.get(end.saturating_sub(self.mki.len())..end).unwrap_or_default();
         if *found == *self.mki { Ok(()) } else { Err(Misfit::Mki) }
@@ -136,6 +139,9 @@ impl Keyset {
     }
 
     fn append_mki(&self, out: &mut Vec<u8>, tag: usize) -> Result<(), Refused> {
+        if self.mki.is_empty() {
+            return Ok(());
+        }
         let behind = out.len().checked_sub(self.behind_mki(tag)).ok_or(Refused)?;
         out.extend_from_slice(&self.mki);
         out.get_mut(behind..).ok_or(Refused)?.rotate_right(self.mki.len());
@@ -144,6 +150,9 @@ impl Keyset {
 
     /// Moves the identifier to the end; gives the length without it.
     fn remove_mki(&self, packet: &mut [u8], tag: usize) -> Result<usize, Refused> {
+        if self.mki.is_empty() {
+            return Ok(packet.len());
+        }
         let length = packet.len().checked_sub(self.mki.len()).ok_or(Refused)?;
         let start = length.checked_sub(self.behind_mki(tag)).ok_or(Refused)?;
         packet.get_mut(start..).ok_or(Refused)?.rotate_left(self.mki.len());

@@ -75,6 +75,7 @@ impl Followed {
         {
             self.sources.remove(place);
         }
+        self.sources.reserve_exact(1);
         self.sources.push(Source { ssrc, highest, jumped_to: None, packets });
     }
 }

@@ -76,6 +76,8 @@ impl Sources {
         if self.find(ssrc).is_none() {
             let new = Source { ssrc, rtp: Track::default(), rtcp: Track::default(), sent: 0 };
             if self.known.len() < MAX_SOURCES {
+                // Most streams have one source for good.
+                self.known.reserve_exact(1);
                 self.known.push(new);
             } else if let Some(silent) = self.known.iter_mut().min_by_key(|source| source.sent) {
                 *silent = new;

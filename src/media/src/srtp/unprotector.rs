@@ -146,6 +146,7 @@ impl Unprotector {
         let keyset =
             Keyset::new(self.backend, key, policy).map_err(|Refused| KeyRefused::Backend(self.backend))?;
         self.keys_added += 1;
+        self.keys.reserve_exact(1);
         self.keys.insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset });
         self.keys.truncate(MAX_KEYS);
         Ok(())
