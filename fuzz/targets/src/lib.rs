@@ -16,6 +16,8 @@
 //! | `recording` | a script of what recorder, engine and application do in one recording |
 //! | `rtp` | packets and commands of one branch |
 //! | `rtcp` | datagrams of a recorder |
+//! | `srtp` | encrypted packets of a call: genuine, forged, repeated, of other sources and keys |
+//! | `srtcp` | the same for RTCP |
 #![forbid(unsafe_code)]
 
 mod dialog;
@@ -24,6 +26,7 @@ mod recording;
 pub mod script;
 mod sdp;
 mod sip;
+mod srtp;
 
 /// A target by the name that its file in `fuzz_targets` and its folder in `corpus` have.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "recording", run: recording },
     Target { name: "rtp", run: rtp },
     Target { name: "rtcp", run: rtcp },
+    Target { name: "srtp", run: srtp },
+    Target { name: "srtcp", run: srtcp },
 ];
 
 pub use dialog::dialog;
@@ -54,3 +59,4 @@ pub use media::{rtcp, rtp};
 pub use recording::recording;
 pub use sdp::{party_sdp, sdp};
 pub use sip::{multipart, sip_header, sip_message, sip_stream, sip_uri};
+pub use srtp::{srtcp, srtp};

@@ -139,5 +139,7 @@ fn large_datagrams_are_read_in_linear_time() {
     ] {
         quick("rtcp", &piece.repeat(64 * 1024 / piece.len()));
         quick("rtp", &piece.repeat(64 * 1024 / piece.len()));
+        quick("srtp", &piece.repeat(64 * 1024 / piece.len()));
+        quick("srtcp", &piece.repeat(64 * 1024 / piece.len()));
     }
 }

@@ -61,6 +61,8 @@ replays! {
     no_script_of_the_corpus_breaks_a_recording = "recording",
     no_packets_of_the_corpus_break_a_branch = "rtp",
     no_datagram_of_the_corpus_breaks_the_rtcp_reader = "rtcp",
+    no_packets_of_the_corpus_break_srtp = "srtp",
+    no_packets_of_the_corpus_break_srtcp = "srtcp",
 }
 
 #[test]
