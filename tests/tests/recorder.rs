@@ -30,7 +30,7 @@ fn wrong_use_a_taken_port_and_a_bad_folder_are_told_with_their_exit_codes() -> R
         (vec!["--listen", &taken], 1, taken.as_str()),
         (vec!["--listen", "127.0.0.1:0", "--output", &file], 1, "cannot create folder"),
         (vec!["--listen", "nonsense"], 2, "nonsense"),
-        (vec!["--refuse", "200"], 2, "300..700"),
+        (vec!["--refuse", "200"], 2, "300 to 699"),
     ] {
         let mut command = sandbox.siprec();
         command.arg("recorder").args(&arguments).current_dir(sandbox.path());

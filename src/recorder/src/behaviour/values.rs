@@ -45,7 +45,7 @@ impl Refuse {
     /// When the status does not refuse, or the phrase has more than one line.
     pub fn new(status: u16, reason: &str) -> Result<Self, BadValue> {
         if !(300..700).contains(&status) {
-            return Err(BadValue(format!("{status} does not refuse: the status must be in 300..700")));
+            return Err(BadValue(format!("{status} does not refuse: the status must be in 300 to 699")));
         }
         if reason.contains(['\r', '\n', '\0']) {
             return Err(BadValue("a reason has one line".into()));
@@ -70,7 +70,8 @@ impl FromStr for Refuse {
 
     fn from_str(text: &str) -> Result<Self, BadValue> {
         let (status, reason) = text.split_once(':').unwrap_or((text, ""));
-        let status = status.parse().map_err(|_| BadValue(format!("{status:?} is no status in 300..700")))?;
+        let status =
+            status.parse().map_err(|_| BadValue(format!("{status:?} is no status in 300 to 699")))?;
         Self::new(status, reason)
     }
 }
@@ -199,7 +200,7 @@ mod tests {
         for text in ["", "-1", "1e9", "NaN", "inf", "soon"] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert!("200".parse::<Refuse>().unwrap_err().to_string().contains("300..700"));
+        assert!("200".parse::<Refuse>().unwrap_err().to_string().contains("300 to 699"));
         assert!("700".parse::<Refuse>().is_err() && "486:a\r\nVia: b".parse::<Refuse>().is_err());
         assert!("5".parse::<Pause>().is_err() && "5:0".parse::<Pause>().is_err());
         assert!("0".parse::<Refresh>().is_err() && "5:bye".parse::<Refresh>().is_err());
