@@ -20,7 +20,8 @@ step_test() {
     if cargo nextest --version > /dev/null 2>&1; then
         cargo nextest run --locked --workspace --no-fail-fast
     else
-        cargo test --locked --workspace --no-fail-fast --lib --bins --tests
+        # In one process, tests that share its one agent, or count its memory, take turns.
+        cargo test --locked --workspace --no-fail-fast --lib --bins --tests -- --test-threads=1
     fi
 }
 # The second backend of SRTP, each test on both and across both.
