@@ -56,7 +56,7 @@ pub enum CryptoFault {
     Suite {
         /// The line's tag.
         tag: u32,
-        /// As written.
+        /// As written, but for what may be a key.
         suite: String,
     },
     /// A key does not fit.
@@ -72,7 +72,7 @@ pub enum CryptoFault {
     Parameter {
         /// The line's tag.
         tag: u32,
-        /// As written.
+        /// As written, but for what may be a key.
         parameter: String,
     },
 }
@@ -93,7 +93,7 @@ impl Crypto {
         let tag: u32 = tag.parse().map_err(|_| CryptoFault::Tag)?;
         let malformed = |what| CryptoFault::Malformed { tag, what };
         let name = words.next().ok_or(malformed("there is no suite"))?;
-        let suite = name.parse().map_err(|_| CryptoFault::Suite { tag, suite: name.to_owned() })?;
+        let suite = name.parse().map_err(|_| CryptoFault::Suite { tag, suite: shown(name) })?;
         let params = words.next().ok_or(malformed("there is no key"))?;
         let mut line = Self { tag, suite, keys: Vec::new(), lifetime: None };
         for param in params.split(';') {
@@ -112,7 +112,7 @@ impl Crypto {
             return Err(malformed("the keys' identifiers are not of one length"));
         }
         match words.find(|parameter| forbids(parameter)) {
-            Some(parameter) => Err(CryptoFault::Parameter { tag, parameter: parameter.to_owned() }),
+            Some(parameter) => Err(CryptoFault::Parameter { tag, parameter: shown(parameter) }),
             None => Ok(line),
         }
     }
@@ -192,6 +192,17 @@ impl Crypto {
 fn forbids(parameter: &str) -> bool {
     let name = parameter.split('=').next().unwrap_or_default();
     !(name.starts_with('-') || name.eq_ignore_ascii_case("WSH"))
+}
+
+/// A word of a line as faults may show it: what follows a colon may be a key (`FEC_KEY=inline:…`, RFC 4568 §6.3.5), and
+/// so may a long word that stands where it should not.
+fn shown(word: &str) -> String {
+    const SHORTEST_KEY: usize = 36;
+    match word.split_once(':') {
+        Some((name, _)) => shown(name) + ":…",
+        None if word.len() >= SHORTEST_KEY => "…".to_owned(),
+        None => word.to_owned(),
+    }
 }
 
 impl MediaView<'_> {
@@ -349,6 +360,11 @@ mod tests {
             (with(" unencrypted_srtcp"), "\"unencrypted_srtcp\" is not supported"),
             (with(" UNAUTHENTICATED_SRTP"), "\"UNAUTHENTICATED_SRTP\" is not supported"),
             (with(" FEC_ORDER=SRTP_FEC"), "\"FEC_ORDER=SRTP_FEC\" is not supported"),
+            (with(&format!(" FEC_KEY=inline:{secret}")), "\"FEC_KEY=inline:…\" is not supported"),
+            (with(&format!(" inline:{secret}")), "\"inline:…\" is not supported"),
+            (with(&format!(" {secret}")), "\"…\" is not supported"),
+            (format!("1 inline:{secret} AEAD_AES_128_GCM"), "\"inline:…\" is not known"),
+            (format!("1 {secret}"), "\"…\" is not known"),
         ];
         for (value, expected) in cases {
             let fault = fault(&value);
