@@ -18,6 +18,8 @@ mod entry;
 mod format;
 mod guard;
 mod keyframe;
+#[allow(dead_code, reason = "the elements take the keys of a call up one after the other")]
+mod keys;
 mod packet;
 mod passage;
 mod slots;
@@ -33,6 +35,7 @@ pub use agent::{AGENT_CONTEXT, SiprecAgent};
 pub use call::{Siprec, SiprecDialect, SiprecSessionMode, SiprecSinkPad, SiprecState};
 /// Makes the plugin known in a process that links this crate, instead of loading the shared library.
 pub use entry::plugin_register_static;
+pub use keys::caps_of_crypto;
 pub use tee::{SiprecTee, SiprecTeePad};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

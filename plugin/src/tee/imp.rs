@@ -12,6 +12,7 @@ use super::copies::Copies;
 use super::pad::SiprecTeePad;
 use crate::format::{self, RTP, SRTP, Unrecordable};
 use crate::guard::guarded;
+use crate::keys;
 use crate::passage;
 use crate::slots::Slots;
 use crate::sync::lock;
@@ -100,6 +101,12 @@ impl ObjectImpl for SiprecTee {
 
     fn property(&self, _: usize, _: &glib::ParamSpec) -> glib::Value {
         self.stats().to_value()
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![keys::crypto_caps_action()]);
+        &SIGNALS
     }
 
     fn constructed(&self) {

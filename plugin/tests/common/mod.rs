@@ -3,6 +3,7 @@
 
 pub(crate) mod call;
 pub(crate) mod recorder;
+pub(crate) mod srtp;
 
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, Once};
