@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use siprec_model::Medium;
+use siprec_model::{Fingerprint, FingerprintFault, Medium};
 use siprec_session::PartySdp;
 use siprec_sip::SessionDescription;
 use siprec_sip::sdp::{Crypto, CryptoFault, MediaBuilder, Origin, SdpBuilder};
@@ -28,6 +28,12 @@ pub fn sdp(data: &[u8]) {
         }
         assert!(media.stream_format().is_none_or(|format| !format.payloads.is_empty()));
         media.cryptos().for_each(check_crypto);
+        assert!(!(media.is_dtls() && media.is_secured()), "keys come from one place");
+        media.fingerprints().for_each(check_fingerprint);
+        if let Some(Ok(setup)) = media.setup() {
+            assert_eq!(setup.as_str().parse(), Ok(setup));
+        }
+        assert!(media.tls_id().is_none_or(|id| (20..=255).contains(&id.len())));
     }
     let written = description.to_bytes();
     let again = SessionDescription::parse(&written)
@@ -46,6 +52,17 @@ fn check_crypto(line: Result<Crypto, CryptoFault>) {
             assert!(!format!("{line:?}").contains("inline"));
         }
         Err(fault) => assert!(!fault.to_string().is_empty()),
+    }
+}
+
+/// A fingerprint is read as it was written.
+fn check_fingerprint(fingerprint: Result<Fingerprint, FingerprintFault>) {
+    match fingerprint {
+        Ok(fingerprint) => {
+            assert_eq!(fingerprint.digest().len(), fingerprint.hash().length());
+            assert_eq!(fingerprint.to_string().parse(), Ok(fingerprint));
+        }
+        Err(fault) => assert!((20..200).contains(&fault.to_string().len())),
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod branch;
 mod event;
+mod fingerprint;
 mod format;
 mod id;
 mod srtp;
@@ -17,6 +18,7 @@ pub use branch::{
     MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode, SrtpKeys,
 };
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
+pub use fingerprint::{CertificateHash, Fingerprint, FingerprintFault};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
 pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};
 pub use srtp::{KeyFault, LONGEST_MKI, SrtpKey, SrtpSuite, UnknownSuite};

@@ -7,6 +7,7 @@ mod address;
 mod build;
 mod crypto;
 mod direction;
+mod dtls;
 mod media;
 mod tolerance;
 
@@ -14,6 +15,7 @@ pub use address::Address;
 pub use build::{MediaBuilder, SdpBuilder};
 pub use crypto::{Crypto, CryptoFault, SAVP};
 pub use direction::Direction;
+pub use dtls::{Setup, TLS_SAVP};
 pub use media::{MediaView, static_format};
 
 use std::fmt;
