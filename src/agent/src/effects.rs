@@ -177,8 +177,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn refused(&mut self, Refused { command, error }: Refused) {
-        let branch = command.branch();
+    pub(crate) fn refused(&mut self, Refused { branch, error }: Refused) {
         tracing::error!(%branch, %error, "a command was lost");
         let event = BranchEvent::Crashed { reason: error.to_string() };
         self.pending.push_back((branch.recording, Input::Media(branch, event)));

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, MediaControl, MediaControlError};
+use siprec_model::{BranchCommand, BranchId, MediaControl, MediaControlError};
 
 /// How often a full engine is asked again.
 const RETRY: Duration = Duration::from_millis(5);
@@ -17,7 +17,7 @@ const CAPACITY: usize = 16 * 1024;
 /// A command that the engine did not take, and why.
 #[derive(Debug)]
 pub(crate) struct Refused {
-    pub(crate) command: BranchCommand,
+    pub(crate) branch: BranchId,
     pub(crate) error: MediaControlError,
 }
 
@@ -36,17 +36,17 @@ impl Outbox {
     /// Gives a command, behind those that wait.
     ///
     /// # Errors
-    /// The command, when the engine will not take it.
+    /// Whose command it was, when the engine will not take it.
     pub(crate) fn push(&mut self, command: BranchCommand, now: Instant) -> Result<(), Refused> {
         if self.waiting.is_empty() {
             match self.give(command.clone()) {
                 Ok(()) => return Ok(()),
                 Err(MediaControlError::Full) => {}
-                Err(error) => return Err(Refused { command, error }),
+                Err(error) => return Err(Refused { branch: command.branch(), error }),
             }
         }
         if self.waiting.len() >= CAPACITY {
-            return Err(Refused { command, error: MediaControlError::Full });
+            return Err(Refused { branch: command.branch(), error: MediaControlError::Full });
         }
         self.waiting.push_back((now, command));
         Ok(())
@@ -59,7 +59,7 @@ impl Outbox {
             match self.give(command.clone()) {
                 Ok(()) => {}
                 Err(MediaControlError::Full) if now.duration_since(*since) < PATIENCE => break,
-                Err(error) => refused.push(Refused { command: command.clone(), error }),
+                Err(error) => refused.push(Refused { branch: command.branch(), error }),
             }
             self.waiting.pop_front();
         }
@@ -82,7 +82,7 @@ impl Outbox {
 mod tests {
     use std::sync::Mutex;
 
-    use siprec_model::{BranchId, RecordingKey};
+    use siprec_model::RecordingKey;
 
     use super::*;
 
@@ -154,6 +154,6 @@ mod tests {
         let (mut outbox, _) = outbox([Err(MediaControlError::Stopped)]);
         let refused = outbox.push(pause(0), Instant::now()).unwrap_err();
         assert_eq!(refused.error, MediaControlError::Stopped);
-        assert_eq!(refused.command, pause(0));
+        assert_eq!(refused.branch, pause(0).branch());
     }
 }

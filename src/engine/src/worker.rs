@@ -157,6 +157,8 @@ impl Worker {
             BranchCommand::Open(open) => {
                 self.act(branch, now, |outlet, _| outlet.open(&open, now));
             }
+            // The engine makes no handshakes yet, and refuses to open what needs one.
+            BranchCommand::Associate(_) => {}
             BranchCommand::Pause { .. } => {
                 self.act(branch, now, |outlet, _| outlet.pause(now));
             }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::{BranchId, Medium, SrtpKey, StreamId, VideoCodec};
+use crate::{BranchId, Fingerprint, Medium, SrtpKey, SrtpSuite, StreamId, VideoCodec};
 
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
@@ -72,6 +72,9 @@ pub enum BranchCommand {
     /// Lets the branch send: what is held first, then live packets (state *open*). Also moves an open branch to a
     /// new address. A new interval begins unless address and rules are unchanged and the branch is open.
     Open(OpenBranch),
+    /// Begins the DTLS association of the branch, where it is not there yet, and changes nothing else: a recorder does not
+    /// wait with its handshake until media flows.
+    Associate(Box<OpenBranch>),
     /// Stops sending (state *paused*); what is held stays in the ring, unsent, and goes first after the next
     /// [`BranchCommand::Open`]. RTCP goes on.
     Pause {
@@ -116,6 +119,7 @@ impl BranchCommand {
             | Self::Drain { branch }
             | Self::Close { branch } => *branch,
             Self::Open(open) => open.branch,
+            Self::Associate(open) => open.branch,
         }
     }
 }
@@ -153,6 +157,35 @@ pub enum MediaSecurity {
     Plain,
     /// SRTP and SRTCP (`RTP/SAVP`).
     Srtp(Box<SrtpKeys>),
+    /// SRTP and SRTCP under the keys of a DTLS handshake (`UDP/TLS/RTP/SAVP`, RFC 5764). Nothing leaves before it is done.
+    Dtls(Box<DtlsAssociation>),
+}
+
+/// An association of DTLS with a recorder, on the ports of a branch. One that differs in anything is another one, with
+/// another handshake (RFC 8842 §4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DtlsAssociation {
+    /// Which side of the handshake is ours.
+    pub role: DtlsRole,
+    /// Of the recorder's certificate, which must have one of them. By one hash, and not empty.
+    pub fingerprints: Vec<Fingerprint>,
+    /// What the handshake may negotiate.
+    pub suites: Vec<SrtpSuite>,
+    /// Our name for it (`a=tls-id`).
+    pub own_id: String,
+    /// The recorder's name for it, where it has one.
+    pub recorder_id: Option<String>,
+    /// Which session of the branch it belongs to.
+    pub session: u32,
+}
+
+/// A side of a DTLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DtlsRole {
+    /// Begins the handshake.
+    Client,
+    /// Waits for it.
+    Server,
 }
 
 /// The keys of both sides of a branch.
@@ -223,6 +256,13 @@ pub enum BranchEvent {
     /// No ports could be bound.
     PortsFailed {
         /// What the system said, with address and range.
+        reason: String,
+    },
+    /// The branch cannot be protected as agreed: its DTLS handshake failed, or the recorder's certificate is another one.
+    SecurityFailed {
+        /// The session of the association ([`DtlsAssociation::session`]).
+        session: u32,
+        /// What failed.
         reason: String,
     },
     /// The stream's first packet arrived (for each branch once).

@@ -14,8 +14,9 @@ mod srtp;
 mod tls;
 
 pub use branch::{
-    BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts, MediaControl,
-    MediaControlError, MediaSecurity, OpenBranch, PayloadRule, RtcpMode, SrtpKeys,
+    BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts,
+    DtlsAssociation, DtlsRole, MediaControl, MediaControlError, MediaSecurity, OpenBranch, PayloadRule,
+    RtcpMode, SrtpKeys,
 };
 pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
 pub use fingerprint::{CertificateHash, Fingerprint, FingerprintFault};

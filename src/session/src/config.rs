@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use siprec_model::{BranchLimits, CallUuid, RecordingId, RecordingKey, RtcpMode, SrtpSuite};
+use siprec_model::{BranchLimits, CallUuid, Fingerprint, RecordingId, RecordingKey, RtcpMode, SrtpSuite};
 use siprec_sip::Credentials;
 
 use crate::dialect::Dialect;
@@ -63,6 +63,8 @@ pub struct RecordingConfig {
     pub sips_call: bool,
     /// How the media is protected, unless the recorders' profiles say otherwise.
     pub security: SecurityPolicy,
+    /// The fingerprint of the certificate that the media engine shows in handshakes of DTLS; needed for those.
+    pub certificate: Option<Fingerprint>,
     /// How long things may take.
     pub timers: Timers,
 }
@@ -92,6 +94,7 @@ impl RecordingConfig {
             rtcp_mode: RtcpMode::default(),
             sips_call: false,
             security: SecurityPolicy::default(),
+            certificate: None,
             timers: Timers::default(),
         }
     }

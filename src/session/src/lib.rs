@@ -60,4 +60,4 @@ pub use recorder::{
     PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,
 };
 pub use recording::Recording;
-pub use security::{SecurityPolicy, SrtpUse, StreamSecurity};
+pub use security::{Keying, SecurityPolicy, SrtpUse, StreamSecurity};

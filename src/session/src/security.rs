@@ -1,6 +1,6 @@
 //! Whether a recording is encrypted, and by which suites.
 
-use siprec_model::SrtpSuite;
+use siprec_model::{Fingerprint, SrtpSuite};
 use siprec_sip::Transport;
 
 /// How the media towards a recorder is to be protected.
@@ -8,7 +8,10 @@ use siprec_sip::Transport;
 pub struct SecurityPolicy {
     /// When it is encrypted.
     pub srtp: SrtpUse,
-    /// The suites that are offered, in this order: best first. Not empty, each once.
+    /// Where its keys come from.
+    pub keying: Keying,
+    /// The suites that are offered, in this order: best first. Not empty, each once. A handshake of DTLS offers what it
+    /// knows ([`Keying::Dtls`]), and one that ends with something weaker than these has failed.
     pub suites: Vec<SrtpSuite>,
     /// Whether an encrypted call may be recorded in the clear.
     pub allow_downgrade: bool,
@@ -21,6 +24,7 @@ impl Default for SecurityPolicy {
     fn default() -> Self {
         Self {
             srtp: SrtpUse::Auto,
+            keying: Keying::Sdes,
             suites: vec![SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_80],
             allow_downgrade: false,
             allow_clear_keys: false,
@@ -40,6 +44,17 @@ pub enum SrtpUse {
     Disable,
 }
 
+/// Where the keys of encrypted media come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Keying {
+    /// From the session descriptions (`a=crypto`, RFC 4568): whoever reads them has the keys.
+    #[default]
+    Sdes,
+    /// From a handshake of DTLS on the media's ports (RFC 5763, RFC 5764): whoever changes the descriptions, which name the
+    /// certificates, can have them. Knows AEAD_AES_256_GCM, AEAD_AES_128_GCM and AES_CM_128_HMAC_SHA1_80.
+    Dtls,
+}
+
 /// How a stream of the call is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum StreamSecurity {
@@ -57,6 +72,31 @@ impl StreamSecurity {
     }
 }
 
+/// What a session offers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Protection {
+    /// Media in the clear.
+    Plain,
+    /// Keys in the description, by these suites, best first.
+    Sdes(Vec<SrtpSuite>),
+    /// Keys by a handshake that may end with one of these suites, under our certificate.
+    Dtls { suites: Vec<SrtpSuite>, fingerprint: Fingerprint },
+}
+
+impl Protection {
+    pub(crate) const fn is_secured(&self) -> bool {
+        !matches!(self, Self::Plain)
+    }
+
+    /// The suites that may come of it.
+    pub(crate) fn suites(&self) -> &[SrtpSuite] {
+        match self {
+            Self::Plain => &[],
+            Self::Sdes(suites) | Self::Dtls { suites, .. } => suites,
+        }
+    }
+}
+
 /// Why a call cannot be recorded as its policy has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SecurityFault {
@@ -64,47 +104,75 @@ pub(crate) enum SecurityFault {
     Downgrade,
     #[error("keys would cross the network in the clear ({0}), which is not allowed: the recorder needs TLS")]
     ClearKeys(&'static str),
+    #[error("the agent has no certificate for DTLS")]
+    NoCertificate,
 }
 
-/// The suites that a session offers; empty where its media is plain.
+/// What a session offers. `certificate` is ours.
 ///
 /// # Errors
 /// What the policy forbids.
-pub(crate) fn suites(
+pub(crate) fn protection(
     policy: &SecurityPolicy,
     call: &[StreamSecurity],
     signalling: Transport,
-) -> Result<Vec<SrtpSuite>, SecurityFault> {
+    certificate: Option<&Fingerprint>,
+) -> Result<Protection, SecurityFault> {
     let is_secured = call.iter().any(|stream| stream.is_secured());
     let encrypts = match policy.srtp {
         SrtpUse::Auto => is_secured,
         SrtpUse::Require => true,
         SrtpUse::Disable => false,
     };
-    match (encrypts, signalling) {
+    match (encrypts, policy.keying) {
         (false, _) if is_secured && !policy.allow_downgrade => Err(SecurityFault::Downgrade),
-        (false, _) => Ok(Vec::new()),
-        (true, Transport::Tls) => Ok(policy.suites.clone()),
-        (true, _) if policy.allow_clear_keys => Ok(policy.suites.clone()),
-        (true, other) => Err(SecurityFault::ClearKeys(other.as_str())),
+        (false, _) => Ok(Protection::Plain),
+        (true, Keying::Sdes) if signalling != Transport::Tls && !policy.allow_clear_keys => {
+            Err(SecurityFault::ClearKeys(signalling.as_str()))
+        }
+        (true, Keying::Sdes) => Ok(Protection::Sdes(policy.suites.clone())),
+        (true, Keying::Dtls) => {
+            let fingerprint = certificate.cloned().ok_or(SecurityFault::NoCertificate)?;
+            Ok(Protection::Dtls { suites: by_dtls(&policy.suites), fingerprint })
+        }
     }
+}
+
+/// Which of the suites that DTLS knows will do where these are wanted: one of them, or one that is weaker than none of
+/// them. The strongest always does.
+fn by_dtls(wanted: &[SrtpSuite]) -> Vec<SrtpSuite> {
+    let does = |suite: &SrtpSuite| {
+        wanted.contains(suite) || !wanted.iter().any(|wanted| wanted.is_stronger_than(*suite))
+    };
+    [SrtpSuite::AeadAes256Gcm, SrtpSuite::AeadAes128Gcm, SrtpSuite::AesCm128HmacSha1_80]
+        .into_iter()
+        .filter(does)
+        .collect()
 }
 
 /// What whoever is responsible should know of what is offered, in words.
 pub(crate) fn weaknesses(
-    offered: &[SrtpSuite],
+    offered: &Protection,
     call: &[StreamSecurity],
     signalling: Transport,
 ) -> Vec<String> {
     let mut found = Vec::new();
-    if offered.is_empty() {
-        if call.iter().any(|stream| stream.is_secured()) {
-            found.push("the call is encrypted, and its recording is not".to_owned());
+    match offered {
+        Protection::Plain => {
+            if call.iter().any(|stream| stream.is_secured()) {
+                found.push("the call is encrypted, and its recording is not".to_owned());
+            }
         }
-        return found;
-    }
-    if signalling != Transport::Tls {
-        found.push(format!("the keys of the recording cross the network in the clear ({signalling})"));
+        Protection::Sdes(_) if signalling != Transport::Tls => {
+            found.push(format!("the keys of the recording cross the network in the clear ({signalling})"));
+        }
+        // RFC 5763 §5.1: the handshake is worth as much as what says whose certificates are the right ones.
+        Protection::Dtls { .. } if signalling != Transport::Tls => {
+            found.push(format!(
+                "the certificates of the recording are named in signalling that can be changed on its way ({signalling})"
+            ));
+        }
+        Protection::Sdes(_) | Protection::Dtls { .. } => {}
     }
     let of_call = call.iter().filter_map(|stream| match stream {
         StreamSecurity::Srtp(suite) => *suite,
@@ -112,7 +180,7 @@ pub(crate) fn weaknesses(
     });
     let mut weaker: Vec<String> = Vec::new();
     for of_call in of_call {
-        for offered in offered.iter().filter(|offered| of_call.is_stronger_than(**offered)) {
+        for offered in offered.suites().iter().filter(|offered| of_call.is_stronger_than(**offered)) {
             let words = format!("{offered} is offered, which is weaker than the call's {of_call}");
             if !weaker.contains(&words) {
                 weaker.push(words);
@@ -125,19 +193,34 @@ pub(crate) fn weaknesses(
 
 #[cfg(test)]
 mod tests {
+    use siprec_model::CertificateHash;
+
     use super::*;
 
     const PLAIN: StreamSecurity = StreamSecurity::Plain;
     const SECURED: StreamSecurity = StreamSecurity::Srtp(Some(SrtpSuite::AesCm256HmacSha1_80));
 
+    fn offered(
+        policy: &SecurityPolicy,
+        call: &[StreamSecurity],
+        signalling: Transport,
+    ) -> Result<Protection, SecurityFault> {
+        protection(policy, call, signalling, None)
+    }
+
+    fn certificate() -> Fingerprint {
+        Fingerprint::new(CertificateHash::Sha256, &[7; 32]).unwrap()
+    }
+
     #[test]
     fn by_default_a_recording_is_as_secure_as_its_call_and_keys_need_tls() {
         let policy = SecurityPolicy::default();
         for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
-            assert_eq!(suites(&policy, &[PLAIN, PLAIN], transport), Ok(Vec::new()));
+            assert_eq!(offered(&policy, &[PLAIN, PLAIN], transport), Ok(Protection::Plain));
         }
-        assert_eq!(suites(&policy, &[PLAIN, SECURED], Transport::Tls), Ok(policy.suites.clone()));
-        assert_eq!(suites(&policy, &[SECURED], Transport::Udp), Err(SecurityFault::ClearKeys("UDP")));
+        let secured = Ok(Protection::Sdes(policy.suites.clone()));
+        assert_eq!(offered(&policy, &[PLAIN, SECURED], Transport::Tls), secured);
+        assert_eq!(offered(&policy, &[SECURED], Transport::Udp), Err(SecurityFault::ClearKeys("UDP")));
     }
 
     #[test]
@@ -148,24 +231,56 @@ mod tests {
             allow_clear_keys,
             ..SecurityPolicy::default()
         };
+        let secured = Ok(Protection::Sdes(SecurityPolicy::default().suites));
         let require = with(SrtpUse::Require, false, false);
-        assert_eq!(suites(&require, &[PLAIN], Transport::Tls), Ok(require.suites.clone()));
-        assert_eq!(suites(&require, &[PLAIN], Transport::Tcp), Err(SecurityFault::ClearKeys("TCP")));
+        assert_eq!(offered(&require, &[PLAIN], Transport::Tls), secured);
+        assert_eq!(offered(&require, &[PLAIN], Transport::Tcp), Err(SecurityFault::ClearKeys("TCP")));
         let clear = with(SrtpUse::Require, false, true);
-        assert_eq!(suites(&clear, &[PLAIN], Transport::Udp), Ok(clear.suites.clone()));
+        assert_eq!(offered(&clear, &[PLAIN], Transport::Udp), secured);
         let never = with(SrtpUse::Disable, false, false);
-        assert_eq!(suites(&never, &[SECURED], Transport::Tls), Err(SecurityFault::Downgrade));
-        assert_eq!(suites(&never, &[PLAIN], Transport::Tls), Ok(Vec::new()));
+        assert_eq!(offered(&never, &[SECURED], Transport::Tls), Err(SecurityFault::Downgrade));
+        assert_eq!(offered(&never, &[PLAIN], Transport::Tls), Ok(Protection::Plain));
         let downgrade = with(SrtpUse::Disable, true, false);
-        assert_eq!(suites(&downgrade, &[SECURED], Transport::Udp), Ok(Vec::new()));
+        assert_eq!(offered(&downgrade, &[SECURED], Transport::Udp), Ok(Protection::Plain));
+    }
+
+    #[test]
+    fn a_handshake_needs_a_certificate_and_no_signalling_that_hides_keys() {
+        let policy = SecurityPolicy { keying: Keying::Dtls, ..SecurityPolicy::default() };
+        let certificate = certificate();
+        assert_eq!(offered(&policy, &[SECURED], Transport::Tls), Err(SecurityFault::NoCertificate));
+        assert_eq!(offered(&policy, &[PLAIN], Transport::Tls), Ok(Protection::Plain));
+        for (transport, weak) in [(Transport::Udp, true), (Transport::Tls, false)] {
+            let found = protection(&policy, &[SECURED], transport, Some(&certificate)).unwrap();
+            let Protection::Dtls { suites, fingerprint } = &found else { panic!("{found:?}") };
+            assert_eq!(*fingerprint, certificate);
+            assert_eq!(suites.len(), 3);
+            let told = weaknesses(&found, &[PLAIN], transport);
+            assert_eq!(told.iter().any(|words| words.contains("can be changed on its way")), weak);
+        }
+    }
+
+    #[test]
+    fn a_handshake_ends_with_nothing_weaker_than_what_is_listed() {
+        use SrtpSuite::{
+            AeadAes128Gcm, AeadAes256Gcm, AesCm128HmacSha1_32, AesCm128HmacSha1_80, AesCm256HmacSha1_80,
+        };
+        assert_eq!(by_dtls(&[AeadAes256Gcm]), [AeadAes256Gcm]);
+        assert_eq!(by_dtls(&[AesCm256HmacSha1_80]), [AeadAes256Gcm]);
+        assert_eq!(by_dtls(&[AeadAes128Gcm]), [AeadAes256Gcm, AeadAes128Gcm]);
+        for all in [AesCm128HmacSha1_80, AesCm128HmacSha1_32] {
+            assert_eq!(by_dtls(&[all]).len(), 3);
+        }
+        let listed = [AesCm128HmacSha1_80, AeadAes256Gcm];
+        assert_eq!(by_dtls(&listed), [AeadAes256Gcm, AesCm128HmacSha1_80]);
     }
 
     #[test]
     fn weaknesses_are_named() {
-        let offered = SecurityPolicy::default().suites;
-        assert_eq!(weaknesses(&[], &[PLAIN], Transport::Udp), [""; 0]);
+        let offered = Protection::Sdes(SecurityPolicy::default().suites);
+        assert_eq!(weaknesses(&Protection::Plain, &[PLAIN], Transport::Udp), [""; 0]);
         assert_eq!(weaknesses(&offered, &[PLAIN], Transport::Tls), [""; 0]);
-        let [plain] = weaknesses(&[], &[SECURED], Transport::Tls).try_into().unwrap();
+        let [plain] = weaknesses(&Protection::Plain, &[SECURED], Transport::Tls).try_into().unwrap();
         assert!(plain.contains("its recording is not"), "{plain}");
         let found = weaknesses(&offered, &[SECURED, SECURED], Transport::Udp);
         assert_eq!(found.len(), 3, "{found:?}");

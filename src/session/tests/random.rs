@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use siprec_model::{
-    BranchCommand, BranchEvent, Component, MediaSecurity, PayloadFormat, SrtpKey, SrtpSuite, StopReason,
+    BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
+    PayloadFormat, SrtpKey, SrtpSuite, StopReason,
 };
-use siprec_session::{Command, Input, Output, SessionMode, SrtpUse, TransportEvent};
-use siprec_sip::sdp::Crypto;
+use siprec_session::{Command, Input, Keying, Output, SessionMode, SrtpUse, TransportEvent};
+use siprec_sip::sdp::{Crypto, TLS_SAVP};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
 
@@ -75,6 +76,22 @@ fn secured_bodies() -> Vec<String> {
     bodies().into_iter().zip(2..).map(|(text, index)| with(text, index)).collect()
 }
 
+/// The same with certificates for what was plain.
+fn handshake_bodies() -> Vec<String> {
+    let fingerprint = |byte: u8| Fingerprint::new(CertificateHash::Sha256, &[byte; 32]).unwrap();
+    let line = |setup: &str, byte, id: &str| {
+        let fingerprint = fingerprint(byte);
+        format!("{TLS_SAVP} 0\r\na=setup:{setup}\r\na=fingerprint:{fingerprint}\r\na=tls-id:{id:x>20}\r\n")
+    };
+    let with = |text: String, index: usize| match index % 6 {
+        0 => text.replace("RTP/AVP 0\r\n", &line("actpass", 1, "a")),
+        1 => text.replace("RTP/AVP 0\r\n", &line("passive", 1, "b")),
+        2 => text.replace("RTP/AVP 0\r\n", &line("active", 2, "")),
+        _ => text.replace("RTP/AVP 0\r\n", &line("active", 1, "a")),
+    };
+    bodies().into_iter().zip(2..).map(|(text, index)| with(text, index)).collect()
+}
+
 /// What the recorder says of the session timer.
 const TIMERS: [&[(&str, &str)]; 9] = [
     &[],
@@ -133,6 +150,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
+        Just(BranchEvent::SecurityFailed { session: 1, reason: "another certificate".into() }),
         Just(BranchEvent::Crashed { reason: "panic".into() }),
     ];
     let status = prop_oneof![
@@ -175,10 +193,12 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Model {
     per_party: bool,
-    is_secured: bool,
+    keying: Option<Keying>,
     /// Which branch each key of ours was used for.
     keys: Vec<(SrtpKey, u16)>,
     paused: bool,
+    /// Which branch each association of ours is of.
+    associations: BTreeMap<String, u16>,
     /// Pads whose party has muted.
     muted: BTreeSet<u16>,
     /// Branches that exist at the engine.
@@ -206,6 +226,7 @@ struct Branch {
     is_open: bool,
     /// Its stream has ended; what it left may be sent although others are muted.
     has_ended: bool,
+    association: Option<Box<DtlsAssociation>>,
 }
 
 impl Model {
@@ -260,7 +281,8 @@ impl Model {
         match (command, branch) {
             (BranchCommand::Create { stream, .. }, None) => {
                 let pad = u16::try_from((stream.as_raw() - 100) % u64::from(PADS)).unwrap();
-                self.branches.insert(slot, Branch { pad, is_open: false, has_ended: false });
+                self.branches
+                    .insert(slot, Branch { pad, is_open: false, has_ended: false, association: None });
             }
             (BranchCommand::Create { .. }, Some(_)) => panic!("branch {slot} exists already"),
             (command, None) => panic!("{command:?} for no branch"),
@@ -273,9 +295,16 @@ impl Model {
                 // The answer that describes it may go out next.
                 self.opened.insert(slot, line);
                 branch.is_open = true;
-                match (&open.security, self.is_secured) {
-                    (MediaSecurity::Plain, false) => {}
-                    (MediaSecurity::Srtp(keys), true) => {
+                match (&open.security, self.keying) {
+                    (MediaSecurity::Plain, None) => {}
+                    (MediaSecurity::Dtls(association), Some(Keying::Dtls)) => {
+                        assert_eq!(
+                            branch.association.as_ref(),
+                            Some(association),
+                            "the handshake of branch {slot} has begun"
+                        );
+                    }
+                    (MediaSecurity::Srtp(keys), Some(Keying::Sdes)) => {
                         let used = self.keys.iter().find(|(key, _)| *key == keys.own).map(|(_, slot)| *slot);
                         assert!(
                             used.is_none_or(|used| used == slot),
@@ -288,6 +317,14 @@ impl Model {
                     }
                     (other, _) => panic!("branch {slot} is opened as {other:?}"),
                 }
+            }
+            (BranchCommand::Associate(open), Some(branch)) => {
+                let MediaSecurity::Dtls(association) = &open.security else { panic!("{:?}", open.security) };
+                assert_ne!(branch.association.as_ref(), Some(association), "it is there already");
+                assert!(!association.fingerprints.is_empty());
+                let owner = *self.associations.entry(association.own_id.clone()).or_insert(slot);
+                assert_eq!(owner, slot, "one association for two branches");
+                branch.association = Some(association.clone());
             }
             (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
             (
@@ -359,8 +396,11 @@ impl Model {
 }
 
 fn run(steps: Vec<Step>, seed: u8) {
-    let is_secured = seed.is_multiple_of(4);
-    let bodies = if is_secured { secured_bodies() } else { bodies() };
+    let (keying, bodies) = match seed % 8 {
+        0 => (Some(Keying::Sdes), secured_bodies()),
+        4 => (Some(Keying::Dtls), handshake_bodies()),
+        _ => (None, bodies()),
+    };
     let mut settings = config("sip:a.example sip:b.example sip:c.example");
     settings.auto_start = !seed.is_multiple_of(3);
     settings.pre_record = seed.is_multiple_of(2);
@@ -369,13 +409,15 @@ fn run(steps: Vec<Step>, seed: u8) {
         settings.mode = SessionMode::PerParty;
     }
     settings.record_video = !seed.is_multiple_of(13);
-    if is_secured {
+    if let Some(keying) = keying {
         settings.security.srtp = SrtpUse::Require;
+        settings.security.keying = keying;
         settings.security.allow_clear_keys = true;
+        settings.certificate = Fingerprint::new(CertificateHash::Sha256, &[7; 32]).ok();
     }
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
-    let mut model = Model { per_party, is_secured, ..Model::default() };
+    let mut model = Model { per_party, keying, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
     let mut dialogs: BTreeMap<u32, String> = BTreeMap::new();

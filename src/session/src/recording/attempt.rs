@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, SrtpSuite, StopReason, TlsProfile};
+use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{LegEnd, Step};
@@ -14,7 +14,7 @@ use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
 use crate::recorder::RecorderTarget;
-use crate::security::{self, SecurityFault, SecurityPolicy, StreamSecurity};
+use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
 use crate::session::{Notice, RecordingSession, Rules};
 
 /// How many audio lines a session for both parties has at least (`protocol` 1.2).
@@ -154,7 +154,8 @@ impl Recording {
             other_dn,
             config: &self.config,
         };
-        let suites = self.suites(id, &flow).map_err(|fault| FailureReason::Security(fault.to_string()))?;
+        let protection =
+            self.protection(id, &flow).map_err(|fault| FailureReason::Security(fault.to_string()))?;
         let dialect = self.config.dialect;
         let configuration = |reason: &dyn std::fmt::Display| FailureReason::Configuration(reason.to_string());
         // A DN may have been set since the configuration was checked.
@@ -182,15 +183,16 @@ impl Recording {
             rtcp: self.config.rtcp_mode,
             timers: self.config.timers,
             media: flow.media,
-            suites,
+            protection,
         };
         let wanted = self.wanted(id);
         RecordingSession::invite(config, invite.headers, rules, &wanted, &mut self.random, now)
     }
 
-    /// The suites that a session offers, and what of its recorder differs from the others.
-    fn suites(&self, id: usize, flow: &Flow) -> Result<Vec<SrtpSuite>, SecurityFault> {
-        security::suites(self.policy(id), &self.security_of(id), flow.transport)
+    /// What a session offers.
+    fn protection(&self, id: usize, flow: &Flow) -> Result<Protection, SecurityFault> {
+        let certificate = self.config.certificate.as_ref();
+        security::protection(self.policy(id), &self.security_of(id), flow.transport, certificate)
     }
 
     /// How a session's media is to be protected.
@@ -207,7 +209,7 @@ impl Recording {
 
     /// What whoever is responsible should know of a session that is about to begin.
     fn weaknesses(&self, id: usize, flow: &Flow) -> Vec<String> {
-        let offered = self.suites(id, flow).unwrap_or_default();
+        let offered = self.protection(id, flow).unwrap_or(Protection::Plain);
         security::weaknesses(&offered, &self.security_of(id), flow.transport)
     }
 
@@ -325,6 +327,16 @@ impl Recording {
             }
             Some(Step::Session { .. }) => self.tell_off(number, reason),
             Some(Step::Resolving { .. } | Step::Over) | None => {}
+        }
+    }
+
+    /// A branch cannot be protected as a session's descriptions say: that session has failed, if it still is the present
+    /// one of its stream.
+    pub(super) fn protection_failed(&mut self, number: u16, attempt: u32, reason: String, now: Instant) {
+        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.attempts(attempt)) else { return };
+        if let Some(session) = leg.session_mut() {
+            session.fail_insecure(reason, now);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{BranchId, RecordingState, StopReason};
+use siprec_model::{BranchId, OpenBranch, RecordingState, StopReason};
 
 use super::lines::LineTable;
 use crate::branches::BranchMode;
@@ -148,6 +148,11 @@ impl Leg {
             (Step::Session { session, .. }, Some(index)) => session.verdict(branch, index),
             _ => holding(),
         }
+    }
+
+    /// The DTLS association that a branch should have by now.
+    pub(super) fn association(&self, branch: BranchId) -> Option<OpenBranch> {
+        self.session()?.association(branch, self.lines.index(branch.slot)?)
     }
 
     /// Takes the session out; nothing is attempted any more.

@@ -4,7 +4,7 @@ mod course;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchId, Medium, PayloadFormat, StreamFormat, StreamId};
+use siprec_model::{BranchCommand, BranchId, DtlsAssociation, Medium, PayloadFormat, StreamFormat, StreamId};
 
 use super::lines::Claim;
 use crate::branches::BranchMode;
@@ -68,6 +68,8 @@ struct Branch {
     parked: bool,
     /// Whether ports were ever asked for.
     asked: bool,
+    /// The DTLS association that it was last told to have.
+    association: Option<Box<DtlsAssociation>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,6 +94,8 @@ pub(super) enum SlotNews {
     FirstPacket,
     /// No ports for this reason.
     PortsFailed(String),
+    /// It cannot be protected as this session says.
+    Unprotected { session: u32, reason: String },
     /// The engine lost the branch.
     Lost(String),
     /// The recorder may be lost.

@@ -172,6 +172,9 @@ impl Recording {
                 }
             }
             SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
+            SlotNews::Unprotected { session, reason } => {
+                self.protection_failed(id.slot, session, reason, now);
+            }
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
             SlotNews::Doubt(sign) => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
@@ -297,6 +300,7 @@ impl Recording {
             let leg = slot.leg().and_then(|id| self.legs.get(id));
             let attempt = leg.map_or(0, |leg| leg.attempt);
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
+            let association = leg.and_then(|leg| leg.association(slot.branch()));
             let Some(mut verdict) = verdict else { continue };
             let forbidden = slot.leg().and_then(|id| forbidding.get(id)).is_some_and(|forbidden| *forbidden);
             if forbidden && slot.security().is_secured() {
@@ -304,6 +308,7 @@ impl Recording {
                     Verdict { mode: BranchMode::Disabled, off: Some(SecurityFault::Downgrade.to_string()) };
             }
             let Verdict { mode, off } = verdict;
+            slot.associate(association, &mut commands);
             let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands);
             if opens && slot.medium() == Medium::Video {
                 news.push((number, SessionEventKind::KeyframeWanted));

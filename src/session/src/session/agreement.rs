@@ -1,11 +1,12 @@
 //! What both sides have agreed on, and what follows for the branches.
 
-use siprec_model::{BranchId, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
-use siprec_sip::sdp::Direction;
+use siprec_model::{BranchId, DtlsAssociation, DtlsRole, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
+use siprec_sip::sdp::{Direction, Setup};
 
 use super::Rules;
 use super::description::{Description, StreamLine};
-use super::remote::{RemoteDescription, RemoteLine, SdpFault};
+use super::keys::{Accepted, LineKeys};
+use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
 use crate::branches::BranchMode;
 use crate::numbering::same_codec;
 use crate::recorder::PayloadTypes;
@@ -35,7 +36,7 @@ impl Agreement {
     }
 
     /// The first answer must take at least one stream (`protocol` 1.2: port 0 for every stream is a failure).
-    pub(super) fn usable(self) -> Result<Self, SdpFault> {
+    pub(super) fn usable(self, rules: &Rules) -> Result<Self, SdpFault> {
         let mut refusal = None;
         let mut takes_any = false;
         for (index, line) in self.ours.lines.iter().enumerate() {
@@ -47,7 +48,7 @@ impl Agreement {
                     continue;
                 }
             };
-            match security(stream, line, 0) {
+            match security(stream, line, rules) {
                 Ok(_) => takes_any = true,
                 // Never a silent fall back to something less (`protocol` section 3).
                 Err(reason) if stream.keys.is_some() => return Err(SdpFault::Insecure(reason)),
@@ -109,7 +110,7 @@ impl Agreement {
         if proposed.and_then(|proposed| proposed.stream(index)).is_some_and(|line| !line.send) {
             return waiting;
         }
-        let security = match security(ours, line, rules.number) {
+        let security = match security(ours, line, rules) {
             Ok(security) => security,
             Err(reason) => return disabled(reason),
         };
@@ -119,6 +120,44 @@ impl Agreement {
         }
         let open = OpenBranch { branch, rtp: target.rtp, rtcp: target.rtcp, security, payloads };
         Verdict { mode: BranchMode::Open(open), off: None }
+    }
+
+    /// The association that the m-line `index` has, even while nothing is sent there.
+    pub(super) fn association(&self, branch: BranchId, index: usize, rules: &Rules) -> Option<OpenBranch> {
+        let ours = self.ours.stream(index)?;
+        let (target, line) = self.target(index, ours).ok()?;
+        let security = security(ours, line, rules).ok()?;
+        let is_dtls = matches!(security, MediaSecurity::Dtls(_));
+        is_dtls.then(|| OpenBranch {
+            branch,
+            rtp: target.rtp,
+            rtcp: target.rtcp,
+            security,
+            payloads: payload_rules(ours, line, rules.payload_types),
+        })
+    }
+
+    /// The m-lines whose present association ends with this offer of the recorder's (RFC 8842 §4); encrypted otherwise,
+    /// those that go to another address.
+    pub(super) fn ended_by(&self, offer: &RemoteDescription) -> Vec<usize> {
+        let mut ended = self.moved(offer);
+        for (index, (before, after)) in self.theirs.lines.iter().zip(&offer.lines).enumerate() {
+            let is_other = before.tls_id != after.tls_id || before.fingerprints != after.fingerprints;
+            let is_dtls = (before.profile, after.profile) == (Profile::Dtls, Profile::Dtls);
+            if is_dtls && is_other && !ended.contains(&index) {
+                ended.push(index);
+            }
+        }
+        ended
+    }
+
+    /// Our side of the handshake of an m-line's association.
+    pub(super) fn side(&self, index: usize) -> Option<Setup> {
+        let (ours, theirs) = (self.ours.stream(index)?, self.theirs.lines.get(index)?);
+        match role(ours, theirs).ok()? {
+            DtlsRole::Client => Some(Setup::Active),
+            DtlsRole::Server => Some(Setup::Passive),
+        }
     }
 
     /// Where the stream of an m-line goes. The answer is bound by index (RFC 3264 §6); a missing line is a refusal.
@@ -145,17 +184,51 @@ impl Agreement {
 ///
 /// # Errors
 /// Why the recorder's line does not fit ours, in words for people. No key is shown.
-fn security(ours: &StreamLine, theirs: &RemoteLine, session: u32) -> Result<MediaSecurity, String> {
-    let Some(keys) = &ours.keys else {
-        return match theirs.is_secured {
-            true => Err("the recorder wants RTP/SAVP instead of RTP/AVP".to_owned()),
-            false => Ok(MediaSecurity::Plain),
-        };
+fn security(ours: &StreamLine, theirs: &RemoteLine, rules: &Rules) -> Result<MediaSecurity, String> {
+    let offered = match ours.keys.as_deref() {
+        None => Profile::Plain,
+        Some(LineKeys::Sdes(_)) => Profile::Sdes,
+        Some(LineKeys::Dtls(_)) => Profile::Dtls,
     };
-    if !theirs.is_secured {
-        return Err("the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP".to_owned());
+    if theirs.profile != offered {
+        let (wanted, offered) =
+            (theirs.profile.as_str(), offered.as_str().trim_end_matches(", in the clear,"));
+        return Err(format!("the recorder wants {wanted} instead of {offered}"));
     }
-    let (own, recorder) = match &ours.accepted {
+    match ours.keys.as_deref() {
+        None => Ok(MediaSecurity::Plain),
+        Some(keys @ LineKeys::Sdes(_)) => exchanged(keys, ours, theirs, rules.number),
+        Some(LineKeys::Dtls(id)) => Ok(MediaSecurity::Dtls(Box::new(DtlsAssociation {
+            role: role(ours, theirs)?,
+            fingerprints: theirs.certificate()?,
+            suites: rules.protection.suites().to_vec(),
+            own_id: id.clone(),
+            recorder_id: theirs.tls_id.clone(),
+            session: rules.number,
+        }))),
+    }
+}
+
+/// Which side of the handshake is ours.
+fn role(ours: &StreamLine, theirs: &RemoteLine) -> Result<DtlsRole, String> {
+    let own = match (&ours.accepted, theirs.setup) {
+        (Some(Accepted::Dtls(setup)), _) => *setup,
+        (_, Some(Setup::Active)) => Setup::Passive,
+        // Who does not say so in an answer is passive (RFC 4145 §4.1).
+        (_, Some(Setup::Passive) | None) => Setup::Active,
+        (_, Some(other)) => return Err(format!("the recorder answers a=setup:{other}")),
+    };
+    Ok(if own == Setup::Active { DtlsRole::Client } else { DtlsRole::Server })
+}
+
+/// The keys of a line that both descriptions have.
+fn exchanged(
+    keys: &LineKeys,
+    ours: &StreamLine,
+    theirs: &RemoteLine,
+    session: u32,
+) -> Result<MediaSecurity, String> {
+    let (own, recorder) = match ours.accepted.as_ref().and_then(Accepted::crypto) {
         Some(accepted) => {
             let line = theirs.usable_cryptos().find(|line| line.tag() == accepted.tag());
             (accepted.keys().first(), line)

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use siprec_model::{Medium, PayloadFormat, StreamFormat};
 use siprec_sip::SessionDescription;
-use siprec_sip::sdp::Crypto;
 
-use super::keys::{KeyMaker, LineKeys};
+use super::keys::{Accepted, KeyMaker, LineKeys};
 use crate::numbering::{NumberedFormat, Numbering};
 
 /// The local addresses of one m-line.
@@ -72,8 +71,8 @@ pub(crate) struct StreamLine {
     pub(crate) revision: u32,
     /// The keys that it is sent under; none where it is plain, or off.
     pub(super) keys: Option<Arc<LineKeys>>,
-    /// Which of the recorder's keys it answers to; none in what we offer.
-    pub(super) accepted: Option<Crypto>,
+    /// What it takes of the recorder's offer; none in what we offer.
+    pub(super) accepted: Option<Accepted>,
 }
 
 /// An m-line of the recorder's, which a refusal repeats (RFC 3264 §6).
@@ -224,7 +223,7 @@ impl Description {
         offered
     }
 
-    /// Whether it says the same as an offer of ours, whichever of the recorder's keys it answers to.
+    /// Whether it says the same as an offer of ours, whatever of the recorder's offers it takes.
     pub(crate) fn is_as_offered(&self, offered: &Self) -> bool {
         self.lines.len() == offered.lines.len()
             && self.lines.iter().zip(&offered.lines).all(|(own, other)| match (own, other) {

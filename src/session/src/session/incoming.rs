@@ -6,8 +6,9 @@ use siprec_sip::{Body, HeaderName, Headers, Method, Request, ServerToken};
 
 use super::agreement::Agreement;
 use super::description::{Description, Line, StreamLine};
+use super::keys::LineKeys;
 use super::offer::Offer;
-use super::remote::{RemoteDescription, RemoteLine, SdpFault, sdp_of};
+use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault, sdp_of};
 use super::{Notice, Phase, RecordingSession};
 use crate::numbering::{NumberedFormat, same_codec};
 use crate::recorder::PayloadTypes;
@@ -63,8 +64,9 @@ impl RecordingSession {
         // A description that has not changed asks for nothing, and so gets what it got before.
         let unchanged = offer == up.agreed.theirs;
         let mut basis = if unchanged { up.agreed.ours.clone() } else { up.answerable(&self.wanted).clone() };
-        // Where it moves, our answer brings a new key (`protocol` section 3).
-        for index in up.agreed.moved(&offer) {
+        // Where it moves, or begins a new association, our answer brings a new key (`protocol` section 3).
+        let ended = up.agreed.ended_by(&offer);
+        for index in ended.iter().copied() {
             let keys = self.layout.renew_keys(index);
             for description in [&mut basis, &mut self.wanted] {
                 if let Some(stream) = description.lines.get_mut(index).and_then(Line::stream_mut) {
@@ -72,9 +74,10 @@ impl RecordingSession {
                 }
             }
         }
-        for (line, theirs) in basis.lines.iter_mut().zip(&offer.lines) {
+        for (index, (line, theirs)) in basis.lines.iter_mut().zip(&offer.lines).enumerate() {
             if let Some(stream) = line.stream_mut() {
-                stream.accepted = stream.keys.as_ref().and_then(|keys| keys.accept(theirs.usable_cryptos()));
+                let present = up.agreed.side(index).filter(|_| !ended.contains(&index));
+                stream.accepted = stream.keys.as_ref().and_then(|keys| keys.accept(theirs, present));
             }
         }
         let answer = answer_to(&offer, &basis, self.rules.payload_types);
@@ -152,8 +155,14 @@ fn answer_to(offer: &RemoteDescription, ours: &Description, policy: PayloadTypes
 fn answer_line(ours: &StreamLine, theirs: &RemoteLine, policy: PayloadTypes) -> Option<StreamLine> {
     theirs.target_for(ours.medium).ok()?;
     ours.ports?;
-    // What is encrypted is answered by keys, and what is plain is not (RFC 4568 §5.1.2).
-    if theirs.is_secured != ours.keys.is_some() || ours.keys.is_some() != ours.accepted.is_some() {
+    // What is encrypted is answered in kind, and what is plain is not (RFC 4568 §5.1.2).
+    let fits = match (ours.keys.as_deref(), theirs.profile) {
+        (None, Profile::Plain) => true,
+        (Some(LineKeys::Sdes(_)), Profile::Sdes) => ours.accepted.is_some(),
+        (Some(LineKeys::Dtls(_)), Profile::Dtls) => ours.accepted.is_some() && theirs.certificate().is_ok(),
+        _ => false,
+    };
+    if !fits {
         return None;
     }
     let formats: Vec<NumberedFormat> = match policy {

@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason, RtcpMode, SrtpSuite};
+use siprec_model::{BranchId, FailureReason, OpenBranch, RtcpMode};
 use siprec_sip::{
     Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response,
     Termination, TransactionFailure, UacConfig, Uri,
@@ -24,6 +24,7 @@ use crate::branches::BranchMode;
 use crate::config::Timers;
 use crate::dialect::Dialect;
 use crate::recorder::PayloadTypes;
+use crate::security::Protection;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
@@ -47,8 +48,8 @@ pub(crate) struct Rules {
     pub(crate) timers: Timers,
     /// Local address of the media.
     pub(crate) media: IpAddr,
-    /// The SRTP suites that are offered, best first; none for plain media.
-    pub(crate) suites: Vec<SrtpSuite>,
+    /// How the media is to be protected.
+    pub(crate) protection: Protection,
 }
 
 /// One dialog with one recorder.
@@ -125,12 +126,12 @@ impl RecordingSession {
         random: &mut Random,
         now: Instant,
     ) -> Result<Self, FailureReason> {
-        let mut layout = Layout::new(KeyMaker::new(rules.suites.clone(), random));
+        let mut layout = Layout::new(KeyMaker::new(rules.protection.clone(), random));
         let description = layout.describe(wanted, &Description::default());
         if !description.is_offerable() {
             return Err(FailureReason::LocalResources("no stream can be offered".to_owned()));
         }
-        let mut writer = Writer::new(rules.media, rules.rtcp, layout.is_secured(), random);
+        let mut writer = Writer::new(rules.media, rules.rtcp, &rules.protection, random);
         let text =
             writer.write(&description).map_err(|error| FailureReason::Configuration(error.to_string()))?;
         headers.push(HeaderName::SessionExpires, SESSION_EXPIRES.to_string());
@@ -198,6 +199,14 @@ impl RecordingSession {
             Phase::Up(up) => Some(up.verdict(branch, index, &self.wanted, &self.rules)),
             Phase::Inviting(_) => Some(Verdict { mode: BranchMode::Holding, off: None }),
             Phase::Ending => None,
+        }
+    }
+
+    /// The DTLS association that the branch of the m-line `index` should have by now.
+    pub(crate) fn association(&self, branch: BranchId, index: usize) -> Option<OpenBranch> {
+        match &self.phase {
+            Phase::Up(up) => up.association(branch, index, &self.wanted, &self.rules),
+            Phase::Inviting(_) | Phase::Ending => None,
         }
     }
 
@@ -291,6 +300,15 @@ impl RecordingSession {
         self.take_events(now);
     }
 
+    /// The media of the session cannot be protected as agreed: it has failed.
+    pub(crate) fn fail_insecure(&mut self, reason: String, now: Instant) {
+        if let Phase::Up(_) = self.phase {
+            self.bye(now);
+            self.fail(FailureReason::Security(reason), None);
+            self.take_events(now);
+        }
+    }
+
     /// The next message to send.
     pub(crate) fn poll_transmit(&mut self) -> Option<Message> {
         self.ua.poll_transmit()
@@ -356,7 +374,7 @@ impl RecordingSession {
         let agreed = sdp_of(&response.headers, &response.body)
             .and_then(RemoteDescription::parse)
             .map(|theirs| Agreement::new(offered, theirs))
-            .and_then(|agreed| agreed.usable());
+            .and_then(|agreed| agreed.usable(&self.rules));
         match agreed {
             Ok(agreed) => {
                 let clock = SessionClock::start(&response.headers, now);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::BranchId;
+use siprec_model::{BranchId, OpenBranch};
 use siprec_sip::{Body, Method, Response, ServerToken};
 
 use super::description::Description;
@@ -110,15 +110,34 @@ impl Up {
         wanted: &Description,
         rules: &Rules,
     ) -> Verdict {
-        let agreed = self.agreed.ours.stream(index);
         let pending = self.offer.is_open() || self.differs(wanted);
-        let renewed = agreed.zip(wanted.stream(index)).is_some_and(|(agreed, wanted)| {
-            agreed.ports != wanted.ports || pending && agreed.formats != wanted.formats
-        });
-        if renewed {
+        let renewed = self
+            .agreed
+            .ours
+            .stream(index)
+            .zip(wanted.stream(index))
+            .is_some_and(|(agreed, wanted)| pending && agreed.formats != wanted.formats);
+        if renewed || self.has_other_ports(index, wanted) {
             return Verdict { mode: BranchMode::Holding, off: None };
         }
         self.agreed.verdict(branch, index, rules, self.offer.proposed())
+    }
+
+    /// The association that the branch of an m-line should have by now.
+    pub(super) fn association(
+        &self,
+        branch: BranchId,
+        index: usize,
+        wanted: &Description,
+        rules: &Rules,
+    ) -> Option<OpenBranch> {
+        let is_present = !self.has_other_ports(index, wanted);
+        is_present.then(|| self.agreed.association(branch, index, rules)).flatten()
+    }
+
+    fn has_other_ports(&self, index: usize, wanted: &Description) -> bool {
+        let agreed = self.agreed.ours.stream(index);
+        agreed.zip(wanted.stream(index)).is_some_and(|(agreed, wanted)| agreed.ports != wanted.ports)
     }
 
     /// What an answer of ours may say: what is wanted, unless the recorder has refused it.

@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use siprec_model::{Medium, PayloadFormat};
-use siprec_sip::sdp::{Crypto, CryptoFault, Direction, MediaView, SessionDescription};
+use siprec_model::{CertificateHash, Fingerprint, FingerprintFault, Medium, PayloadFormat};
+use siprec_sip::sdp::{Crypto, CryptoFault, Direction, MediaView, SessionDescription, Setup};
 use siprec_sip::{Headers, multipart};
 
 use super::description::ForeignLine;
 
-/// Most lines with keys of one m-line that are looked at.
+/// Most lines with keys of one m-line that are looked at, and most with fingerprints.
 const MOST_CRYPTOS: usize = 32;
 
 /// A recorder's description, as far as it matters (`protocol` 1.2).
@@ -28,10 +28,47 @@ pub(super) struct RemoteLine {
     pub(super) target: Result<Target, String>,
     pub(super) direction: Direction,
     pub(super) formats: Vec<PayloadFormat>,
-    /// Whether it is encrypted, by keys in the description.
-    pub(super) is_secured: bool,
+    /// Where its keys come from.
+    pub(super) profile: Profile,
     /// Its keys, each or why it cannot be used.
     pub(super) cryptos: Vec<Result<Crypto, CryptoFault>>,
+    /// Who begins the handshake, where that is said so that it can be understood.
+    pub(super) setup: Option<Setup>,
+    /// The fingerprints of its certificate, each or why it cannot be used.
+    pub(super) fingerprints: Vec<Result<Fingerprint, FingerprintFault>>,
+    /// The name of its association.
+    pub(super) tls_id: Option<String>,
+}
+
+/// Where the keys of an m-line come from, as its transport says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Profile {
+    /// It is in the clear.
+    Plain,
+    /// The description.
+    Sdes,
+    /// A handshake.
+    Dtls,
+}
+
+impl Profile {
+    fn of(media: &MediaView<'_>) -> Option<Self> {
+        let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|plain| media.proto().eq_ignore_ascii_case(plain));
+        match (media.is_secured(), media.is_dtls()) {
+            (true, _) => Some(Self::Sdes),
+            (_, true) => Some(Self::Dtls),
+            _ => is_plain.then_some(Self::Plain),
+        }
+    }
+
+    /// In words for people, with the transport.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "RTP/AVP, in the clear,",
+            Self::Sdes => "RTP/SAVP",
+            Self::Dtls => "UDP/TLS/RTP/SAVP",
+        }
+    }
 }
 
 /// Where a stream goes.
@@ -103,14 +140,31 @@ impl RemoteLine {
             target: target(media),
             direction: if on_hold { Direction::Inactive } else { media.direction() },
             formats: media.payload_formats(),
-            is_secured: media.is_secured(),
+            profile: Profile::of(media).unwrap_or(Profile::Plain),
             cryptos: media.cryptos().take(MOST_CRYPTOS).collect(),
+            setup: media.setup().and_then(Result::ok),
+            fingerprints: media.fingerprints().take(MOST_CRYPTOS).collect(),
+            tls_id: media.tls_id().map(str::to_owned),
         }
     }
 
     /// The keys that can be used.
     pub(super) fn usable_cryptos(&self) -> impl Iterator<Item = &Crypto> + Clone {
         self.cryptos.iter().filter_map(|line| line.as_ref().ok())
+    }
+
+    /// What the recorder's certificate must match: its fingerprints by the strongest hash (RFC 8122 §5).
+    ///
+    /// # Errors
+    /// Why there is none, in words for people.
+    pub(super) fn certificate(&self) -> Result<Vec<Fingerprint>, String> {
+        let usable = || self.fingerprints.iter().filter_map(|fingerprint| fingerprint.as_ref().ok());
+        let strongest: Option<CertificateHash> = usable().map(Fingerprint::hash).max();
+        match (strongest, self.fingerprints.first()) {
+            (Some(hash), _) => Ok(usable().filter(|own| own.hash() == hash).cloned().collect()),
+            (None, Some(Err(fault))) => Err(format!("the recorder's certificate cannot be known: {fault}")),
+            (None, _) => Err("the recorder names no certificate (a=fingerprint)".to_owned()),
+        }
     }
 
     /// Where a stream of this medium goes, or why it goes nowhere.
@@ -127,8 +181,7 @@ fn target(media: &MediaView<'_>) -> Result<Target, String> {
     if media.is_off() {
         return Err("the recorder refuses it".to_owned());
     }
-    let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|plain| media.proto().eq_ignore_ascii_case(plain));
-    if !is_plain && !media.is_secured() {
+    if Profile::of(media).is_none() {
         return Err(format!("the recorder wants the transport {}", media.proto()));
     }
     let address = |target: Option<(siprec_sip::sdp::Address, u16)>| {

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use siprec_model::{PayloadFormat, RtcpMode};
+use siprec_model::{Fingerprint, PayloadFormat, RtcpMode};
 use siprec_sip::Random;
-use siprec_sip::sdp::{Direction, MediaBuilder, Origin, SAVP, SdpBuilder, SdpError};
-
+use siprec_sip::sdp::{Direction, MediaBuilder, Origin, SAVP, SdpBuilder, SdpError, Setup, TLS_SAVP};
 use zeroize::Zeroizing;
 
 use super::description::{Description, ForeignLine, Line, StreamLine};
+use super::keys::{Accepted, LineKeys};
+use crate::security::Protection;
 
 /// The transport of an m-line without keys.
 const AVP: &str = "RTP/AVP";
@@ -18,14 +19,21 @@ const AVP: &str = "RTP/AVP";
 pub(super) struct Writer {
     origin: Origin,
     rtcp: RtcpMode,
-    is_secured: bool,
+    transport: &'static str,
+    certificate: Option<Fingerprint>,
     last: Option<(Description, Zeroizing<Vec<u8>>)>,
 }
 
 impl Writer {
-    pub(super) fn new(media: IpAddr, rtcp: RtcpMode, is_secured: bool, random: &mut Random) -> Self {
+    pub(super) fn new(media: IpAddr, rtcp: RtcpMode, protection: &Protection, random: &mut Random) -> Self {
         let session_id = u64::from(random.next_u32());
-        Self { origin: Origin { session_id, version: 0, address: media }, rtcp, is_secured, last: None }
+        let (transport, certificate) = match protection {
+            Protection::Plain => (AVP, None),
+            Protection::Sdes(_) => (SAVP, None),
+            Protection::Dtls { fingerprint, .. } => (TLS_SAVP, Some(fingerprint.clone())),
+        };
+        let origin = Origin { session_id, version: 0, address: media };
+        Self { origin, rtcp, transport, certificate, last: None }
     }
 
     /// The description as text.
@@ -64,8 +72,7 @@ impl Writer {
         let formats: Vec<PayloadFormat> =
             stream.formats.iter().map(|numbered| numbered.format.clone()).collect();
         let port = stream.ports.map_or(0, |ports| ports.rtp.port());
-        let transport = if self.is_secured { SAVP } else { AVP };
-        let mut media = MediaBuilder::new(stream.medium, port, transport, &formats);
+        let mut media = MediaBuilder::new(stream.medium, port, self.transport, &formats);
         if let Some(ptime) = stream.ptime_ms {
             media = media.ptime_ms(ptime);
         }
@@ -78,11 +85,21 @@ impl Writer {
             }
             RtcpMode::Pair => {}
         }
-        match (&stream.accepted, &stream.keys) {
-            (Some(accepted), _) => media = media.crypto(accepted),
-            (None, Some(keys)) => media = keys.offer().fold(media, |media, line| media.crypto(&line)),
-            (None, None) => {}
-        }
+        media = match stream.keys.as_deref() {
+            None => media,
+            Some(keys @ LineKeys::Sdes(_)) => match stream.accepted.as_ref().and_then(Accepted::crypto) {
+                Some(accepted) => media.crypto(accepted),
+                None => keys.offer().fold(media, |media, line| media.crypto(&line)),
+            },
+            Some(LineKeys::Dtls(id)) => {
+                // RFC 8842 §5.2: every offer leaves the choice of the sides to the answer.
+                let setup = match stream.accepted {
+                    Some(Accepted::Dtls(setup)) => setup,
+                    _ => Setup::ActPass,
+                };
+                self.certificate.iter().fold(media, |media, fingerprint| media.dtls(setup, fingerprint, id))
+            }
+        };
         media.direction(if stream.send { Direction::SendOnly } else { Direction::Inactive })
     }
 }

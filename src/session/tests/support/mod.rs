@@ -374,6 +374,7 @@ impl Call {
                     BranchCommand::Create { .. } => format!("create {slot}"),
                     BranchCommand::Describe { .. } => format!("describe {slot}"),
                     BranchCommand::Open(open) => format!("open {slot} to {}", open.rtp),
+                    BranchCommand::Associate(open) => format!("associate {slot} with {}", open.rtp),
                     BranchCommand::Pause { .. } => format!("pause {slot}"),
                     BranchCommand::Hold { .. } => format!("hold {slot}"),
                     BranchCommand::Disable { .. } => format!("disable {slot}"),

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Component, Medium, RtcpMode, StreamFormat};
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchLimits, Component, MediaSecurity, Medium, OpenBranch, RtcpMode,
+    StreamFormat,
+};
 
 use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
@@ -66,6 +69,7 @@ impl Slot {
             drained: false,
             parked: false,
             asked: false,
+            association: None,
         });
     }
 
@@ -130,6 +134,21 @@ impl Slot {
         out.extend(command);
         branch.mode = mode;
         opens
+    }
+
+    /// Has the branch begin its handshake as soon as it may, whether it is to send or not.
+    pub(in crate::recording) fn associate(
+        &mut self,
+        wanted: Option<OpenBranch>,
+        out: &mut Vec<BranchCommand>,
+    ) {
+        let (Some(branch), Some(open)) = (&mut self.branch, wanted) else { return };
+        if let MediaSecurity::Dtls(association) = &open.security
+            && branch.association.as_ref() != Some(association)
+        {
+            branch.association = Some(association.clone());
+            out.push(BranchCommand::Associate(Box::new(open)));
+        }
     }
 
     /// The stream has ended; what it left may be delivered until the deadline.
@@ -247,6 +266,9 @@ impl Slot {
             BranchEvent::PortsFailed { reason } => {
                 branch.ports = PortsState::Unbound;
                 SlotNews::PortsFailed(reason.clone())
+            }
+            BranchEvent::SecurityFailed { session, reason } => {
+                SlotNews::Unprotected { session: *session, reason: reason.clone() }
             }
             BranchEvent::FirstPacket { payload_type, .. } => {
                 branch.fed = true;
