@@ -4,7 +4,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use siprec_model::{Medium, PayloadFormat};
 use siprec_sip::SessionDescription;
-use siprec_sip::sdp::{Direction, MediaBuilder, MediaView, Origin, SdpBuilder, SdpError};
+use siprec_sip::sdp::{Address, Direction, MediaBuilder, MediaView, Origin, SdpBuilder, SdpError};
+
+use crate::security::{self, Keys, Terms};
 
 /// What the recorder does with one m-line of an offer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +14,11 @@ pub(crate) enum Line {
     /// Takes it.
     Taken(TakenLine),
     /// Refuses it, or the offer switched it off.
-    Off,
+    Off(Why),
 }
+
+/// Why an m-line is off, where that is worth telling.
+pub(crate) type Why = Option<String>;
 
 /// An m-line that is received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,31 +31,39 @@ pub(crate) struct TakenLine {
     pub(crate) feedback: Vec<String>,
     pub(crate) mux: bool,
     pub(crate) label: Option<String>,
+    /// Where the client receives, which by RFC 4568 is where it sends from.
+    pub(crate) source: Option<SocketAddr>,
     /// Where reports on it go.
     pub(crate) rtcp: Option<SocketAddr>,
+    /// Its keys, where it is secured.
+    pub(crate) keys: Option<Box<Keys>>,
 }
 
 /// Decides on every m-line of an offer, in order.
-pub(crate) fn lines(offer: &SessionDescription) -> Vec<Line> {
-    offer.medias().map(|media| taken(&media).map_or(Line::Off, Line::Taken)).collect()
+pub(crate) fn lines(offer: &SessionDescription, terms: Terms<'_>) -> Vec<Line> {
+    let line = |(index, media)| taken(index, &media, terms).map_or_else(Line::Off, Line::Taken);
+    offer.medias().enumerate().map(line).collect()
 }
 
-fn taken(media: &MediaView<'_>) -> Option<TakenLine> {
-    let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|proto| proto.eq_ignore_ascii_case(media.proto()));
-    if media.is_off() || !is_plain {
-        return None;
+fn taken(index: usize, media: &MediaView<'_>, terms: Terms<'_>) -> Result<TakenLine, Why> {
+    let is_one_of = |protos: [&str; 2]| protos.iter().any(|proto| proto.eq_ignore_ascii_case(media.proto()));
+    if media.is_off() || !(is_one_of(["RTP/AVP", "RTP/AVPF"]) || media.is_secured()) {
+        return Err(None);
     }
-    let stream = media.stream_format()?;
-    let with_feedback = media.proto().eq_ignore_ascii_case("RTP/AVPF");
+    let stream = media.stream_format().ok_or(None)?;
+    let keys = terms.agree(index, media).map_err(|why| Some(format!("{} {why}", stream.medium)))?;
+    let with_feedback = is_one_of(["RTP/AVPF", "RTP/SAVPF"]);
     let feedback = media.values("rtcp-fb").filter(|value| with_feedback && is_keyframe_request(value));
-    Some(TakenLine {
+    Ok(TakenLine {
         medium: stream.medium,
         formats: stream.payloads,
         direction: direction(media),
         feedback: feedback.map(str::to_owned).collect(),
         mux: media.rtcp_mux(),
         label: media.label().map(str::to_owned),
-        rtcp: reports(media),
+        source: address(media.rtp()),
+        rtcp: address(media.rtcp()),
+        keys: keys.map(Box::new),
     })
 }
 
@@ -60,10 +73,10 @@ fn direction(media: &MediaView<'_>) -> Direction {
     if media.direction().sends() && !held { Direction::RecvOnly } else { Direction::Inactive }
 }
 
-/// Where reports on a line go.
-fn reports(media: &MediaView<'_>) -> Option<SocketAddr> {
-    let rtcp = media.rtcp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
-    rtcp.filter(|address| !address.ip().is_unspecified())
+/// An address that can be reached.
+fn address(described: Option<(Address, u16)>) -> Option<SocketAddr> {
+    let known = described.and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
+    known.filter(|address| !address.ip().is_unspecified())
 }
 
 /// `* nack pli`, `96 ccm fir`
@@ -72,8 +85,8 @@ fn is_keyframe_request(value: &str) -> bool {
     words == ["nack", "pli"] || words == ["ccm", "fir"]
 }
 
-/// Takes the client's answer to an offer of ours that had `lines`: what it left out or answered by port 0 is off, and
-/// what it does not send is inactive until it says otherwise.
+/// Takes the client's answer to an offer of ours that had `lines`: what it left out or answered by port 0, or by keys
+/// that cannot be, is off, and what it does not send is inactive until it says otherwise.
 pub(crate) fn heed(lines: &mut [Line], answer: &SessionDescription, offered: &[Line]) {
     for (index, line) in lines.iter_mut().enumerate() {
         let Line::Taken(taken) = line else { continue };
@@ -83,9 +96,13 @@ pub(crate) fn heed(lines: &mut [Line], answer: &SessionDescription, offered: &[L
                 {
                     taken.direction = direction(&media);
                 }
-                taken.rtcp = reports(&media).or(taken.rtcp);
+                taken.source = address(media.rtp()).or(taken.source);
+                taken.rtcp = address(media.rtcp()).or(taken.rtcp);
+                if let Err(why) = security::heed(&mut taken.keys, offered.get(index), &media) {
+                    *line = Line::Off(Some(format!("{} {why}", taken.medium)));
+                }
             }
-            _ => *line = Line::Off,
+            _ => *line = Line::Off(None),
         }
     }
 }
@@ -94,7 +111,7 @@ pub(crate) fn heed(lines: &mut [Line], answer: &SessionDescription, offered: &[L
 pub(crate) fn silenced(lines: &[Line]) -> Vec<Line> {
     let silence = |line: &Line| match line {
         Line::Taken(line) => Line::Taken(TakenLine { direction: Direction::Inactive, ..line.clone() }),
-        Line::Off => Line::Off,
+        Line::Off(why) => Line::Off(why.clone()),
     };
     lines.iter().map(silence).collect()
 }
@@ -120,6 +137,10 @@ pub(crate) fn describe(
                 let taken = if line.mux { taken.rtcp_mux() } else { taken };
                 let taken =
                     line.feedback.iter().fold(taken, |taken, value| taken.attribute("rtcp-fb", value));
+                let taken = match &line.keys {
+                    Some(keys) => taken.crypto(&keys.line()),
+                    None => taken,
+                };
                 match &line.label {
                     Some(label) => taken.label(label),
                     None => taken,
@@ -135,6 +156,8 @@ pub(crate) fn describe(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::SrtpMode;
+    use siprec_model::SrtpSuite;
 
     fn offer(lines: &str) -> SessionDescription {
         let text = format!(
@@ -142,6 +165,11 @@ mod tests {
             lines.replace('\n', "\r\n")
         );
         SessionDescription::parse(text.as_bytes()).unwrap()
+    }
+
+    fn lines(offer: &SessionDescription) -> Vec<Line> {
+        let terms = Terms { mode: SrtpMode::Accept, suites: &SrtpSuite::ALL, before: &[] };
+        super::lines(offer, terms)
     }
 
     fn answered(lines_of_offer: &str) -> Vec<(u16, Direction, Vec<u8>)> {
@@ -195,7 +223,7 @@ mod tests {
     fn reports_go_where_the_offer_says() {
         let line = |text: &str| match lines(&offer(text)).remove(0) {
             Line::Taken(line) => (line.rtcp.map(|address| address.to_string()), line.mux),
-            Line::Off => panic!("off"),
+            Line::Off(_) => panic!("off"),
         };
         assert_eq!(line("m=audio 5000 RTP/AVP 0"), (Some("127.0.0.1:5001".into()), false));
         assert_eq!(line("m=audio 5000 RTP/AVP 0\na=rtcp:7777"), (Some("127.0.0.1:7777".into()), false));
@@ -207,7 +235,7 @@ mod tests {
     fn feedback_that_asks_for_key_frames_is_taken_where_the_profile_has_it() {
         let feedback = |text: &str| match lines(&offer(text)).remove(0) {
             Line::Taken(line) => line.feedback,
-            Line::Off => panic!("off"),
+            Line::Off(_) => panic!("off"),
         };
         let attributes =
             "a=rtcp-fb:* nack pli\na=rtcp-fb:* nack\na=rtcp-fb:31 ccm fir\na=rtcp-fb:* goog-remb";
@@ -225,7 +253,7 @@ mod tests {
         let offered = lines(&first);
         let told = |text: &str, offered: &[Line]| {
             let mut lines = offered.to_vec();
-            for (line, original) in lines.iter_mut().zip(super::lines(&first)) {
+            for (line, original) in lines.iter_mut().zip(self::lines(&first)) {
                 *line = original;
             }
             heed(&mut lines, &offer(text), offered);
@@ -233,7 +261,7 @@ mod tests {
                 .iter()
                 .map(|line| match line {
                     Line::Taken(line) => line.direction.to_string(),
-                    Line::Off => "off".into(),
+                    Line::Off(_) => "off".into(),
                 })
                 .collect::<Vec<_>>()
         };

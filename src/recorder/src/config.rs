@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use siprec_model::SrtpSuite;
 use siprec_transport::{BindError, TlsConfig};
 
 use crate::behaviour::Behaviour;
 use crate::files::archive::FileError;
+use crate::security::SrtpMode;
 
 /// Address, folder and habits of a [`Recorder`](crate::Recorder).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +26,10 @@ pub struct RecorderConfig {
     pub keep_rtp: bool,
     /// Cut pauses out of the sound file, instead of keeping the time line by silence.
     pub cut_pauses: bool,
+    /// Whether streams are to be secured.
+    pub srtp: SrtpMode,
+    /// The suites that are accepted, the best first.
+    pub srtp_suites: Vec<SrtpSuite>,
     /// What it does beyond answering rightly.
     pub behaviour: Behaviour,
     /// Longest time that [`Recorder::stop`](crate::Recorder::stop) takes.
@@ -40,6 +46,8 @@ impl RecorderConfig {
             count_only: false,
             keep_rtp: false,
             cut_pauses: false,
+            srtp: SrtpMode::default(),
+            srtp_suites: SrtpSuite::ALL.to_vec(),
             behaviour: Behaviour::default(),
             stop_timeout: Duration::from_secs(10),
         }

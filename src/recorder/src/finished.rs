@@ -36,6 +36,10 @@ impl fmt::Display for FinishedSession {
             sum(|stream| stream.packets),
             sum(|stream| stream.lost)
         )?;
+        let not_authentic = sum(|stream| stream.srtp.as_ref().map_or(0, |srtp| srtp.not_authentic));
+        if not_authentic > 0 {
+            write!(f, " not-authentic={not_authentic}")?;
+        }
         if let Some(folder) = &self.folder {
             write!(f, " folder={}", Word(&folder.to_string_lossy()))?;
         }

@@ -26,21 +26,25 @@ mod media;
 mod picture;
 mod recorder;
 mod recording;
+mod security;
 mod session;
 mod stream;
 
 pub use behaviour::{
-    BadValue, Behaviour, KeyframeMethod, Keyframes, MIN_SE, Pause, Refresh, RefreshMethod, Refuse, seconds,
+    BadValue, Behaviour, KeyframeMethod, Keyframes, MIN_SE, OddCrypto, Pause, Refresh, RefreshMethod, Refuse,
+    seconds,
 };
 pub use config::{RecorderConfig, StartError};
 pub use files::archive::FileError;
 pub use files::report::{
     AddressReport, Alignment, Channel, CutReport, GapReport, InactiveReport, ParameterReport, PartyReport,
-    PayloadTypeReport, SessionReport, SourceReport, StateReport, StreamReport, WavReport,
+    PayloadTypeReport, SessionReport, SourceReport, SrtpReport, StateReport, StreamReport, WavReport,
 };
 pub use files::wav::WavSound;
 pub use finished::FinishedSession;
 pub use picture::{PictureError, draw};
 pub use recorder::Recorder;
+pub use security::SrtpMode;
+pub use siprec_model::SrtpSuite;
 pub use siprec_sip::Refresher;
 pub use siprec_transport::{TlsConfig, TlsIdentity};

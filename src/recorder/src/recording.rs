@@ -9,6 +9,7 @@ use siprec_sip::sdp::Direction;
 use tokio::task::JoinHandle;
 
 use crate::answer::{Line, TakenLine};
+use crate::behaviour::OddCrypto;
 use crate::clock;
 use crate::config::RecorderConfig;
 use crate::files::archive::{Archive, FileError};
@@ -16,7 +17,8 @@ use crate::files::report::{SessionReport, StreamReport};
 use crate::files::track::Datagram;
 use crate::media::receive::Manner;
 use crate::media::rtcp::Feedback;
-use crate::stream::{Flow, Stream};
+use crate::media::srtp::SrtpError;
+use crate::stream::{Flow, Stream, TakeError};
 
 /// How often packets go to the disk.
 pub(crate) const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
@@ -62,6 +64,7 @@ impl Recording {
             keep: !config.count_only,
             reports: !config.behaviour.no_rtcp,
             deaf: config.behaviour.deaf,
+            other_key: config.behaviour.odd_crypto == Some(OddCrypto::Key),
         };
         let mut recording = Self {
             address,
@@ -87,8 +90,8 @@ impl Recording {
     /// medium is another stream.
     ///
     /// # Errors
-    /// When no ports are free.
-    pub(crate) async fn apply(&mut self, lines: &[Line]) -> std::io::Result<()> {
+    /// When no ports are free, or secured media cannot be taken.
+    pub(crate) async fn apply(&mut self, lines: &[Line]) -> Result<(), TakeError> {
         // What has come so far belongs to the formats so far.
         self.store().await;
         for (line, state) in lines.iter().enumerate() {
@@ -105,13 +108,39 @@ impl Recording {
         Ok(())
     }
 
+    /// Takes packets under the keys of these lines from now on.
+    ///
+    /// # Errors
+    /// When secured media cannot be taken.
+    pub(crate) fn secure(&mut self, lines: &[Line]) -> Result<(), SrtpError> {
+        for (line, index) in lines.iter().zip(&self.lines) {
+            if let (Line::Taken(taken), Some(stream)) = (line, self.streams.get_mut(*index)) {
+                stream.secure(taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Holds what no key opens from now on, because an offer of ours may be answered by new ones, or no longer.
+    pub(crate) fn hold(&mut self, holds: bool) {
+        for receiver in self.streams.iter().filter_map(Stream::receiver) {
+            receiver.hold(holds);
+        }
+    }
+
+    /// What has come that is not authentic, once for each burst, for people.
+    pub(crate) fn alarms(&self) -> Vec<String> {
+        let streams = self.streams.iter().filter_map(|stream| Some((stream, stream.receiver()?.alarm()?)));
+        streams.map(|(stream, alarm)| format!("m-line {}: {alarm}", stream.line())).collect()
+    }
+
     /// Takes note of what flows from now on.
     pub(crate) fn note(&mut self, lines: &[Line]) {
         let now = SystemTime::now();
         for (line, state) in lines.iter().enumerate() {
             let stream = self.lines.get(line).and_then(|index| self.streams.get_mut(*index));
             let flow = match state {
-                Line::Off => Flow::Off,
+                Line::Off(_) => Flow::Off,
                 Line::Taken(taken) if taken.direction == Direction::RecvOnly => Flow::Active,
                 Line::Taken(_) => Flow::Inactive,
             };
@@ -223,11 +252,15 @@ impl Recording {
         }
     }
 
-    /// Stops receiving, completes the files and `report`.
-    pub(crate) async fn finish(mut self, ladder: String, mut report: SessionReport) -> SessionReport {
+    /// Takes what has come, and receives no more.
+    pub(crate) async fn stop(&mut self) {
         for stream in &mut self.streams {
             stream.stop().await;
         }
+    }
+
+    /// Completes the files and `report`.
+    pub(crate) async fn finish(mut self, ladder: String, mut report: SessionReport) -> SessionReport {
         self.rest().await;
         self.describe(&mut report);
         let datagrams = self.collect();
@@ -283,7 +316,7 @@ impl Recording {
     fn stream_of(&mut self, line: usize, state: &Line) -> usize {
         let fits = |stream: &Stream| match state {
             Line::Taken(taken) => stream.fits(taken.medium),
-            Line::Off => true,
+            Line::Off(_) => true,
         };
         let known = self.lines.get(line).copied();
         if let Some(index) = known.filter(|index| self.streams.get(*index).is_some_and(fits)) {

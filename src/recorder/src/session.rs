@@ -95,6 +95,8 @@ pub(crate) struct Session {
     paused: bool,
     /// Our offer or refresh that is not answered yet.
     own: Option<OwnOffer>,
+    /// A 2xx of ours offers: the ACK answers it.
+    offered: bool,
     /// Later offers of the client that were refused.
     refused: u32,
     /// When to end without waiting any longer.
@@ -161,6 +163,7 @@ impl Session {
             not_before: None,
             paused: false,
             own: None,
+            offered: false,
             refused: 0,
             end_at: None,
             over: false,
@@ -263,9 +266,8 @@ impl Session {
                 self.own_refused(token, &response);
             }
             DialogEvent::Failed { .. } => self.hang_up("the client does not answer"),
-            // What an ACK carries changes nothing, because an offer of ours in a 2xx repeats the last answer.
-            DialogEvent::Acknowledged { .. }
-            | DialogEvent::Progress { .. }
+            DialogEvent::Acknowledged { ack, .. } => self.acknowledged(&ack),
+            DialogEvent::Progress { .. }
             | DialogEvent::Challenged { .. }
             | DialogEvent::Info(_)
             | DialogEvent::Cancelled { .. } => {}
@@ -313,6 +315,7 @@ impl Session {
     }
 
     async fn flush(&mut self) {
+        self.tell_alarms();
         let mut report = None;
         if self.changed {
             let mut full = self.report.clone();
@@ -341,6 +344,13 @@ impl Session {
         }
     }
 
+    /// Tells what came that is not authentic.
+    fn tell_alarms(&mut self) {
+        for alarm in self.recording.as_ref().map(Recording::alarms).unwrap_or_default() {
+            self.enter_note(&alarm);
+        }
+    }
+
     /// Ends the session from our side, in bounded time.
     fn hang_up(&mut self, reason: &str) {
         let now = Instant::now();
@@ -361,6 +371,10 @@ impl Session {
             return;
         }
         self.over = true;
+        if let Some(recording) = &mut self.recording {
+            recording.stop().await;
+        }
+        self.tell_alarms();
         let mut report = std::mem::take(&mut self.report);
         let mut folder = None;
         if let Some(recording) = self.recording.take() {

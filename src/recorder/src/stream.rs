@@ -7,9 +7,12 @@ use siprec_model::Medium;
 
 use crate::answer::TakenLine;
 use crate::clock;
-use crate::files::report::{AddressReport, InactiveReport, PayloadTypeReport, SourceReport, StreamReport};
+use crate::files::report::{
+    AddressReport, InactiveReport, PayloadTypeReport, SourceReport, SrtpReport, StreamReport,
+};
 use crate::files::track::describe;
 use crate::media::receive::{Account, Manner, Ports, Receiver};
+use crate::media::srtp::SrtpError;
 
 /// The streams of one medium on one m-line.
 pub(crate) struct Stream {
@@ -17,10 +20,25 @@ pub(crate) struct Stream {
     mux: bool,
     /// Ports of a move that is not agreed yet.
     next: Option<Ports>,
+    /// Where the client sends from.
+    source: Option<SocketAddr>,
+    /// The recorder has moved, and no new key has come since.
+    moved: bool,
     /// None before anything was agreed.
     flow: Option<Flow>,
     inactive: Vec<Interval>,
     report: StreamReport,
+}
+
+/// Why a stream cannot be received.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeError {
+    /// No ports are free.
+    #[error(transparent)]
+    Ports(#[from] std::io::Error),
+    /// Secured media cannot be taken.
+    #[error(transparent)]
+    Srtp(#[from] SrtpError),
 }
 
 /// Whether media should come.
@@ -43,7 +61,16 @@ impl Stream {
     /// A stream on this m-line that has not begun.
     pub(crate) fn new(line: usize) -> Self {
         let report = StreamReport { index: line, ..StreamReport::default() };
-        Self { receiver: None, mux: false, next: None, flow: None, inactive: Vec::new(), report }
+        Self {
+            receiver: None,
+            mux: false,
+            next: None,
+            source: None,
+            moved: false,
+            flow: None,
+            inactive: Vec::new(),
+            report,
+        }
     }
 
     /// Its m-line.
@@ -70,13 +97,13 @@ impl Stream {
     /// Receives what the line says.
     ///
     /// # Errors
-    /// When no ports are free.
+    /// When no ports are free, or secured media cannot be taken.
     pub(crate) fn take(
         &mut self,
         line: &TakenLine,
         address: IpAddr,
         manner: &Manner,
-    ) -> std::io::Result<SocketAddr> {
+    ) -> Result<SocketAddr, TakeError> {
         let receiver = match self.receiver.take() {
             Some(receiver) => receiver,
             None => Receiver::start(Ports::bind(address, line.mux)?, manner.clone())?,
@@ -85,6 +112,7 @@ impl Stream {
             .describe(line.formats.iter().map(|format| (format.payload_type, format.clock_rate)), line.rtcp);
         let local = receiver.local();
         self.receiver = Some(receiver);
+        self.secure(line)?;
         self.mux = line.mux;
         self.report.medium = line.medium.to_string();
         self.report.label.clone_from(&line.label);
@@ -95,6 +123,19 @@ impl Stream {
             }
         }
         Ok(local)
+    }
+
+    /// Takes packets under the keys of the line from now on.
+    ///
+    /// # Errors
+    /// When secured media cannot be taken.
+    pub(crate) fn secure(&mut self, line: &TakenLine) -> Result<(), SrtpError> {
+        let Some(receiver) = &self.receiver else { return Ok(()) };
+        let has_moved = matches!((self.source, line.source), (Some(old), Some(new)) if old != new);
+        let is_new = receiver.secure(line.keys.as_deref(), self.moved || has_moved)?;
+        self.moved &= !is_new;
+        self.source = line.source.or(self.source);
+        Ok(())
     }
 
     /// Takes note of what should flow from `now` on.
@@ -131,6 +172,7 @@ impl Stream {
     pub(crate) fn complete_move(&mut self) -> std::io::Result<()> {
         if let (Some(receiver), Some(ports)) = (&mut self.receiver, self.next.take()) {
             receiver.move_to(ports)?;
+            self.moved = true;
             self.report.local = Some(receiver.local().to_string());
         }
         Ok(())
@@ -153,13 +195,14 @@ impl Stream {
     pub(crate) async fn stop(&mut self) {
         if let Some(receiver) = &mut self.receiver {
             receiver.stop().await;
+            receiver.hold(false);
         }
     }
 
     /// What is known of it; its times count from `opened`.
     pub(crate) fn describe(&self, opened: SystemTime) -> StreamReport {
         let account = self.receiver.as_ref().map(Receiver::account).unwrap_or_default();
-        let Account { sources, malformed, overrun, first, last, unwanted, payload_types, addresses } =
+        let Account { sources, malformed, overrun, first, last, unwanted, payload_types, addresses, srtp } =
             account;
         let sum = |count: fn(&crate::media::reception::Source) -> u64| sources.iter().map(count).sum();
         let now = SystemTime::now();
@@ -181,6 +224,13 @@ impl Stream {
             malformed,
             overrun,
             unwanted,
+            srtp: srtp.map(|srtp| SrtpReport {
+                suite: srtp.suite.map(|suite| suite.to_string()).unwrap_or_default(),
+                keys: srtp.keys,
+                packets: srtp.packets,
+                not_authentic: srtp.not_authentic,
+                replayed: srtp.replayed,
+            }),
             inactive: self.inactive.iter().map(interval).collect(),
             payload_types: payload_types
                 .into_iter()

@@ -14,7 +14,9 @@ use siprec_sip::Refresher;
 
 use crate::answer::Line;
 
-pub use values::{BadValue, KeyframeMethod, Keyframes, Pause, Refresh, RefreshMethod, Refuse, seconds};
+pub use values::{
+    BadValue, KeyframeMethod, Keyframes, OddCrypto, Pause, Refresh, RefreshMethod, Refuse, seconds,
+};
 
 /// Smallest session interval that RFC 4028 §5 allows, in seconds.
 pub const MIN_SE: u32 = 90;
@@ -43,6 +45,8 @@ pub struct Behaviour {
     /// Write answers as the oddest recorders do: other payload types, attributes in odd places, no `a=ptime`, an
     /// address at each m-line only.
     pub odd_sdp: bool,
+    /// Answer secured lines wrongly.
+    pub odd_crypto: Option<OddCrypto>,
     /// Answer re-INVITEs of the client by 200 without a body.
     pub no_sdp_in_reinvite: bool,
     /// Do not know session timers (RFC 4028).
@@ -59,8 +63,10 @@ pub struct Behaviour {
     pub pause_at: Vec<Pause>,
     /// Offer `a=inactive` again and again: so long after the start, and after each end.
     pub pause_every: Option<Pause>,
-    /// Offer other ports.
+    /// Offer other ports, and new keys where a line is secured.
     pub move_after: Option<Duration>,
+    /// Offer new keys at the same ports.
+    pub rekey_after: Option<Duration>,
     /// Ask for key frames.
     pub keyframes: Option<Keyframes>,
     /// Send BYE.
@@ -86,6 +92,7 @@ impl Default for Behaviour {
             refuse_video: false,
             refuse_lines: Vec::new(),
             odd_sdp: false,
+            odd_crypto: None,
             no_sdp_in_reinvite: false,
             no_session_timer: false,
             min_se: MIN_SE,
@@ -95,6 +102,7 @@ impl Default for Behaviour {
             pause_at: Vec::new(),
             pause_every: None,
             move_after: None,
+            rekey_after: None,
             keyframes: None,
             hang_up_after: None,
             silent_after: None,
@@ -110,7 +118,7 @@ impl Behaviour {
         for (index, line) in lines.iter_mut().enumerate() {
             let is_video = matches!(line, Line::Taken(taken) if taken.medium == Medium::Video);
             if self.refuse_video && is_video || self.refuse_lines.contains(&index) {
-                *line = Line::Off;
+                *line = Line::Off(None);
             }
         }
     }
@@ -129,6 +137,7 @@ impl Behaviour {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::security::{SrtpMode, Terms};
     use siprec_sip::SessionDescription;
 
     #[test]
@@ -136,10 +145,11 @@ mod tests {
         let offer = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n\
                      m=audio 4 RTP/AVP 0\r\nm=audio 6 RTP/AVP 0\r\nm=video 8 RTP/AVP 31\r\nm=video 10 RTP/AVP 31\r\n";
         let offer = SessionDescription::parse(offer.as_bytes()).unwrap();
+        let terms = Terms { mode: SrtpMode::Accept, suites: &[], before: &[] };
         let off = |behaviour: Behaviour| {
-            let mut lines = crate::answer::lines(&offer);
+            let mut lines = crate::answer::lines(&offer, terms);
             behaviour.bend(&mut lines);
-            lines.iter().map(|line| matches!(line, Line::Off)).collect::<Vec<_>>()
+            lines.iter().map(|line| matches!(line, Line::Off(_))).collect::<Vec<_>>()
         };
         assert_eq!(off(Behaviour::default()), [false; 4]);
         assert_eq!(off(Behaviour { refuse_video: true, ..Default::default() }), [false, false, true, true]);

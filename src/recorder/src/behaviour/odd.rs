@@ -1,7 +1,12 @@
 //! Answers as the oddest recorders write them (`protocol` 1.2): nothing in them is usable but ports, addresses and
 //! directions.
 
+use siprec_model::SrtpSuite;
 use siprec_sip::SessionDescription;
+use siprec_sip::sdp::Crypto;
+
+use super::OddCrypto;
+use crate::security;
 
 /// The answer with an address at each m-line only, its direction before the m-lines where all have the same, other
 /// payload types than were offered, and lines that nobody asked for.
@@ -45,11 +50,54 @@ pub(crate) fn rewrite(answer: &SessionDescription) -> Vec<u8> {
                     line(original);
                 }
             }
-            _ if in_media && attribute.is_some_and(|name| !name.starts_with("rtcp")) => {}
+            _ if in_media && attribute.is_some_and(|name| !counts(name)) => {}
             _ => line(original),
         }
     }
     odd.into_bytes()
+}
+
+/// Whether an attribute of an m-line says where the stream goes, or how it is secured.
+fn counts(attribute: &str) -> bool {
+    attribute.starts_with("rtcp") || attribute.starts_with("crypto:")
+}
+
+/// The answer to `offer` with other keys, or others than were offered.
+pub(crate) fn bend_keys(answer: &[u8], offer: &SessionDescription, how: OddCrypto) -> Vec<u8> {
+    let mut bent = String::new();
+    let mut line = |text: &str| {
+        bent.push_str(text);
+        bent.push_str("\r\n");
+    };
+    let mut offered = Vec::new();
+    let mut next = 0;
+    for original in String::from_utf8_lossy(answer).lines() {
+        if original.starts_with("m=") {
+            offered = offer.media(next).map(|media| media.cryptos().flatten().collect()).unwrap_or_default();
+            next += 1;
+        }
+        let Some(crypto) = original.strip_prefix("a=crypto:").and_then(|value| Crypto::parse(value).ok())
+        else {
+            let is_plain = how == OddCrypto::Plain && original.starts_with("m=");
+            line(&if is_plain { original.replace(" RTP/SAVP", " RTP/AVP") } else { original.to_owned() });
+            continue;
+        };
+        let tag = offered.iter().map(Crypto::tag).max().unwrap_or_default() + 1;
+        let is_new = |suite: &SrtpSuite| !offered.iter().any(|line| line.suite() == *suite);
+        let suite = SrtpSuite::ALL.into_iter().find(is_new).unwrap_or(crypto.suite());
+        let fresh = |tag, suite| security::fresh(suite).map(|key| Crypto::new(tag, key));
+        let bent: Vec<_> = match how {
+            OddCrypto::Plain | OddCrypto::None => vec![],
+            OddCrypto::Two => vec![Some(crypto.clone()), fresh(tag, crypto.suite())],
+            OddCrypto::Suite => vec![fresh(crypto.tag(), suite)],
+            OddCrypto::Tag => vec![fresh(tag, crypto.suite())],
+            OddCrypto::Key => vec![fresh(crypto.tag(), crypto.suite())],
+        };
+        for crypto in bent.iter().flatten() {
+            line(&format!("a=crypto:{}", *crypto.to_value()));
+        }
+    }
+    bent.into_bytes()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) enum Step {
     Pause,
     Resume,
     Move,
+    Rekey,
     Refresh,
     AskKeyframe,
     HangUp,
@@ -44,6 +45,9 @@ impl Plan {
         }
         if let Some(after) = behaviour.move_after {
             add(after, Step::Move, None);
+        }
+        if let Some(after) = behaviour.rekey_after {
+            add(after, Step::Rekey, None);
         }
         if let Some(refresh) = behaviour.refresh {
             add(refresh.every, Step::Refresh, Some(refresh.every));

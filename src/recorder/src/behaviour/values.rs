@@ -97,6 +97,42 @@ impl FromStr for Pause {
     }
 }
 
+/// How a recorder answers secured lines wrongly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OddCrypto {
+    /// By a plain line: RTP/AVP for RTP/SAVP.
+    Plain,
+    /// Without `a=crypto`.
+    None,
+    /// By a second line `a=crypto`, with the next tag.
+    Two,
+    /// By a suite that the client did not offer.
+    Suite,
+    /// By a tag that the client did not offer.
+    Tag,
+    /// By a key that the recorder does not send under.
+    Key,
+}
+
+/// `plain`, `none`, `two`, `suite`, `tag` or `key`
+impl FromStr for OddCrypto {
+    type Err = BadValue;
+
+    fn from_str(text: &str) -> Result<Self, BadValue> {
+        Ok(match text {
+            "plain" => Self::Plain,
+            "none" => Self::None,
+            "two" => Self::Two,
+            "suite" => Self::Suite,
+            "tag" => Self::Tag,
+            "key" => Self::Key,
+            other => {
+                return Err(BadValue(format!("{other:?} is not plain, none, two, suite, tag or key")));
+            }
+        })
+    }
+}
+
 /// Refreshes that the recorder sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
@@ -191,6 +227,7 @@ mod tests {
         assert_eq!("0:2.5".parse(), Ok(Pause { after: ms(0), length: ms(2500) }));
         assert_eq!("30".parse(), Ok(Refresh { every: ms(30_000), by: RefreshMethod::Invite }));
         assert_eq!("1:update-sdp".parse(), Ok(Refresh { every: ms(1000), by: RefreshMethod::UpdateSdp }));
+        assert_eq!("two".parse(), Ok(OddCrypto::Two));
         assert_eq!("2".parse(), Ok(Keyframes { every: ms(2000), by: None }));
         assert_eq!("2:pli".parse(), Ok(Keyframes { every: ms(2000), by: Some(KeyframeMethod::Pli) }));
     }
@@ -205,5 +242,6 @@ mod tests {
         assert!("5".parse::<Pause>().is_err() && "5:0".parse::<Pause>().is_err());
         assert!("0".parse::<Refresh>().is_err() && "5:bye".parse::<Refresh>().is_err());
         assert!("5:sli".parse::<Keyframes>().is_err());
+        assert!("Two".parse::<OddCrypto>().unwrap_err().to_string().contains("plain, none, two"));
     }
 }

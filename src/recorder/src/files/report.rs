@@ -129,6 +129,9 @@ pub struct StreamReport {
     /// Packets by the address that they came to: more than one when the recorder has moved.
     #[serde(default)]
     pub addresses: Vec<AddressReport>,
+    /// How it was secured, where it was.
+    #[serde(default)]
+    pub srtp: Option<SrtpReport>,
     /// RTCP sender reports.
     pub sender_reports: u64,
     /// What its sound is placed by.
@@ -205,6 +208,22 @@ pub struct AddressReport {
     pub local: String,
     /// Packets that came to it.
     pub packets: u64,
+}
+
+/// How a stream was secured (RFC 3711). Keys stand nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SrtpReport {
+    /// The suite, as `a=crypto` names it; the last one, where it has changed.
+    pub suite: String,
+    /// Keys, or sets of keys, that the client has sent under, one after the other.
+    pub keys: u64,
+    /// RTP packets that were decrypted. More in the stream were plain, while the m-line was.
+    pub packets: u64,
+    /// Packets of RTP and RTCP that were not genuine: forged, damaged, plain, made with another key, or at a place in
+    /// the sequence that cannot be. None is recorded.
+    pub not_authentic: u64,
+    /// Packets of RTP and RTCP that had come before. None is recorded twice.
+    pub replayed: u64,
 }
 
 /// A hole in a stream's sound.

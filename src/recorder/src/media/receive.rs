@@ -1,4 +1,4 @@
-//! The sockets of one stream: RTP and RTCP in, receiver reports out.
+//! The sockets of one stream: RTP and RTCP in, receiver reports out, secured or not.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,11 +11,14 @@ use tokio::net::UdpSocket;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::gate::{Arrival, Gate, Passed, SrtpAccount};
 use super::reception::Source;
 use super::rtcp::{self, Feedback, Report};
 use super::rtp::{self, RtpHeader};
+use super::srtp::SrtpError;
 use crate::clock;
 use crate::files::track::Datagram;
+use crate::security::Keys;
 
 /// Receive buffer asked of the system for RTP: a second of one stream that comes 100 times faster than real time.
 const BUFFER: usize = 4 << 20;
@@ -27,6 +30,9 @@ const SOURCES: usize = 64;
 /// one too.
 const INTERVAL: Duration = Duration::from_secs(5);
 const FIRST_REPORT: Duration = Duration::from_secs(1);
+/// Most datagrams that are taken before others have their turn, and at the end: more than [`BUFFER`] holds.
+const PORTION: usize = 256;
+const LAST_PORTION: usize = 1 << 17;
 /// Tries to find two neighbouring ports that are free.
 const PORT_TRIES: usize = 200;
 /// What comes so long after a stream has become inactive was sent after that.
@@ -50,6 +56,8 @@ pub(crate) struct Manner {
     pub(crate) reports: bool,
     /// Take nothing that comes.
     pub(crate) deaf: bool,
+    /// Send under another key than the one that was told.
+    pub(crate) other_key: bool,
 }
 
 /// A stream that is being received.
@@ -80,6 +88,8 @@ pub(crate) struct Account {
     pub(crate) payload_types: BTreeMap<u8, u64>,
     /// RTP packets by the address that they came to.
     pub(crate) addresses: Vec<(SocketAddr, u64)>,
+    /// Where it was ever secured.
+    pub(crate) srtp: Option<SrtpAccount>,
 }
 
 struct Shared {
@@ -94,6 +104,7 @@ struct Shared {
     inactive: Mutex<Option<Instant>>,
     /// Index of the ports in use.
     current: AtomicUsize,
+    gate: Mutex<Gate>,
     manner: Manner,
 }
 
@@ -148,6 +159,7 @@ impl Receiver {
             peer: Mutex::default(),
             inactive: Mutex::default(),
             current: AtomicUsize::new(0),
+            gate: Mutex::default(),
             manner,
         });
         let (stop, stopped) = watch::channel(false);
@@ -180,6 +192,31 @@ impl Receiver {
         *inactive = if active { None } else { inactive.or_else(|| Some(Instant::now())) };
     }
 
+    /// Takes and sends packets under these keys, or plain ones, from now on; see [`Gate::secure`].
+    ///
+    /// # Errors
+    /// [`SrtpError`]: GStreamer lacks what is needed.
+    pub(crate) fn secure(&self, keys: Option<&Keys>, anew: bool) -> Result<bool, SrtpError> {
+        let mut gate = lock(&self.shared.gate);
+        let is_new = gate.secure(keys, anew, self.shared.manner.other_key)?;
+        let held = gate.take_held();
+        self.shared.retry(&mut gate, held);
+        Ok(is_new)
+    }
+
+    /// Holds what no key opens, while the other side may answer by another key, which its media overtakes.
+    pub(crate) fn hold(&self, holds: bool) {
+        let mut gate = lock(&self.shared.gate);
+        let held = gate.take_held();
+        gate.hold(holds);
+        self.shared.retry(&mut gate, held);
+    }
+
+    /// What came that is not authentic, once for each burst.
+    pub(crate) fn alarm(&self) -> Option<String> {
+        lock(&self.shared.gate).alarm()
+    }
+
     /// Asks every source that is here for a key frame.
     pub(crate) fn ask_keyframe(&self, feedback: Feedback) {
         let Manner { reports, deaf, .. } = &self.shared.manner;
@@ -187,10 +224,13 @@ impl Receiver {
         let account = lock(&self.shared.account);
         let present = account.sources.iter().filter(|source| source.packets > 0 && !source.left);
         let sources: Vec<_> = present.map(|source| source.ssrc).collect();
+        drop(account);
         let Manner { own_ssrc, cname, .. } = &self.shared.manner;
         let packet = rtcp::feedback(*own_ssrc, cname, &sources, feedback);
-        // One that is lost is followed by another.
-        let _ = self.rtcp.send_to(&packet, peer);
+        if let Some(packet) = lock(&self.shared.gate).seal(packet) {
+            // One that is lost is followed by another.
+            let _ = self.rtcp.send_to(&packet, peer);
+        }
     }
 
     /// Tells the clocks of payload types and where reports go; without an address, to where RTCP comes from.
@@ -211,7 +251,8 @@ impl Receiver {
 
     /// What has been counted so far.
     pub(crate) fn account(&self) -> Account {
-        lock(&self.shared.account).clone()
+        let srtp = lock(&self.shared.gate).account().cloned();
+        Account { srtp, ..lock(&self.shared.account).clone() }
     }
 
     /// Takes what the sockets still hold, and closes them. [`Receiver::take`] and [`Receiver::account`] go on.
@@ -283,9 +324,9 @@ async fn receive(
         if stop {
             break;
         }
-        let arrived = reader.drain(&mut buffer, |buffer| rtp.try_recv_from(buffer));
+        let arrived = reader.drain(PORTION, &mut buffer, |buffer| rtp.try_recv_from(buffer));
         if let Some(rtcp) = &rtcp {
-            reader.drain(&mut buffer, |buffer| rtcp.try_recv_from(buffer));
+            reader.drain(PORTION, &mut buffer, |buffer| rtcp.try_recv_from(buffer));
         }
         let now = Instant::now();
         match next_report {
@@ -300,7 +341,7 @@ async fn receive(
     // The runtime may not have noticed yet what the sockets hold: ask the system.
     for socket in [Some(rtp), rtcp].into_iter().flatten() {
         if let Ok(socket) = socket.into_std() {
-            reader.drain(&mut buffer, |buffer| socket.recv_from(buffer));
+            reader.drain(LAST_PORTION, &mut buffer, |buffer| socket.recv_from(buffer));
         }
     }
 }
@@ -314,14 +355,15 @@ async fn readable(socket: Option<&UdpSocket>) {
 }
 
 impl Reader {
-    /// Takes all that a socket holds. True when there was anything.
+    /// Takes what a socket holds, at most so many datagrams. True when there was anything.
     fn drain(
         &self,
+        most: usize,
         buffer: &mut [u8],
         mut next: impl FnMut(&mut [u8]) -> io::Result<(usize, SocketAddr)>,
     ) -> bool {
         let mut any = false;
-        loop {
+        for _ in 0..most {
             match next(buffer) {
                 Ok((length, from)) => {
                     any = true;
@@ -333,56 +375,13 @@ impl Reader {
                 Err(_) => return any,
             }
         }
+        any
     }
 
     fn datagram(&self, bytes: &[u8], from: SocketAddr) {
-        if self.shared.manner.deaf {
-            return;
-        }
-        let (now, arrival) = (Instant::now(), SystemTime::now());
-        let is_rtcp = rtp::is_rtcp(bytes);
-        if is_rtcp {
-            self.count_rtcp(bytes, from, now);
-        } else if let Some(header) = RtpHeader::parse(bytes) {
-            let clock_rate = lock(&self.shared.clocks).get(&header.payload_type).copied().unwrap_or(8000);
-            let mut account = lock(&self.shared.account);
-            account.first.get_or_insert(arrival);
-            account.last = Some(arrival);
-            account.unwanted += u64::from(self.shared.is_unwanted(now));
-            *account.payload_types.entry(header.payload_type).or_default() += 1;
-            account.arrived_at(self.local);
-            match account.source(header.ssrc) {
-                Some(source) => source.packet(&header, bytes.len(), clock_rate, now),
-                None => account.malformed += 1,
-            }
-        } else {
-            lock(&self.shared.account).malformed += 1;
-            return;
-        }
-        if let Some(inbox) = &self.shared.inbox {
-            let mut inbox = lock(inbox);
-            if inbox.bytes + bytes.len() > INBOX {
-                lock(&self.shared.account).overrun += 1;
-                return;
-            }
-            inbox.bytes += bytes.len();
-            let arrival = clock::nanoseconds(arrival);
-            inbox.datagrams.push(Datagram { bytes: bytes.to_vec(), arrival, rtcp: is_rtcp });
-        }
-    }
-
-    fn count_rtcp(&self, bytes: &[u8], from: SocketAddr, now: Instant) {
-        lock(&self.shared.peer).get_or_insert(from);
-        let mut account = lock(&self.shared.account);
-        for report in rtcp::parse(bytes) {
-            let (Report::Sender { ssrc, .. } | Report::CanonicalName { ssrc, .. } | Report::Bye { ssrc }) =
-                report;
-            let Some(source) = account.source(ssrc) else { continue };
-            match report {
-                Report::Sender { ntp, .. } => source.sender_report(ntp, now),
-                Report::CanonicalName { cname, .. } => source.cname = Some(cname),
-                Report::Bye { .. } => source.left = true,
-            }
+        if !self.shared.manner.deaf {
+            let arrival = Arrival { now: Instant::now(), time: SystemTime::now(), from, local: self.local };
+            self.shared.take_in(&mut lock(&self.shared.gate), bytes, arrival);
         }
     }
 
@@ -396,13 +395,82 @@ impl Reader {
         let mut account = lock(&self.shared.account);
         let heard = account.sources.iter_mut().filter(|source| source.packets > 0 && !source.left);
         let blocks: Vec<_> = heard.map(|source| source.report_block(now)).collect();
+        drop(account);
         let packet = rtcp::receiver_report(*own_ssrc, cname, &blocks);
-        // A report that is lost is followed by another.
-        let _ = socket.try_send_to(&packet, peer);
+        if let Some(packet) = lock(&self.shared.gate).seal(packet) {
+            // A report that is lost is followed by another.
+            let _ = socket.try_send_to(&packet, peer);
+        }
     }
 }
 
 impl Shared {
+    /// Counts and keeps a datagram, if it is any good. The gate stays locked meanwhile, so that what it held goes before
+    /// what comes later.
+    fn take_in(&self, gate: &mut Gate, bytes: &[u8], arrival: Arrival) {
+        let opened = match gate.pass(bytes, arrival) {
+            Passed::Plain => None,
+            Passed::Opened(opened) => Some(opened),
+            Passed::Stopped => return,
+        };
+        let bytes = opened.as_deref().unwrap_or(bytes);
+        let is_rtcp = rtp::is_rtcp(bytes);
+        if is_rtcp {
+            self.count_rtcp(bytes, arrival);
+        } else if let Some(header) = RtpHeader::parse(bytes) {
+            self.count_rtp(&header, bytes.len(), arrival);
+        } else {
+            lock(&self.account).malformed += 1;
+            return;
+        }
+        if let Some(inbox) = &self.inbox {
+            let mut inbox = lock(inbox);
+            if inbox.bytes + bytes.len() > INBOX {
+                lock(&self.account).overrun += 1;
+                return;
+            }
+            inbox.bytes += bytes.len();
+            let arrival = clock::nanoseconds(arrival.time);
+            inbox.datagrams.push(Datagram { bytes: bytes.to_vec(), arrival, rtcp: is_rtcp });
+        }
+    }
+
+    /// Gives what was held another chance.
+    fn retry(&self, gate: &mut Gate, held: Vec<(Vec<u8>, Arrival)>) {
+        for (bytes, arrival) in held {
+            self.take_in(gate, &bytes, arrival);
+        }
+    }
+
+    fn count_rtp(&self, header: &RtpHeader, length: usize, arrival: Arrival) {
+        let clock_rate = lock(&self.clocks).get(&header.payload_type).copied().unwrap_or(8000);
+        let mut account = lock(&self.account);
+        account.first.get_or_insert(arrival.time);
+        account.last = Some(arrival.time);
+        account.unwanted += u64::from(self.is_unwanted(arrival.now));
+        *account.payload_types.entry(header.payload_type).or_default() += 1;
+        account.arrived_at(arrival.local);
+        match account.source(header.ssrc) {
+            Some(source) => source.packet(header, length, clock_rate, arrival.now),
+            None => account.malformed += 1,
+        }
+    }
+
+    fn count_rtcp(&self, bytes: &[u8], arrival: Arrival) {
+        lock(&self.peer).get_or_insert(arrival.from);
+        let mut account = lock(&self.account);
+        for report in rtcp::parse(bytes) {
+            let (Report::Sender { ssrc, .. } | Report::CanonicalName { ssrc, .. } | Report::Bye { ssrc }) =
+                report;
+            let Some(source) = account.source(ssrc) else { continue };
+            match report {
+                Report::Sender { ntp, .. } => source.sender_report(ntp, arrival.now),
+                Report::CanonicalName { cname, .. } => source.cname = Some(cname),
+                Report::Bye { .. } => source.left = true,
+            }
+        }
+    }
+
     /// Whether what arrives at `now` was sent although the stream is inactive.
     fn is_unwanted(&self, now: Instant) -> bool {
         lock(&self.inactive).is_some_and(|since| now.saturating_duration_since(since) > UNDER_WAY)
@@ -441,7 +509,14 @@ mod tests {
     use super::*;
 
     fn start(ports: Ports, keep: bool) -> Receiver {
-        let manner = Manner { own_ssrc: 0xabcd, cname: "r".into(), keep, reports: true, deaf: false };
+        let manner = Manner {
+            own_ssrc: 0xabcd,
+            cname: "r".into(),
+            keep,
+            reports: true,
+            deaf: false,
+            other_key: false,
+        };
         Receiver::start(ports, manner).unwrap()
     }
 
@@ -545,7 +620,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_deaf_receiver_counts_nothing() {
-        let manner = Manner { own_ssrc: 1, cname: "r".into(), keep: true, reports: true, deaf: true };
+        let manner = Manner {
+            own_ssrc: 1,
+            cname: "r".into(),
+            keep: true,
+            reports: true,
+            deaf: true,
+            other_key: false,
+        };
         let mut receiver = Receiver::start(Ports::bind(HOST, false).unwrap(), manner).unwrap();
         let client = std::net::UdpSocket::bind((HOST, 0)).unwrap();
         client.send_to(&packet(5), receiver.local()).unwrap();

@@ -43,6 +43,11 @@ impl RtpHeader {
     }
 }
 
+/// Whether a datagram can be RTP, encrypted or not: version 2 and the whole of the fixed header.
+pub(crate) fn is_rtp(packet: &[u8]) -> bool {
+    packet.len() >= 12 && matches!(packet, [first, second, ..] if first >> 6 == 2 && !is_rtcp_type(*second))
+}
+
 /// Whether a datagram on a port shared by RTP and RTCP is RTCP (RFC 5761 §4).
 pub(crate) fn is_rtcp(packet: &[u8]) -> bool {
     matches!(packet, [first, second, ..] if first >> 6 == 2 && is_rtcp_type(*second))

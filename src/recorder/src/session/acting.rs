@@ -2,13 +2,14 @@
 
 use std::time::Instant;
 
-use siprec_sip::{Body, Headers, Method, RequestToken, Response, SessionDescription};
+use siprec_sip::{Body, Headers, Method, Request, RequestToken, Response, SessionDescription};
 
 use super::{Due, Session};
 use crate::answer::{self, Line};
 use crate::behaviour::plan::Step;
 use crate::behaviour::{KeyframeMethod, RefreshMethod};
 use crate::invitation::session_description_in;
+use crate::security;
 
 /// RFC 5168 §7.1.
 const PICTURE_FAST_UPDATE: &str = "<?xml version=\"1.0\" encoding=\"utf-8\"?><media_control><vc_primitive><to_encoder>\
@@ -76,6 +77,7 @@ impl Session {
             Ok(token) => {
                 self.paused = self.pauses(step);
                 self.own = Some(OwnOffer { token, step, offered });
+                self.hold(true);
             }
             // The dialog is over.
             Err(_) => {
@@ -91,7 +93,7 @@ impl Session {
         match step {
             Step::Pause => true,
             Step::Resume => false,
-            Step::Move | Step::Refresh | Step::AskKeyframe | Step::HangUp => self.paused,
+            Step::Move | Step::Rekey | Step::Refresh | Step::AskKeyframe | Step::HangUp => self.paused,
         }
     }
 
@@ -100,7 +102,11 @@ impl Session {
         if step == Step::Move {
             self.recording.as_mut()?.prepare_move().ok()?;
         }
-        let lines = if self.pauses(step) { answer::silenced(&self.lines) } else { self.lines.clone() };
+        let mut lines = if self.pauses(step) { answer::silenced(&self.lines) } else { self.lines.clone() };
+        // RFC 4568 §7.1.4: who moves its address brings new keys.
+        if matches!(step, Step::Move | Step::Rekey) {
+            security::renew(&mut lines);
+        }
         let last = self.answer.clone()?;
         let description = self.describe(&last, &lines).ok()?;
         Some((lines, description))
@@ -124,29 +130,70 @@ impl Session {
                 {
                     self.report.error = Some(format!("the recorder cannot move: {error}"));
                 }
-                let lines = if self.paused { answer::silenced(&self.lines) } else { self.lines.clone() };
-                if let Some(recording) = &mut self.recording {
-                    recording.note(&lines);
-                }
-                self.tell_lines(&lines);
+                self.follow_lines();
             }
             // We asked for an offer: the ACK answers it.
             (None, Some(offer))
                 if response.headers.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) =>
             {
-                let mut lines = answer::lines(&offer);
-                self.shared.behaviour().bend(&mut lines);
+                let lines = self.decide(&offer);
                 let body = self.negotiate(&offer, lines).await.ok();
                 // It fails when nothing waits for it.
                 let _ = self.ua.acknowledge(token, body);
             }
             (None, _) => {}
         }
+        self.hold(false);
+    }
+
+    /// Holds what no key opens while a description of ours waits for its answer, which may bring another key.
+    pub(super) fn hold(&mut self, holds: bool) {
+        if let Some(recording) = &mut self.recording {
+            recording.hold(holds);
+        }
+    }
+
+    /// The client answers, in its ACK, an offer of ours in a 2xx that repeated our last description.
+    pub(super) fn acknowledged(&mut self, ack: &Request) {
+        if std::mem::take(&mut self.offered) {
+            self.heed_keys(ack);
+            self.hold(false);
+        }
+    }
+
+    /// Takes the keys of the client's answer. An answer that cannot be used keeps the old state, and what it says of
+    /// directions was asked for by nobody.
+    fn heed_keys(&mut self, ack: &Request) {
+        let said = session_description_in(&ack.headers, &ack.body)
+            .and_then(|sdp| SessionDescription::parse(&sdp).ok());
+        let Some(said) = said else { return };
+        let mut heeded = self.lines.clone();
+        answer::heed(&mut heeded, &said, &self.lines);
+        for (line, heeded) in self.lines.iter_mut().zip(heeded) {
+            if let (Line::Taken(line), Line::Taken(heeded)) = (line, heeded) {
+                line.keys = heeded.keys;
+                line.source = heeded.source;
+            }
+        }
+        self.follow_lines();
+    }
+
+    /// Receives by the lines as they are agreed.
+    fn follow_lines(&mut self) {
+        let lines = if self.paused { answer::silenced(&self.lines) } else { self.lines.clone() };
+        if let Some(recording) = &mut self.recording {
+            recording.note(&lines);
+            if let Err(error) = recording.secure(&lines) {
+                self.report.error = Some(format!("no secured media: {error}"));
+            }
+        }
+        self.tell_lines(&lines);
     }
 
     /// The client refused a request of ours: the session stays as it was.
     pub(super) fn own_refused(&mut self, token: RequestToken, response: &Response) {
         let Some(own) = self.own.take_if(|own| own.token == token) else { return };
+        self.hold(false);
         match response.status {
             // RFC 3261 §14.1
             491 => {
@@ -186,7 +233,7 @@ impl Session {
     }
 
     /// The present state again, with something that happened in it.
-    fn enter_note(&mut self, note: &str) {
+    pub(super) fn enter_note(&mut self, note: &str) {
         let state =
             self.report.states.last().map_or_else(|| "recording".to_owned(), |last| last.state.clone());
         self.enter(&state, note);

@@ -9,10 +9,13 @@ use siprec_sip::{Body, HeaderName, Headers, Method, Request, ServerToken, Sessio
 
 use super::Session;
 use crate::answer::{self, Line};
-use crate::behaviour::{Refuse, odd, plan::Plan};
+use crate::behaviour::{Behaviour, Refuse, odd, plan::Plan};
 use crate::clock::rfc3339;
+use crate::config::RecorderConfig;
 use crate::invitation::session_description;
 use crate::recording::Recording;
+use crate::security::Terms;
+use crate::stream::TakeError;
 
 /// Why an offer is not taken.
 pub(super) struct Refusal {
@@ -56,10 +59,9 @@ impl Session {
         let offer = session_description(&self.invite).ok_or_else(|| Refusal::new(488, "No Offer"))?;
         let offer =
             SessionDescription::parse(&offer).map_err(|error| Refusal::new(488, &error.to_string()))?;
-        let mut lines = answer::lines(&offer);
-        behaviour.bend(&mut lines);
+        let lines = self.decide(&offer);
         if !lines.iter().any(|line| matches!(line, Line::Taken(_))) {
-            return Err(Refusal::new(488, "No Stream That Can Be Recorded"));
+            return Err(Refusal::new(488, &nothing(&lines)));
         }
         let id = if self.invitation.recording_id.is_empty() {
             self.report.call_id.clone()
@@ -103,7 +105,10 @@ impl Session {
                 return Ok(None);
             }
             let last = self.answer.as_ref().ok_or_else(|| Refusal::new(488, "No Offer"))?;
-            return Ok(Some(Body::sdp(last.to_bytes())));
+            let body = Body::sdp(last.to_bytes());
+            self.offered = true;
+            self.hold(true);
+            return Ok(Some(body));
         };
         if let Some(refuse) = behaviour.refusal(behaviour.refuse_reinvite.as_ref(), self.refused) {
             self.refused += 1;
@@ -111,9 +116,16 @@ impl Session {
         }
         let offer =
             SessionDescription::parse(&offer).map_err(|error| Refusal::new(488, &error.to_string()))?;
-        let mut lines = answer::lines(&offer);
-        behaviour.bend(&mut lines);
+        let lines = self.decide(&offer);
         self.negotiate(&offer, lines).await.map(Some)
+    }
+
+    /// What becomes of the m-lines of an offer.
+    pub(super) fn decide(&self, offer: &SessionDescription) -> Vec<Line> {
+        let RecorderConfig { srtp, srtp_suites, behaviour, .. } = &self.shared.config;
+        let mut lines = answer::lines(offer, Terms { mode: *srtp, suites: srtp_suites, before: &self.lines });
+        behaviour.bend(&mut lines);
+        lines
     }
 
     /// Takes the streams of an offer and writes the answer.
@@ -125,12 +137,19 @@ impl Session {
         let said = if self.paused { answer::silenced(&lines) } else { lines.clone() };
         let Some(recording) = &mut self.recording else { return Err(Refusal::new(500, "")) };
         if let Err(error) = recording.apply(&said).await {
-            let address = self.address;
-            return Err(self.fail(500, &format!("no RTP ports on {address}: {error}")));
+            let told = match error {
+                TakeError::Ports(error) => format!("no RTP ports on {}: {error}", self.address),
+                TakeError::Srtp(error) => format!("no secured media: {error}"),
+            };
+            return Err(self.fail(500, &told));
         }
         let answer = self.describe(offer, &said).map_err(|error| Refusal::new(488, &error.to_string()))?;
-        let odd = self.shared.behaviour().odd_sdp;
-        let body = Body::sdp(if odd { odd::rewrite(&answer) } else { answer.to_bytes() });
+        let Behaviour { odd_sdp, odd_crypto, .. } = self.shared.behaviour();
+        let bytes = if *odd_sdp { odd::rewrite(&answer) } else { answer.to_bytes() };
+        let body = Body::sdp(match odd_crypto {
+            Some(how) => odd::bend_keys(&bytes, offer, *how),
+            None => bytes,
+        });
         self.answer = Some(answer);
         self.lines = lines;
         self.tell_lines(&said);
@@ -218,6 +237,23 @@ impl Session {
 fn tell(line: &Line) -> String {
     match line {
         Line::Taken(line) => format!("{} {}", line.medium, line.direction),
-        Line::Off => "off".to_owned(),
+        Line::Off(None) => "off".to_owned(),
+        Line::Off(Some(why)) => format!("off ({why})"),
     }
+}
+
+/// Longest reason phrase that is told.
+const PHRASE: usize = 300;
+
+/// Why no line is taken.
+fn nothing(lines: &[Line]) -> String {
+    let mut phrase = "No Stream That Can Be Recorded".to_owned();
+    for line in lines {
+        if let Line::Off(Some(why)) = line
+            && phrase.len() + why.len() <= PHRASE
+        {
+            phrase.push_str(&format!("; {why}"));
+        }
+    }
+    phrase
 }

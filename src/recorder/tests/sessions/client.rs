@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use siprec_sip::{
     Body, DialogEvent, DialogUa, Endpoint, Headers, Message, Method, NameAddr, Random, Request, Response,
-    SessionDescription, Termination, UacConfig, Uri,
+    ServerToken, SessionDescription, Termination, UacConfig, Uri,
 };
 use siprec_transport::{Destination, Incoming, Protocol, Transport, TransportConfig};
 use tokio::sync::mpsc;
@@ -94,13 +94,18 @@ impl Client {
         let response = self.response().await;
         assert_eq!(response.status, 200, "{}", response.reason);
         let answer = SessionDescription::parse(&response.body).unwrap();
+        self.note(&answer);
+        answer
+    }
+
+    /// Where the recorder takes its streams.
+    fn note(&mut self, description: &SessionDescription) {
         let address =
             |(address, port): (siprec_sip::sdp::Address, u16)| SocketAddr::new(address.ip().unwrap(), port);
-        self.remote = answer
+        self.remote = description
             .medias()
             .map(|media| media.rtp().map_or(SocketAddr::from(([127, 0, 0, 1], 9)), address))
             .collect();
-        answer
     }
 
     /// Waits for the final response to the INVITE.
@@ -117,6 +122,33 @@ impl Client {
     pub(crate) async fn offer_again(&mut self, lines: &[&str]) -> SessionDescription {
         self.offer(lines);
         self.answer().await
+    }
+
+    /// Waits for an offer of the recorder.
+    pub(crate) async fn next_offer(&mut self) -> (ServerToken, SessionDescription) {
+        let event = self.event(|event| matches!(event, DialogEvent::Request { .. })).await;
+        let DialogEvent::Request { token, request } = event else { panic!("{event:?}") };
+        let offer = SessionDescription::parse(&request.body).unwrap();
+        self.note(&offer);
+        (token, offer)
+    }
+
+    /// Answers it.
+    pub(crate) fn accept(&mut self, token: ServerToken, lines: &[&str]) {
+        self.version += 1;
+        let body = Body::sdp(self.describe(lines));
+        self.ua.respond(token, 200, "", Headers::new(), Some(body), Instant::now()).unwrap();
+        self.carry();
+    }
+
+    /// Asks the recorder for its offer, and answers it in the ACK.
+    pub(crate) async fn ask_offer(&mut self, lines: &[&str]) -> SessionDescription {
+        let token = self.ua.request(Method::Invite, Headers::new(), None, Instant::now()).unwrap();
+        let offer = self.answer().await;
+        self.version += 1;
+        self.ua.acknowledge(token, Some(Body::sdp(self.describe(lines)))).unwrap();
+        self.carry();
+        offer
     }
 
     /// Sends the re-INVITE of such an offer.

@@ -15,6 +15,10 @@ mod packets;
 #[cfg(test)]
 mod pauses;
 #[cfg(test)]
+mod secured;
+#[cfg(test)]
 mod signalling;
 #[cfg(test)]
 mod sound;
+#[cfg(test)]
+mod srtp;
