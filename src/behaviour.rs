@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use siprec_recorder::{Behaviour, Keyframes, MIN_SE, Pause, Refresh, Refuse, seconds};
+use siprec_recorder::{Behaviour, Keyframes, MIN_SE, OddCrypto, Pause, Refresh, Refuse, seconds};
 
 /// How the recorder behaves; times are seconds, with a fraction if need be.
 #[derive(Args)]
@@ -38,6 +38,10 @@ pub(crate) struct BehaviourArguments {
     /// Write answers as the oddest recorders do: other payload types, attributes in odd places, no ptime.
     #[arg(long)]
     odd_sdp: bool,
+    /// Answer secured lines wrongly: by a plain line, none or two lines a=crypto, a suite or tag that was not offered,
+    /// or a key that the recorder does not send under.
+    #[arg(long, value_name = "plain|none|two|suite|tag|key")]
+    odd_crypto: Option<OddCrypto>,
     /// Answer re-INVITEs of the client by 200 without a body.
     #[arg(long)]
     no_sdp_in_reinvite: bool,
@@ -62,9 +66,12 @@ pub(crate) struct BehaviourArguments {
     /// Offer a=inactive again and again: so long after the answer and each end, for so long.
     #[arg(long, value_name = "AFTER:LENGTH")]
     pause_every: Option<Pause>,
-    /// Offer other ports.
+    /// Offer other ports, and new keys where a line is secured.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     move_after: Option<Duration>,
+    /// Offer new keys at the same ports.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    rekey_after: Option<Duration>,
     /// Ask for key frames: SECONDS, with :info, :pli or :fir behind it; by all of them without.
     #[arg(long, value_name = "SECONDS[:METHOD]")]
     keyframe_every: Option<Keyframes>,
@@ -103,6 +110,7 @@ impl From<BehaviourArguments> for Behaviour {
             refuse_video: arguments.refuse_video,
             refuse_lines: arguments.refuse_line,
             odd_sdp: arguments.odd_sdp,
+            odd_crypto: arguments.odd_crypto,
             no_sdp_in_reinvite: arguments.no_sdp_in_reinvite,
             no_session_timer: arguments.no_session_timer,
             min_se: arguments.min_se,
@@ -115,6 +123,7 @@ impl From<BehaviourArguments> for Behaviour {
             pause_at: arguments.pause_at,
             pause_every: arguments.pause_every,
             move_after: arguments.move_after,
+            rekey_after: arguments.rekey_after,
             keyframes: arguments.keyframe_every,
             hang_up_after: arguments.hang_up_after,
             silent_after: arguments.silent_after,

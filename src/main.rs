@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rustix::process::{Resource, getrlimit, setrlimit};
-use siprec_recorder::{Recorder, RecorderConfig, TlsConfig, TlsIdentity};
+use siprec_recorder::{Recorder, RecorderConfig, SrtpMode, SrtpSuite, TlsConfig, TlsIdentity};
 use tokio::signal::unix::{SignalKind, signal};
 
 use behaviour::BehaviourArguments;
@@ -64,6 +64,12 @@ struct RecorderArguments {
     /// What becomes of pauses in session.wav.
     #[arg(long, value_enum, default_value_t = Pauses::Silence)]
     pauses: Pauses,
+    /// Whether streams are to be secured by SRTP, with keys in the session description.
+    #[arg(long, value_enum, default_value_t = Srtp::Accept)]
+    srtp: Srtp,
+    /// The suites of SRTP that are accepted, the best first.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_values_t = SrtpSuite::ALL)]
+    srtp_suites: Vec<SrtpSuite>,
     #[command(flatten)]
     behaviour: BehaviourArguments,
 }
@@ -75,6 +81,17 @@ enum Pauses {
     Silence,
     /// Nothing: what came before and after it join.
     Cut,
+}
+
+/// Whether streams are to be secured.
+#[derive(Clone, Copy, ValueEnum)]
+enum Srtp {
+    /// Plain and secured ones are taken.
+    Accept,
+    /// Plain ones are refused.
+    Require,
+    /// Secured ones are refused.
+    Refuse,
 }
 
 /// Draws a recording: the waveform of each channel over the time line.
@@ -126,6 +143,12 @@ async fn run(arguments: RecorderArguments) -> Result<()> {
         count_only: arguments.count_only,
         keep_rtp: arguments.keep_rtp,
         cut_pauses: matches!(arguments.pauses, Pauses::Cut),
+        srtp: match arguments.srtp {
+            Srtp::Accept => SrtpMode::Accept,
+            Srtp::Require => SrtpMode::Require,
+            Srtp::Refuse => SrtpMode::Refuse,
+        },
+        srtp_suites: arguments.srtp_suites,
         behaviour: arguments.behaviour.into(),
         ..RecorderConfig::new(arguments.listen, arguments.output)
     };
