@@ -110,12 +110,30 @@ impl Script {
     /// When another request comes, or none.
     pub fn expect_bye(&self) -> Result<()> {
         loop {
-            if let Message::Request(request) = receive(&self.socket)? {
+            if let Message::Request(request) = receive(&self.socket)?
+                && request.method.as_str() != "ACK"
+            {
                 ensure!(request.method.as_str() == "BYE", "{}", request.method);
                 let mut response = Response::to_request(&request, 200);
                 response.headers.copy_from(&request.headers, &HeaderName::RecordRoute);
                 self.socket.send_to(&response.to_bytes(), &self.recorder)?;
                 return Ok(());
+            }
+        }
+    }
+
+    /// Waits for the recorder's next offer, and refuses it by 488.
+    ///
+    /// # Errors
+    /// When none comes, or one without a session description.
+    pub fn refuse_offer(&self) -> Result<SessionDescription> {
+        loop {
+            if let Message::Request(request) = receive(&self.socket)?
+                && request.method.as_str() == "INVITE"
+            {
+                let response = Response::to_request(&request, 488);
+                self.socket.send_to(&response.to_bytes(), &self.recorder)?;
+                return Ok(SessionDescription::parse(&request.body)?);
             }
         }
     }
