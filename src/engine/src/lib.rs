@@ -21,12 +21,15 @@
 mod budget;
 mod burst;
 mod config;
+mod decipher;
 mod engine;
 #[cfg(test)]
 mod fault;
 mod gate;
+mod keyring;
 mod kit;
 mod outlet;
+mod packed;
 mod ports;
 mod queue;
 mod remote;

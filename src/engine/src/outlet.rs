@@ -16,8 +16,8 @@ use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST, Outcome};
 use crate::gate::Gate;
 use crate::kit::{Kit, Token, watch};
+use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
-use crate::queue::{Batch, Item};
 use crate::remote::{Refusals, Remote};
 use crate::shield::Shield;
 use crate::sys::{self, Undelivered};
@@ -220,7 +220,7 @@ impl Outlet {
     }
 
     /// Takes what came from the tap; what may leave at once leaves.
-    pub(crate) fn accept(&mut self, batch: &Batch<'_>, gate: Gate<'_>, kit: &mut Kit, now: Instant) {
+    pub(crate) fn accept(&mut self, batch: &Packed, gate: Gate<'_>, kit: &mut Kit, now: Instant) {
         #[cfg(test)]
         crate::fault::strike(self.id);
         let mut section = if self.is_open() { gate.enter(self.draining) } else { None };
@@ -244,7 +244,7 @@ impl Outlet {
                     Ok(packet) => self.branch.store_packet(&packet, arrival),
                     Err(unusable) => self.branch.handle_loss(unusable.into(), 1),
                 },
-                Item::Oversized => self.branch.handle_loss(DropCause::Malformed, 1),
+                Item::Lost(cause) => self.branch.handle_loss(cause, 1),
                 Item::GateOpened => self.meet_open_gate(now),
             }
         }
@@ -255,7 +255,19 @@ impl Outlet {
         if batch.overflow() > 0 {
             self.branch.handle_loss(DropCause::QueueFull, batch.overflow());
         }
+        self.branch.tell_lasting_losses(now);
         self.report(kit, now);
+    }
+
+    /// Accounts for packets that never got here.
+    pub(crate) fn lose(&mut self, cause: DropCause, packets: u64, now: Instant) {
+        self.branch.handle_loss(cause, packets);
+        self.branch.tell_lasting_losses(now);
+    }
+
+    /// Whether packets that come now are stored or sent.
+    pub(crate) fn wants_packets(&self) -> bool {
+        matches!(self.state, State::Holding | State::Open)
     }
 
     /// Whether held packets wait only for their time, or for the gate.

@@ -1,11 +1,11 @@
 //! The way of a packet from the streaming thread to the media thread.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Largest UDP payload over IPv4 in bytes: 65535 less the headers.
-pub(crate) const MAX_PACKET: usize = 65_507;
+use crate::packed::{MAX_PACKET, Mark, Packed};
 
 /// A bounded queue of packets with one producer at a time and the media thread as its consumer.
 ///
@@ -20,7 +20,7 @@ pub(crate) struct PacketQueue {
     limit: usize,
     /// Serialises producers. The consumer never takes it.
     producer: Mutex<()>,
-    halves: [Mutex<Half>; 2],
+    halves: [Mutex<Packed>; 2],
     active: AtomicUsize,
     filled: AtomicBool,
 }
@@ -34,32 +34,6 @@ pub(crate) enum Pushed {
     Queued,
     /// There was no room.
     Dropped,
-}
-
-/// One thing in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Item<'a> {
-    /// A packet and when it arrived.
-    Packet(&'a [u8], Instant),
-    /// A packet larger than any datagram, whose bytes were not kept.
-    Oversized,
-    /// The gate was opened here.
-    GateOpened,
-}
-
-#[derive(Debug, Default)]
-struct Half {
-    bytes: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Packets dropped since the last entry.
-    overflow: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Entry {
-    Packet { end: usize, arrival: Instant },
-    Oversized,
-    GateOpened,
 }
 
 impl PacketQueue {
@@ -92,13 +66,13 @@ impl PacketQueue {
         Batch { half: lock(self.half(filled)) }
     }
 
-    fn half(&self, index: usize) -> &Mutex<Half> {
+    fn half(&self, index: usize) -> &Mutex<Packed> {
         let [even, odd] = &self.halves;
         if index == 0 { even } else { odd }
     }
 
     /// The active half. A change of halves in between costs one more round: the consumer never holds the active one.
-    fn active_half(&self) -> MutexGuard<'_, Half> {
+    fn active_half(&self) -> MutexGuard<'_, Packed> {
         loop {
             let active = self.active.load(Ordering::SeqCst);
             let half = lock_if_free(self.half(active));
@@ -135,33 +109,25 @@ impl Producer<'_> {
         let mut half = self.queue.active_half();
         let size = parts.iter().map(|part| part.len()).sum::<usize>();
         let stored = if size > MAX_PACKET { 0 } else { size };
-        if half.overflow > 0 || half.size() + stored + size_of::<Entry>() > self.queue.limit {
-            half.overflow += 1;
+        if half.overflow() > 0 || half.size() + stored + Packed::ENTRY > self.queue.limit {
+            half.overflow_by_one();
             drop(half);
             self.queue.announce();
             return Pushed::Dropped;
         }
-        if size > MAX_PACKET {
-            half.entries.push(Entry::Oversized);
-        } else {
-            for part in parts {
-                half.bytes.extend_from_slice(part);
-            }
-            let end = half.bytes.len();
-            half.entries.push(Entry::Packet { end, arrival });
-        }
+        half.push(parts, size, arrival);
         drop(half);
         self.queue.announce()
     }
 
-    /// Marks that the gate was opened. It takes no room that packets could fill, so it always succeeds.
-    pub(crate) fn gate_opened(&mut self) -> Pushed {
-        let mut half = self.queue.active_half();
-        // Twice in a row says nothing more than once, and keeps a caller who only toggles from filling memory.
-        if !matches!(half.entries.last(), Some(Entry::GateOpened)) {
-            half.entries.push(Entry::GateOpened);
-        }
-        drop(half);
+    /// Whether packets find no room until the consumer has been here.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.queue.active_half().overflow() > 0
+    }
+
+    /// Notes what happened before the next packet. It takes no room that packets could fill, so it always succeeds.
+    pub(crate) fn mark(&mut self, mark: Mark) -> Pushed {
+        self.queue.active_half().mark(mark);
         self.queue.announce()
     }
 }
@@ -169,41 +135,26 @@ impl Producer<'_> {
 /// Everything that was queued at one moment. Dropping it empties that half of the queue.
 #[derive(Debug)]
 pub(crate) struct Batch<'a> {
-    half: MutexGuard<'a, Half>,
+    half: MutexGuard<'a, Packed>,
 }
 
-impl Batch<'_> {
-    /// What was queued, in order.
-    pub(crate) fn items(&self) -> impl Iterator<Item = Item<'_>> {
-        let mut start = 0;
-        self.half.entries.iter().map(move |entry| match *entry {
-            Entry::Packet { end, arrival } => {
-                let bytes = self.half.bytes.get(start..end).unwrap_or_default();
-                start = end;
-                Item::Packet(bytes, arrival)
-            }
-            Entry::Oversized => Item::Oversized,
-            Entry::GateOpened => Item::GateOpened,
-        })
-    }
+impl Deref for Batch<'_> {
+    type Target = Packed;
 
-    /// How many packets were dropped after the last item.
-    pub(crate) fn overflow(&self) -> u64 {
-        self.half.overflow
+    fn deref(&self) -> &Packed {
+        &self.half
+    }
+}
+
+impl DerefMut for Batch<'_> {
+    fn deref_mut(&mut self) -> &mut Packed {
+        &mut self.half
     }
 }
 
 impl Drop for Batch<'_> {
     fn drop(&mut self) {
-        self.half.bytes.clear();
-        self.half.entries.clear();
-        self.half.overflow = 0;
-    }
-}
-
-impl Half {
-    fn size(&self) -> usize {
-        self.bytes.len() + self.entries.len() * size_of::<Entry>()
+        self.half.clear();
     }
 }
 
@@ -224,7 +175,10 @@ fn lock_if_free<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
 mod tests {
     use std::time::Duration;
 
+    use siprec_model::DropCause;
+
     use super::*;
+    use crate::packed::Item;
 
     fn packets(batch: &Batch<'_>) -> Vec<Vec<u8>> {
         batch
@@ -269,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_the_newest_until_it_is_taken() {
-        let queue = PacketQueue::new(3 * (100 + size_of::<Entry>()));
+        let queue = PacketQueue::new(3 * (100 + Packed::ENTRY));
         let start = Instant::now();
         for index in 0..3u8 {
             assert_ne!(queue.produce().push(&[&[index; 100]], start), Pushed::Dropped);
@@ -296,7 +250,7 @@ mod tests {
         let batch = queue.take();
         assert!(matches!(
             batch.items().collect::<Vec<_>>().as_slice(),
-            [Item::Packet(bytes, _), Item::Oversized] if bytes.len() == MAX_PACKET
+            [Item::Packet(bytes, _), Item::Lost(DropCause::Malformed)] if bytes.len() == MAX_PACKET
         ));
     }
 
@@ -304,7 +258,7 @@ mod tests {
     fn toggling_a_gate_takes_no_memory() {
         let queue = PacketQueue::new(4096);
         for _ in 0..100_000 {
-            queue.produce().gate_opened();
+            queue.produce().mark(Mark { gate_opened: true, ..Mark::default() });
         }
         assert_eq!(queue.take().items().count(), 1);
     }

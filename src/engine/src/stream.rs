@@ -5,8 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, BranchId};
+use siprec_model::{BranchEvent, BranchId, DropCause};
 
+use crate::decipher::Decipher;
 use crate::gate::Gate;
 use crate::kit::Kit;
 use crate::outlet::Outlet;
@@ -22,7 +23,11 @@ const ORPHAN_TIME: Duration = Duration::from_secs(10);
 pub(crate) struct Stream {
     /// `None` before the tap was met.
     tap: Option<Arc<TapState>>,
+    /// None while nothing of it was ever encrypted.
+    decipher: Option<Box<Decipher>>,
     outlets: Vec<Outlet>,
+    /// Branches that drain as soon as no packet waits for a key.
+    to_drain: Vec<BranchId>,
     /// A branch was made: packets are no longer kept for one to come.
     had_outlet: bool,
     /// Until when the packets that a tap left behind wait for a first branch.
@@ -34,6 +39,9 @@ pub(crate) type Events = VecDeque<(BranchId, BranchEvent)>;
 
 impl Stream {
     pub(crate) fn meet_tap(&mut self, tap: Arc<TapState>) {
+        if tap.begins_secured {
+            self.decipher = Some(Box::new(Decipher::secured()));
+        }
         self.tap = Some(tap);
     }
 
@@ -50,7 +58,8 @@ impl Stream {
 
     /// Whether a branch has packets to take.
     pub(crate) fn is_fed(&self) -> bool {
-        self.had_outlet && self.tap.as_ref().is_some_and(|tap| tap.queue.is_filled())
+        self.had_outlet
+            && self.tap.as_ref().is_some_and(|tap| tap.queue.is_filled() || tap.keyring.has_news())
     }
 
     /// Whether nothing can come of this stream any more. What a tap left behind before there was a branch waits for
@@ -122,11 +131,83 @@ impl Stream {
         }
         let Some(tap) = &self.tap else { return false };
         let gate = Gate::new(section, Some(tap));
-        let batch = tap.queue.take();
+        let news = tap.keyring.take();
+        // After the keys: those that were there before a packet serve it.
+        let mut batch = tap.queue.take();
+        if (news.is_some() || batch.changes_security()) && self.decipher.is_none() {
+            self.decipher = Some(Box::default());
+        }
+        let mut released = None;
+        let mut given_up = 0;
+        if let Some(decipher) = &mut self.decipher {
+            let wanted = self.outlets.iter().any(Outlet::wants_packets);
+            if let Some((keys, awaited)) = news {
+                decipher.learn(&keys, awaited);
+                released = decipher.release();
+            }
+            decipher.work(&mut batch, wanted);
+            given_up = decipher.given_up();
+        }
         self.outlets.retain_mut(|outlet| {
-            guarded(outlet, kit, events, now, |outlet, kit| outlet.accept(&batch, gate, kit, now)).is_some()
+            let fed = guarded(outlet, kit, events, now, |outlet, kit| {
+                if given_up > 0 {
+                    outlet.lose(DropCause::NoKey, given_up, now);
+                }
+                if let Some(released) = &released {
+                    outlet.accept(released, gate, kit, now);
+                }
+                outlet.accept(&batch, gate, kit, now);
+            });
+            fed.is_some()
         });
+        drop(batch);
+        if !self.to_drain.is_empty() && !self.has_waiting() {
+            let branches = std::mem::take(&mut self.to_drain);
+            self.each(kit, events, now, |outlet, _| {
+                if branches.contains(&outlet.id()) {
+                    outlet.drain(now);
+                }
+            });
+        }
         true
+    }
+
+    /// Nothing more comes for a branch. It drains when no packet waits for a key any more.
+    pub(crate) fn drain(
+        &mut self,
+        branch: BranchId,
+        section: &SendSection,
+        kit: &mut Kit,
+        events: &mut Events,
+        now: Instant,
+    ) {
+        self.feed(section, kit, events, now);
+        if self.has_waiting() {
+            self.to_drain.push(branch);
+        } else {
+            self.act(branch, section, kit, events, now, |outlet, _| outlet.drain(now));
+        }
+    }
+
+    /// How many packets wait for a key of the call.
+    fn waiting(&self) -> u64 {
+        self.decipher.as_ref().map_or(0, |decipher| decipher.waiting())
+    }
+
+    /// Whether any does.
+    fn has_waiting(&self) -> bool {
+        self.waiting() > 0
+    }
+
+    /// Runs `act` on every branch.
+    fn each(
+        &mut self,
+        kit: &mut Kit,
+        events: &mut Events,
+        now: Instant,
+        act: impl Fn(&mut Outlet, &mut Kit),
+    ) {
+        self.outlets.retain_mut(|outlet| guarded(outlet, kit, events, now, &act).is_some());
     }
 
     /// Runs `act` on one branch after it has taken what came before. `None` when there is no such branch or it
@@ -171,10 +252,13 @@ impl Stream {
         self.feed(section, kit, events, now);
         let Some(index) = self.outlets.iter().position(|outlet| outlet.id() == branch) else { return };
         let mut outlet = self.outlets.remove(index);
+        let waiting = self.waiting();
         let gate = Gate::new(section, self.tap.as_deref());
-        if let Some(report) =
-            guarded(&mut outlet, kit, events, now, |outlet, kit| outlet.close(gate, kit, now))
-        {
+        if let Some(report) = guarded(&mut outlet, kit, events, now, |outlet, kit| {
+            // Others may still get them; this branch does not.
+            outlet.lose(DropCause::NoKey, waiting, now);
+            outlet.close(gate, kit, now)
+        }) {
             outlet.release(&mut kit.pool, now);
             events.push_back((branch, BranchEvent::Closed(Box::new(report))));
         }

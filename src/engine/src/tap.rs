@@ -1,13 +1,16 @@
 //! Where a call's packets enter the engine.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use siprec_media::srtp::{CallKey, Passed};
 use siprec_model::StreamId;
 
-use crate::queue::{PacketQueue, Pushed};
+use crate::keyring::Keyring;
+use crate::packed::Mark;
+use crate::queue::{PacketQueue, Producer, Pushed};
 use crate::shared::Shared;
 
 /// Settings of a [`Tap`].
@@ -20,11 +23,13 @@ pub struct TapConfig {
     pub queue_bytes: usize,
     /// Whether packets are taken from the start. Default open.
     pub gate: Gate,
+    /// Whether packets are encrypted from the start, see [`Tap::set_secured`]. Default no.
+    pub secured: bool,
 }
 
 impl Default for TapConfig {
     fn default() -> Self {
-        Self { queue_bytes: 256 * 1024, gate: Gate::Open }
+        Self { queue_bytes: 256 * 1024, gate: Gate::Open, secured: false }
     }
 }
 
@@ -62,6 +67,11 @@ impl Tap {
         let tap = Arc::new(TapState {
             stream: StreamId::unique(),
             queue: PacketQueue::new(config.queue_bytes.max(66 * 1024)),
+            begins_secured: config.secured,
+            secured: AtomicBool::new(config.secured),
+            has_passed: AtomicBool::new(false),
+            passed: Mutex::default(),
+            keyring: Keyring::default(),
             closed: AtomicBool::new(config.gate == Gate::Closed),
             gone: AtomicBool::new(false),
             packets: AtomicU64::new(0),
@@ -91,12 +101,22 @@ impl Tap {
         let tap = &*self.tap;
         let mut producer = tap.queue.produce();
         // Under the producer's lock: a closer that has it afterwards knows that no later packet is stored.
+        let secured = tap.secured.load(Ordering::Relaxed);
         if tap.closed.load(Ordering::Relaxed) {
+            if secured {
+                tap.pass(parts);
+            }
             drop(producer);
             tap.gated.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        if secured && !producer.is_overfull() {
+            tap.tell_passed(&mut producer);
+        }
         let pushed = producer.push(parts, arrival);
+        if secured && pushed == Pushed::Dropped {
+            tap.pass(parts);
+        }
         // Under the lock there is one writer, and no need to lock the bus for a sum.
         let add = |sum: &AtomicU64, more| sum.store(sum.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         match pushed {
@@ -107,6 +127,49 @@ impl Tap {
             }
         }
         drop(producer);
+        self.wake_for(pushed);
+    }
+
+    /// Says that packets pushed from now on are SRTP, or are plain again. Those that are encrypted are decrypted before
+    /// any branch has them, see [`Tap::add_key`]; one that cannot be is counted by its cause and goes no further.
+    pub fn set_secured(&self, secured: bool) {
+        let mut producer = self.tap.queue.produce();
+        if self.tap.secured.swap(secured, Ordering::Relaxed) != secured {
+            let marked = producer.mark(Mark { secured: Some(secured), ..Mark::default() });
+            drop(producer);
+            self.wake_for(marked);
+        }
+    }
+
+    /// Adds a key of the call. Up to 16 are valid at once, one more replaces the oldest. While there is none, packets wait:
+    /// up to 1 MiB, the oldest are lost first, as [`NoKey`](siprec_model::DropCause::NoKey).
+    pub fn add_key(&self, key: CallKey) {
+        self.tap.keyring.add(key);
+        self.engine.wake_if_asleep();
+    }
+
+    /// Says that the key of a source is being asked for: its packets wait until [`Tap::settle_key`], in the same room.
+    /// There may be 64 such sources.
+    pub fn expect_key(&self, ssrc: u32) {
+        self.tap.keyring.expect(ssrc);
+        self.engine.wake_if_asleep();
+    }
+
+    /// Says that the question for a source's key was answered, by [`Tap::add_key`] or in vain.
+    pub fn settle_key(&self, ssrc: u32) {
+        self.tap.keyring.settle(ssrc);
+        self.engine.wake_if_asleep();
+    }
+
+    /// Tells of encrypted packets that passed before those that are pushed next, and were not pushed.
+    pub fn note_passed(&self, passed: Passed) {
+        let mut producer = self.tap.queue.produce();
+        let marked = producer.mark(Mark { passed, ..Mark::default() });
+        drop(producer);
+        self.wake_for(marked);
+    }
+
+    fn wake_for(&self, pushed: Pushed) {
         if pushed == Pushed::First {
             self.engine.wake_if_asleep();
         }
@@ -130,7 +193,7 @@ impl Tap {
             if !self.tap.closed.swap(false, Ordering::SeqCst) {
                 return;
             }
-            producer.gate_opened();
+            producer.mark(Mark { gate_opened: true, passed: self.tap.take_passed(), ..Mark::default() });
         }
         self.engine.wake();
     }
@@ -172,6 +235,14 @@ impl Drop for Tap {
 pub(crate) struct TapState {
     pub(crate) stream: StreamId,
     pub(crate) queue: PacketQueue,
+    pub(crate) keyring: Keyring,
+    pub(crate) begins_secured: bool,
+    /// Changed by whoever produces.
+    secured: AtomicBool,
+    /// Whether `passed` holds anything: nearly never.
+    has_passed: AtomicBool,
+    /// Encrypted packets that were not kept since the last that was.
+    passed: Mutex<Passed>,
     closed: AtomicBool,
     gone: AtomicBool,
     packets: AtomicU64,
@@ -181,6 +252,32 @@ pub(crate) struct TapState {
 }
 
 impl TapState {
+    /// Follows a packet that is not kept. For whoever produces.
+    fn pass(&self, parts: &[&[u8]]) {
+        let mut head = [0; 12];
+        let mut length = 0;
+        for (free, byte) in head.iter_mut().zip(parts.iter().flat_map(|part| part.iter())) {
+            *free = *byte;
+            length += 1;
+        }
+        self.passed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .note(head.get(..length).unwrap_or_default());
+        self.has_passed.store(true, Ordering::Relaxed);
+    }
+
+    fn take_passed(&self) -> Passed {
+        self.has_passed.store(false, Ordering::Relaxed);
+        std::mem::take(&mut *self.passed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn tell_passed(&self, producer: &mut Producer<'_>) {
+        if self.has_passed.load(Ordering::Relaxed) {
+            producer.mark(Mark { passed: self.take_passed(), ..Mark::default() });
+        }
+    }
+
     /// Whether the gate is closed. The media thread asks inside its send section.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::SeqCst)

@@ -169,7 +169,10 @@ impl Worker {
                 self.act(branch, now, |outlet, _| outlet.disable(now));
             }
             BranchCommand::Drain { .. } => {
-                self.act(branch, now, |outlet, _| outlet.drain(now));
+                let route = self.routes.branches.get(&branch);
+                if let Some(stream) = route.and_then(|route| self.streams.get_mut(&route.stream)) {
+                    stream.drain(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
+                }
             }
             BranchCommand::Close { .. } => self.close(branch, now),
         }

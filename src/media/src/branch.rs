@@ -212,6 +212,11 @@ impl Branch {
         }
     }
 
+    /// Tells of losses that go on, although no packet comes that ends them: a key that is missing or wrong.
+    pub fn tell_lasting_losses(&mut self, now: Instant) {
+        self.account.gaps.persist(now);
+    }
+
     /// Accounts for packets, `bytes` in all, that were given out as sent but did not leave the host.
     pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
         self.handle_refusal(DropCause::SendFailed, packets, bytes);

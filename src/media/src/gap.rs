@@ -7,6 +7,11 @@ use siprec_model::{BranchEvent, DropCause};
 /// Holes of one cause that follow each other within this time are told as one.
 const MERGE: Duration = Duration::from_secs(1);
 
+/// How long a loss that never ends goes untold at first, and then between two accounts of it.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
+/// Causes that can last as long as the call.
+const LASTING: [DropCause; 2] = [DropCause::NoKey, DropCause::NotAuthentic];
+
 /// Causes that make a hole in what should have been recorded. The others are told in another way
 /// (a payload type, a stream that is off) or lose nothing (duplicates, packets that are not RTP).
 const CAUSES: [DropCause; 8] = [
@@ -36,6 +41,8 @@ struct Hole {
     packets: u64,
     duration: Duration,
     complete: bool,
+    /// When a loss of this cause that lasts was first looked at.
+    since: Option<Instant>,
     last_told: Option<Instant>,
 }
 
@@ -57,6 +64,25 @@ impl Gaps {
                 |hole| hole.last_told.is_none_or(|last| now.saturating_duration_since(last) >= MERGE),
                 now,
             );
+        }
+    }
+
+    /// Nothing goes on, but time does: what lasts is told now and then.
+    pub(crate) fn persist(&mut self, now: Instant) {
+        if !self.any {
+            return;
+        }
+        let lasting = self.collecting.iter_mut().zip(CAUSES).filter(|(_, cause)| LASTING.contains(cause));
+        for hole in lasting.map(|(hole, _)| hole).filter(|hole| hole.packets > 0 && !hole.complete) {
+            let since = *hole.since.get_or_insert(now);
+            let [first, next] = PATIENCE;
+            let due = hole.last_told.filter(|told| *told >= since).map_or(since + first, |told| told + next);
+            if now >= due {
+                hole.complete = true;
+                self.count += 1;
+                hole.last_told = Some(now);
+                self.ready = true;
+            }
         }
     }
 

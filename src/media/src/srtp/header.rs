@@ -38,6 +38,12 @@ impl RtpHeader {
     }
 }
 
+/// SSRC and sequence number, whatever else the packet is. `None` for what is no RTP.
+pub(crate) fn headline(packet: &[u8]) -> Option<(u32, u16)> {
+    let (&[first, _, s0, s1, _, _, _, _, c0, c1, c2, c3], _) = packet.split_first_chunk::<12>()?;
+    (first >> 6 == 2).then_some((u32::from_be_bytes([c0, c1, c2, c3]), u16::from_be_bytes([s0, s1])))
+}
+
 /// The SSRC of an RTCP packet's sender; `None` for what is no RTCP.
 pub(crate) fn rtcp_ssrc(packet: &[u8]) -> Option<u32> {
     let (&[first, _, _, _, c0, c1, c2, c3], _) = packet.split_first_chunk::<RTCP_HEADER>()?;

@@ -2,7 +2,8 @@
 //!
 //! - [`Protector`] is the recording side: it uses each index of its key once only, whatever it is given.
 //! - [`Unprotector`] is the call's side: several keys, joining in the middle, replays and forgeries told apart.
-//! - [`Policy`] is what protects RTP and RTCP on the call's side where that is not a suite's.
+//! - [`CallKey`] is a key as a call's application gives it, with the [`Policy`] that it asks for, a suite's or not.
+//! - [`Passed`] follows a call while nobody decrypts it.
 //! - [`Backend`] is whose cryptography is used.
 //!
 //! Packets are protected and unprotected in their place; after warm-up none costs a heap allocation. Derived keys are
@@ -36,6 +37,7 @@
 //! | replay | RFC 3711 §3.3.2 | `window` |
 
 mod admission;
+mod call_key;
 mod counter_mode;
 mod derivation;
 mod gcm;
@@ -43,6 +45,7 @@ mod header;
 mod keyset;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;
+mod passed;
 mod policy;
 mod protector;
 mod rollover;
@@ -53,6 +56,8 @@ mod unprotector;
 mod vectors;
 mod window;
 
+pub use call_key::CallKey;
+pub use passed::Passed;
 pub use policy::{Authentication, Cipher, Policy, PolicyFault, UnknownName};
 pub use protector::{KeyRefused, ProtectFault, Protector};
 pub use transform::Backend;

@@ -40,6 +40,7 @@ pub(crate) struct Followed {
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
+    first: u64,
     highest: u64,
     /// What the next packet has if the last, far off, was no stray.
     jumped_to: Option<u16>,
@@ -69,6 +70,35 @@ impl Followed {
         self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| source.highest)
     }
 
+    /// Takes over how far others have followed the same sources. `start` gives the index of a source that is new here.
+    pub(crate) fn catch_up(&mut self, other: &Self, start: impl Fn(u32, u16) -> u64) {
+        for source in &other.sources {
+            let [.., high, low] = source.first.to_be_bytes();
+            let sequence = u16::from_be_bytes([high, low]);
+            let from = match self.highest(source.ssrc) {
+                Some(highest) => estimate(highest, sequence).unwrap_or(highest),
+                None => start(source.ssrc, sequence),
+            };
+            let index = from.saturating_add(source.highest.saturating_sub(source.first));
+            if index >> 48 != 0 {
+                continue;
+            }
+            match self.sources.iter_mut().find(|known| known.ssrc == source.ssrc) {
+                Some(known) => {
+                    known.highest = known.highest.max(index);
+                    known.jumped_to = None;
+                    known.packets = known.packets.saturating_add(source.packets);
+                }
+                None => self.begin(source.ssrc, index, source.packets),
+            }
+        }
+    }
+
+    /// Whether no source is followed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty()
+    }
+
     fn begin(&mut self, ssrc: u32, highest: u64, packets: u64) {
         if self.sources.len() >= MAX_FOLLOWED
             && let Some((place, _)) = self.sources.iter().enumerate().min_by_key(|(_, source)| source.packets)
@@ -76,7 +106,7 @@ impl Followed {
             self.sources.remove(place);
         }
         self.sources.reserve_exact(1);
-        self.sources.push(Source { ssrc, highest, jumped_to: None, packets });
+        self.sources.push(Source { ssrc, first: highest, highest, jumped_to: None, packets });
     }
 }
 

@@ -4,8 +4,10 @@ use std::fmt;
 
 use siprec_model::{DropCause, SrtpKey};
 
-use super::header::{RTCP_HEADER, RtpHeader, rtcp_ssrc};
+use super::call_key::CallKey;
+use super::header::{RTCP_HEADER, RtpHeader, headline, rtcp_ssrc};
 use super::keyset::{Keyset, Misfit};
+use super::passed::Passed;
 use super::policy::Policy;
 use super::protector::KeyRefused;
 use super::rollover::Followed;
@@ -14,13 +16,13 @@ use super::transform::{Backend, ENCRYPTED, Refused};
 use super::window::Known;
 
 /// Keys that are valid at once; one more replaces the oldest.
-const MAX_KEYS: usize = 8;
+const MAX_KEYS: usize = 16;
 
 /// Verifies and decrypts the packets of one direction of a call.
 ///
 /// # Keys
 /// Several can be valid at once, as after a change of keys in the middle of a call: by their identifiers where they have
-/// any, else tried in turn, a source's last one first. There are 8 at most.
+/// any, else tried in turn, a source's last one first. There are 16 at most.
 ///
 /// # Rollover counters
 /// No packet carries its counter. While nothing is decrypted, [`Unprotector::observe`] follows it from headers, without
@@ -132,6 +134,20 @@ impl Unprotector {
         self.add_key_with(key, Policy::from(key.suite()))
     }
 
+    /// Adds a key as an application gave it, with its rollover counter.
+    ///
+    /// # Errors
+    /// As [`Unprotector::add_key_with`].
+    pub fn add_call_key(&mut self, key: &CallKey) -> Result<(), KeyRefused> {
+        self.add_key_with(&key.key, key.policy)?;
+        match (key.roc, key.ssrc) {
+            (Some(roc), Some(ssrc)) => self.set_roc(ssrc, roc),
+            (Some(roc), None) => self.set_initial_roc(roc),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
     /// Adds a key with a policy that is not its suite's, because somebody asked for it.
     ///
     /// # Errors
@@ -179,11 +195,15 @@ impl Unprotector {
 
     /// Follows a packet's rollover counter that need not be decrypted. Looks at the first 12 bytes alone.
     pub fn observe(&mut self, packet: &[u8]) {
-        if let Some((&[first, _, s0, s1, _, _, _, _, c0, c1, c2, c3], _)) = packet.split_first_chunk::<12>()
-            && first >> 6 == 2
-        {
-            self.follow(u32::from_be_bytes([c0, c1, c2, c3]), u16::from_be_bytes([s0, s1]));
+        if let Some((ssrc, sequence)) = headline(packet) {
+            self.follow(ssrc, sequence);
         }
+    }
+
+    /// Catches up with what has passed elsewhere since the last packet that came here.
+    pub fn catch_up(&mut self, passed: &Passed) {
+        let initial = middle_of(self.initial_roc) & !0xFFFF;
+        self.followed.catch_up(passed.followed(), |_, sequence| initial | u64::from(sequence));
     }
 
     /// Verifies and decrypts an RTP packet in its place, and gives its plain length.

@@ -1,7 +1,7 @@
 //! The call's side.
 
 use siprec_media::srtp::{
-    Authentication, Cipher, KeyRefused, Policy, Protector, UnprotectFault, Unprotector,
+    Authentication, Cipher, KeyRefused, Passed, Policy, Protector, UnprotectFault, Unprotector,
 };
 use siprec_model::{DropCause, SrtpKey, SrtpSuite};
 
@@ -98,6 +98,33 @@ fn the_counter_is_followed_without_cryptography_while_nothing_is_decrypted() {
         let packet = protected(&mut protector, SSRC, 300_000);
         assert_eq!(unprotected(&mut unprotector, &packet), Ok(300_000u32 as u16));
         assert_eq!(unprotected(&mut unprotector, &first), Err(UnprotectFault::NotAuthentic));
+    }
+}
+
+#[test]
+fn what_passed_elsewhere_is_caught_up_with_whatever_the_counter_was() {
+    for (suite, one, other) in everything() {
+        for (before, gap) in [(1000, 300_000), ((7 << 16) + 65_000, 1000), (70_000, 0)] {
+            let (mut protector, mut unprotector) = ends(&key(suite, 0), one, other);
+            unprotector.set_initial_roc((before >> 16) as u32);
+            // The branch began at 0, long ago.
+            protected(&mut protector, SSRC, 300);
+            let first = protected(&mut protector, SSRC, before);
+            unprotected(&mut unprotector, &first).unwrap();
+            // In two pieces: nobody knows the counter where it is followed.
+            let (mut passed, mut later) = (Passed::default(), Passed::default());
+            assert!(passed.is_empty());
+            for index in (before + 1..before + gap).step_by(500) {
+                let half = if index < before + gap / 2 { &mut passed } else { &mut later };
+                half.note(&protected(&mut protector, SSRC, index));
+            }
+            passed.join(&later);
+            unprotector.catch_up(&passed);
+            let next = before + gap + 1;
+            let packet = protected(&mut protector, SSRC, next);
+            assert_eq!(unprotected(&mut unprotector, &packet), Ok(next as u16), "{suite} {before}");
+            assert_eq!(unprotected(&mut unprotector, &packet), Err(UnprotectFault::Replayed));
+        }
     }
 }
 

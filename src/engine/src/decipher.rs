@@ -1,0 +1,133 @@
+//! What the call encrypts, decrypted once for all branches.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use siprec_media::srtp::{CallKey, Unprotector};
+use siprec_media::{RtpView, Unusable};
+use siprec_model::DropCause;
+
+use crate::packed::{Packed, Raw, Verdict};
+
+/// Most bytes of a stream that wait for a key, bookkeeping included. The oldest packets go first.
+const MAX_WAITING: usize = 1 << 20;
+/// Bytes of bookkeeping of a packet that waits, about.
+const ENTRY: usize = 64;
+
+/// The call's keys of one stream, and the packets that wait for one.
+///
+/// Packets wait while there is no key at all, and while somebody is being asked for the key of their source. Every other
+/// packet that cannot be decrypted is lost.
+#[derive(Debug, Default)]
+pub(crate) struct Decipher {
+    secured: bool,
+    unprotector: Unprotector,
+    awaited: Vec<u32>,
+    waiting: VecDeque<(Vec<u8>, Instant)>,
+    waiting_bytes: usize,
+    /// Packets that waited in vain since somebody asked.
+    given_up: u64,
+}
+
+impl Decipher {
+    /// For a stream whose packets are encrypted from the first on.
+    pub(crate) fn secured() -> Self {
+        Self { secured: true, ..Self::default() }
+    }
+
+    /// Takes keys, the newest last, and all sources whose packets must wait.
+    pub(crate) fn learn(&mut self, keys: &[CallKey], awaited: Vec<u32>) {
+        for key in keys {
+            // What our own cryptography refuses of a key that its maker has checked, there is not.
+            let _ = self.unprotector.add_call_key(key);
+        }
+        self.awaited = awaited;
+    }
+
+    /// Works on packets in their place. While no branch `wants` any, they are followed and not decrypted.
+    pub(crate) fn work(&mut self, packed: &mut Packed, wanted: bool) {
+        let mut wanted = wanted;
+        packed.work(|raw| match raw {
+            Raw::Mark(mark) => {
+                self.secured = mark.secured.unwrap_or(self.secured);
+                self.unprotector.catch_up(&mark.passed);
+                wanted |= mark.gate_opened;
+                Verdict::Remove
+            }
+            Raw::Packet(bytes, _) if !self.secured => Verdict::Keep(bytes.len()),
+            Raw::Packet(bytes, _) if !wanted => {
+                self.unprotector.observe(bytes);
+                Verdict::Lose(DropCause::Closed)
+            }
+            Raw::Packet(bytes, arrival) => self.judge(bytes, arrival),
+        });
+    }
+
+    /// How many packets wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// The packets that need not wait any more, decrypted or lost.
+    pub(crate) fn release(&mut self) -> Option<Packed> {
+        if self.waiting.is_empty() || !self.unprotector.has_key() {
+            return None;
+        }
+        let mut packed = Packed::default();
+        for (packet, arrival) in std::mem::take(&mut self.waiting) {
+            packed.push(&[&packet], packet.len(), arrival);
+        }
+        self.waiting_bytes = 0;
+        packed.work(|raw| match raw {
+            Raw::Packet(bytes, arrival) => self.judge(bytes, arrival),
+            Raw::Mark(_) => Verdict::Remove,
+        });
+        Some(packed)
+    }
+
+    /// How many packets have waited in vain since this was last asked.
+    pub(crate) fn given_up(&mut self) -> u64 {
+        std::mem::take(&mut self.given_up)
+    }
+
+    fn judge(&mut self, bytes: &mut [u8], arrival: Instant) -> Verdict {
+        let has_key = self.unprotector.has_key();
+        if (!has_key || !self.awaited.is_empty())
+            && let Some(ssrc) = source(bytes)
+            && (!has_key || self.awaited.contains(&ssrc))
+        {
+            self.wait(bytes, arrival);
+            return Verdict::Remove;
+        }
+        match self.unprotector.unprotect_rtp(bytes) {
+            Ok(length) => Verdict::Keep(length),
+            Err(fault) => Verdict::Lose(match fault.into() {
+                DropCause::Malformed | DropCause::NoKey | DropCause::NotAuthentic if !is_rtp(bytes) => {
+                    DropCause::NotRtp
+                }
+                cause => cause,
+            }),
+        }
+    }
+
+    fn wait(&mut self, bytes: &[u8], arrival: Instant) {
+        self.waiting_bytes += bytes.len() + ENTRY;
+        self.waiting.push_back((bytes.to_vec(), arrival));
+        while self.waiting_bytes > MAX_WAITING
+            && let Some((oldest, _)) = self.waiting.pop_front()
+        {
+            self.waiting_bytes -= oldest.len() + ENTRY;
+            self.given_up += 1;
+        }
+    }
+}
+
+/// The source of an RTP packet, encrypted or not.
+fn source(packet: &[u8]) -> Option<u32> {
+    let (ssrc, _) = packet.get(8..)?.split_first_chunk::<4>()?;
+    is_rtp(packet).then(|| u32::from_be_bytes(*ssrc))
+}
+
+fn is_rtp(packet: &[u8]) -> bool {
+    !matches!(RtpView::parse(packet), Err(Unusable::NotRtp))
+}

@@ -1,0 +1,101 @@
+//! The keys of a stream on their way to the media thread.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use siprec_media::srtp::CallKey;
+
+/// Keys that wait at most; one more replaces the oldest.
+const MAX_KEYS: usize = 16;
+/// Sources whose keys are asked for at once, at most; one more is not waited for.
+const MAX_AWAITED: usize = 64;
+
+/// What the call's side has said of keys.
+///
+/// It stands beside the queue of packets: a key serves from when the media thread knows it, for packets before and after.
+#[derive(Debug, Default)]
+pub(crate) struct Keyring {
+    news: AtomicBool,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    keys: Vec<CallKey>,
+    awaited: Vec<u32>,
+}
+
+impl Keyring {
+    /// Adds a key.
+    pub(crate) fn add(&self, key: CallKey) {
+        self.say(|said| {
+            said.keys.retain(|known| *known != key);
+            if said.keys.len() >= MAX_KEYS {
+                said.keys.remove(0);
+            }
+            said.keys.push(key);
+        });
+    }
+
+    /// Packets of a source wait for a key that was asked for.
+    pub(crate) fn expect(&self, ssrc: u32) {
+        self.say(|said| {
+            if said.awaited.len() < MAX_AWAITED && !said.awaited.contains(&ssrc) {
+                said.awaited.push(ssrc);
+            }
+        });
+    }
+
+    /// Whoever was asked for a source's key has answered.
+    pub(crate) fn settle(&self, ssrc: u32) {
+        self.say(|said| said.awaited.retain(|awaited| *awaited != ssrc));
+    }
+
+    /// Whether something was said since the media thread looked.
+    pub(crate) fn has_news(&self) -> bool {
+        self.news.load(Ordering::SeqCst)
+    }
+
+    /// What was said, if anything: the new keys, the oldest first, and all sources that wait. For the media thread.
+    pub(crate) fn take(&self) -> Option<(Vec<CallKey>, Vec<u32>)> {
+        self.news.swap(false, Ordering::SeqCst).then(|| {
+            let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut said.keys), said.awaited.clone())
+        })
+    }
+
+    fn say(&self, change: impl FnOnce(&mut Said)) {
+        change(&mut self.said.lock().unwrap_or_else(PoisonError::into_inner));
+        self.news.store(true, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use siprec_model::{SrtpKey, SrtpSuite};
+
+    use super::*;
+
+    fn key(byte: u8) -> CallKey {
+        SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[byte; 28]).unwrap().into()
+    }
+
+    #[test]
+    fn the_newest_keys_and_all_that_waits_are_told_once() {
+        let keyring = Keyring::default();
+        assert!(!keyring.has_news() && keyring.take().is_none());
+        (0..28).chain([13]).for_each(|byte| keyring.add(key(byte)));
+        for ssrc in 0..100 {
+            keyring.expect(ssrc);
+            keyring.expect(0);
+        }
+        keyring.settle(1);
+        assert!(keyring.has_news());
+        let (keys, awaited) = keyring.take().unwrap();
+        assert_eq!(keys, [12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 13].map(key));
+        assert_eq!((awaited.len(), awaited.first(), awaited.contains(&1)), (63, Some(&0), false));
+        assert!(keyring.take().is_none());
+        keyring.settle(0);
+        assert_eq!(keyring.take().unwrap().0, []);
+    }
+}

@@ -1,0 +1,289 @@
+//! Calls that are encrypted: decrypted once for every branch, or not recorded and told. The cryptography itself is judged
+//! in the media crate's tests.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, receive};
+use siprec_engine::{EngineConfig, Tap, TapConfig};
+use siprec_media::srtp::{CallKey, Passed, Protector, Unprotector};
+use siprec_model::{BranchCommand, BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
+
+const SSRC: u32 = 0xCAFE_F00D;
+
+fn key(suite: SrtpSuite, mark: u8) -> SrtpKey {
+    SrtpKey::new(suite, &vec![mark; suite.master_length()]).unwrap()
+}
+
+/// One direction of a call whose packets are encrypted.
+struct Call {
+    tap: Tap,
+    protector: Protector,
+    key: SrtpKey,
+}
+
+impl Call {
+    fn new(rig: &Rig, suite: SrtpSuite) -> Self {
+        let tap = rig.engine.tap(TapConfig { secured: true, ..TapConfig::default() });
+        let key = key(suite, 7);
+        Self { tap, protector: Protector::new(&key).unwrap(), key }
+    }
+
+    fn add_key(&self) {
+        self.tap.add_key(self.key.clone().into());
+    }
+
+    /// The `number`th packet, encrypted.
+    fn packet(&mut self, ssrc: u32, number: u32) -> Vec<u8> {
+        let mut packet = numbered(ssrc, number);
+        let length = packet.len();
+        self.protector.protect_rtp(&mut packet, length, ssrc, 1000 + u64::from(number)).unwrap();
+        packet
+    }
+
+    fn push(&mut self, numbers: impl IntoIterator<Item = u32>) {
+        for number in numbers {
+            let packet = self.packet(SSRC, number);
+            self.tap.push(&packet, Instant::now());
+        }
+    }
+}
+
+fn branch(rig: &Rig, call: &Call, slot: u16, recorder: &Recorder) -> BranchId {
+    let branch = rig.create(&call.tap, slot, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, recorder);
+    branch
+}
+
+#[test]
+fn each_branch_gets_what_the_call_encrypts_in_the_clear_or_under_a_key_of_its_own() {
+    for suite in SrtpSuite::ALL {
+        let rig = Rig::new(EngineConfig::default());
+        let mut call = Call::new(&rig, suite);
+        call.add_key();
+        let (plain, secured) = (Recorder::new(), Recorder::new());
+        let one = branch(&rig, &call, 0, &plain);
+        let other = rig.create(&call.tap, 1, FAST);
+        rig.bind(other, LOCAL, RtcpMode::Pair);
+        let own = key(SrtpSuite::AeadAes128Gcm, 1);
+        let keys =
+            SrtpKeys { own: own.clone(), recorder: vec![key(SrtpSuite::AeadAes128Gcm, 2)], session: 1 };
+        rig.open_secured(other, &secured, &keys);
+        call.push(0..50);
+        assert_in_order(&plain.packets(50), 0);
+        let mut receiver = Unprotector::new();
+        receiver.add_key(&own).unwrap();
+        for number in 0..50u32 {
+            let (mut bytes, _) = receive(&secured.rtp, DEADLINE).unwrap();
+            let length = receiver.unprotect_rtp(&mut bytes).unwrap();
+            assert_eq!((length, &bytes[12..16]), (172, &number.to_be_bytes()[..]), "{suite}");
+        }
+        for branch in [one, other] {
+            let (_, report) = rig.close(branch);
+            assert_eq!((report.seen, report.sent, report.drops.total()), (50, 50, 0));
+        }
+    }
+}
+
+#[test]
+fn what_comes_before_the_key_waits_for_it_also_when_the_call_is_over_by_then() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    call.push(0..20);
+    rig.command(BranchCommand::Drain { branch });
+    recorder.assert_silence();
+    assert!(rig.events_within(Duration::ZERO).iter().all(|(_, event)| *event != BranchEvent::BacklogEmpty));
+    call.add_key();
+    assert_in_order(&recorder.packets(20), 0);
+    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent), (20, 20));
+}
+
+#[test]
+fn a_source_waits_while_its_key_is_asked_for_and_no_other_does() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes256Gcm);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let newcomer = SSRC + 1;
+    let newcomers_key = key(SrtpSuite::AesCm128HmacSha1_32, 9);
+    let mut newcomers = Protector::new(&newcomers_key).unwrap();
+    call.tap.expect_key(newcomer);
+    for number in 0..5 {
+        let mut packet = numbered(newcomer, number);
+        let length = packet.len();
+        newcomers.protect_rtp(&mut packet, length, newcomer, 1000 + u64::from(number)).unwrap();
+        call.tap.push(&packet, Instant::now());
+    }
+    call.push(0..5);
+    assert!(recorder.packets(5).iter().all(|packet| packet.ssrc == SSRC));
+    recorder.assert_silence();
+    call.tap.add_key(CallKey::from(newcomers_key));
+    call.tap.settle_key(newcomer);
+    assert!(recorder.packets(5).iter().all(|packet| packet.ssrc == newcomer));
+    // A question that was answered in vain: what waited is lost.
+    call.tap.expect_key(newcomer + 1);
+    let forged = call.packet(SSRC, 100);
+    let forged = [&forged[..8], &(newcomer + 1).to_be_bytes(), &forged[12..]].concat();
+    call.tap.push(&forged, Instant::now());
+    recorder.assert_silence();
+    call.tap.settle_key(newcomer + 1);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.of(DropCause::NotAuthentic)), (11, 10, 1));
+}
+
+#[test]
+fn a_call_turns_encrypted_and_plain_again_between_two_packets() {
+    let rig = Rig::new(EngineConfig::default());
+    let tap = rig.tap();
+    let key = key(SrtpSuite::AeadAes128Gcm, 7);
+    let mut call = Call { protector: Protector::new(&key).unwrap(), tap, key };
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    for round in 0..4 {
+        let numbers = round * 10..(round + 1) * 10;
+        call.tap.set_secured(round % 2 == 1);
+        if round % 2 == 1 {
+            call.push(numbers);
+            call.add_key();
+        } else {
+            numbers.for_each(|number| call.tap.push(&numbered(SSRC, number), Instant::now()));
+        }
+    }
+    let mut packets = recorder.packets(40);
+    packets.sort_by_key(|packet| packet.number());
+    assert_eq!(packets.iter().map(|packet| packet.number()).collect::<Vec<_>>(), (0..40).collect::<Vec<_>>());
+    // What says that it is encrypted and is not, and the other way round, is no packet of the call.
+    call.tap.set_secured(true);
+    call.tap.push(&numbered(SSRC, 100), Instant::now());
+    call.push([101]);
+    assert_eq!(recorder.packet().number(), 101);
+    let (_, report) = rig.close(branch);
+    assert_eq!(report.drops.of(DropCause::NotAuthentic), 1);
+}
+
+#[test]
+fn rollovers_behind_a_shut_gate_and_before_the_first_packet_are_followed() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm256HmacSha1_80);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let mut passed = Passed::default();
+    for number in (0..200_000).step_by(1000) {
+        let packet = call.packet(SSRC, number);
+        passed.note(&packet);
+    }
+    call.tap.note_passed(passed);
+    call.push([200_000]);
+    assert_eq!(recorder.packet().number(), 200_000);
+    call.tap.close_gate();
+    rig.command(BranchCommand::Pause { branch });
+    call.push((201_000..400_000).step_by(1000));
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    call.tap.open_gate();
+    rig.open(branch, &recorder);
+    call.push([400_000]);
+    assert_eq!(recorder.packet().number(), 400_000);
+    // The recorder pauses; the gate stays open, and nothing is decrypted.
+    rig.command(BranchCommand::Pause { branch });
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    call.push((401_000..600_000).step_by(1000));
+    rig.open(branch, &recorder);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    call.push([600_000]);
+    assert_eq!(recorder.packet().number(), 600_000);
+    assert_eq!(recorder.arrived(), []);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.sent, report.drops.total()), (3, 0));
+}
+
+#[test]
+fn what_is_no_packet_of_the_call_is_dropped_by_its_cause() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let genuine = call.packet(SSRC, 0);
+    let now = Instant::now();
+    call.tap.push(&genuine, now);
+    call.tap.push(&genuine, now);
+    let next = call.packet(SSRC, 1);
+    for length in 0..next.len() {
+        call.tap.push(&next[..length], now);
+    }
+    for place in 0..next.len() {
+        let mut forged = next.clone();
+        forged[place] ^= 1;
+        call.tap.push(&forged, now);
+    }
+    call.tap.push(&[&[0x80, 201], &next[2..]].concat(), now);
+    call.tap.push(&next, now);
+    assert_in_order(&recorder.packets(2), 0);
+    let (_, report) = rig.close(branch);
+    let drops = |cause| report.drops.of(cause);
+    // One forgery has the number of the packet before, one that of a packet long ago; what has less than its header and
+    // tag is no packet.
+    assert_eq!(drops(DropCause::Replayed), 3);
+    assert_eq!((drops(DropCause::NotRtp), drops(DropCause::Malformed)), (2, 21));
+    assert_eq!(report.seen, 4 + 2 * next.len() as u64);
+    assert_eq!(report.drops.total(), report.seen - 2);
+    assert_eq!(recorder.arrived(), []);
+}
+
+#[test]
+fn a_wrong_key_is_told_while_it_lasts_and_not_only_at_the_end() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.tap.add_key(key(SrtpSuite::AeadAes128Gcm, 1).into());
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let tell = std::thread::spawn(move || {
+        rig.expect(branch, |event| match event {
+            BranchEvent::Gap { packets, cause, .. } => Some((packets, cause)),
+            _ => None,
+        })
+    });
+    let mut number = 0;
+    while !tell.is_finished() {
+        call.push([number]);
+        number += 1;
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    let told = tell.join().unwrap();
+    assert!(told.0 > 1, "{told:?}");
+    assert_eq!(told.1, DropCause::NotAuthentic);
+}
+
+#[test]
+fn a_stream_without_a_key_waits_in_bounded_room_and_all_of_it_is_accounted_for() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let packet = call.packet(SSRC, 0);
+    let count = 3 * (1 << 20) / packet.len();
+    let mut gaps = 0;
+    for _ in 0..count {
+        call.tap.push(&packet, Instant::now());
+        std::thread::yield_now();
+    }
+    let (events, report) = rig.close(branch);
+    for event in events {
+        if let BranchEvent::Gap { packets, cause: DropCause::NoKey, .. } = event {
+            gaps += packets;
+        }
+    }
+    let lost = report.drops.of(DropCause::NoKey);
+    assert_eq!(lost + report.drops.of(DropCause::QueueFull), count as u64);
+    assert_eq!((report.seen, report.sent, gaps), (count as u64, 0, lost));
+}
