@@ -30,11 +30,6 @@ pub(crate) struct Decipher {
 }
 
 impl Decipher {
-    /// For a stream whose packets are encrypted from the first on.
-    pub(crate) fn secured() -> Self {
-        Self { secured: true, ..Self::default() }
-    }
-
     /// Takes keys, the newest last, and all sources whose packets must wait.
     pub(crate) fn learn(&mut self, keys: &[CallKey], awaited: Vec<u32>) {
         for key in keys {

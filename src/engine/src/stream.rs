@@ -39,9 +39,6 @@ pub(crate) type Events = VecDeque<(BranchId, BranchEvent)>;
 
 impl Stream {
     pub(crate) fn meet_tap(&mut self, tap: Arc<TapState>) {
-        if tap.begins_secured {
-            self.decipher = Some(Box::new(Decipher::secured()));
-        }
         self.tap = Some(tap);
     }
 

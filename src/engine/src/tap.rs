@@ -23,13 +23,11 @@ pub struct TapConfig {
     pub queue_bytes: usize,
     /// Whether packets are taken from the start. Default open.
     pub gate: Gate,
-    /// Whether packets are encrypted from the start, see [`Tap::set_secured`]. Default no.
-    pub secured: bool,
 }
 
 impl Default for TapConfig {
     fn default() -> Self {
-        Self { queue_bytes: 256 * 1024, gate: Gate::Open, secured: false }
+        Self { queue_bytes: 256 * 1024, gate: Gate::Open }
     }
 }
 
@@ -67,8 +65,7 @@ impl Tap {
         let tap = Arc::new(TapState {
             stream: StreamId::unique(),
             queue: PacketQueue::new(config.queue_bytes.max(66 * 1024)),
-            begins_secured: config.secured,
-            secured: AtomicBool::new(config.secured),
+            secured: AtomicBool::new(false),
             has_passed: AtomicBool::new(false),
             passed: Mutex::default(),
             keyring: Keyring::default(),
@@ -130,7 +127,7 @@ impl Tap {
         self.wake_for(pushed);
     }
 
-    /// Says that packets pushed from now on are SRTP, or are plain again. Those that are encrypted are decrypted before
+    /// Says that packets pushed from now on are SRTP, or are plain again, as they are at first. Those that are encrypted are decrypted before
     /// any branch has them, see [`Tap::add_key`]; one that cannot be is counted by its cause and goes no further.
     pub fn set_secured(&self, secured: bool) {
         let mut producer = self.tap.queue.produce();
@@ -236,7 +233,6 @@ pub(crate) struct TapState {
     pub(crate) stream: StreamId,
     pub(crate) queue: PacketQueue,
     pub(crate) keyring: Keyring,
-    pub(crate) begins_secured: bool,
     /// Changed by whoever produces.
     secured: AtomicBool,
     /// Whether `passed` holds anything: nearly never.

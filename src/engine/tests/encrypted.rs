@@ -8,7 +8,7 @@ mod common;
 use std::time::{Duration, Instant};
 
 use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, receive};
-use siprec_engine::{EngineConfig, Tap, TapConfig};
+use siprec_engine::{EngineConfig, Tap};
 use siprec_media::srtp::{CallKey, Passed, Protector, Unprotector};
 use siprec_model::{BranchCommand, BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
 
@@ -27,7 +27,8 @@ struct Call {
 
 impl Call {
     fn new(rig: &Rig, suite: SrtpSuite) -> Self {
-        let tap = rig.engine.tap(TapConfig { secured: true, ..TapConfig::default() });
+        let tap = rig.tap();
+        tap.set_secured(true);
         let key = key(suite, 7);
         Self { tap, protector: Protector::new(&key).unwrap(), key }
     }
