@@ -60,7 +60,9 @@ const REGISTERED_SPELLING: &[&str] = &["opus", "telephone-event", "iLBC", "speex
 /// # Errors
 /// Why such a stream is not recorded.
 pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<StreamFormat, Unrecordable> {
-    plain_rtp(caps)?;
+    if !is_encrypted(caps) {
+        plain_rtp(caps)?;
+    }
     let structure = caps.structure(0).ok_or(Unrecordable::Field("media"))?;
     let number = structure.get::<i32>("payload").ok().and_then(|number| u8::try_from(number).ok());
     let medium = match structure.get::<&str>("media").ok() {
@@ -115,6 +117,11 @@ pub(crate) fn main_first(mut format: StreamFormat, caps: &StreamFormat) -> Strea
     let number = caps.payloads.first().map(|main| main.payload_type);
     format.payloads.sort_by_key(|payload| Some(payload.payload_type) != number);
     format
+}
+
+/// Whether caps are of SRTP.
+pub(crate) fn is_encrypted(caps: &gst::CapsRef) -> bool {
+    caps.structure(0).is_some_and(|structure| structure.name() == SRTP)
 }
 
 /// Whether caps are plain RTP of any medium, which can be copied without knowing more.
@@ -264,6 +271,13 @@ mod tests {
     }
 
     #[test]
+    fn encrypted_streams_carry_what_their_caps_say_and_keys_are_no_parameters() {
+        let caps =
+            "application/x-srtp,media=audio,payload=0,srtp-cipher=aes-128-icm,mki=(buffer)01,roc=(uint)0";
+        assert_eq!(payload(caps), payload("application/x-rtp,media=audio,payload=0"));
+    }
+
+    #[test]
     fn a_static_encoding_name_needs_no_number() {
         assert_eq!(payload("application/x-rtp,media=audio,encoding-name=PCMU").payload_type, 0);
     }
@@ -286,7 +300,7 @@ mod tests {
     fn what_cannot_be_recorded_says_why() {
         let of = |caps: &str| format(caps).unwrap_err();
         assert_eq!(of("audio/x-raw,rate=8000"), Unrecordable::NotRtp("audio/x-raw".to_owned()));
-        assert_eq!(of("application/x-srtp,media=audio,payload=0"), Unrecordable::Encrypted);
+        assert_eq!(of("application/x-srtp"), Unrecordable::Field("media"));
         assert_eq!(of("application/x-rtp"), Unrecordable::Field("media"));
         assert_eq!(of("application/x-rtp,media=audio"), Unrecordable::Field("encoding-name"));
         assert_eq!(of("application/x-rtp,media=audio,payload=200"), Unrecordable::Field("encoding-name"));

@@ -22,6 +22,7 @@ mod keyframe;
 mod keys;
 mod packet;
 mod passage;
+mod secrecy;
 mod slots;
 mod sync;
 mod sys;
@@ -32,7 +33,7 @@ mod value;
 use std::sync::LazyLock;
 
 pub use agent::{AGENT_CONTEXT, SiprecAgent};
-pub use call::{Siprec, SiprecDialect, SiprecSessionMode, SiprecSinkPad, SiprecState};
+pub use call::{Siprec, SiprecDialect, SiprecSessionMode, SiprecSinkPad, SiprecSrtp, SiprecState};
 /// Makes the plugin known in a process that links this crate, instead of loading the shared library.
 pub use entry::plugin_register_static;
 pub use keys::caps_of_crypto;

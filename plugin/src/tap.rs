@@ -5,9 +5,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use siprec_engine::{Tap, TapStats};
+use siprec_media::srtp::CallKey;
+use siprec_session::StreamSecurity;
 
 use crate::guard::guarded;
+use crate::keys::CallKeys;
 use crate::packet::with_bytes;
+use crate::secrecy::Secrecy;
 use crate::sync::lock;
 
 /// The feed of one pad: copies what passes into the engine's tap while there is one.
@@ -15,37 +19,122 @@ use crate::sync::lock;
 /// Nothing here can fail for the call: what cannot be copied is counted, and a panic ends the feed.
 #[derive(Debug, Default)]
 pub(crate) struct Feed {
-    tap: Mutex<Option<Arc<Tap>>>,
+    state: Mutex<State>,
     unreadable: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    tap: Option<Arc<Tap>>,
+    /// None while the stream is plain.
+    secrecy: Option<Box<Secrecy>>,
+}
+
 impl Feed {
-    /// Copies one packet. `place` is named in the log.
-    pub(crate) fn buffer(&self, place: &gst::Object, buffer: &gst::BufferRef) {
-        self.copy(place, |tap, arrival| self.packet(tap, buffer, arrival));
+    /// Copies one packet. `place` is named in the log. Gives its source where the key of that is to be asked for: the
+    /// answer goes to [`Feed::settle`].
+    pub(crate) fn buffer(&self, place: &gst::Object, buffer: &gst::BufferRef) -> Option<u32> {
+        self.copy(place, |state, arrival| self.packet(state, buffer, arrival))
     }
 
-    /// Copies every packet of a list; they arrived together.
-    pub(crate) fn list(&self, place: &gst::Object, list: &gst::BufferListRef) {
-        self.copy(place, |tap, arrival| list.iter().for_each(|buffer| self.packet(tap, buffer, arrival)));
+    /// Copies every packet of a list; they arrived together. Gives sources as [`Feed::buffer`] does.
+    pub(crate) fn list(&self, place: &gst::Object, list: &gst::BufferListRef) -> Vec<u32> {
+        self.copy(place, |state, arrival| {
+            Some(list.iter().filter_map(|buffer| self.packet(state, buffer, arrival)).collect())
+        })
+        .unwrap_or_default()
     }
 
     /// Takes a tap in place of the one before, if any.
     pub(crate) fn connect(&self, tap: Arc<Tap>) {
-        let before = lock(&self.tap).replace(tap);
+        let before = {
+            let mut state = lock(&self.state);
+            if let Some(secrecy) = &mut state.secrecy {
+                secrecy.tell(&tap);
+            }
+            state.tap.replace(tap)
+        };
         drop(before);
     }
 
     /// Lets the tap go. When this returns, nothing that passes is copied; what was copied still reaches the
     /// recording.
     pub(crate) fn disconnect(&self) {
-        let before = lock(&self.tap).take();
+        let before = lock(&self.state).tap.take();
         drop(before);
     }
 
     /// The tap, if there is one.
     pub(crate) fn tap(&self) -> Option<Arc<Tap>> {
-        lock(&self.tap).clone()
+        lock(&self.state).tap.clone()
+    }
+
+    /// The stream is encrypted from here on, under the keys that its caps give, if any, or under those of its party's
+    /// session description.
+    pub(crate) fn secure(&self, caps: Option<CallKeys>, described: Vec<CallKey>) {
+        let mut state = lock(&self.state);
+        let State { tap, secrecy } = &mut *state;
+        let secrecy = secrecy.get_or_insert_default();
+        secrecy.renew(caps, described);
+        if let Some(tap) = tap {
+            secrecy.tell(tap);
+        }
+    }
+
+    /// The stream is plain from here on.
+    pub(crate) fn expose(&self) {
+        let mut state = lock(&self.state);
+        if state.secrecy.take().is_some()
+            && let Some(tap) = &state.tap
+        {
+            tap.set_secured(false);
+        }
+    }
+
+    /// Adds keys that are new, while the stream is encrypted.
+    pub(crate) fn add_keys(&self, keys: impl IntoIterator<Item = CallKey>) {
+        let mut state = lock(&self.state);
+        let State { tap, secrecy: Some(secrecy) } = &mut *state else { return };
+        for key in keys {
+            if secrecy.add(key.clone())
+                && let Some(tap) = tap
+            {
+                tap.add_key(key);
+            }
+        }
+    }
+
+    /// Whoever was asked for a source's key has answered, perhaps in vain.
+    pub(crate) fn settle(&self, ssrc: u32, keys: impl IntoIterator<Item = CallKey>) {
+        self.add_keys(keys);
+        let mut state = lock(&self.state);
+        let State { tap, secrecy } = &mut *state;
+        if let Some(secrecy) = secrecy {
+            secrecy.settle(ssrc);
+        }
+        if let Some(tap) = tap {
+            tap.settle_key(ssrc);
+        }
+    }
+
+    /// The key of a source is to be asked for again.
+    pub(crate) fn forget_key(&self, ssrc: u32) {
+        if let Some(secrecy) = &mut lock(&self.state).secrecy {
+            secrecy.forget(ssrc);
+        }
+    }
+
+    /// How the stream is protected, as far as that is known.
+    pub(crate) fn security(&self) -> StreamSecurity {
+        match &lock(&self.state).secrecy {
+            Some(secrecy) => StreamSecurity::Srtp(secrecy.suite()),
+            None => StreamSecurity::Plain,
+        }
+    }
+
+    /// Whether there is a key, or none is needed.
+    pub(crate) fn is_readable(&self) -> bool {
+        lock(&self.state).secrecy.as_ref().is_none_or(|secrecy| !secrecy.keys().is_empty())
     }
 
     /// What the tap has seen, and how many buffers could not be read.
@@ -54,21 +143,41 @@ impl Feed {
         (stats, self.unreadable.load(Ordering::Relaxed))
     }
 
-    fn copy(&self, place: &gst::Object, work: impl FnOnce(&Tap, Instant)) {
+    fn copy<T>(&self, place: &gst::Object, work: impl FnOnce(&mut State, Instant) -> Option<T>) -> Option<T> {
         // The lock is this feed's own and is released before the call's buffer goes on.
         let copied = guarded(place, || {
-            if let Some(tap) = lock(&self.tap).as_deref() {
-                work(tap, Instant::now());
+            let mut state = lock(&self.state);
+            if state.tap.is_none() && state.secrecy.is_none() {
+                return None;
             }
+            work(&mut state, Instant::now())
         });
         if copied.is_none() {
             guarded(place, || self.disconnect());
         }
+        copied.flatten()
     }
 
-    fn packet(&self, tap: &Tap, buffer: &gst::BufferRef, arrival: Instant) {
-        if with_bytes(buffer, |parts| tap.push_gathered(parts, arrival)).is_none() {
+    fn packet(&self, state: &mut State, buffer: &gst::BufferRef, arrival: Instant) -> Option<u32> {
+        let copied = with_bytes(buffer, |parts| {
+            let State { tap, secrecy } = state;
+            let asked = secrecy.as_mut().and_then(|secrecy| secrecy.meet(parts, arrival));
+            match (tap, secrecy) {
+                (Some(tap), _) => {
+                    // Before its packet: that waits for the answer.
+                    if let Some(ssrc) = asked {
+                        tap.expect_key(ssrc);
+                    }
+                    tap.push_gathered(parts, arrival);
+                }
+                (None, Some(secrecy)) => secrecy.pass(parts),
+                (None, None) => {}
+            }
+            asked
+        });
+        if copied.is_none() {
             self.unreadable.fetch_add(1, Ordering::Relaxed);
         }
+        copied.flatten()
     }
 }

@@ -123,7 +123,9 @@ fn caps_that_are_not_plain_rtp_cost_the_recording_and_not_the_call() {
             assert!(way.inlet.pad.push_event(gst::event::Caps::new(&strange)));
             way.push(rtp(1)).unwrap();
             assert_eq!(way.outlet.pad.current_caps(), Some(strange));
-            let warning = bus.pop_filtered(&[gst::MessageType::Warning]).unwrap();
+            let warning = bus
+                .timed_pop_filtered(gst::ClockTime::from_seconds(15), &[gst::MessageType::Warning])
+                .unwrap();
             let gst::MessageView::Warning(warning) = warning.view() else { panic!() };
             assert!(warning.error().to_string().contains("application/x-"), "{}", warning.error());
             assert!(bus.pop_filtered(&[gst::MessageType::Error]).is_none());

@@ -118,9 +118,9 @@ fn a_pad_that_comes_in_a_pause_has_its_gate_shut() {
 fn a_stream_whose_caps_become_good_in_a_pause_has_its_gate_shut() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |_| ());
-    let encrypted = "application/x-srtp,media=audio,payload=0".parse().unwrap();
+    let text = "application/x-rtp,media=text,payload=0".parse().unwrap();
     call.parties[0].0.begin();
-    call.parties[1].0.begin_with(&encrypted);
+    call.parties[1].0.begin_with(&text);
     call.wait_for_state("Recording");
     call.wish("pause");
     call.wait_for_state("Paused");

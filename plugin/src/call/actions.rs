@@ -6,6 +6,7 @@ use gst::subclass::prelude::*;
 use siprec_session::{Command, PartySdp, SessionMode, TEXT_LIMIT};
 
 use super::imp::Siprec;
+use super::keys::described;
 use super::pad::SiprecSinkPad;
 use super::recording::{Fault, Live};
 use super::streams::carried;
@@ -101,6 +102,9 @@ impl Siprec {
         let sdp = PartySdp::parse(text).map_err(|error| error.to_string())?;
         let mut faults = sdp.unusable().to_vec();
         let moved = self.parties().describe(dn, sdp).map_err(|error| error.to_string())?;
+        let (keys, unusable) = described(text);
+        self.describe_keys(dn, keys);
+        faults.extend(unusable);
         self.with_live(|live| {
             let pads: Vec<SiprecSinkPad> = self.sink_pads().collect();
             let negotiated = self.negotiated();

@@ -2,7 +2,7 @@
 
 use gst::glib;
 use siprec_model::RecordingState;
-use siprec_session::{Dialect, SessionMode};
+use siprec_session::{Dialect, SessionMode, SrtpUse};
 
 /// What is spoken with the recorder (`dialect`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -42,6 +42,35 @@ impl From<SiprecSessionMode> for SessionMode {
         match mode {
             SiprecSessionMode::BothParties => Self::BothParties,
             SiprecSessionMode::PerParty => Self::PerParty,
+        }
+    }
+}
+
+/// When the media towards the recorder is encrypted (`srtp`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecSrtp")]
+pub enum SiprecSrtp {
+    /// When the call is.
+    #[default]
+    #[enum_value(
+        name = "At least as secure as the call: SRTP when a stream of the call is SRTP",
+        nick = "auto"
+    )]
+    Auto,
+    /// Always.
+    #[enum_value(name = "Always SRTP, whatever the call is", nick = "require")]
+    Require,
+    /// Never.
+    #[enum_value(name = "Never SRTP; recording a call that is needs allow-downgrade", nick = "disable")]
+    Disable,
+}
+
+impl From<SiprecSrtp> for SrtpUse {
+    fn from(srtp: SiprecSrtp) -> Self {
+        match srtp {
+            SiprecSrtp::Auto => Self::Auto,
+            SiprecSrtp::Require => Self::Require,
+            SiprecSrtp::Disable => Self::Disable,
         }
     }
 }

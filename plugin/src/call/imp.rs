@@ -13,7 +13,7 @@ use super::pad::SiprecSinkPad;
 use super::party::Parties;
 use super::recording::{Live, Progress, Wish};
 use super::settings::Settings;
-use super::{actions, properties, templates};
+use super::{actions, keys, properties, templates};
 use crate::agent::{AGENT_CONTEXT, SiprecAgent};
 use crate::passage;
 use crate::slots::{self, Slots};
@@ -54,6 +54,7 @@ impl ObjectImpl for Siprec {
                 messages::state_changed(),
             ];
             all.extend(actions::signals());
+            all.extend(keys::signals());
             all
         });
         &SIGNALS

@@ -4,6 +4,7 @@ mod actions;
 mod delay;
 mod enums;
 mod imp;
+mod keys;
 mod messages;
 mod pad;
 mod party;
@@ -16,7 +17,7 @@ mod templates;
 use gst::glib;
 use gst::prelude::*;
 
-pub use enums::{SiprecDialect, SiprecSessionMode, SiprecState};
+pub use enums::{SiprecDialect, SiprecSessionMode, SiprecSrtp, SiprecState};
 pub use pad::SiprecSinkPad;
 
 glib::wrapper! {

@@ -12,6 +12,7 @@ use super::Siprec;
 use super::party::Parties;
 use crate::format::{self, Unrecordable};
 use crate::guard::guarded;
+use crate::keys;
 use crate::passage;
 use crate::sync::lock;
 use crate::tap::Feed;
@@ -66,9 +67,19 @@ impl SiprecSinkPad {
 
     /// The medium that the stream's caps name, right or wrong.
     pub(super) fn announced_medium(&self) -> Medium {
-        let caps = self.current_caps();
-        let media = caps.as_ref().and_then(|caps| caps.structure(0)?.get::<&str>("media").ok());
-        if media == Some("video") { Medium::Video } else { Medium::Audio }
+        self.stated_medium().unwrap_or(Medium::Audio)
+    }
+
+    /// The same; `None` where they name none.
+    pub(super) fn stated_medium(&self) -> Option<Medium> {
+        let caps = self.current_caps()?;
+        let media = caps.structure(0)?.get::<&str>("media").ok()?;
+        Some(if media == "video" { Medium::Video } else { Medium::Audio })
+    }
+
+    /// Whether the application has not heard yet that there is no key for the stream. It has, from here on.
+    pub(super) fn complains(&self) -> bool {
+        self.imp().complains()
     }
 
     /// What the stream's caps said last; `None` before there were any. See [`super::streams::carried`].
@@ -86,6 +97,8 @@ mod imp {
         feed: Feed,
         format: Mutex<Option<Result<StreamFormat, Unrecordable>>>,
         ended: AtomicBool,
+        /// The application was told that there is no key under these caps.
+        keyless_told: AtomicBool,
     }
 
     struct Place {
@@ -119,7 +132,7 @@ mod imp {
                         .nick("Statistics")
                         .blurb(
                             "What was copied for the recording: packets, bytes, gated (met a closed gate), \
-                             queue-full and unreadable (lost), recordable (the caps allow it)",
+                             queue-full and unreadable (lost), secured (SRTP), recordable (the caps allow it)",
                         )
                         .read_only()
                         .build(),
@@ -184,13 +197,18 @@ mod imp {
 
         /// The call's packet: copied, then pushed on as it came, with no lock held and no reference kept.
         pub(super) fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-            self.feed.buffer(self.obj().upcast_ref(), &buffer);
+            if let Some(ssrc) = self.feed.buffer(self.obj().upcast_ref(), &buffer) {
+                self.ask(vec![ssrc]);
+            }
             self.source().ok_or(gst::FlowError::NotLinked)?.push(buffer)
         }
 
         /// As [`Self::chain`], and a list stays a list.
         pub(super) fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
-            self.feed.list(self.obj().upcast_ref(), &list);
+            let sources = self.feed.list(self.obj().upcast_ref(), &list);
+            if !sources.is_empty() {
+                self.ask(sources);
+            }
             self.source().ok_or(gst::FlowError::NotLinked)?.push_list(list)
         }
 
@@ -216,7 +234,9 @@ mod imp {
                 News::Caps(caps) => {
                     let format = format::from_caps(&caps);
                     let before = lock(&self.format).replace(format.clone());
-                    if before.as_ref() != Some(&format) {
+                    let security = self.feed.security();
+                    self.take_keys(&caps);
+                    if before.as_ref() != Some(&format) || security != self.feed.security() {
                         self.with_element(|element| element.format_changed(&self.obj()));
                     }
                 }
@@ -226,6 +246,25 @@ mod imp {
                     self.with_element(super::super::imp::Siprec::stream_ended);
                 }
             }
+        }
+
+        fn take_keys(&self, caps: &gst::CapsRef) {
+            self.keyless_told.store(false, Ordering::SeqCst);
+            if format::is_encrypted(caps) {
+                self.with_element(|element| element.secure(&self.obj(), keys::from_caps(caps)));
+            } else {
+                self.feed.expose();
+            }
+        }
+
+        fn ask(&self, sources: Vec<u32>) {
+            guarded(self.obj().upcast_ref(), || {
+                self.with_element(|element| element.ask_keys(&self.obj(), sources));
+            });
+        }
+
+        pub(super) fn complains(&self) -> bool {
+            !self.keyless_told.swap(true, Ordering::SeqCst)
         }
 
         fn with_element(&self, work: impl FnOnce(&super::super::imp::Siprec)) {
@@ -242,6 +281,7 @@ mod imp {
                 .field("gated", tap.gated)
                 .field("queue-full", tap.queue_full)
                 .field("unreadable", unreadable)
+                .field("secured", self.feed.security().is_secured())
                 .field("recordable", lock(&self.format).as_ref().is_some_and(Result::is_ok))
                 .build()
         }

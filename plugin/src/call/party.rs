@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use siprec_model::{Medium, StreamFormat};
 use siprec_session::{PartyKey, PartySdp, PartySdpError, TEXT_LIMIT, Voice};
 
+use super::keys::DescribedKeys;
 use crate::sync::lock;
 
 /// Most parties that are remembered for what was said of them before they came.
@@ -40,6 +41,8 @@ struct Table {
     /// Parties muted by action, there or not.
     muted: BTreeSet<String>,
     descriptions: BTreeMap<String, PartySdp>,
+    /// What those say of keys.
+    keys: BTreeMap<String, DescribedKeys>,
 }
 
 impl Parties {
@@ -118,6 +121,7 @@ impl Parties {
         let mut table = lock(&self.0);
         if !table.dns.values().any(|other| other == dn) {
             table.descriptions.remove(dn);
+            table.keys.remove(dn);
         }
     }
 
@@ -132,6 +136,21 @@ impl Parties {
                 Voice { party: PartyKey::new(*pad, dn), muted }
             })
             .collect()
+    }
+
+    /// Takes what a party's session description says of keys, in place of what it said before.
+    pub(crate) fn set_keys(&self, dn: &str, keys: DescribedKeys) {
+        let mut table = lock(&self.0);
+        // Only beside the description itself, whose number is bounded.
+        if table.descriptions.contains_key(dn) {
+            table.keys.insert(dn.to_owned(), keys);
+        }
+    }
+
+    /// The keys of a pad's party.
+    pub(crate) fn keys(&self, index: u16) -> DescribedKeys {
+        let table = lock(&self.0);
+        table.dns.get(&index).and_then(|dn| table.keys.get(dn)).cloned().unwrap_or_default()
     }
 
     /// What the session descriptions say of these pads, which come with the medium of their caps: nothing of a pad whose

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use super::enums::{SiprecDialect, SiprecSessionMode, SiprecState};
+use super::enums::{SiprecDialect, SiprecSessionMode, SiprecSrtp, SiprecState};
 use super::settings::Settings;
 use crate::agent::SiprecAgent;
 use crate::value::take;
@@ -19,6 +19,7 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
         let defaults = Settings::default();
         let mut all = recorder();
         all.extend(call());
+        all.extend(security());
         all.extend(course(&defaults));
         all.extend(report());
         all
@@ -90,6 +91,41 @@ fn call() -> Vec<glib::ParamSpec> {
             "extra-headers",
             "Extra headers",
             "Further headers of the INVITE, sent in this order. Headers of the protocol itself are refused",
+        ),
+    ]
+}
+
+/// Whether the recording is encrypted.
+fn security() -> Vec<glib::ParamSpec> {
+    let flag = |name: &'static str, nick: &'static str, blurb: &'static str| {
+        glib::ParamSpecBoolean::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .default_value(false)
+            .mutable_ready()
+            .build()
+    };
+    vec![
+        glib::ParamSpecEnum::builder_with_default("srtp", SiprecSrtp::default())
+            .nick("SRTP")
+            .blurb("When the media towards the recorder is encrypted, with keys of the recording's own")
+            .mutable_ready()
+            .build(),
+        text(
+            "srtp-suites",
+            "SRTP suites",
+            "The suites that the recorder is offered, best first, separated by white space: AEAD_AES_128_GCM \
+             AES_CM_128_HMAC_SHA1_80 when not set",
+        ),
+        flag(
+            "allow-downgrade",
+            "Allow downgrade",
+            "Record a call that is encrypted in the clear where srtp is disable, instead of not at all",
+        ),
+        flag(
+            "allow-clear-keys",
+            "Allow clear keys",
+            "Send the recording's keys over signalling that is not encrypted (UDP, TCP), instead of not recording",
         ),
     ]
 }
@@ -176,7 +212,7 @@ fn report() -> Vec<glib::ParamSpec> {
             .nick("Statistics")
             .blurb(
                 "state, and a structure for each sink pad by its name: packets, bytes, gated, queue-full, \
-                 unreadable, recordable",
+                 unreadable, secured, recordable",
             )
             .read_only()
             .build(),
@@ -241,6 +277,10 @@ impl Settings {
             "pre-record" => take(&mut self.pre_record, value),
             "record-video" => take(&mut self.record_video, value),
             "hold-is-mute" => take(&mut self.hold_is_mute, value),
+            "srtp" => take(&mut self.srtp, value),
+            "srtp-suites" => take(&mut self.srtp_suites, value),
+            "allow-downgrade" => take(&mut self.allow_downgrade, value),
+            "allow-clear-keys" => take(&mut self.allow_clear_keys, value),
             "hold-time" => take_time(&mut self.hold_time, value),
             "hold-bytes" => take(&mut self.hold_bytes, value),
             "video-hold-bytes" => take(&mut self.video_hold_bytes, value),
@@ -269,6 +309,10 @@ impl Settings {
             "pre-record" => self.pre_record.to_value(),
             "record-video" => self.record_video.to_value(),
             "hold-is-mute" => self.hold_is_mute.to_value(),
+            "srtp" => self.srtp.to_value(),
+            "srtp-suites" => self.srtp_suites.to_value(),
+            "allow-downgrade" => self.allow_downgrade.to_value(),
+            "allow-clear-keys" => self.allow_clear_keys.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
             "hold-bytes" => self.hold_bytes.to_value(),
             "video-hold-bytes" => self.video_hold_bytes.to_value(),

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use gst::glib;
 use siprec_agent::{TlsConfig, TlsError, TlsPeer};
-use siprec_model::{BranchLimits, CallUuid, RecordingId, TlsProfile, UnknownTlsVersion};
+use siprec_model::{
+    BranchLimits, CallUuid, RecordingId, SrtpSuite, TlsProfile, UnknownSuite, UnknownTlsVersion,
+};
 use siprec_session::{
-    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, Text, Timers, parse_recorders,
+    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, SecurityPolicy, Text, Timers,
+    parse_recorders,
 };
 
-use super::enums::{SiprecDialect, SiprecSessionMode};
+use super::enums::{SiprecDialect, SiprecSessionMode, SiprecSrtp};
 use crate::agent::SiprecAgent;
 
 /// Stands for the recorder that the application gives before `start`, so that all else can be checked before.
@@ -32,6 +35,10 @@ pub(super) struct Settings {
     pub(super) pre_record: bool,
     pub(super) record_video: bool,
     pub(super) hold_is_mute: bool,
+    pub(super) srtp: SiprecSrtp,
+    pub(super) srtp_suites: Option<String>,
+    pub(super) allow_downgrade: bool,
+    pub(super) allow_clear_keys: bool,
     pub(super) hold_time: gst::ClockTime,
     pub(super) hold_bytes: u32,
     pub(super) video_hold_bytes: u32,
@@ -58,6 +65,10 @@ impl Default for Settings {
             pre_record: false,
             record_video: true,
             hold_is_mute: true,
+            srtp: SiprecSrtp::default(),
+            srtp_suites: None,
+            allow_downgrade: false,
+            allow_clear_keys: false,
             hold_time: gst::ClockTime::from_seconds(30),
             hold_bytes: 512 * 1024,
             video_hold_bytes: 8 * 1024 * 1024,
@@ -110,6 +121,15 @@ impl Settings {
             hold_bytes: usize::try_from(self.hold_bytes).unwrap_or(usize::MAX),
             video_hold_bytes: usize::try_from(self.video_hold_bytes).unwrap_or(usize::MAX),
             catch_up: self.catch_up,
+        };
+        config.security = SecurityPolicy {
+            srtp: self.srtp.into(),
+            suites: match self.srtp_suites.as_deref() {
+                Some(list) => suites(list)?,
+                None => SecurityPolicy::default().suites,
+            },
+            allow_downgrade: self.allow_downgrade,
+            allow_clear_keys: self.allow_clear_keys,
         };
         config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };
         config.check()?;
@@ -173,6 +193,9 @@ pub(super) enum SettingsError {
         /// What is wrong with it.
         error: TlsError,
     },
+    /// Not a suite of SRTP.
+    #[error("property \"srtp-suites\": {0}; there are {known}", known = known_suites())]
+    Suite(#[from] UnknownSuite),
     /// Not a version of TLS.
     #[error("property \"recorder-tls\": {0}")]
     TlsVersion(#[from] UnknownTlsVersion),
@@ -204,6 +227,16 @@ impl From<ConfigError> for SettingsError {
         };
         Self::Config { property, error }
     }
+}
+
+/// Suites as a list has them, separated by white space or commas.
+fn suites(list: &str) -> Result<Vec<SrtpSuite>, UnknownSuite> {
+    let names = list.split(|c: char| c.is_whitespace() || c == ',').filter(|name| !name.is_empty());
+    names.map(str::parse).collect()
+}
+
+fn known_suites() -> String {
+    SrtpSuite::ALL.map(SrtpSuite::as_str).join(", ")
 }
 
 /// What is particular about TLS with the recorders.

@@ -84,7 +84,12 @@ impl Siprec {
         let (slot, stream) = (pad.index(), tap.stream());
         let voices = self.voices(std::slice::from_ref(pad), &self.settings());
         let muted = voices.iter().any(|voice| voice.muted);
-        let mut commands = vec![Command::Mute { slot, muted }, Command::AddStream { slot, stream }];
+        let security = pad.feed().security();
+        let mut commands = vec![
+            Command::Mute { slot, muted },
+            Command::AddStream { slot, stream },
+            Command::StreamSecurity { stream, security },
+        ];
         if let Some(Ok(format)) = format {
             commands.push(Command::StreamFormat { stream, format });
         }
@@ -100,8 +105,12 @@ impl Siprec {
         let mut commands = Vec::new();
         for (pad, voice) in pads.iter().zip(self.voices(&pads, &self.settings())) {
             commands.push(Command::Mute { slot: pad.index(), muted: voice.muted });
-            if let (Some(Ok(format)), Some(tap)) = (carried(pad, &negotiated), pad.feed().tap()) {
-                commands.push(Command::StreamFormat { stream: tap.stream(), format });
+            let Some(stream) = pad.feed().tap().map(|tap| tap.stream()) else { continue };
+            pad.feed().add_keys(self.described_keys(pad));
+            // The security first: what a stream carries may be all that an INVITE waits for.
+            commands.push(Command::StreamSecurity { stream, security: pad.feed().security() });
+            if let Some(Ok(format)) = carried(pad, &negotiated) {
+                commands.push(Command::StreamFormat { stream, format });
             }
         }
         live.order(Command::Batch(commands));

@@ -178,16 +178,33 @@ impl Desk {
         let is_silent = !offer.contains("a=sendonly");
         let refuses_video = matches!(self.script, Script::RefuseVideo);
         let ports = self.ports.iter().cycle().skip(4 * dialog);
-        let lines = offer.lines().filter(|line| line.starts_with("m=")).zip(ports).map(|(line, port)| {
-            let medium = line.split(' ').next().unwrap();
-            let formats = line.splitn(4, ' ').nth(3).unwrap();
+        let lines = media_sections(offer).zip(ports).map(|(section, port)| {
+            let line = section.lines().next().unwrap();
+            let medium = format!("m={}", line.split(' ').next().unwrap());
+            let (profile, formats) = line.splitn(3, ' ').nth(2).unwrap().split_once(' ').unwrap();
+            let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:"));
+            let crypto =
+                crypto.map(|offered| format!("a=crypto:{}\r\n", own_key(offered))).unwrap_or_default();
             let port = if refuses_video && medium == "m=video" { 0 } else { *port };
             let direction = if is_silent { "inactive" } else { "recvonly" };
-            format!("{medium} {port} RTP/AVP {formats}\r\na={direction}\r\n")
+            format!("{medium} {port} {profile} {formats}\r\na={direction}\r\n{crypto}")
         });
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()
     }
+}
+
+/// The m-lines of a message with what belongs to each.
+pub(crate) fn media_sections(message: &str) -> impl Iterator<Item = &str> {
+    message.split("\r\nm=").skip(1).map(|section| section.trim_start_matches("\r\n"))
+}
+
+/// Tag and suite of an offered `a=crypto`, with a key that is the recorder's.
+fn own_key(offered: &str) -> String {
+    let mut words = offered.split(' ');
+    let (tag, suite, inline) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
+    let length = gst::glib::base64_decode(inline.trim_start_matches("inline:")).len();
+    format!("{tag} {suite} inline:{}", gst::glib::base64_encode(&vec![0xEE; length]))
 }
 
 /// The line that says which dialog a message belongs to.

@@ -1,5 +1,7 @@
 //! The rollover counter that no packet carries (RFC 3711 §3.3.1), where it can only be guessed.
 
+use std::ops::RangeInclusive;
+
 /// A jump by more than this is believed only when the next packet goes on from there (RFC 3550 A.1).
 const MAX_JUMP: u16 = 3000;
 /// Sources that are followed at once.
@@ -53,7 +55,8 @@ impl Followed {
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
             source.note(sequence);
         } else {
-            self.begin(ssrc, start(), 1);
+            let start = start();
+            self.begin(ssrc, start..=start, 1);
         }
     }
 
@@ -61,7 +64,7 @@ impl Followed {
     pub(crate) fn set(&mut self, ssrc: u32, highest: u64) {
         match self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
             Some(source) => (source.highest, source.jumped_to) = (highest, None),
-            None => self.begin(ssrc, highest, u64::MAX),
+            None => self.begin(ssrc, highest..=highest, u64::MAX),
         }
     }
 
@@ -89,7 +92,7 @@ impl Followed {
                     known.jumped_to = None;
                     known.packets = known.packets.saturating_add(source.packets);
                 }
-                None => self.begin(source.ssrc, index, source.packets),
+                None => self.begin(source.ssrc, from..=index, source.packets),
             }
         }
     }
@@ -99,14 +102,15 @@ impl Followed {
         self.sources.is_empty()
     }
 
-    fn begin(&mut self, ssrc: u32, highest: u64, packets: u64) {
+    fn begin(&mut self, ssrc: u32, indices: RangeInclusive<u64>, packets: u64) {
         if self.sources.len() >= MAX_FOLLOWED
             && let Some((place, _)) = self.sources.iter().enumerate().min_by_key(|(_, source)| source.packets)
         {
             self.sources.remove(place);
         }
         self.sources.reserve_exact(1);
-        self.sources.push(Source { ssrc, first: highest, highest, jumped_to: None, packets });
+        let (first, highest) = indices.into_inner();
+        self.sources.push(Source { ssrc, first, highest, jumped_to: None, packets });
     }
 }
 

@@ -118,8 +118,10 @@ fn what_passed_elsewhere_is_caught_up_with_whatever_the_counter_was() {
                 let half = if index < before + gap / 2 { &mut passed } else { &mut later };
                 half.note(&protected(&mut protector, SSRC, index));
             }
-            passed.join(&later);
-            unprotector.catch_up(&passed);
+            let mut all = Passed::default();
+            all.join(&passed);
+            all.join(&later);
+            unprotector.catch_up(&all);
             let next = before + gap + 1;
             let packet = protected(&mut protector, SSRC, next);
             assert_eq!(unprotected(&mut unprotector, &packet), Ok(next as u16), "{suite} {before}");

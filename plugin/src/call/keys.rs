@@ -1,0 +1,177 @@
+//! The keys of the call's streams: from caps, from parties' session descriptions, and from whoever answers `request-key`.
+
+use std::sync::LazyLock;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use siprec_media::srtp::CallKey;
+use siprec_model::Medium;
+use siprec_sip::SessionDescription;
+use siprec_sip::sdp::Crypto;
+
+use super::imp::Siprec;
+use super::pad::SiprecSinkPad;
+use super::recording::Fault;
+use crate::keys::{self, CallKeys, CapsFault};
+use crate::secrecy::call_keys;
+
+const REQUEST_KEY: &str = "request-key";
+
+/// Their declarations.
+pub(super) fn signals() -> [glib::subclass::Signal; 3] {
+    [
+        glib::subclass::Signal::builder(REQUEST_KEY)
+            .run_last()
+            .param_types([gst::Pad::static_type(), u32::static_type()])
+            .return_type::<Option<gst::Caps>>()
+            .build(),
+        glib::subclass::Signal::builder("remove-key")
+            .action()
+            .param_types([u32::static_type()])
+            .class_handler(|arguments| {
+                let element = arguments.first()?.get::<super::Siprec>().ok()?;
+                let ssrc = arguments.get(1)?.get::<u32>().ok()?;
+                element.imp().sink_pads().for_each(|pad| pad.feed().forget_key(ssrc));
+                None
+            })
+            .build(),
+        keys::crypto_caps_action(),
+    ]
+}
+
+/// The keys that a party sends under, by medium, as its session description says.
+pub(super) type DescribedKeys = Vec<(Medium, CallKey)>;
+
+/// Reads the `a=crypto` lines of a party's session description, and says in words which of them cannot be used.
+pub(super) fn described(text: &str) -> (DescribedKeys, Vec<String>) {
+    let (mut found, mut faults) = (DescribedKeys::new(), Vec::new());
+    let Ok(sdp) = SessionDescription::parse(text.as_bytes()) else { return (found, faults) };
+    for (index, media) in sdp.medias().enumerate().filter(|(_, media)| !media.is_off()) {
+        let Some(medium) = media.stream_format().map(|format| format.medium) else { continue };
+        for line in media.values("crypto") {
+            match Crypto::parse(line) {
+                Ok(crypto) => {
+                    found.extend(crypto.keys().iter().map(|key| (medium, CallKey::from(key.clone()))));
+                }
+                Err(fault) => faults.push(format!("m-line {}: a=crypto: {fault}", index + 1)),
+            }
+        }
+    }
+    (found, faults)
+}
+
+impl Siprec {
+    /// A stream is encrypted from here on.
+    pub(super) fn secure(&self, pad: &SiprecSinkPad, caps: Result<Option<CallKeys>, CapsFault>) {
+        if let Err(fault) = &caps {
+            self.complain(pad, &format!("its key cannot be used: {fault}"));
+        }
+        pad.feed().secure(caps.ok().flatten(), self.described_keys(pad));
+    }
+
+    /// A party's session description has given keys.
+    pub(super) fn describe_keys(&self, dn: &str, keys: DescribedKeys) {
+        self.parties().set_keys(dn, keys);
+        for pad in self.sink_pads().filter(|pad| self.parties().dn(pad.index()).as_deref() == Some(dn)) {
+            pad.feed().add_keys(self.described_keys(&pad));
+        }
+    }
+
+    /// The keys of a pad's party for its medium.
+    pub(super) fn described_keys(&self, pad: &SiprecSinkPad) -> Vec<CallKey> {
+        let medium = pad.stated_medium();
+        let keys = self.parties().keys(pad.index()).into_iter();
+        keys.filter(|(of, _)| medium.is_none_or(|medium| medium == *of)).map(|(_, key)| key).collect()
+    }
+
+    /// Asks the application for the keys of these sources, on a thread of GStreamer's: their packets wait meanwhile, and
+    /// the call does not.
+    pub(super) fn ask_keys(&self, pad: &SiprecSinkPad, sources: Vec<u32>) {
+        static REQUEST: LazyLock<Option<glib::subclass::SignalId>> =
+            LazyLock::new(|| glib::subclass::SignalId::lookup(REQUEST_KEY, super::Siprec::static_type()));
+        let element = self.obj();
+        if !REQUEST.is_some_and(|signal| has_handler(element.upcast_ref(), signal)) {
+            sources.iter().for_each(|ssrc| pad.feed().settle(*ssrc, None));
+            if !pad.feed().is_readable() && pad.complains() {
+                self.complain(
+                    pad,
+                    "nobody has its key: neither its caps (srtp-key) nor a handler of request-key nor the session \
+                     description of its party (set-party-sdp). What comes waits for one as long as there is room",
+                );
+            }
+            return;
+        }
+        let pad = pad.clone();
+        element.call_async(move |element| {
+            for ssrc in sources {
+                let caps = element.emit_by_name::<Option<gst::Caps>>(REQUEST_KEY, &[&pad, &ssrc]);
+                element.imp().take_answer(&pad, ssrc, caps);
+            }
+        });
+    }
+
+    fn take_answer(&self, pad: &SiprecSinkPad, ssrc: u32, caps: Option<gst::Caps>) {
+        let found = match caps.as_ref().map(|caps| keys::from_caps(caps)) {
+            Some(Ok(Some(found))) => Some(found),
+            Some(Ok(None)) => {
+                self.complain(
+                    pad,
+                    &format!("the caps that request-key gave for source {ssrc} have no srtp-key"),
+                );
+                None
+            }
+            Some(Err(fault)) => {
+                let reason =
+                    format!("the key that request-key gave for source {ssrc} cannot be used: {fault}");
+                self.complain(pad, &reason);
+                None
+            }
+            None => {
+                self.complain(pad, &format!("request-key gave no key for source {ssrc}"));
+                None
+            }
+        };
+        // A counter in the answer is that of the source that was asked for.
+        let found = found.map(|found| CallKeys { ssrc: Some(ssrc), ..found });
+        pad.feed().settle(ssrc, found.into_iter().flat_map(call_keys));
+        self.with_live(|live| self.refresh(live));
+    }
+
+    /// Tells the application what is wrong with the keys of a stream, on a thread of GStreamer's: the call does not wait.
+    fn complain(&self, pad: &SiprecSinkPad, what: &str) {
+        let reason = format!("the stream of {} is encrypted (application/x-srtp), and {what}", pad.name());
+        self.obj().call_async(move |element| {
+            element.imp().with_live(|live| live.faults.push(Fault::Command(reason)));
+        });
+    }
+}
+
+fn has_handler(object: &glib::Object, signal: glib::subclass::SignalId) -> bool {
+    glib::signal::signal_has_handler_pending(object, signal, None, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_description_are_those_of_each_medium_and_what_is_wrong_is_named_without_a_key() {
+        let inline = |length: usize| "B".repeat(length);
+        let (short, long) = (inline(12), inline(40));
+        let text = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n\
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{long}\r\n\
+             a=crypto:2 AES_CM_128_HMAC_SHA1_32 inline:{long}\r\n\
+             a=crypto:3 AES_CM_128_HMAC_SHA1_80 inline:{short}\r\nm=video 0 RTP/SAVP 97\r\n\
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{long}\r\nm=video 4002 RTP/SAVP 97\r\na=rtpmap:97 H264/90000\r\n\
+             a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:{long}\r\n"
+        );
+        let (found, faults) = described(&text);
+        let media: Vec<_> = found.iter().map(|(medium, _)| *medium).collect();
+        assert_eq!(media, [Medium::Audio, Medium::Audio, Medium::Video]);
+        let [fault] = &faults[..] else { panic!("{faults:?}") };
+        assert!(fault.starts_with("m-line 1: a=crypto: ") && !fault.contains(&short), "{fault}");
+        assert_eq!(described("no description").0, []);
+    }
+}

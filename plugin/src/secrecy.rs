@@ -1,0 +1,224 @@
+//! What is known of the keys of one encrypted stream of the call, and whose keys are still to be asked for.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use siprec_engine::Tap;
+use siprec_media::srtp::{CallKey, Passed};
+use siprec_model::SrtpSuite;
+
+use crate::keys::CallKeys;
+
+/// Keys that are remembered; one more replaces the oldest.
+const MAX_KEYS: usize = 16;
+/// Sources that are asked for at once. Beyond these, one in [`PATIENCE`], so that a flood of forged sources costs the
+/// application little, and a new party after it is asked for all the same.
+const MAX_ASKED: usize = 64;
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The keys of a stream, from its caps, its party's session description and whoever answered `request-key`.
+#[derive(Debug, Default)]
+pub(crate) struct Secrecy {
+    /// The newest last.
+    keys: Vec<CallKey>,
+    given: Given,
+    /// Sources that somebody was asked for, the latest last.
+    asked: VecDeque<u32>,
+    asked_at: Option<Instant>,
+    /// Those whose answer is not here yet.
+    open: Vec<u32>,
+    /// Nearly every packet is of the same source as the one before.
+    latest: Option<u32>,
+    /// What passed while there was no tap.
+    passed: Passed,
+}
+
+/// Whose keys the caps give.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Given {
+    #[default]
+    Nobodys,
+    Everybodys,
+    Of(u32),
+}
+
+impl Secrecy {
+    /// What caps say replaces what caps said; their sources may be asked for again. `described` are the keys of the
+    /// party's session description.
+    pub(crate) fn renew(&mut self, caps: Option<CallKeys>, described: Vec<CallKey>) {
+        self.given = match caps.as_ref().map(|caps| caps.ssrc) {
+            None => Given::Nobodys,
+            Some(None) => Given::Everybodys,
+            Some(Some(ssrc)) => Given::Of(ssrc),
+        };
+        self.asked.clear();
+        self.latest = None;
+        described.into_iter().chain(caps.into_iter().flat_map(call_keys)).for_each(|key| {
+            self.add(key);
+        });
+    }
+
+    /// Adds a key, unless it is there.
+    pub(crate) fn add(&mut self, key: CallKey) -> bool {
+        if self.keys.contains(&key) {
+            return false;
+        }
+        if self.keys.len() >= MAX_KEYS {
+            self.keys.remove(0);
+        }
+        self.keys.push(key);
+        true
+    }
+
+    /// Every key, the newest last.
+    pub(crate) fn keys(&self) -> &[CallKey] {
+        &self.keys
+    }
+
+    /// The suite of the stream, where all keys are of one.
+    pub(crate) fn suite(&self) -> Option<SrtpSuite> {
+        let first = self.keys.first()?.suite();
+        first.filter(|_| self.keys.iter().all(|key| key.suite() == first))
+    }
+
+    /// Looks at a packet. Gives its source when somebody should be asked for its key.
+    pub(crate) fn meet(&mut self, packet: &[&[u8]], now: Instant) -> Option<u32> {
+        let ssrc = source(packet)?;
+        if self.latest == Some(ssrc) {
+            return None;
+        }
+        self.latest = Some(ssrc);
+        let is_given = match self.given {
+            Given::Nobodys => false,
+            Given::Everybodys => true,
+            Given::Of(given) => given == ssrc,
+        };
+        if is_given || self.asked.contains(&ssrc) {
+            return None;
+        }
+        if self.asked.len() >= MAX_ASKED {
+            if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) < PATIENCE) {
+                return None;
+            }
+            self.asked.pop_front();
+        }
+        self.asked_at = Some(now);
+        self.asked.push_back(ssrc);
+        self.open.push(ssrc);
+        Some(ssrc)
+    }
+
+    /// The question for a source was answered.
+    pub(crate) fn settle(&mut self, ssrc: u32) {
+        self.open.retain(|open| *open != ssrc);
+    }
+
+    /// A source is to be asked for again, even where the caps gave its key.
+    pub(crate) fn forget(&mut self, ssrc: u32) {
+        if matches!(self.given, Given::Everybodys) || self.given == Given::Of(ssrc) {
+            self.given = Given::Nobodys;
+        }
+        self.asked.retain(|asked| *asked != ssrc);
+        self.latest = None;
+    }
+
+    /// Follows a packet that no tap takes.
+    pub(crate) fn pass(&mut self, packet: &[&[u8]]) {
+        self.passed.note(&head(packet).0);
+    }
+
+    /// Tells a new tap all of it.
+    pub(crate) fn tell(&mut self, tap: &Tap) {
+        tap.set_secured(true);
+        self.keys.iter().for_each(|key| tap.add_key(key.clone()));
+        self.open.iter().for_each(|ssrc| tap.expect_key(*ssrc));
+        let passed = std::mem::take(&mut self.passed);
+        if !passed.is_empty() {
+            tap.note_passed(passed);
+        }
+    }
+}
+
+/// Keys of caps as the engine takes them.
+pub(crate) fn call_keys(caps: CallKeys) -> impl Iterator<Item = CallKey> {
+    let CallKeys { keys, policy, ssrc, roc } = caps;
+    keys.into_iter().map(move |key| CallKey { key, policy, roc, ssrc })
+}
+
+/// The source of an RTP packet; `None` for what is none, RTCP on the same way too (RFC 5761 §4).
+fn source(packet: &[&[u8]]) -> Option<u32> {
+    let (head, length) = head(packet);
+    let [first, second, .., a, b, c, d] = head;
+    (length == head.len() && first >> 6 == 2 && !(192..=223).contains(&second))
+        .then(|| u32::from_be_bytes([a, b, c, d]))
+}
+
+/// The first bytes of a packet, and how many there are.
+fn head(packet: &[&[u8]]) -> ([u8; 12], usize) {
+    let mut head = [0; 12];
+    let mut length = 0;
+    for (place, byte) in head.iter_mut().zip(packet.iter().flat_map(|part| part.iter())) {
+        *place = *byte;
+        length += 1;
+    }
+    (head, length)
+}
+
+#[cfg(test)]
+mod tests {
+    use siprec_media::srtp::Policy;
+    use siprec_model::SrtpKey;
+
+    use super::*;
+
+    fn packet(ssrc: u32) -> Vec<u8> {
+        [&[0x80, 0, 0, 1, 0, 0, 0, 0][..], &ssrc.to_be_bytes(), b"payload"].concat()
+    }
+
+    fn caps(ssrc: Option<u32>) -> CallKeys {
+        let suite = SrtpSuite::AeadAes128Gcm;
+        let keys = vec![SrtpKey::new(suite, &[7; 28]).unwrap()];
+        CallKeys { keys, policy: Policy::from(suite), ssrc, roc: None }
+    }
+
+    fn asked(secrecy: &mut Secrecy, sources: impl IntoIterator<Item = u32>, now: Instant) -> Vec<u32> {
+        let ask = |ssrc| secrecy.meet(&[&packet(ssrc)], now);
+        sources.into_iter().filter_map(ask).collect()
+    }
+
+    #[test]
+    fn each_source_is_asked_for_once_unless_the_caps_give_its_key() {
+        let now = Instant::now();
+        let mut secrecy = Secrecy::default();
+        assert_eq!(asked(&mut secrecy, [1, 1, 2, 1, 3, 2], now), [1, 2, 3]);
+        secrecy.renew(Some(caps(Some(2))), Vec::new());
+        assert_eq!(asked(&mut secrecy, [1, 2, 3, 2], now), [1, 3]);
+        secrecy.renew(Some(caps(None)), Vec::new());
+        assert!(asked(&mut secrecy, [1, 2, 3, 4], now).is_empty());
+        secrecy.forget(4);
+        assert_eq!(asked(&mut secrecy, [4, 4], now), [4]);
+        assert_eq!(secrecy.suite(), Some(SrtpSuite::AeadAes128Gcm));
+        secrecy.add(SrtpKey::new(SrtpSuite::AeadAes256Gcm, &[1; 44]).unwrap().into());
+        assert_eq!(secrecy.suite(), None);
+    }
+
+    #[test]
+    fn a_flood_of_sources_asks_little_and_a_newcomer_is_asked_for_all_the_same() {
+        let now = Instant::now();
+        let mut secrecy = Secrecy::default();
+        assert_eq!(asked(&mut secrecy, 0..10_000, now).len(), MAX_ASKED);
+        assert_eq!(asked(&mut secrecy, [77_777], now + PATIENCE), [77_777]);
+    }
+
+    #[test]
+    fn what_is_no_rtp_has_no_source() {
+        let now = Instant::now();
+        let mut secrecy = Secrecy::default();
+        let whole = packet(9);
+        for length in 0..12 {
+            assert_eq!(secrecy.meet(&[&whole[..length]], now), None);
+        }
+        assert_eq!(secrecy.meet(&[&[&[0x80, 201], &whole[2..]].concat()], now), None);
+        assert_eq!(secrecy.meet(&[&whole[..3], b"", &whole[3..]], now), Some(9));
+    }
+}

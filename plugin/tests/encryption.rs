@@ -1,0 +1,407 @@
+//! Calls that are encrypted, and recordings that are: the call's packets are made by GStreamer's `srtpenc`, and what the
+//! recorder gets is judged by its `srtpdec` (libsrtp).
+#![cfg(test)]
+
+mod common;
+
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread::ThreadId;
+use std::time::Duration;
+
+use common::call::{Call, timestamp};
+use common::recorder::{Recorder, Script, media_sections};
+use common::srtp::{Decoder, Encoder, SUITES, Suite, base64};
+use common::{PCMU, ready, rtp_bytes};
+use gst::prelude::*;
+
+const SSRC: u32 = 0xC0FF_EE00;
+const CM80: Suite = SUITES[0];
+const GCM: Suite = SUITES[3];
+
+/// Caps of G.711 that is encrypted, with these fields beside.
+fn srtp(keys: Option<&gst::Caps>) -> gst::Caps {
+    let mut caps: gst::Caps = PCMU.replace("x-rtp", "x-srtp").parse().unwrap();
+    if let Some(keys) = keys {
+        let fields = keys.structure(0).unwrap().iter().map(|(name, value)| (name.to_owned(), value.clone()));
+        let all = caps.get_mut().unwrap().structure_mut(0).unwrap();
+        fields.for_each(|(name, value)| all.set_value(name, value));
+    }
+    caps
+}
+
+fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
+    let mut packet = rtp_bytes(sequence);
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    packet
+}
+
+fn buffer(packet: &[u8]) -> gst::Buffer {
+    gst::Buffer::from_mut_slice(packet.to_vec())
+}
+
+/// The key that an INVITE offers first for an m-line, as caps for `srtpdec`.
+fn offered(invite: &str, line: usize) -> gst::Caps {
+    let section = media_sections(invite).nth(line).unwrap();
+    let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:")).unwrap();
+    let mut words = crypto.split(' ').skip(1);
+    let suite = words.next().unwrap();
+    let suite = SUITES.into_iter().find(|known| known.name == suite).unwrap();
+    let inline = words.next().unwrap().trim_start_matches("inline:");
+    suite.caps(&gst::glib::base64_decode(inline.split('|').next().unwrap()), None)
+}
+
+/// One party's packets, pushed as they are, and what the recorder got of them, in the clear.
+fn passes(call: &Call, party: usize, packets: &[Vec<u8>]) {
+    let (inlet, outlet) = &call.parties[party];
+    for packet in packets {
+        inlet.pad.push(buffer(packet)).unwrap();
+    }
+    assert_eq!(outlet.take().bytes, packets, "the call's packets go on as they came");
+}
+
+#[test]
+fn an_encrypted_call_is_recorded_under_keys_of_the_recordings_own() {
+    for (call_side, recording_side) in SUITES.into_iter().zip(SUITES.into_iter().cycle().skip(2)) {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |siprec| {
+            siprec.set_property("allow-clear-keys", true);
+            siprec.set_property("srtp-suites", recording_side.name);
+        });
+        let keys = [call_side.key(1), call_side.key(2)];
+        for ((inlet, _), key) in call.parties.iter().zip(&keys) {
+            inlet.begin_with(&srtp(Some(&call_side.caps(key, None))));
+        }
+        let encoders = keys.each_ref().map(|key| Encoder::new(call_side, key, None));
+        for (party, encoder) in encoders.iter().enumerate() {
+            let packets: Vec<_> = (0..20).map(|number| encoder.protect(rtp_bytes(number))).collect();
+            passes(&call, party, &packets);
+        }
+        let invite = recorder.request("INVITE");
+        for line in 0..2 {
+            let section = media_sections(&invite).nth(line).unwrap();
+            assert!(section.starts_with("audio ") && section.contains(" RTP/SAVP 0"), "{section}");
+            let decoder = Decoder::new(&offered(&invite, line));
+            for number in 0..20 {
+                let sent = recorder.packet(line).unwrap();
+                let plain = decoder.unprotect(&sent).unwrap_or_else(|| panic!("{}", recording_side.name));
+                assert_eq!(timestamp(&plain), number * 160);
+                assert_eq!(plain[12..], rtp_bytes(0)[12..]);
+                assert_eq!(sent.len(), plain.len() + recording_side.tag);
+            }
+            for key in &keys {
+                assert!(!invite.contains(&base64(key)), "a key of the call leaves");
+            }
+        }
+        assert_ne!(offered(&invite, 0), offered(&invite, 1), "each m-line has a key of its own");
+        call.message("siprec-weakened");
+        call.end();
+    }
+}
+
+#[test]
+fn a_plain_call_is_recorded_encrypted_where_that_is_required() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property_from_str("srtp", "require");
+        siprec.set_property("allow-clear-keys", true);
+    });
+    call.begin();
+    call.speak(0);
+    let invite = recorder.request("INVITE");
+    let decoder = Decoder::new(&offered(&invite, 1));
+    let plain = decoder.unprotect(&recorder.packet(1).unwrap()).unwrap();
+    assert_eq!(plain[12..], rtp_bytes(0)[12..]);
+}
+
+#[test]
+fn an_encrypted_call_is_recorded_in_the_clear_only_where_that_is_allowed() {
+    let begin = |call: &Call| {
+        for (inlet, _) in &call.parties {
+            inlet.begin_with(&srtp(Some(&CM80.caps(&CM80.key(1), None))));
+        }
+        let encoder = Encoder::new(CM80, &CM80.key(1), None);
+        let packets: Vec<_> = (0..10).map(|number| encoder.protect(rtp_bytes(number))).collect();
+        passes(call, 0, &packets);
+    };
+    let recorder = Recorder::start(Script::Accept);
+    let disabled = |siprec: &gst::Element| siprec.set_property_from_str("srtp", "disable");
+    let call = Call::new(&recorder.uri(), disabled);
+    begin(&call);
+    let failed = call.message("siprec-failed");
+    let reason = failed.get::<&str>("reason").unwrap();
+    assert!(reason.contains("encrypted") && reason.contains("not allowed"), "{reason}");
+    begin(&call);
+    assert!(!recorder.has("INVITE"));
+
+    let call = Call::new(&recorder.uri(), |siprec| {
+        disabled(siprec);
+        siprec.set_property("allow-downgrade", true);
+    });
+    begin(&call);
+    assert!(recorder.request("INVITE").contains(" RTP/AVP 0"));
+    for number in 0..10 {
+        let sent = recorder.packet(0).unwrap();
+        assert_eq!((timestamp(&sent), &sent[12..]), (number * 160, &rtp_bytes(0)[12..]));
+    }
+    let weakened = call.message("siprec-weakened");
+    assert!(weakened.get::<&str>("reason").unwrap().contains("its recording is not"), "{weakened}");
+}
+
+#[test]
+fn keys_do_not_cross_the_network_in_the_clear_unless_that_is_allowed() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property_from_str("srtp", "require"));
+    call.begin();
+    call.speak(0);
+    let failed = call.message("siprec-failed");
+    let reason = failed.get::<&str>("reason").unwrap();
+    assert!(reason.contains("keys") && reason.contains("TLS"), "{reason}");
+    assert!(!recorder.has("INVITE"));
+}
+
+#[test]
+fn whoever_answers_request_key_is_waited_for_and_the_call_is_not() {
+    let recorder = Recorder::start(Script::Accept);
+    let (answer, answers) = channel::<gst::Caps>();
+    let answers = Mutex::new(answers);
+    let asked: Arc<Mutex<Vec<(String, u32, ThreadId)>>> = Arc::default();
+    let noted = asked.clone();
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("allow-clear-keys", true);
+        siprec.connect("request-key", false, move |arguments| {
+            let pad = arguments[1].get::<gst::Pad>().unwrap().name().to_string();
+            let ssrc = arguments[2].get::<u32>().unwrap();
+            noted.lock().unwrap().push((pad, ssrc, std::thread::current().id()));
+            Some(answers.lock().unwrap().recv().ok().to_value())
+        });
+    });
+    call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(None)));
+    let encoder = Encoder::new(GCM, &GCM.key(1), None);
+    let encrypted: Vec<_> = (0..20).map(|number| encoder.protect(packet(SSRC, number))).collect();
+    // Nobody has answered yet.
+    passes(&call, 0, &encrypted);
+    let invite = recorder.request("INVITE");
+    let decoder = Decoder::new(&offered(&invite, 0));
+    assert!(recorder.packet_within(0, Duration::from_millis(100)).is_none());
+    answer.send(GCM.caps(&GCM.key(1), None)).unwrap();
+    for number in 0..20 {
+        let plain = decoder.unprotect(&recorder.packet(0).unwrap()).unwrap();
+        assert_eq!(timestamp(&plain), number * 160);
+    }
+    // A transfer: another source, another key.
+    let other = Encoder::new(CM80, &CM80.key(9), None);
+    passes(&call, 0, &[other.protect(packet(7, 100)), other.protect(packet(7, 101))]);
+    answer.send(CM80.caps(&CM80.key(9), None)).unwrap();
+    for number in 100..102 {
+        let plain = decoder.unprotect(&recorder.packet(0).unwrap()).unwrap();
+        assert_eq!((timestamp(&plain), &plain[8..12]), (number * 160, &7u32.to_be_bytes()[..]));
+    }
+    // The application has new keys for a source.
+    call.siprec.emit_by_name::<()>("remove-key", &[&7u32]);
+    let renewed = Encoder::new(CM80, &CM80.key(10), None);
+    passes(&call, 0, &[renewed.protect(packet(7, 102))]);
+    answer.send(CM80.caps(&CM80.key(10), None)).unwrap();
+    assert_eq!(timestamp(&decoder.unprotect(&recorder.packet(0).unwrap()).unwrap()), 102 * 160);
+    let asked = asked.lock().unwrap();
+    let questions: Vec<_> = asked.iter().map(|(pad, ssrc, _)| (pad.as_str(), *ssrc)).collect();
+    assert_eq!(questions, [("sink_0", SSRC), ("sink_0", 7), ("sink_0", 7)]);
+    assert!(asked.iter().all(|(.., thread)| *thread != std::thread::current().id()));
+}
+
+#[test]
+fn an_answer_without_a_usable_key_is_told_and_costs_the_source_only() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("allow-clear-keys", true);
+        siprec.connect("request-key", false, |arguments| {
+            Some(match arguments[2].get::<u32>().unwrap() {
+                1 => Some(CM80.caps(&CM80.key(1), None)).to_value(),
+                2 => None::<gst::Caps>.to_value(),
+                3 => Some(gst::Caps::new_empty_simple("application/x-srtp")).to_value(),
+                _ => Some(CM80.caps(&[7; 12], None)).to_value(),
+            })
+        });
+    });
+    call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(None)));
+    let encoder = Encoder::new(CM80, &CM80.key(1), None);
+    let stranger = Encoder::new(CM80, &CM80.key(2), None);
+    for ssrc in 1..=4 {
+        let end = if ssrc == 1 { &encoder } else { &stranger };
+        passes(&call, 0, &[end.protect(packet(ssrc, 1))]);
+    }
+    let mut told: Vec<String> = Vec::new();
+    while told.len() < 3 {
+        let wait = gst::ClockTime::from_seconds(15);
+        let message = call.bus.timed_pop_filtered(wait, &[gst::MessageType::Warning]).expect("a warning");
+        let gst::MessageView::Warning(warning) = message.view() else { panic!() };
+        let text = warning.error().to_string();
+        if text.contains("request-key") {
+            told.push(text);
+        }
+    }
+    told.sort();
+    assert!(told.iter().any(|text| text.contains("source 2") && text.contains("no key")), "{told:?}");
+    assert!(told.iter().any(|text| text.contains("source 3") && text.contains("no srtp-key")), "{told:?}");
+    assert!(told.iter().any(|text| text.contains("source 4") && text.contains("12")), "{told:?}");
+    let invite = recorder.request("INVITE");
+    let plain = Decoder::new(&offered(&invite, 0)).unprotect(&recorder.packet(0).unwrap()).unwrap();
+    assert_eq!(plain[8..12], 1u32.to_be_bytes());
+    call.end();
+    let report = call.message("siprec-report");
+    assert_eq!(report.get::<u64>("dropped-not-authentic"), Ok(3), "{report}");
+}
+
+#[test]
+fn a_partys_session_description_gives_the_keys_that_it_sends_under() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+    call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(None)));
+    let describe = |dn: &str, crypto: &str| {
+        let sdp = format!(
+            "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 RTP/SAVP 0\r\n{crypto}"
+        );
+        call.siprec.emit_by_name::<Option<String>>("set-party-sdp", &[&dn, &sdp])
+    };
+    let line = |tag: u8, suite: Suite, key: &[u8]| {
+        format!("a=crypto:{tag} {} inline:{}\r\n", suite.name, base64(key))
+    };
+    let (first, second) = (CM80.key(3), GCM.key(4));
+    // An offer of several suites: the answer, which we need not know, has chosen the second.
+    let offer = line(1, GCM, &GCM.key(99)) + &line(2, CM80, &first);
+    assert_eq!(describe("1001", &offer), None);
+    assert_eq!(describe("1002", &line(1, GCM, &second)), None);
+    let ends = [Encoder::new(CM80, &first, None), Encoder::new(GCM, &second, None)];
+    for (party, end) in ends.iter().enumerate() {
+        let packets: Vec<_> = (0..5).map(|number| end.protect(rtp_bytes(number))).collect();
+        passes(&call, party, &packets);
+    }
+    let invite = recorder.request("INVITE");
+    let decoders = [0, 1].map(|line| Decoder::new(&offered(&invite, line)));
+    for (line, decoder) in decoders.iter().enumerate() {
+        for number in 0..5 {
+            let plain = decoder.unprotect(&recorder.packet(line).unwrap()).unwrap();
+            assert_eq!(timestamp(&plain), number * 160);
+        }
+    }
+    // A new key in the middle of the call, and packets of the old one that are late.
+    let renewed = CM80.key(5);
+    assert_eq!(describe("1001", &line(1, CM80, &renewed)), None);
+    let fresh = Encoder::new(CM80, &renewed, None);
+    passes(
+        &call,
+        0,
+        &[fresh.protect(rtp_bytes(6)), ends[0].protect(rtp_bytes(5)), fresh.protect(rtp_bytes(7))],
+    );
+    let mut numbers: Vec<_> = (0..3)
+        .map(|_| timestamp(&decoders[0].unprotect(&recorder.packet(0).unwrap()).unwrap()) / 160)
+        .collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [5, 6, 7]);
+    let fault = describe("1002", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0LWtleQ==\r\n").unwrap();
+    assert!(fault.contains("m-line 1: a=crypto") && !fault.contains("c2VjcmV0"), "{fault}");
+}
+
+#[test]
+fn caps_renew_keys_with_identifiers_in_the_middle_of_the_call() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+    let [(inlet, _), (silent, _)] = &call.parties[..] else { panic!() };
+    silent.begin();
+    inlet.begin_with(&srtp(Some(&CM80.caps(&CM80.key(1), Some(b"\x01\x02")))));
+    let first = Encoder::new(CM80, &CM80.key(1), Some(b"\x01\x02"));
+    passes(&call, 0, &[first.protect(rtp_bytes(0))]);
+    let caps = srtp(Some(&CM80.caps(&CM80.key(2), Some(b"\x01\x03"))));
+    assert!(inlet.pad.push_event(gst::event::Caps::new(&caps)));
+    let second = Encoder::new(CM80, &CM80.key(2), Some(b"\x01\x03"));
+    passes(
+        &call,
+        0,
+        &[second.protect(rtp_bytes(2)), first.protect(rtp_bytes(1)), second.protect(rtp_bytes(3))],
+    );
+    let invite = recorder.request("INVITE");
+    let decoder = Decoder::new(&offered(&invite, 0));
+    let mut numbers: Vec<_> =
+        (0..4).map(|_| timestamp(&decoder.unprotect(&recorder.packet(0).unwrap()).unwrap()) / 160).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_recording_that_begins_late_knows_how_often_the_numbers_have_wrapped() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("allow-clear-keys", true);
+        siprec.set_property("auto-start", false);
+    });
+    call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(Some(&GCM.caps(&GCM.key(1), None)))));
+    let encoder = Encoder::new(GCM, &GCM.key(1), None);
+    let (inlet, outlet) = &call.parties[0];
+    for number in 0..150_000u32 {
+        inlet.pad.push(buffer(&encoder.protect(rtp_bytes(number as u16)))).unwrap();
+        if number % 1000 == 0 {
+            outlet.take();
+        }
+    }
+    outlet.take();
+    call.wish("start");
+    passes(&call, 0, &[encoder.protect(rtp_bytes(150_000u32 as u16))]);
+    let invite = recorder.request("INVITE");
+    let plain = Decoder::new(&offered(&invite, 0)).unprotect(&recorder.packet(0).unwrap()).unwrap();
+    assert_eq!(timestamp(&plain), u32::from(150_000u32 as u16) * 160);
+}
+
+#[test]
+fn a_key_that_is_missing_or_wrong_is_told_and_the_call_goes_on() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+    call.parties[0].0.begin_with(&srtp(None));
+    call.parties[1].0.begin_with(&srtp(Some(&GCM.caps(&GCM.key(1), None))));
+    let encoder = Encoder::new(GCM, &GCM.key(2), None);
+    passes(&call, 0, &[encoder.protect(rtp_bytes(0))]);
+    let wait = gst::ClockTime::from_seconds(15);
+    loop {
+        let message = call.bus.timed_pop_filtered(wait, &[gst::MessageType::Warning]).expect("a warning");
+        let gst::MessageView::Warning(warning) = message.view() else { panic!() };
+        let text = warning.error().to_string();
+        if ["sink_0", "srtp-key", "request-key", "set-party-sdp"].iter().all(|word| text.contains(word)) {
+            break;
+        }
+    }
+    recorder.request("INVITE");
+    // Told while the call goes on, not only at its end.
+    let packets: Vec<_> = (1..1000).map(|number| encoder.protect(rtp_bytes(number))).collect();
+    let pad = call.parties[1].0.pad.clone();
+    let (enough, told) = channel::<()>();
+    let speaks = std::thread::spawn(move || {
+        for packet in packets {
+            pad.push(buffer(&packet)).unwrap();
+            if told.recv_timeout(Duration::from_millis(20)).is_ok() {
+                break;
+            }
+        }
+    });
+    let gap = call.message("siprec-gap");
+    enough.send(()).unwrap();
+    speaks.join().unwrap();
+    assert_eq!(gap.get::<&str>("reason"), Ok("not-authentic"), "{gap}");
+    let stats = call.siprec.property::<gst::Structure>("stats");
+    assert!(stats.get::<gst::Structure>("sink_0").unwrap().get::<bool>("secured").unwrap());
+}
+
+#[test]
+fn suites_that_cannot_be_offered_are_named_at_ready() {
+    let with = |list: &'static str| {
+        ready(move |siprec| {
+            siprec.set_property("recorder", "sip:recorder.invalid");
+            siprec.set_property("srtp-suites", list);
+        })
+    };
+    with("AEAD_AES_256_GCM, aes_cm_128_hmac_sha1_32").unwrap();
+    for (list, wrong) in
+        [("AES_512", "AES_512"), ("", "suite"), ("AEAD_AES_128_GCM AEAD_AES_128_GCM", "AEAD_AES_128_GCM")]
+    {
+        let error = with(list).unwrap_err();
+        assert!(error.contains("\"srtp-suites\"") && error.contains(wrong), "{error}");
+    }
+}
