@@ -130,6 +130,7 @@ impl Settings {
             },
             allow_downgrade: self.allow_downgrade,
             allow_clear_keys: self.allow_clear_keys,
+            ..SecurityPolicy::default()
         };
         config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };
         config.check()?;
