@@ -22,6 +22,7 @@ mod files;
 mod finished;
 mod invitation;
 mod ladder;
+mod ledger;
 mod media;
 mod picture;
 mod recorder;

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use siprec_sip::{DialogUa, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, Uri};
@@ -71,6 +71,7 @@ impl Recorder {
             finished: Box::new(finished),
             silent_from: OnceLock::new(),
             refused: AtomicU32::new(0),
+            ledger: Mutex::default(),
         });
         let server = Server { shared, random: Random::from_seed(seed), sessions: HashMap::new(), stopped };
         let task = tokio::spawn(server.run(arrivals));

@@ -7,7 +7,7 @@ mod timer;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use siprec_sip::{
@@ -17,7 +17,7 @@ use siprec_sip::{
 use siprec_transport::{Destination, Protocol, Source, Transport};
 use tokio::sync::{mpsc, watch};
 
-use crate::answer::Line;
+use crate::answer::{Line, TakenLine};
 use crate::behaviour::Behaviour;
 use crate::behaviour::plan::{Plan, Step};
 use crate::clock::{rfc3339, seconds};
@@ -26,6 +26,7 @@ use crate::files::report::{SessionReport, StateReport};
 use crate::finished::FinishedSession;
 use crate::invitation::Invitation;
 use crate::ladder::{Ladder, Way};
+use crate::ledger::{Ledger, Use};
 use crate::recording::{FLUSH_INTERVAL, Recording};
 use acting::OwnOffer;
 use timer::{Due, SessionTimer};
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) silent_from: OnceLock<Instant>,
     /// First INVITEs refused because the recorder is told to.
     pub(crate) refused: AtomicU32,
+    pub(crate) ledger: Mutex<Ledger>,
 }
 
 impl Shared {
@@ -342,6 +344,20 @@ impl Session {
             self.end("failed", &failure);
             self.hang_up(&failure);
         }
+    }
+
+    /// Tells of keys that should have been others.
+    fn judge_keys(&mut self) {
+        let mut told = Vec::new();
+        let mut ledger = self.shared.ledger.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, line) in self.lines.iter().enumerate() {
+            let Line::Taken(TakenLine { keys: Some(keys), source, .. }) = line else { continue };
+            let now = Use { session: self.session_id, line: index, source: *source };
+            let why = keys.theirs.keys().iter().find_map(|key| ledger.note(key, now));
+            told.extend(why.map(|why| format!("m-line {index}: {why}")));
+        }
+        drop(ledger);
+        told.iter().for_each(|note| self.enter_note(note));
     }
 
     /// Tells what came that is not authentic.

@@ -188,6 +188,7 @@ impl Session {
             }
         }
         self.tell_lines(&lines);
+        self.judge_keys();
     }
 
     /// The client refused a request of ours: the session stays as it was.

@@ -153,6 +153,7 @@ impl Session {
         self.answer = Some(answer);
         self.lines = lines;
         self.tell_lines(&said);
+        self.judge_keys();
         Ok(body)
     }
 

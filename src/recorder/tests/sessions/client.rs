@@ -124,6 +124,12 @@ impl Client {
         self.answer().await
     }
 
+    /// Sends and receives at other ports from the next offer on.
+    pub(crate) fn change_ports(&mut self) {
+        let host = self.destination.remote.ip();
+        self.sockets = self.sockets.iter().map(|_| (socket(host), socket(host))).collect();
+    }
+
     /// Waits for an offer of the recorder.
     pub(crate) async fn next_offer(&mut self) -> (ServerToken, SessionDescription) {
         let event = self.event(|event| matches!(event, DialogEvent::Request { .. })).await;

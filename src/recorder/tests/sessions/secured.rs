@@ -501,3 +501,58 @@ async fn a_recorder_with_a_wrong_key_sends_what_the_answers_key_does_not_open() 
         client.bye().await;
     }
 }
+
+#[tokio::test]
+async fn keys_that_should_have_been_others_are_told() {
+    let mut bench = Bench::new();
+    let keys = [Line::new(SUITE, 1), Line::new(SUITE, 2)];
+    let notes = |report: &SessionReport| {
+        let reasons = report.states.iter().map(|state| state.reason.clone());
+        reasons.filter(|reason| reason.contains("RFC 4568")).collect::<Vec<_>>()
+    };
+    let mut client = Client::invite(&bench, "S18", &[&audio(&[&keys[0]]), &audio(&[&keys[1]])]).await;
+    client.answer().await;
+    client.offer_again(&[&audio(&[&keys[0]]), &audio(&[&keys[1]])]).await;
+    client.bye().await;
+    assert_eq!(notes(&bench.outcome().await.report), [""; 0], "as it should be");
+
+    let mut client = Client::invite(&bench, "S18", &[&audio(&[&keys[0]])]).await;
+    client.answer().await;
+    client.bye().await;
+    let told = "m-line 0: its key was used in another session (RFC 4568 §6.1)";
+    assert_eq!(notes(&bench.outcome().await.report), [told]);
+
+    let other = Line::new(SUITE, 3);
+    let mut client = Client::invite(&bench, "S18", &[&audio(&[&other]), &audio(&[&other])]).await;
+    client.answer().await;
+    client.bye().await;
+    let told = "m-line 1: its key is used on another m-line (RFC 4568 §6.1)";
+    assert_eq!(notes(&bench.outcome().await.report), [told]);
+
+    let fourth = Line::new(SUITE, 4);
+    let mut client = Client::invite(&bench, "S18", &[&audio(&[&fourth])]).await;
+    client.answer().await;
+    client.change_ports();
+    client.offer_again(&[&audio(&[&fourth])]).await;
+    client.bye().await;
+    let told = "m-line 0: the client has moved and kept its key (RFC 4568 §7.1.4)";
+    assert_eq!(notes(&bench.outcome().await.report), [told]);
+}
+
+#[tokio::test]
+async fn a_client_that_moves_with_a_new_key_begins_its_rollover_counter_anew() {
+    let mut bench = Bench::with(|config| config.count_only = true);
+    let (first, second) = (Line::new(SUITE, 1), Line::new(SUITE, 2));
+    let mut client = Client::invite(&bench, "S19", &[&audio(&[&first])]).await;
+    client.answer().await;
+    let mut old = first.sender(0);
+    for number in [0, 20_000, 40_000, 60_000, 500] {
+        client.burst(0, [old.rtp(&LEFT.packet(number))]).await;
+    }
+    client.change_ports();
+    client.offer_again(&[&audio(&[&second])]).await;
+    client.burst(0, second.sender(0).all(LEFT.packets(501..511))).await;
+    client.bye().await;
+    let expected = SrtpReport { suite: SUITE.to_string(), keys: 2, packets: 15, ..SrtpReport::default() };
+    assert_eq!(account(&bench.finished().await.report), expected);
+}
