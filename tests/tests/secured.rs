@@ -206,6 +206,50 @@ fn without_gstreamers_srtp_a_secured_session_is_refused_and_what_is_missing_is_n
 }
 
 #[test]
+fn phones_of_another_make_hear_our_reports_and_are_recorded_through_hold_and_update() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let packages = sandbox.build().with_file_name("python");
+    ensure!(packages.join("pjsua2").exists(), "pjsua2 is missing: run `pipelines/bootstrap.sh test` first");
+    let recorder = Recorder::start(&sandbox, &["--srtp", "require"])?;
+    // Those that this PJSIP has.
+    let suites = ["AES_256_CM_HMAC_SHA1_80", "AES_CM_128_HMAC_SHA1_32", "AES_CM_128_HMAC_SHA1_80"];
+    let mut phones = Vec::new();
+    for suite in suites {
+        let mut command = sandbox.command("/usr/bin/python3");
+        command.env("PYTHONPATH", &packages).arg(sandbox.source().join("tests/support/caller.py"));
+        command.arg(format!("sip:record={suite}@{}", recorder.address()));
+        command.args([free_udp_port()?.to_string(), free_rtp_port()?.to_string(), suite.to_owned()]);
+        let mut phone = Process::start(&sandbox, suite, &mut command)?;
+        // It has its ports before the next one looks for some.
+        phone.wait_for_line("call: CONFIRMED 200", PATIENCE)?;
+        phones.push(phone);
+    }
+    for phone in &mut phones {
+        let said = phone.succeed(Duration::from_secs(30))?;
+        let told = said.lines().find(|line| line.starts_with("reports: ")).context("no reports")?;
+        // The phone reckons a round trip from a receiver report of ours that it could decrypt.
+        ensure!(
+            !told.contains(" 0 round") && !told.contains("trips: 0 ") && told.ends_with("lost: 0"),
+            "{told}"
+        );
+    }
+    for (session, suite) in recorder.sessions(suites.len(), PATIENCE)?.iter().zip(suites) {
+        let stream = &session.json["streams"][0];
+        let srtp = &stream["srtp"];
+        ensure!(
+            srtp["suite"] == suite && srtp["not_authentic"] == 0 && srtp["keys"] == 1,
+            "{}",
+            session.json
+        );
+        ensure!(srtp["packets"] == stream["packets"] && stream["lost"] == 0, "{}", session.json);
+        ensure!(srtp["packets"].as_u64().is_some_and(|packets| packets > 250), "{}", session.json);
+        let (_, channels) = wav::channels(&session.wav())?;
+        ensure!(wav::rms(&channels[0]) > 1000.0, "{suite}");
+    }
+    Ok(())
+}
+
+#[test]
 fn a_phone_with_srtp_of_its_own_is_recorded_and_what_it_sends_in_the_clear_is_told() -> Result<()> {
     let sandbox = Sandbox::new()?;
     let recorder = Recorder::start(&sandbox, &["--srtp", "require"])?;

@@ -152,3 +152,75 @@ impl SrtpAccount {
         self.bursts.note(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use siprec_model::SrtpKey;
+    use siprec_sip::sdp::Crypto;
+
+    const SUITE: SrtpSuite = SrtpSuite::AesCm128HmacSha1_80;
+
+    fn keys(byte: u8) -> Keys {
+        let key = |byte| SrtpKey::new(SUITE, &[byte; 30]).unwrap();
+        Keys { theirs: Crypto::new(1, key(byte)), ours: key(200) }
+    }
+
+    /// What a client sends under its key of [`keys`].
+    fn packets(byte: u8, numbers: std::ops::Range<u16>) -> Vec<Vec<u8>> {
+        let sender = crate::media::srtp::sender(keys(byte).theirs.keys());
+        numbers.map(|number| sender(&plain(number))).collect()
+    }
+
+    fn plain(number: u16) -> Vec<u8> {
+        let [high, low] = number.to_be_bytes();
+        vec![0x80, 0, high, low, 0, 0, 0, 0, 0, 0, 0, 7, 1, 2]
+    }
+
+    fn arrival() -> Arrival {
+        let address = SocketAddr::from(([127, 0, 0, 1], 9));
+        Arrival { now: Instant::now(), time: SystemTime::now(), from: address, local: address }
+    }
+
+    fn not_authentic(gate: &Gate) -> u64 {
+        gate.account().map_or(0, |account| account.not_authentic)
+    }
+
+    #[test]
+    fn a_plain_stream_is_taken_as_it_is_and_so_is_what_can_be_no_packet() {
+        let mut gate = Gate::default();
+        assert_eq!(gate.pass(&plain(1), arrival()), Passed::Plain);
+        assert_eq!(gate.seal(plain(1)), Some(plain(1)));
+        assert!(gate.account().is_none() && gate.alarm().is_none());
+        gate.secure(Some(&keys(1)), false, false).unwrap();
+        assert_eq!(gate.pass(b"junk", arrival()), Passed::Plain);
+        assert_eq!(gate.pass(&plain(1), arrival()), Passed::Stopped);
+        assert_ne!(gate.seal(plain(1)), Some(plain(1)));
+        assert!(gate.alarm().unwrap().starts_with("1 packets are not authentic"));
+        gate.secure(None, false, false).unwrap();
+        assert_eq!(gate.pass(&plain(2), arrival()), Passed::Plain);
+        assert_eq!(not_authentic(&gate), 1, "the account stays");
+    }
+
+    #[test]
+    fn what_comes_before_its_key_is_held_in_order_and_within_bounds() {
+        let mut gate = Gate::default();
+        gate.secure(Some(&keys(1)), false, false).unwrap();
+        gate.hold(true);
+        let early = packets(2, 0..HELD as u16 + 3);
+        for packet in &early {
+            assert_eq!(gate.pass(packet, arrival()), Passed::Stopped);
+        }
+        assert_eq!(not_authentic(&gate), 3, "the oldest are given up");
+        assert!(gate.secure(Some(&keys(2)), false, false).unwrap());
+        let held = gate.take_held();
+        assert_eq!(held.len(), HELD);
+        for (number, (packet, at)) in (3..).zip(held) {
+            assert_eq!(gate.pass(&packet, at), Passed::Opened(plain(number)));
+        }
+        assert_eq!((gate.take_held().len(), gate.account().unwrap().packets), (0, HELD as u64));
+        gate.hold(false);
+        assert_eq!(gate.pass(&packets(3, 0..1)[0], arrival()), Passed::Stopped);
+        assert_eq!((gate.take_held().len(), not_authentic(&gate)), (0, 4), "nothing is held any more");
+    }
+}

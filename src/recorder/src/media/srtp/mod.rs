@@ -99,6 +99,8 @@ impl Security {
             old.until = Some(now + OLD_KEY);
         }
         self.epochs.insert(0, epoch);
+        // Whoever could not be opened so far has its chance with the new key.
+        self.trials = Default::default();
         Ok(true)
     }
 
@@ -249,6 +251,13 @@ impl Recent {
     fn has(&self, packet: &[u8]) -> bool {
         self.hashes.contains(&self.hasher.hash_one(packet))
     }
+}
+
+/// Protects RTP as a client does that sends under the first of these keys.
+#[cfg(test)]
+pub(crate) fn sender(keys: &[SrtpKey]) -> impl Fn(&[u8]) -> Vec<u8> + use<> {
+    let sender = Protector::new(&keys[0], Half::Rtp).unwrap();
+    move |packet| sender.seal(packet).unwrap()
 }
 
 #[cfg(test)]
