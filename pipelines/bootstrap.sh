@@ -12,11 +12,11 @@ run_packages="
     build-essential pkg-config meson ninja-build
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
-    espeak-ng sox"
+    espeak-ng sox openssl"
 test_packages="
     libssl-dev libclang-dev
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
-    sip-tester baresip-core tshark openssl dnsmasq-base kamailio kamailio-tls-modules"
+    sip-tester baresip-core tshark dnsmasq-base kamailio kamailio-tls-modules"
 
 case "${1:-run}" in
     run) packages=$run_packages ;;

@@ -1,18 +1,29 @@
 #!/usr/bin/env bash
 # The main job, from nothing: two people talk through a GStreamer relay, and the recorder gets the call.
 #
-#   pipelines/demo.sh [FOLDER]      the recording goes to FOLDER (default: out/demo)
+#   pipelines/demo.sh [--srtp] [FOLDER]      the recording goes to FOLDER (default: out/demo, with --srtp out/demo-srtp)
 #
 #   phone A ──RTP──▶ ┌──────────────┐ ──RTP──▶ phone B
 #   phone A ◀──RTP── │ relay+siprec │ ◀──RTP── phone B
 #                    └──────┬───────┘
 #                     INVITE + RTP of both
+#
+# With --srtp the call is SRTP under keys of the phones, and the recording SRTP under keys of its own, which are negotiated over
+# TLS with certificates made on the spot.
+#
 #                           ▼
 #                    siprec recorder ──▶ session.wav  session.json  ladder.txt  session.png
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-out=$(mkdir -p "${1:-out/demo}" && cd "${1:-out/demo}" && pwd)
+srtp=
+folder=out/demo
+if [ "${1:-}" = --srtp ]; then srtp=yes folder=out/demo-srtp; shift; fi
+case $#:${1:-} in
+    0: | 1:[!-]*) ;;
+    *) echo "usage: pipelines/demo.sh [--srtp] [FOLDER]" >&2; exit 2 ;;
+esac
+out=$(mkdir -p "${1:-$folder}" && cd "${1:-$folder}" && pwd)
 work=$(mktemp -d)
 jobs_started=()
 finish() {
@@ -59,14 +70,32 @@ for who in A B; do
 done
 
 echo "== 3. The recorder"
+tls=()
+if [ -n "$srtp" ]; then
+    # An authority, and the recorder's certificate from it: for the address that the recorder is reached at.
+    certificate() { openssl req -x509 -nodes -newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 2 "$@" 2> "$work/openssl.log" \
+        || die "no certificate" "$work/openssl.log"; }
+    certificate -subj '/CN=demo authority' -keyout "$work/ca.key" -out "$work/ca.pem"
+    certificate -subj '/CN=recorder' -addext 'subjectAltName=IP:127.0.0.1' -addext 'basicConstraints=critical,CA:FALSE' \
+        -CA "$work/ca.pem" -CAkey "$work/ca.key" -keyout "$work/recorder.key" -out "$work/recorder.pem"
+    tls=(--srtp require --listen-tls 127.0.0.1:0 --certificate "$work/recorder.pem" --key "$work/recorder.key")
+fi
 rm -rf "$out/recordings"
 touch "$work/recorder.log"
-"$siprec" recorder --listen 127.0.0.1:0 --output "$out/recordings" > "$work/recorder.log" 2>&1 &
+"$siprec" recorder --listen 127.0.0.1:0 "${tls[@]}" --output "$out/recordings" > "$work/recorder.log" 2>&1 &
 recorder_pid=$! jobs_started+=($!)
 for _ in $(seq 100); do grep -q '^listening' "$work/recorder.log" && break; sleep 0.1; done
-recorder=$(sed -n 's/^listening .*udp=\([^ ]*\).*/\1/p' "$work/recorder.log")
+way=udp; [ -z "$srtp" ] || way=tls
+recorder=$(sed -n "s/^listening .*$way=\([^ ]*\).*/\1/p" "$work/recorder.log")
 [ -n "$recorder" ] || die "the recorder does not start" "$work/recorder.log"
-echo "   sip:$recorder"
+if [ -n "$srtp" ]; then
+    recorder="sips:$recorder"
+    secured=(recorder-tls="tls,ca=(string)\"$work/ca.pem\"")
+else
+    recorder="sip:$recorder"
+    secured=()
+fi
+echo "   $recorder"
 
 echo "== 4. The call, $length s"
 # Ports that were free a moment ago.
@@ -75,29 +104,41 @@ s=[socket.socket(socket.AF_INET,socket.SOCK_DGRAM) for _ in range(4)]
 [x.bind(("127.0.0.1",0)) for x in s]
 print(*(x.getsockname()[1] for x in s))'; }
 read -r relay_a relay_b phone_a phone_b < <(ports)
-rtp="application/x-rtp,media=audio,encoding-name=PCMU,clock-rate=8000,payload=0"
+what="media=audio,encoding-name=PCMU,clock-rate=8000,payload=0"
+rtp_of_A="application/x-rtp,$what" rtp_of_B="application/x-rtp,$what"
+lock_A=() lock_B=() unlock=()
+if [ -n "$srtp" ]; then
+    # What the phones' own signalling would have agreed: a key for each direction. A real application gives keys by
+    # request-key or set-party-sdp instead: caps are printed by gst-launch-1.0 -v.
+    key_A=$(openssl rand -hex 30) key_B=$(openssl rand -hex 30)
+    suite="srtp-cipher=aes-128-icm,srtp-auth=hmac-sha1-80,srtcp-cipher=aes-128-icm,srtcp-auth=hmac-sha1-80"
+    rtp_of_A="application/x-srtp,$what,$suite,srtp-key=(buffer)$key_A"
+    rtp_of_B="application/x-srtp,$what,$suite,srtp-key=(buffer)$key_B"
+    lock_A=(! srtpenc "key=$key_A") lock_B=(! srtpenc "key=$key_B") unlock=(! srtpdec)
+fi
 
 gst-launch-1.0 --quiet --eos-on-shutdown \
-    siprec name=rec recorder="sip:$recorder" call-uuid=DEMO-CALL-1 dn=1001 other-dn=1002 \
-    udpsrc address=127.0.0.1 port="$relay_a" caps="$rtp" ! rec.sink_0 \
+    siprec name=rec recorder="$recorder" "${secured[@]}" call-uuid=DEMO-CALL-1 dn=1001 other-dn=1002 \
+    udpsrc address=127.0.0.1 port="$relay_a" caps="$rtp_of_A" ! rec.sink_0 \
     rec.src_0 ! udpsink host=127.0.0.1 port="$phone_b" sync=false async=false \
-    udpsrc address=127.0.0.1 port="$relay_b" caps="$rtp" ! rec.sink_1 \
+    udpsrc address=127.0.0.1 port="$relay_b" caps="$rtp_of_B" ! rec.sink_1 \
     rec.src_1 ! udpsink host=127.0.0.1 port="$phone_a" sync=false async=false > "$work/relay.log" 2>&1 &
 relay_pid=$! jobs_started+=($!)
 
 talk=() # one pipeline for both phones: they pick up at the same moment, however busy the machine is
-phone() { # who, port of the relay, own port
+phone() { # who, the other, port of the relay, own port
+    declare -n lock=lock_$1 heard=rtp_of_$2
     talk+=(filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay max-ptime=20000000 min-ptime=20000000
-        ! udpsink host=127.0.0.1 port="$2")
+        "${lock[@]}" ! udpsink host=127.0.0.1 port="$3")
     # What this phone hears; ended when the call is over.
-    gst-launch-1.0 --quiet --eos-on-shutdown udpsrc address=127.0.0.1 port="$3" caps="$rtp" \
-        ! rtpjitterbuffer ! rtppcmudepay ! mulawdec ! wavenc ! filesink location="$out/heard-by-$1.wav" \
+    gst-launch-1.0 --quiet --eos-on-shutdown udpsrc address=127.0.0.1 port="$4" caps="$heard" \
+        "${unlock[@]}" ! rtpjitterbuffer ! rtppcmudepay ! mulawdec ! wavenc ! filesink location="$out/heard-by-$1.wav" \
         > "$work/ear-$1.log" 2>&1 &
     jobs_started+=($!)
 }
 listens() { grep -q "$(printf '0100007F:%04X' "$1")" /proc/net/udp; }
-phone A "$relay_a" "$phone_a"; ear_a_pid=${jobs_started[-1]}
-phone B "$relay_b" "$phone_b"; ear_b_pid=${jobs_started[-1]}
+phone A B "$relay_a" "$phone_a"; ear_a_pid=${jobs_started[-1]}
+phone B A "$relay_b" "$phone_b"; ear_b_pid=${jobs_started[-1]}
 for _ in $(seq 300); do
     listens "$relay_a" && listens "$relay_b" && listens "$phone_a" && listens "$phone_b" && break
     sleep 0.1
@@ -129,6 +170,17 @@ while read -r who at _; do
     awk "BEGIN { exit !($loud > 0.02 && $quiet < 0.002) }" || failed=1
 done <<< "$script"
 [ "$failed" = 0 ] || die "the recording does not hold both parties' speech"
+
+if [ -n "$srtp" ]; then
+    python3 - "$session" << 'END' || die "the recording was not secured" "$session"
+import json, sys
+streams = json.load(open(sys.argv[1]))["streams"]
+for stream in streams:
+    print(f'   {stream["dn"]}: SRTP by', stream["srtp"]["suite"] if stream.get("srtp") else "nothing")
+sys.exit(not (len(streams) == 2 and all(stream.get("srtp") for stream in streams)))
+END
+    if grep -qriE "$key_A|$key_B" "$folder"; then die "a key of the call is in the recording's files"; fi
+fi
 
 cat <<EOF
 
