@@ -6,6 +6,8 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
     sdp DN FILE                set-party-sdp with a file's text
     update PAD=DN [PAD=DN ...] update-parties; "PAD=" for a party that has left
     set PAD PROPERTY VALUE     set a property of a pad
+    keys PAD LINE              answer request-key of that pad by an a=crypto line from now on
+    dot                        write a graph of the pipeline where GST_DEBUG_DUMP_DOT_DIR says
     exit                       end the process by exit(), with the call under way
     quit                       end the call, and wait up to 5 s until every session that started has stopped
 """
@@ -22,6 +24,15 @@ from gi.repository import GLib, GObject, Gst  # noqa: E402
 def emit(element, name, *arguments):
     answer = element.emit(name, *arguments)
     print(f"done: {name}" if answer is None else f"answer: {answer}", flush=True)
+
+
+# What request-key is answered, by pad.
+crypto_lines = {}
+
+
+def answer(element, pad, _ssrc):
+    line = crypto_lines.get(pad.get_name())
+    return line and element.emit("crypto-caps", line)
 
 
 def obey(element, line, loop):
@@ -44,6 +55,14 @@ def obey(element, line, loop):
         pad, name, value = arguments
         Gst.util_set_object_arg(element.get_static_pad(pad), name, value)
         print(f"done: set {name}", flush=True)
+    elif command == "keys":
+        if not crypto_lines:
+            element.connect("request-key", answer)
+        crypto_lines[arguments[0]] = " ".join(arguments[1:])
+        print("done: keys", flush=True)
+    elif command == "dot":
+        Gst.debug_bin_to_dot_file(element.get_parent(), Gst.DebugGraphDetails.ALL, "relay")
+        print("done: dot", flush=True)
     elif command == "exit":
         ctypes.CDLL(None).exit(0)
     elif command == "quit":
