@@ -4,6 +4,7 @@
 //! - [`Branch`] is one stream of the call on its way to one recorder: it holds packets until the recorder
 //!   answers, rewrites what leaves ([`Branch::handle_packet`], [`Branch::next_packet`]) and keeps the account
 //!   in which `seen = sent + drops + held` always holds.
+//! - [`dtls::Association`] makes the keys of a branch by a handshake with the recorder.
 //! - [`rtcp::Reporter`] speaks RTCP beside a branch: sender reports, CNAME, BYE, and what the recorder reports.
 //!
 //! Time comes in as [`std::time::Instant`], packets as byte slices, and what leaves is appended to a buffer of the
@@ -45,6 +46,7 @@
 mod account;
 mod branch;
 mod clock;
+pub mod dtls;
 mod gap;
 mod group;
 mod keyframe;

@@ -1,0 +1,418 @@
+//! One handshake with one recorder.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dimpl::{Dtls, Error, KeyingMaterial, Output, SecurityError, SrtpProfile};
+use siprec_model::{CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, SrtpKeys, SrtpSuite};
+
+use super::identity::{Identity, fingerprint};
+use super::{keys, provider};
+
+/// How long a handshake may take, from the answer of the recorder on.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long an association answers after its end: the recorder may not have got our last flight (RFC 6347 §4.2.4).
+const LINGER: Duration = Duration::from_secs(60);
+/// How often a handshake that went wrong is begun again, and the pause before we do: whoever can send in the recorder's
+/// name must not end it by one datagram.
+const RESTARTS: u8 = 6;
+const RESTART_PAUSE: Duration = Duration::from_millis(300);
+/// Largest datagram that is looked at, in bytes. With the bound on how many wait ([`Identity`]), no certificate can be larger
+/// than what is kept for it.
+pub const LARGEST_DATAGRAM: usize = 2048;
+/// Room for what `dimpl` hands out, of which a certificate is the largest.
+const OUTPUT: usize = 1 << 16;
+/// Most outputs that are taken at once, and most datagrams that wait to be sent.
+const MOST_OUTPUTS: usize = 64;
+
+/// A handshake, and what it ends with.
+///
+/// Feed it what comes ([`Self::handle_datagram`]) and time ([`Self::handle_timeout`], at [`Self::next_timeout`]); after each,
+/// send what [`Self::poll_transmit`] has and take [`Self::poll_event`], which tells once how it ended.
+pub struct Association {
+    identity: Arc<Identity>,
+    terms: DtlsAssociation,
+    dtls: Option<Box<Dtls>>,
+    /// When that has something to do.
+    timeout: Option<Instant>,
+    phase: Phase,
+    transmits: VecDeque<Vec<u8>>,
+    event: Option<AssociationEvent>,
+}
+
+/// How a handshake ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AssociationEvent {
+    /// Both sides have the keys.
+    Secured(Box<SrtpKeys>),
+    /// There are none, and will be none.
+    Failed(AssociationFault),
+}
+
+/// Why a handshake failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AssociationFault {
+    /// The recorder has another certificate than its description says.
+    #[error("the recorder's certificate is not the one that its description names: it has {0}")]
+    Fingerprint(Fingerprint),
+    /// It did not end in time.
+    #[error("the DTLS handshake with the recorder did not end within {0:?}")]
+    Timeout(Duration),
+    /// The two sides have no profile of SRTP in common.
+    #[error("the recorder agrees to no profile of SRTP that it could (use_srtp)")]
+    NoProfile,
+    /// What was negotiated is weaker than what may be.
+    #[error("the DTLS handshake ended with {0}, which is weaker than what was asked for")]
+    Suite(SrtpSuite),
+    /// The recorder ended it by an alert.
+    #[error("the recorder refuses the DTLS handshake: alert {0}{hint}", hint = hint(*.0))]
+    Alert(u8),
+    /// It went wrong.
+    #[error("the DTLS handshake with the recorder failed: {0}")]
+    Failed(String),
+}
+
+/// Where the handshake stands.
+enum Phase {
+    Handshaking(Handshake),
+    /// There are keys; the recorder may still ask for our last flight.
+    Secured {
+        until: Instant,
+    },
+    /// Nothing is answered any more.
+    Over,
+}
+
+struct Handshake {
+    deadline: Instant,
+    restarts: u8,
+    /// When it begins again.
+    again: Option<Instant>,
+    /// The random bytes of the client that is answered, where that is the recorder.
+    hello: Option<[u8; 32]>,
+    last_fault: Option<AssociationFault>,
+    is_known: bool,
+    is_connected: bool,
+    material: Option<(KeyingMaterial, SrtpProfile)>,
+}
+
+impl Association {
+    /// Begins a handshake, or waits for the recorder's.
+    pub fn new(identity: Arc<Identity>, terms: DtlsAssociation, now: Instant) -> Self {
+        let handshake = Handshake {
+            deadline: now + PATIENCE,
+            restarts: 0,
+            again: None,
+            hello: None,
+            last_fault: None,
+            is_known: false,
+            is_connected: false,
+            material: None,
+        };
+        let mut association = Self {
+            identity,
+            terms,
+            dtls: None,
+            timeout: None,
+            phase: Phase::Handshaking(handshake),
+            transmits: VecDeque::new(),
+            event: None,
+        };
+        association.begin(now);
+        association
+    }
+
+    /// What it was made for.
+    pub const fn terms(&self) -> &DtlsAssociation {
+        &self.terms
+    }
+
+    /// Takes a datagram of the recorder's. Whatever is none of DTLS, or too large for a handshake, is passed over.
+    pub fn handle_datagram(&mut self, datagram: &[u8], now: Instant) {
+        if datagram.len() <= LARGEST_DATAGRAM && super::is_dtls(datagram) && self.admits(datagram, now) {
+            self.advance(Some(datagram), now);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.phase {
+            Phase::Handshaking(handshake) if handshake.deadline <= now => {
+                let fault = handshake.last_fault.take().unwrap_or(AssociationFault::Timeout(PATIENCE));
+                self.fail(fault);
+            }
+            Phase::Handshaking(handshake) if handshake.again.is_some_and(|again| again <= now) => {
+                self.begin(now);
+            }
+            Phase::Secured { until } if *until <= now => self.end(),
+            _ => self.advance(None, now),
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let own = match &self.phase {
+            Phase::Handshaking(handshake) => [Some(handshake.deadline), handshake.again],
+            Phase::Secured { until } => [Some(*until), None],
+            Phase::Over => [None, None],
+        };
+        own.into_iter().chain([self.timeout]).flatten().min()
+    }
+
+    /// The next datagram for the recorder.
+    pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
+        self.transmits.pop_front()
+    }
+
+    /// How the handshake ended: once.
+    pub fn poll_event(&mut self) -> Option<AssociationEvent> {
+        self.event.take()
+    }
+
+    /// Begins, or begins again.
+    fn begin(&mut self, now: Instant) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        handshake.again = None;
+        handshake.is_known = false;
+        handshake.is_connected = false;
+        handshake.material = None;
+        let (config, certificate) = (Arc::clone(&self.identity.config), self.identity.for_dimpl());
+        let made = provider::with_key(&self.identity.key, || Dtls::new_12(config, certificate, now));
+        let dtls = self.dtls.insert(Box::new(made));
+        dtls.set_active(self.terms.role == DtlsRole::Client);
+        self.advance(None, now);
+    }
+
+    /// Whether the handshake may see a datagram. One of another client than before begins it again: the recorder has, or
+    /// somebody else was there before it.
+    fn admits(&mut self, datagram: &[u8], now: Instant) -> bool {
+        let (Phase::Handshaking(handshake), DtlsRole::Server) = (&mut self.phase, self.terms.role) else {
+            return true;
+        };
+        let Some(random) = client_random(datagram) else { return true };
+        let is_other = handshake.hello.is_some_and(|before| before != random);
+        if is_other && handshake.restarts >= RESTARTS {
+            return false;
+        }
+        handshake.hello = Some(random);
+        if is_other || self.dtls.is_none() {
+            handshake.restarts += u8::from(is_other);
+            self.begin(now);
+        }
+        true
+    }
+
+    /// Brings the handshake to `now` and gives it a datagram.
+    fn advance(&mut self, datagram: Option<&[u8]>, now: Instant) {
+        let mut done = self.act(|dtls| dtls.handle_timeout(now));
+        if let (Ok(()), Some(datagram)) = (&done, datagram) {
+            done = self.act(|dtls| dtls.handle_packet(datagram));
+        }
+        match (done, &mut self.phase) {
+            (Ok(()), Phase::Handshaking(handshake)) if handshake.is_connected => self.conclude(now),
+            // What went wrong after the end changes nothing: the keys are there.
+            (Err(_), Phase::Secured { .. }) => self.end(),
+            (Ok(()), _) | (Err(_), Phase::Over) => {}
+            (Err(error), Phase::Handshaking(handshake)) => {
+                self.dtls = None;
+                self.timeout = None;
+                handshake.hello = None;
+                let fault = fault(&error);
+                if handshake.restarts >= RESTARTS {
+                    self.fail(fault);
+                } else {
+                    handshake.restarts += 1;
+                    handshake.last_fault = Some(fault);
+                    handshake.again = Some(now + RESTART_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Does one thing to the handshake and takes what it says.
+    fn act(&mut self, act: impl FnOnce(&mut Dtls) -> Result<(), Error>) -> Result<(), Error> {
+        let Some(dtls) = &mut self.dtls else { return Ok(()) };
+        let done = act(dtls);
+        let mut buffer = vec![0; OUTPUT];
+        for _ in 0..MOST_OUTPUTS {
+            match (dtls.poll_output(&mut buffer), &mut self.phase) {
+                (Output::Packet(packet), _) if self.transmits.len() < MOST_OUTPUTS => {
+                    self.transmits.push_back(packet.to_vec());
+                }
+                (Output::Timeout(due), _) => {
+                    self.timeout = Some(due);
+                    break;
+                }
+                (Output::PeerCert(certificate), Phase::Handshaking(handshake)) => {
+                    let wanted = &self.terms.fingerprints;
+                    let hash = wanted.first().map_or(CertificateHash::Sha256, Fingerprint::hash);
+                    let own = fingerprint(certificate, hash);
+                    handshake.is_known = own.as_ref().is_some_and(|own| wanted.contains(own));
+                    if let (false, Some(own)) = (handshake.is_known, own) {
+                        self.fail(AssociationFault::Fingerprint(own));
+                        return Ok(());
+                    }
+                }
+                (Output::Connected, Phase::Handshaking(handshake)) => handshake.is_connected = true,
+                (Output::KeyingMaterial(material, profile), Phase::Handshaking(handshake)) => {
+                    handshake.material = Some((material, profile));
+                }
+                _ => {}
+            }
+        }
+        done
+    }
+
+    /// Both sides have finished.
+    fn conclude(&mut self, now: Instant) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        let negotiated = handshake.material.take();
+        let found = negotiated.and_then(|(material, profile)| Some((material, keys::suite(profile)?)));
+        let fault = match found {
+            // A handshake without a certificate is none (RFC 5763 §5).
+            _ if !handshake.is_known => {
+                AssociationFault::Failed("the recorder has shown no certificate".to_owned())
+            }
+            None => AssociationFault::NoProfile,
+            Some((_, suite)) if !self.terms.suites.contains(&suite) => AssociationFault::Suite(suite),
+            Some((material, suite)) => {
+                match keys::split(suite, &material, self.terms.role, self.terms.session) {
+                    Some(keys) => {
+                        self.phase = Phase::Secured { until: now + LINGER };
+                        self.event = Some(AssociationEvent::Secured(Box::new(keys)));
+                        return;
+                    }
+                    None => AssociationFault::NoProfile,
+                }
+            }
+        };
+        self.fail(fault);
+    }
+
+    fn fail(&mut self, fault: AssociationFault) {
+        self.end();
+        self.event = Some(AssociationEvent::Failed(fault));
+    }
+
+    fn end(&mut self) {
+        self.phase = Phase::Over;
+        self.dtls = None;
+        self.timeout = None;
+    }
+}
+
+/// No secret.
+impl fmt::Debug for Association {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let phase = match &self.phase {
+            Phase::Handshaking(_) => "handshaking",
+            Phase::Secured { .. } => "secured",
+            Phase::Over => "over",
+        };
+        f.debug_struct("Association")
+            .field("terms", &self.terms)
+            .field("phase", &phase)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The random bytes of a client's first message (RFC 6347 §4.2, RFC 5246 §7.4.1.2), where a datagram begins with that.
+fn client_random(datagram: &[u8]) -> Option<[u8; 32]> {
+    const HANDSHAKE: u8 = 22;
+    const CLIENT_HELLO: u8 = 1;
+    let (record, message) = datagram.split_at_checked(13)?;
+    let (header, body) = message.split_at_checked(12)?;
+    let is_first = record.first() == Some(&HANDSHAKE)
+        && record.get(3..5) == Some(&[0, 0])
+        && header.first() == Some(&CLIENT_HELLO)
+        && header.get(6..9) == Some(&[0, 0, 0]);
+    is_first.then(|| body.get(2..34)?.try_into().ok())?
+}
+
+fn fault(error: &Error) -> AssociationFault {
+    match error {
+        Error::SecurityError(SecurityError::FatalAlert { description }) => {
+            AssociationFault::Alert(*description)
+        }
+        error => AssociationFault::Failed(error.to_string()),
+    }
+}
+
+/// What an alert most likely means (RFC 5246 §7.2.2), for those that an operator can do something about.
+const fn hint(alert: u8) -> &'static str {
+    match alert {
+        40 => " (handshake_failure: no cipher in common; its certificate must be of ECDSA)",
+        42 | 43 | 46 => " (it does not take our certificate)",
+        47 => " (illegal_parameter)",
+        70 => " (protocol_version: it must speak DTLS 1.2)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn terms(role: DtlsRole, peer: &Identity) -> DtlsAssociation {
+        DtlsAssociation {
+            role,
+            fingerprints: vec![peer.fingerprint().clone()],
+            suites: SrtpSuite::ALL.to_vec(),
+            own_id: String::new(),
+            recorder_id: None,
+            session: 1,
+        }
+    }
+
+    /// What became of a handshake whose server has a certificate of so many names.
+    fn with_certificate_of(names: usize) -> (usize, Option<AssociationEvent>) {
+        let names: Vec<String> = (0..names).map(|number| format!("host-number-{number}.example")).collect();
+        let large = Identity::of(rcgen::CertificateParams::new(names).unwrap()).unwrap();
+        let length = large.certificate().len();
+        let (large, own) = (Arc::new(large), Arc::new(Identity::generate().unwrap()));
+        let now = Instant::now();
+        let mut client = Association::new(Arc::clone(&own), terms(DtlsRole::Client, &large), now);
+        let mut server = Association::new(Arc::clone(&large), terms(DtlsRole::Server, &own), now);
+        for _ in 0..100 {
+            while let Some(datagram) = client.poll_transmit() {
+                server.handle_datagram(&datagram, now);
+            }
+            while let Some(datagram) = server.poll_transmit() {
+                client.handle_datagram(&datagram, now);
+            }
+        }
+        (length, client.poll_event())
+    }
+
+    /// `dimpl` panics where a certificate is larger than the room that it gets.
+    #[test]
+    fn a_large_certificate_is_taken_or_not_and_never_too_large_for_its_room() {
+        for (names, taken) in [(100, true), (250, true), (1000, false), (1400, false)] {
+            let (length, event) = with_certificate_of(names);
+            let secured = matches!(event, Some(AssociationEvent::Secured(_)));
+            assert_eq!(secured, taken, "{length} bytes: {event:?}");
+        }
+        let most = LARGEST_DATAGRAM * super::super::identity::LONGEST_QUEUE;
+        assert!(most < OUTPUT, "what can be received fits");
+    }
+
+    #[test]
+    fn the_random_bytes_of_a_client_are_found_in_its_first_message_alone() {
+        let identity = Arc::new(Identity::generate().unwrap());
+        let now = Instant::now();
+        let mut client = Association::new(Arc::clone(&identity), terms(DtlsRole::Client, &identity), now);
+        let hello = client.poll_transmit().unwrap();
+        let random = client_random(&hello).unwrap();
+        assert_eq!(random[..], hello[27..59]);
+        for length in 0..59 {
+            assert_eq!(client_random(&hello[..length]), None);
+        }
+        for (place, byte) in [(0, 23), (3, 1), (13, 2), (21, 1)] {
+            let mut other = hello.clone();
+            other[place] = byte;
+            assert_eq!(client_random(&other), None, "{place}");
+        }
+    }
+}
