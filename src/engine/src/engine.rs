@@ -1,11 +1,13 @@
 //! The handle on the media thread.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
-use siprec_model::{BranchCommand, BranchEvent, BranchId, MediaControl, MediaControlError};
+use siprec_media::dtls::Identity;
+use siprec_model::{BranchCommand, BranchEvent, BranchId, Fingerprint, MediaControl, MediaControlError};
 
 use crate::config::{EngineConfig, EngineError};
 use crate::shared::Shared;
@@ -24,6 +26,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Engine {
     shared: Arc<Shared>,
     thread: ThreadId,
+    identity: Arc<Identity>,
 }
 
 impl Engine {
@@ -38,8 +41,11 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         config.check()?;
         let seed = getrandom::u64().map_err(|error| EngineError::Start(error.into()))?;
+        let identity = Identity::generate().map_err(|error| EngineError::Start(io::Error::other(error)))?;
+        let identity = Arc::new(identity);
         let shared = Arc::new(Shared::new(config.command_queue, Waker::new().map_err(EngineError::Start)?));
-        let worker = Worker::new(config, shared.clone(), seed, Box::new(sink)).map_err(EngineError::Start)?;
+        let worker = Worker::new(config, identity.clone(), shared.clone(), seed, Box::new(sink))
+            .map_err(EngineError::Start)?;
         let guard = shared.end_guard();
         let handle = thread::Builder::new()
             .name("siprec-engine".into())
@@ -48,7 +54,13 @@ impl Engine {
                 worker.run();
             })
             .map_err(EngineError::Start)?;
-        Ok(Self { shared, thread: handle.thread().id() })
+        Ok(Self { shared, thread: handle.thread().id(), identity })
+    }
+
+    /// Of the certificate that all handshakes of DTLS of this engine show: for session descriptions. It was made for this
+    /// engine, and goes with it.
+    pub fn fingerprint(&self) -> &Fingerprint {
+        self.identity.fingerprint()
     }
 
     /// Taps one more stream. What is pushed before the first branch is created for the stream waits in the tap's

@@ -1,6 +1,9 @@
 //! What the branches share while the media thread works on one of them.
 
+use std::sync::Arc;
+
 use siprec_media::WallClock;
+use siprec_media::dtls::Identity;
 use siprec_model::Component;
 
 use crate::budget::Budget;
@@ -16,6 +19,8 @@ pub(crate) struct Kit {
     pub(crate) clock: WallClock,
     pub(crate) epoll: Epoll,
     pub(crate) pool: PortPool,
+    /// Our certificate, for handshakes of DTLS.
+    pub(crate) identity: Arc<Identity>,
     /// Receives datagrams, and holds those of RTCP that are built.
     pub(crate) scratch: Vec<u8>,
     /// Whether several packets may go to the kernel as one.
@@ -51,7 +56,7 @@ impl Token {
 /// When the kernel has no room for them.
 pub(crate) fn watch(epoll: &Epoll, ports: &Ports, serial: u64) -> std::io::Result<()> {
     let token = |component| Token::of(serial, component).0;
-    epoll.add(&ports.rtp, token(Component::Rtp), ports.rtcp.is_none())?;
+    epoll.add(&ports.rtp, token(Component::Rtp), true)?;
     match &ports.rtcp {
         Some(rtcp) => epoll.add(rtcp, token(Component::Rtcp), true),
         None => Ok(()),

@@ -26,6 +26,7 @@ mod engine;
 #[cfg(test)]
 mod fault;
 mod gate;
+mod handshake;
 mod keyring;
 mod kit;
 mod outlet;

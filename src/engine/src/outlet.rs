@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use siprec_media::dtls::is_dtls;
 use siprec_media::rtcp::Reporter;
 use siprec_media::srtp::KeyRefused;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
@@ -15,6 +16,7 @@ use siprec_model::{
 use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST, Outcome};
 use crate::gate::Gate;
+use crate::handshake::{Early, Handshakes, News};
 use crate::kit::{Kit, Token, watch};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
@@ -42,6 +44,11 @@ pub(crate) struct Outlet {
     remote: Option<Remote>,
     /// None while its media is plain.
     shield: Option<Shield>,
+    /// None where nothing is protected by DTLS.
+    handshakes: Option<Handshakes>,
+    /// What is opened as soon as there are keys.
+    pending: Option<Box<OpenBranch>>,
+    early: Early,
     state: State,
     /// The gate was opened again before the session's word that it had been shut: that word is out of date.
     reopened: bool,
@@ -92,6 +99,9 @@ impl Outlet {
             serial: 0,
             remote: None,
             shield: None,
+            handshakes: None,
+            pending: None,
+            early: Early::default(),
             state: State::Holding,
             reopened: false,
             draining: false,
@@ -128,6 +138,8 @@ impl Outlet {
     pub(crate) fn bind(&mut self, local: IpAddr, mode: RtcpMode, serial: u64, kit: &mut Kit, now: Instant) {
         if !self.ports.as_ref().is_some_and(|ports| ports.suit(local, mode)) {
             self.release(&mut kit.pool, now);
+            self.handshakes = None;
+            self.early = Early::default();
             let bound =
                 kit.pool.bind(local, mode, now).map_err(|error| error.to_string()).and_then(|ports| {
                     match watch(&kit.epoll, &ports, serial) {
@@ -154,11 +166,24 @@ impl Outlet {
     }
 
     /// Sends to `target` from now on.
-    pub(crate) fn open(&mut self, target: &OpenBranch, now: Instant) {
+    pub(crate) fn open(&mut self, target: &OpenBranch, kit: &Kit, now: Instant) {
+        self.pending = None;
         if self.ports.is_none() {
             let reason = format!("no media ports are bound to send to {}", target.rtp);
             self.events.push_back(BranchEvent::PortsFailed { reason });
             return;
+        }
+        if let MediaSecurity::Dtls(_) = target.security {
+            self.associate(target, kit, now);
+            if self.handshakes.as_ref().is_none_or(|handshakes| handshakes.keys().is_none()) {
+                // Nothing leaves before there are keys, and what comes meanwhile is not lost.
+                self.hold(now);
+                self.pending = Some(Box::new(target.clone()));
+                return;
+            }
+        } else {
+            self.handshakes = None;
+            self.early = Early::default();
         }
         let remote = Remote::new(target);
         let has_moved = self.remote_address(Component::Rtp) != remote.address(Component::Rtp);
@@ -177,13 +202,68 @@ impl Outlet {
         self.reopened = false;
     }
 
+    /// Begins the handshakes of an association, unless they are there.
+    pub(crate) fn associate(&mut self, target: &OpenBranch, kit: &Kit, now: Instant) {
+        let (MediaSecurity::Dtls(terms), Some(ports)) = (&target.security, &self.ports) else { return };
+        match &mut self.handshakes {
+            Some(handshakes) if handshakes.are_of(terms) => handshakes.move_to(target),
+            handshakes => {
+                let begun = handshakes.insert(Handshakes::new(&kit.identity, terms, target, ports, now));
+                self.early.give(begun, now);
+            }
+        }
+        self.advance(kit, now);
+    }
+
+    /// Takes what came of the handshakes.
+    fn advance(&mut self, kit: &Kit, now: Instant) {
+        while let (Some(handshakes), Some(ports)) = (&mut self.handshakes, &self.ports) {
+            match handshakes.poll(ports) {
+                None => break,
+                Some(News::Secured(Component::Rtp)) => {
+                    if let Some(target) = self.pending.take() {
+                        self.open(&target, kit, now);
+                    }
+                }
+                Some(News::Secured(Component::Rtcp)) => {
+                    if let (Some(shield), Some(Some(keys))) = (&mut self.shield, handshakes.rtcp_keys()) {
+                        // Refused keys leave RTCP without any, and so silent.
+                        let _ = shield.separate_rtcp(Some(keys));
+                    }
+                }
+                Some(News::Failed(fault)) => {
+                    self.pending = None;
+                    let (session, reason) = (handshakes.session(), fault.to_string());
+                    self.events.push_back(BranchEvent::SecurityFailed { session, reason });
+                }
+            }
+        }
+    }
+
     fn secure(&mut self, security: &MediaSecurity, has_moved: bool) -> Result<(), KeyRefused> {
-        match (security, &mut self.shield) {
-            (MediaSecurity::Srtp(keys), Some(shield)) => shield.renew(keys, has_moved)?,
-            (MediaSecurity::Srtp(keys), shield @ None) => *shield = Some(Shield::new(keys)?),
-            (MediaSecurity::Plain, shield) => *shield = None,
+        let (keys, has_moved, rtcp) = match (security, &self.handshakes) {
+            (MediaSecurity::Plain, _) => {
+                self.shield = None;
+                return Ok(());
+            }
+            (MediaSecurity::Srtp(keys), _) => (&**keys, has_moved, None),
+            // Other keys are those of another association, which begins at a rollover counter of 0.
+            (MediaSecurity::Dtls(_), Some(handshakes)) => {
+                (handshakes.keys().ok_or(KeyRefused::Policy)?, true, handshakes.rtcp_keys())
+            }
             // A kind of security that this engine does not know.
             _ => return Err(KeyRefused::Policy),
+        };
+        let shield = match &mut self.shield {
+            Some(shield) => {
+                shield.renew(keys, has_moved)?;
+                shield
+            }
+            none => none.insert(Shield::new(keys)?),
+        };
+        match rtcp {
+            None => shield.share_rtcp(),
+            Some(keys) => shield.separate_rtcp(keys)?,
         }
         Ok(())
     }
@@ -194,12 +274,14 @@ impl Outlet {
             self.hold(now);
             return;
         }
+        self.pending = None;
         self.branch.pause(now);
         self.state = State::Paused;
     }
 
     /// Keeps what is held and stores what comes.
     pub(crate) fn hold(&mut self, now: Instant) {
+        self.pending = None;
         self.branch.hold(now);
         self.state = State::Holding;
         self.reopened = false;
@@ -207,6 +289,7 @@ impl Outlet {
 
     /// Forgets what is held and stores nothing.
     pub(crate) fn disable(&mut self, now: Instant) {
+        self.pending = None;
         self.branch.disable(now);
         self.state = State::Disabled;
         self.reopened = false;
@@ -310,17 +393,23 @@ impl Outlet {
 
     /// When [`Outlet::handle_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.remote.is_some().then(|| self.reporter.next_timeout())
+        let report = self.remote.is_some().then(|| self.reporter.next_timeout());
+        let handshake = self.handshakes.as_ref().and_then(Handshakes::next_timeout);
+        report.into_iter().chain(handshake).min()
     }
 
-    /// Reports to the recorder, and looks whether it still does.
+    /// Reports to the recorder, looks whether it still does, and goes on with handshakes.
     pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, now: Instant) {
+        if let Some(handshakes) = &mut self.handshakes {
+            handshakes.handle_timeout(now);
+            self.advance(kit, now);
+        }
         self.report(kit, now);
     }
 
-    /// A socket has something to tell.
-    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) {
-        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
+    /// A socket has something to tell. Says whether a handshake may have another timer now.
+    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) -> bool {
+        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return false };
         let component = token.component();
         let socket = match component {
             Component::Rtp => &ports.rtp,
@@ -334,15 +423,25 @@ impl Outlet {
             refused |= errno != libc::EMSGSIZE
                 && (destination.is_none() || destination == self.remote_address(component));
         }
-        // With a pair of ports, the kernel drops what comes to the RTP port.
-        if component == Component::Rtcp || ports.rtcp.is_none() {
-            kit.scratch.resize(1 << 16, 0);
-            for _ in 0..MAX_READS {
-                match socket.recv_from(&mut kit.scratch) {
-                    Ok((size, from))
-                        if self.remote.as_ref().is_some_and(|remote| remote.is_source_of(from)) =>
+        // With a pair of ports, only handshakes come to the RTP port.
+        let takes_rtcp = component == Component::Rtcp || ports.rtcp.is_none();
+        kit.scratch.resize(1 << 16, 0);
+        let mut advanced = false;
+        for _ in 0..MAX_READS {
+            match socket.recv_from(&mut kit.scratch) {
+                Ok((size, from)) => {
+                    let datagram = kit.scratch.get_mut(..size).unwrap_or_default();
+                    if is_dtls(datagram) {
+                        let present = self.handshakes.as_mut();
+                        let heard = present.map(|present| present.receive(component, datagram, from, now));
+                        advanced |= heard == Some(true);
+                        // It may be of a recorder whose answer is on its way.
+                        if heard == Some(false) || heard.is_none() && self.remote.is_none() {
+                            self.early.keep(component, from, datagram);
+                        }
+                    } else if takes_rtcp
+                        && self.remote.as_ref().is_some_and(|remote| remote.is_source_of(from))
                     {
-                        let datagram = kit.scratch.get_mut(..size).unwrap_or_default();
                         let plain = match &mut self.shield {
                             Some(shield) => shield.unprotect_rtcp(datagram),
                             None => Some(&*datagram),
@@ -351,16 +450,19 @@ impl Outlet {
                             self.reporter.handle_datagram(plain, &self.branch, now);
                         }
                     }
-                    Ok(_) => {}
-                    // The error that was just read, told once more.
-                    Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
-                    Err(_) => break,
                 }
+                // The error that was just read, told once more.
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+                Err(_) => break,
             }
+        }
+        if advanced {
+            self.advance(kit, now);
         }
         if refused {
             self.tell_refusal(component, now);
         }
+        advanced
     }
 
     /// Sends what is due, and says goodbye. The account is final.

@@ -20,6 +20,17 @@ const SEND_BUFFER: usize = 1 << 20;
 /// How often an ephemeral port is drawn whose neighbour turns out to be taken.
 const DRAWS: usize = 64;
 
+/// A filter of the kernel's that lets through what begins with a byte from 20 to 63 behind the header of UDP: DTLS
+/// (RFC 7983 §7).
+const ONLY_DTLS: [SockFilter; 5] = [
+    // Load byte 8; below 20: drop; above 63: drop; all of the rest.
+    SockFilter::new(0x30, 0, 0, 8),
+    SockFilter::new(0x35, 0, 2, 20),
+    SockFilter::new(0x25, 1, 0, 63),
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+    SockFilter::new(0x06, 0, 0, 0),
+];
+
 /// The sockets of one branch, bound before the offer.
 #[derive(Debug)]
 pub(crate) struct Ports {
@@ -192,9 +203,9 @@ impl PortPool {
 }
 
 fn into_pair(rtp: UdpSocket, rtcp: UdpSocket) -> io::Result<Ports> {
-    // Whatever a recorder sends to the RTP port is not for us. It must not fill the socket either: the kernel
-    // counts errors against the same buffer. One instruction of a filter drops it, `return 0`, where there are filters.
-    let _ = socket2::SockRef::from(&rtp).attach_filter(&[SockFilter::new(0x06, 0, 0, 0)]);
+    // What a recorder sends to the RTP port is not for us, unless it is DTLS. It must not fill the socket either: the
+    // kernel counts errors against the same buffer. A filter drops it, where there are filters.
+    let _ = socket2::SockRef::from(&rtp).attach_filter(&ONLY_DTLS);
     let (rtp_address, rtcp_address) = (rtp.local_addr()?, rtcp.local_addr()?);
     Ok(Ports { rtp, rtcp: Some(rtcp), rtp_address, rtcp_address })
 }
@@ -331,13 +342,21 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_to_the_rtp_port_is_dropped_by_the_kernel() {
+    fn what_comes_to_the_rtp_port_is_dropped_by_the_kernel_unless_it_is_dtls() {
         let ports = PortPool::new(None, None).bind(LOCAL, RtcpMode::Pair, Instant::now()).unwrap();
         let sender = UdpSocket::bind((LOCAL, 0)).unwrap();
-        sender.send_to(b"rtp", ports.rtp_address).unwrap();
+        for first in (0..=255_u8).filter(|first| !(20..=63).contains(first)) {
+            sender.send_to(&[first, 1, 2], ports.rtp_address).unwrap();
+        }
+        sender.send_to(&[], ports.rtp_address).unwrap();
         sender.send_to(b"rtcp", ports.rtcp_address).unwrap();
         let mut buffer = [0; 16];
         assert_eq!(ports.rtcp_socket().recv_from(&mut buffer).unwrap().0, 4);
         assert_eq!(ports.rtp.recv_from(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        for first in [20, 22, 63] {
+            sender.send_to(&[first, 7], ports.rtp_address).unwrap();
+            assert_eq!(ports.rtp.recv_from(&mut buffer).unwrap().0, 2);
+            assert_eq!(buffer[..2], [first, 7]);
+        }
     }
 }

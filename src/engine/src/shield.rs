@@ -9,6 +9,17 @@ pub(crate) struct Shield {
     protector: Protector,
     recorder: Unprotector,
     keys: SrtpKeys,
+    rtcp: RtcpKeys,
+}
+
+/// Where the keys of RTCP come from.
+enum RtcpKeys {
+    /// They are RTP's.
+    Shared,
+    /// A handshake of its own, which has not ended.
+    Awaited,
+    /// A handshake of its own.
+    Own(Box<Shield>),
 }
 
 impl Shield {
@@ -17,7 +28,8 @@ impl Shield {
     /// # Errors
     /// [`KeyRefused`].
     pub(crate) fn new(keys: &SrtpKeys) -> Result<Self, KeyRefused> {
-        Ok(Self { protector: Protector::new(&keys.own)?, recorder: receiver(keys)?, keys: keys.clone() })
+        let (protector, recorder) = (Protector::new(&keys.own)?, receiver(keys)?);
+        Ok(Self { protector, recorder, keys: keys.clone(), rtcp: RtcpKeys::Shared })
     }
 
     /// Goes on with these keys. Another session of the recorder, or another address, begins with a rollover counter of 0;
@@ -48,6 +60,30 @@ impl Shield {
         Ok(())
     }
 
+    /// Has RTCP go by its own keys: these, or nothing before they are there.
+    ///
+    /// # Errors
+    /// [`KeyRefused`]; then RTCP waits.
+    pub(crate) fn separate_rtcp(&mut self, keys: Option<&SrtpKeys>) -> Result<(), KeyRefused> {
+        let Some(keys) = keys else {
+            self.rtcp = RtcpKeys::Awaited;
+            return Ok(());
+        };
+        match &self.rtcp {
+            RtcpKeys::Own(own) if own.keys == *keys => {}
+            _ => {
+                self.rtcp = RtcpKeys::Awaited;
+                self.rtcp = RtcpKeys::Own(Box::new(Self::new(keys)?));
+            }
+        }
+        Ok(())
+    }
+
+    /// Has RTCP go by RTP's keys.
+    pub(crate) fn share_rtcp(&mut self) {
+        self.rtcp = RtcpKeys::Shared;
+    }
+
     /// Protects the packet that was just appended, and gives its new length. One that is refused is taken off.
     pub(crate) fn protect(&mut self, out: &mut Vec<u8>, sent: Sent) -> Result<usize, ProtectFault> {
         self.protector.protect_rtp(out, sent.length, sent.ssrc, sent.index)
@@ -56,12 +92,21 @@ impl Shield {
     /// Protects RTCP, which is all of `datagram`.
     pub(crate) fn protect_rtcp(&mut self, datagram: &mut Vec<u8>) -> Result<usize, ProtectFault> {
         let length = datagram.len();
-        self.protector.protect_rtcp(datagram, length)
+        match &mut self.rtcp {
+            RtcpKeys::Shared => self.protector.protect_rtcp(datagram, length),
+            RtcpKeys::Awaited => Err(ProtectFault::Refused),
+            RtcpKeys::Own(own) => own.protector.protect_rtcp(datagram, length),
+        }
     }
 
     /// What the recorder's RTCP says, if it is the recorder's.
     pub(crate) fn unprotect_rtcp<'a>(&mut self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
-        let length = self.recorder.unprotect_rtcp(datagram).ok()?;
+        let recorder = match &mut self.rtcp {
+            RtcpKeys::Shared => &mut self.recorder,
+            RtcpKeys::Awaited => return None,
+            RtcpKeys::Own(own) => &mut own.recorder,
+        };
+        let length = recorder.unprotect_rtcp(datagram).ok()?;
         datagram.get(..length)
     }
 

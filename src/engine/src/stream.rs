@@ -305,6 +305,7 @@ mod tests {
     use rtcp_types::prelude::*;
     use rtcp_types::{ReceiverReport, ReportBlock};
     use siprec_media::WallClock;
+    use siprec_media::dtls::Identity;
     use siprec_model::{
         BranchLimits, Component, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
     };
@@ -343,6 +344,7 @@ mod tests {
                 clock: WallClock::new(now, SystemTime::now()),
                 epoll: Epoll::new().unwrap(),
                 pool: PortPool::new(None, None),
+                identity: Arc::new(Identity::generate().unwrap()),
                 scratch: Vec::new(),
                 segmentation: false,
             };
@@ -372,7 +374,7 @@ mod tests {
                 security: MediaSecurity::Plain,
                 payloads: vec![PayloadRule { from: 0, to: 0 }],
             };
-            self.act(|outlet, _, now| outlet.open(&target, now));
+            self.act(|outlet, kit, now| outlet.open(&target, kit, now));
         }
 
         fn act(&mut self, act: impl FnOnce(&mut Outlet, &mut Kit, Instant)) {
@@ -499,7 +501,9 @@ mod tests {
         ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
         let Some(BranchEvent::PortsReady { rtcp, .. }) = rig.told().into_iter().next() else { panic!() };
         rig.recorder.send_to(&report, rtcp).unwrap();
-        rig.act(|outlet, kit, now| outlet.receive(Token::of(1, Component::Rtp), kit, now));
+        rig.act(|outlet, kit, now| {
+            outlet.receive(Token::of(1, Component::Rtp), kit, now);
+        });
         let told = rig.told();
         assert!(matches!(told.as_slice(), [BranchEvent::ReportReceived { .. }]), "{told:?}");
         let end = rig.now + Duration::from_secs(60);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use siprec_media::WallClock;
+use siprec_media::dtls::Identity;
 use siprec_model::{BranchCommand, BranchEvent, BranchId, StreamId};
 
 use crate::budget::Budget;
@@ -52,7 +53,13 @@ pub(crate) struct Worker {
 impl Worker {
     /// # Errors
     /// When the process has no descriptor left.
-    pub(crate) fn new(config: EngineConfig, shared: Arc<Shared>, seed: u64, sink: Sink) -> io::Result<Self> {
+    pub(crate) fn new(
+        config: EngineConfig,
+        identity: Arc<Identity>,
+        shared: Arc<Shared>,
+        seed: u64,
+        sink: Sink,
+    ) -> io::Result<Self> {
         let now = Instant::now();
         let kit = Kit {
             burst: Burst::default(),
@@ -60,6 +67,7 @@ impl Worker {
             clock: WallClock::new(now, SystemTime::now()),
             epoll: Epoll::new()?,
             pool: PortPool::new(config.port_range, config.dscp),
+            identity,
             scratch: Vec::new(),
             segmentation: config.segmentation_offload && sys::has_segmentation_offload(),
         };
@@ -155,10 +163,11 @@ impl Worker {
                 }
             }
             BranchCommand::Open(open) => {
-                self.act(branch, now, |outlet, _| outlet.open(&open, now));
+                self.act(branch, now, |outlet, kit| outlet.open(&open, kit, now));
             }
-            // The engine makes no handshakes yet, and refuses to open what needs one.
-            BranchCommand::Associate(_) => {}
+            BranchCommand::Associate(open) => {
+                self.act(branch, now, |outlet, kit| outlet.associate(&open, kit, now));
+            }
             BranchCommand::Pause { .. } => {
                 self.act(branch, now, |outlet, _| outlet.pause(now));
             }
@@ -219,8 +228,11 @@ impl Worker {
         self.kit.epoll.ready(&mut ready);
         for token in ready.drain(..).map(Token::from_raw) {
             if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
-                self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
+                let advanced = self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
                 self.awake_until = now + RESTLESS;
+                if advanced == Some(true) {
+                    self.next_timer = Some(now);
+                }
             }
         }
         self.ready = ready;

@@ -94,7 +94,13 @@ impl Rig {
         self.open_as(branch, recorder.rtp.local_addr().unwrap(), rtcp, security);
     }
 
-    fn open_as(&self, branch: BranchId, rtp: SocketAddr, rtcp: Option<SocketAddr>, security: MediaSecurity) {
+    pub fn open_as(
+        &self,
+        branch: BranchId,
+        rtp: SocketAddr,
+        rtcp: Option<SocketAddr>,
+        security: MediaSecurity,
+    ) {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
         self.command(BranchCommand::Open(OpenBranch { branch, rtp, rtcp, security, payloads }));
     }
