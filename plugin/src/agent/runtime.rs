@@ -72,7 +72,7 @@ impl Runtime {
     /// # Errors
     /// What the settings or the system refuse.
     pub(super) fn start(settings: &Settings) -> Result<Arc<Self>, AgentFault> {
-        let config = AgentConfig {
+        let mut config = AgentConfig {
             local_address: settings.local_address()?,
             sip_port: settings.sip_port,
             advertised_address: settings.advertised_address()?,
@@ -100,6 +100,7 @@ impl Runtime {
                 agent.media_event(branch, event);
             }
         })?);
+        config.certificate = Some(engine.fingerprint().clone());
         let agent = Arc::new(Agent::start(config, engine.clone() as Arc<dyn MediaControl>)?);
         let _ = listener.set(Arc::downgrade(&agent));
         Ok(Arc::new(Self { agent, engine, users: AtomicUsize::new(0), process: std::process::id() }))

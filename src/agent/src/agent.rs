@@ -81,7 +81,7 @@ impl Agent {
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local, local_tls })
     }
 
-    /// Opens a recording. Its `user`, `user_agent`, `credentials` and `outbound_proxy` are the agent's. `events` is
+    /// Opens a recording. Its `user`, `user_agent`, `credentials`, `certificate` and `outbound_proxy` are the agent's. `events` is
     /// called with all that happens to it, in order, on the agent's notifier thread, which all recordings share; it is
     /// dropped there after the last event.
     ///
@@ -101,6 +101,7 @@ impl Agent {
         config.user.clone_from(&self.config.user);
         config.user_agent.clone_from(&self.config.user_agent);
         config.credentials.clone_from(&self.config.credentials);
+        config.certificate.clone_from(&self.config.certificate);
         config.outbound_proxy.clone_from(&self.config.outbound_proxy);
         config.check()?;
         let mut seed = [0; 32];

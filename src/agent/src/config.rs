@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use siprec_model::Fingerprint;
 use siprec_session::OutboundProxy;
 use siprec_sip::Credentials;
 use siprec_transport::{Limits, TlsConfig};
@@ -25,6 +26,9 @@ pub struct AgentConfig {
     pub user_agent: String,
     /// Who we are to recorders and proxies that ask for a password.
     pub credentials: Vec<Credentials>,
+    /// The fingerprint of the certificate that the media engine shows in handshakes of DTLS; without one no recording
+    /// can be secured by those.
+    pub certificate: Option<Fingerprint>,
     /// The proxies that recorders are reached through, unless their profiles say otherwise.
     pub outbound_proxy: OutboundProxy,
     /// Most recordings at once, 0 for no bound. Default 0.
@@ -54,6 +58,7 @@ impl Default for AgentConfig {
             user: "siprec".to_owned(),
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
             credentials: Vec::new(),
+            certificate: None,
             outbound_proxy: OutboundProxy::default(),
             max_sessions: 0,
             sip_dscp: None,

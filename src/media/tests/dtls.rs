@@ -125,7 +125,7 @@ fn check(keys: [&SrtpKeys; 2]) {
     let [client, server] = keys;
     assert_eq!(client.session, 3);
     for (from, to) in [(client, server), (server, client)] {
-        assert_eq!(from.recorder, [to.own.clone()]);
+        assert_eq!(from.recorder, std::slice::from_ref(&to.own));
         let packet = [0x80, 0, 0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 2, 0xFF];
         let mut out = packet.to_vec();
         Protector::new(&from.own).unwrap().protect_rtp(&mut out, packet.len(), 2, 0x1234).unwrap();
