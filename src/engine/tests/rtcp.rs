@@ -52,7 +52,8 @@ fn a_sender_report_maps_the_arrival_of_the_packet_not_its_sending() {
 fn a_party_that_becomes_known_late_is_named_from_the_next_report_on() {
     let rig = Rig::new(EngineConfig::default());
     let (tap, recorder) = (rig.tap(), Recorder::new());
-    let (branch, _) = rig.open_branch(&tap, 0, &recorder);
+    let branch = rig.create(&tap, 0, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
     rig.command(BranchCommand::Describe {
         branch,
         medium: Medium::Video,
@@ -60,6 +61,8 @@ fn a_party_that_becomes_known_late_is_named_from_the_next_report_on() {
         codec: Some(VideoCodec::Vp8),
         cname: "known@test".into(),
     });
+    // The first report leaves with the first packet, which may overtake a command that comes after this one.
+    rig.open(branch, &recorder);
     tap.push(&numbered(SSRC, 0), Instant::now());
     recorder.packet();
     rig.close(branch);
