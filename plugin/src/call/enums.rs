@@ -2,7 +2,7 @@
 
 use gst::glib;
 use siprec_model::RecordingState;
-use siprec_session::{Dialect, SessionMode, SrtpUse};
+use siprec_session::{Dialect, Keying, SessionMode, SrtpUse};
 
 /// What is spoken with the recorder (`dialect`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -71,6 +71,28 @@ impl From<SiprecSrtp> for SrtpUse {
             SiprecSrtp::Auto => Self::Auto,
             SiprecSrtp::Require => Self::Require,
             SiprecSrtp::Disable => Self::Disable,
+        }
+    }
+}
+
+/// Where the keys of encrypted media towards the recorder come from (`srtp-keying`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecKeying")]
+pub enum SiprecKeying {
+    /// The session descriptions.
+    #[default]
+    #[enum_value(name = "SDES: from the session descriptions, which need TLS", nick = "sdes")]
+    Sdes,
+    /// A handshake.
+    #[enum_value(name = "DTLS-SRTP: from a handshake on the media's ports", nick = "dtls")]
+    Dtls,
+}
+
+impl From<SiprecKeying> for Keying {
+    fn from(keying: SiprecKeying) -> Self {
+        match keying {
+            SiprecKeying::Sdes => Self::Sdes,
+            SiprecKeying::Dtls => Self::Dtls,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use super::enums::{SiprecDialect, SiprecSessionMode, SiprecSrtp, SiprecState};
+use super::enums::{SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
 use super::settings::Settings;
 use crate::agent::SiprecAgent;
 use crate::value::take;
@@ -109,6 +109,11 @@ fn security() -> Vec<glib::ParamSpec> {
         glib::ParamSpecEnum::builder_with_default("srtp", SiprecSrtp::default())
             .nick("SRTP")
             .blurb("When the media towards the recorder is encrypted, with keys of the recording's own")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("srtp-keying", SiprecKeying::default())
+            .nick("SRTP keying")
+            .blurb("Where the keys of media that is encrypted towards the recorder come from")
             .mutable_ready()
             .build(),
         text(
@@ -278,6 +283,7 @@ impl Settings {
             "record-video" => take(&mut self.record_video, value),
             "hold-is-mute" => take(&mut self.hold_is_mute, value),
             "srtp" => take(&mut self.srtp, value),
+            "srtp-keying" => take(&mut self.srtp_keying, value),
             "srtp-suites" => take(&mut self.srtp_suites, value),
             "allow-downgrade" => take(&mut self.allow_downgrade, value),
             "allow-clear-keys" => take(&mut self.allow_clear_keys, value),
@@ -310,6 +316,7 @@ impl Settings {
             "record-video" => self.record_video.to_value(),
             "hold-is-mute" => self.hold_is_mute.to_value(),
             "srtp" => self.srtp.to_value(),
+            "srtp-keying" => self.srtp_keying.to_value(),
             "srtp-suites" => self.srtp_suites.to_value(),
             "allow-downgrade" => self.allow_downgrade.to_value(),
             "allow-clear-keys" => self.allow_clear_keys.to_value(),

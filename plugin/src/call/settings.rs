@@ -12,7 +12,7 @@ use siprec_session::{
     parse_recorders,
 };
 
-use super::enums::{SiprecDialect, SiprecSessionMode, SiprecSrtp};
+use super::enums::{SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp};
 use crate::agent::SiprecAgent;
 
 /// Stands for the recorder that the application gives before `start`, so that all else can be checked before.
@@ -36,6 +36,7 @@ pub(super) struct Settings {
     pub(super) record_video: bool,
     pub(super) hold_is_mute: bool,
     pub(super) srtp: SiprecSrtp,
+    pub(super) srtp_keying: SiprecKeying,
     pub(super) srtp_suites: Option<String>,
     pub(super) allow_downgrade: bool,
     pub(super) allow_clear_keys: bool,
@@ -66,6 +67,7 @@ impl Default for Settings {
             record_video: true,
             hold_is_mute: true,
             srtp: SiprecSrtp::default(),
+            srtp_keying: SiprecKeying::default(),
             srtp_suites: None,
             allow_downgrade: false,
             allow_clear_keys: false,
@@ -124,13 +126,13 @@ impl Settings {
         };
         config.security = SecurityPolicy {
             srtp: self.srtp.into(),
+            keying: self.srtp_keying.into(),
             suites: match self.srtp_suites.as_deref() {
                 Some(list) => suites(list)?,
                 None => SecurityPolicy::default().suites,
             },
             allow_downgrade: self.allow_downgrade,
             allow_clear_keys: self.allow_clear_keys,
-            ..SecurityPolicy::default()
         };
         config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };
         config.check()?;

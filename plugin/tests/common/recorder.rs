@@ -22,6 +22,8 @@ pub(crate) enum Script {
     AcceptBehind(&'static [&'static [u8]]),
     /// 200 with port 0 for video.
     RefuseVideo,
+    /// 200 with this behind each m-line.
+    AcceptWith(&'static str),
 }
 
 /// A recorder on its own thread, until it is dropped.
@@ -73,6 +75,11 @@ impl Recorder {
     /// Whether a request of this method is there already.
     pub(crate) fn has(&self, method: &str) -> bool {
         self.requests.lock().unwrap().try_iter().any(|request| request.starts_with(method))
+    }
+
+    /// The sockets of an m-line, for RTP and RTCP.
+    pub(crate) fn sockets(&self, line: usize) -> &[UdpSocket; 2] {
+        &self.media[line]
     }
 
     /// The next RTP packet of an m-line.
@@ -136,7 +143,7 @@ impl Desk {
 
     fn invited(&mut self, request: &str, from: SocketAddr) {
         match self.script {
-            Script::Accept | Script::RefuseVideo => {
+            Script::Accept | Script::RefuseVideo | Script::AcceptWith(_) => {
                 let answer = self.answer(request);
                 self.respond(request, from, "200 OK", Some(answer));
             }
@@ -187,7 +194,8 @@ impl Desk {
                 crypto.map(|offered| format!("a=crypto:{}\r\n", own_key(offered))).unwrap_or_default();
             let port = if refuses_video && medium == "m=video" { 0 } else { *port };
             let direction = if is_silent { "inactive" } else { "recvonly" };
-            format!("{medium} {port} {profile} {formats}\r\na={direction}\r\n{crypto}")
+            let more = if let Script::AcceptWith(more) = self.script { more } else { "" };
+            format!("{medium} {port} {profile} {formats}\r\na={direction}\r\n{crypto}{more}")
         });
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
         head.to_owned() + &lines.collect::<String>()

@@ -393,7 +393,7 @@ impl Outlet {
 
     /// When [`Outlet::handle_timeout`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let report = self.remote.is_some().then(|| self.reporter.next_timeout());
+        let report = self.may_report().then(|| self.reporter.next_timeout());
         let handshake = self.handshakes.as_ref().and_then(Handshakes::next_timeout);
         report.into_iter().chain(handshake).min()
     }
@@ -546,9 +546,14 @@ impl Outlet {
         }
     }
 
+    /// Whether a report would reach the recorder. One that is due before its keys are there waits for them.
+    fn may_report(&self) -> bool {
+        self.remote.is_some() && !self.shield.as_ref().is_some_and(Shield::awaits_rtcp)
+    }
+
     /// Sends a report if one is due.
     fn report(&mut self, kit: &mut Kit, now: Instant) {
-        if self.remote.is_none() {
+        if !self.may_report() {
             return;
         }
         kit.scratch.clear();

@@ -79,6 +79,11 @@ impl Shield {
         Ok(())
     }
 
+    /// Whether nothing can be said by RTCP yet.
+    pub(crate) fn awaits_rtcp(&self) -> bool {
+        matches!(self.rtcp, RtcpKeys::Awaited)
+    }
+
     /// Has RTCP go by RTP's keys.
     pub(crate) fn share_rtcp(&mut self) {
         self.rtcp = RtcpKeys::Shared;
