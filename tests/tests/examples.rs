@@ -89,6 +89,23 @@ fn the_python_application_records_its_call() {
 }
 
 #[test]
+fn the_dtls_application_records_its_call_while_it_passes_through_encrypted() {
+    let sandbox = Sandbox::new().unwrap();
+    let recorder = Recorder::start(&sandbox, &["--srtp", "require"]).unwrap();
+    let mut command = sandbox.command("/usr/bin/python3");
+    command.arg(sandbox.source().join("pipelines/dtls.py")).arg(recorder.uri());
+    let (status, printed) = run(&sandbox, "dtls", &mut command, Duration::from_secs(40)).unwrap();
+    assert!(status.success() && printed.contains("siprec-started"), "{printed}");
+    assert!(!printed.contains("gap"), "{printed}");
+    let sessions = recorder.sessions(1, Duration::from_secs(10)).unwrap();
+    let stream = &sessions[0].json["streams"][0];
+    assert!(stream["packets"].as_u64() > Some(100), "{stream}");
+    assert_eq!((&stream["lost"], &stream["srtp"]["not_authentic"]), (&0.into(), &0.into()), "{stream}");
+    let (_, channels) = wav::channels(&sessions[0].wav()).unwrap();
+    assert!(wav::rms(&channels[0]) > 1000.0);
+}
+
+#[test]
 fn the_relay_line_records_its_call_and_leaves_it_untouched() {
     let sandbox = Sandbox::new().unwrap();
     let recorder = Recorder::start(&sandbox, &[]).unwrap();
