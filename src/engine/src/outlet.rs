@@ -44,6 +44,7 @@ pub(crate) struct Outlet {
     remote: Option<Remote>,
     /// None while its media is plain.
     shield: Option<Shield>,
+    numbers: Numbers,
     /// None where nothing is protected by DTLS.
     handshakes: Option<Handshakes>,
     /// What is opened as soon as there are keys.
@@ -74,6 +75,21 @@ pub(crate) struct Creation {
     pub(crate) seed: u64,
 }
 
+/// Where sequence numbers begin: at random, with room before the first wrap (RFC 4568 §6.4).
+#[derive(Clone, Copy, Debug)]
+struct Numbers(u64);
+
+impl Numbers {
+    fn first(self) -> u16 {
+        256 + (self.0 % (0x8000 - 256)) as u16
+    }
+
+    /// For another receiver.
+    fn renew(&mut self) {
+        self.0 = self.0.rotate_left(17).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
 /// The state of the branch, as it was commanded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -86,19 +102,19 @@ enum State {
 impl Outlet {
     pub(crate) fn new(creation: Creation, kit: &Kit, now: Instant) -> Self {
         let Creation { branch: id, medium, clock_rate, cname, limits, seed } = creation;
-        // RFC 4568 §6.4: the first sequence number is random and leaves room before the first wrap.
-        let first_sequence = 256 + (seed % (0x8000 - 256)) as u16;
+        let numbers = Numbers(seed);
         let settings = BranchSettings { medium, clock_rate, limits };
         // Its time begins earlier than itself: what its tap has kept for it came before.
         let epoch = now.checked_sub(EARLIEST_ARRIVAL).unwrap_or(now);
         Self {
             id,
-            branch: Branch::new(settings, first_sequence, epoch),
+            branch: Branch::new(settings, numbers.first(), epoch),
             reporter: Reporter::new(&cname, seed, now),
             ports: None,
             serial: 0,
             remote: None,
             shield: None,
+            numbers,
             handshakes: None,
             pending: None,
             early: Early::default(),
@@ -256,7 +272,10 @@ impl Outlet {
         };
         let shield = match &mut self.shield {
             Some(shield) => {
-                shield.renew(keys, has_moved)?;
+                if shield.renew(keys, has_moved)? {
+                    self.numbers.renew();
+                    self.branch.make_room(self.numbers.first());
+                }
                 shield
             }
             none => none.insert(Shield::new(keys)?),

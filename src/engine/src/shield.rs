@@ -33,31 +33,30 @@ impl Shield {
     }
 
     /// Goes on with these keys. Another session of the recorder, or another address, begins with a rollover counter of 0;
-    /// another key at the same address goes on with the present one (`protocol` section 3).
+    /// another key at the same address goes on with the present one (`protocol` section 3). Answers whether it begins.
     ///
     /// # Errors
     /// [`KeyRefused`]; then nothing has changed.
-    pub(crate) fn renew(&mut self, keys: &SrtpKeys, has_moved: bool) -> Result<(), KeyRefused> {
+    pub(crate) fn renew(&mut self, keys: &SrtpKeys, has_moved: bool) -> Result<bool, KeyRefused> {
         if *keys == self.keys {
-            return Ok(());
+            return Ok(false);
         }
         let recorder = if keys.recorder == self.keys.recorder && keys.session == self.keys.session {
             None
         } else {
             Some(receiver(keys)?)
         };
-        if keys.own != self.keys.own {
-            if has_moved || keys.session != self.keys.session {
-                self.protector.restart(&keys.own)?;
-            } else {
-                self.protector.rekey(&keys.own)?;
-            }
+        let begins = keys.own != self.keys.own && (has_moved || keys.session != self.keys.session);
+        if begins {
+            self.protector.restart(&keys.own)?;
+        } else if keys.own != self.keys.own {
+            self.protector.rekey(&keys.own)?;
         }
         if let Some(recorder) = recorder {
             self.recorder = recorder;
         }
         self.keys = keys.clone();
-        Ok(())
+        Ok(begins)
     }
 
     /// Has RTCP go by its own keys: these, or nothing before they are there.

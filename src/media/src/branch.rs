@@ -212,6 +212,12 @@ impl Branch {
         }
     }
 
+    /// What is sent from now on is for a receiver whose rollover counter begins at 0. Numbers of the upper half, which would
+    /// soon wrap, begin anew with `first_sequence`, the others go on.
+    pub fn make_room(&mut self, first_sequence: u16) {
+        self.rewriter.make_room(first_sequence);
+    }
+
     /// Tells of losses that go on, although no packet comes that ends them: a key that is missing or wrong.
     pub fn tell_lasting_losses(&mut self, now: Instant) {
         self.account.gaps.persist(now);

@@ -65,6 +65,14 @@ impl Numbering {
         Self { highest: u64::from(first).wrapping_sub(1), given: 0, run: None, stale_run: 0 }
     }
 
+    /// For a receiver whose rollover counter begins at 0: numbers that would soon wrap begin anew with `first`, so that it
+    /// cannot lose count where the first packets are lost (RFC 4568 §6.4).
+    pub(crate) fn make_room(&mut self, first: u16) {
+        if self.highest.wrapping_add(1) & 0x8000 != 0 {
+            *self = Self::starting_at(first);
+        }
+    }
+
     /// Numbers the next packet of the source in the open interval `interval`.
     pub(crate) fn assign(
         &mut self,
@@ -156,6 +164,22 @@ mod tests {
         assert_eq!(first, Numbered { index: 256, begins: true });
         let mut from_zero = Numbering::starting_at(0);
         assert_eq!(indices(&mut from_zero, 0, &[9, 10]), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn numbers_that_would_soon_wrap_begin_anew_for_a_new_receiver_and_others_go_on() {
+        let mut low = Numbering::starting_at(65_000);
+        low.assign(opening(0), 1, 0, RATE).unwrap();
+        low.make_room(300);
+        assert_eq!(indices(&mut low, 1, &[2]), [Some(300)]);
+        low.make_room(400);
+        assert_eq!(indices(&mut low, 2, &[3]), [Some(301)]);
+        let mut before_its_half = Numbering::starting_at(0x7FFE);
+        assert_eq!(indices(&mut before_its_half, 0, &[1]), [Some(0x7FFE)]);
+        before_its_half.make_room(300);
+        assert_eq!(indices(&mut before_its_half, 1, &[2]), [Some(0x7FFF)]);
+        before_its_half.make_room(300);
+        assert_eq!(indices(&mut before_its_half, 2, &[3]), [Some(300)]);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub(crate) struct Rewrite {
 impl Rewriter {
     /// `first_sequence` is brought into 256 ..= 32,767 (RFC 4568 §6.4).
     pub(crate) fn new(medium: Medium, clock_rate: u32, first_sequence: u16) -> Self {
-        let sources = Sources::new(first_sequence.clamp(256, 0x7FFF));
+        let sources = Sources::new(within_bounds(first_sequence));
         let mut rewriter = Self { medium, clock_rate, sources, opening: 0 };
         rewriter.describe(medium, clock_rate);
         rewriter
@@ -49,6 +49,12 @@ impl Rewriter {
     /// From now on the numbers of each source go on at the last one + 1.
     pub(crate) fn begin_interval(&mut self) {
         self.opening = self.opening.wrapping_add(1);
+    }
+
+    /// The receiver is another one: numbers that would soon wrap begin anew.
+    pub(crate) fn make_room(&mut self, first_sequence: u16) {
+        self.sources.make_room(within_bounds(first_sequence));
+        self.begin_interval();
     }
 
     /// Decides on the next packet, which came after `paused` nanoseconds of pauses.
@@ -72,4 +78,9 @@ impl Rewriter {
         let marker = if header.marker || restarts { 0x80 } else { 0 };
         Ok(Rewrite { marker_and_type: marker | payload_type, index })
     }
+}
+
+/// RFC 4568 §6.4.
+fn within_bounds(first_sequence: u16) -> u16 {
+    first_sequence.clamp(256, 0x7FFF)
 }

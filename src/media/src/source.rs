@@ -70,6 +70,12 @@ impl Sources {
         self.active.get_mut(self.last).ok_or(TooManySources)
     }
 
+    /// For a receiver that knows nothing of what was sent: see [`Numbering::make_room`].
+    pub(crate) fn make_room(&mut self, first_sequence: u16) {
+        self.first_sequence = first_sequence;
+        self.active.iter_mut().for_each(|source| source.numbering.make_room(first_sequence));
+    }
+
     /// Sources admitted so far.
     pub(crate) fn admitted(&self) -> usize {
         self.admitted
