@@ -18,7 +18,6 @@ mod entry;
 mod format;
 mod guard;
 mod keyframe;
-#[allow(dead_code, reason = "the elements take the keys of a call up one after the other")]
 mod keys;
 mod packet;
 mod passage;
@@ -39,7 +38,7 @@ pub use call::{
 /// Makes the plugin known in a process that links this crate, instead of loading the shared library.
 pub use entry::plugin_register_static;
 pub use keys::caps_of_crypto;
-pub use tee::{SiprecTee, SiprecTeePad};
+pub use tee::{SiprecSrtpSuite, SiprecTee, SiprecTeePad};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("siprec", gst::DebugColorFlags::empty(), Some("Call recording elements"))

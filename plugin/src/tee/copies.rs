@@ -1,5 +1,7 @@
 //! The packets of one push, copied before the push and given to the branches after it.
 
+use siprec_model::DropCause;
+
 use crate::packet::with_bytes;
 
 /// Copies of packets, in one piece of memory that is used again for the next push.
@@ -10,11 +12,13 @@ pub(super) struct Copies {
     is_list: bool,
 }
 
-/// One packet: where its bytes end, and what its buffer said of it.
+/// One packet: where its bytes are, what its buffer said of it, and why it is for nobody, if it is not.
 #[derive(Clone, Copy, Debug)]
 struct Copied {
+    start: usize,
     end: usize,
     timing: Timing,
+    fault: Option<DropCause>,
 }
 
 /// When a packet is, as its buffer said.
@@ -25,16 +29,12 @@ pub(super) struct Timing {
 }
 
 impl Copies {
-    /// Takes a buffer in place of what was copied before.
-    pub(super) fn take_buffer(&mut self, buffer: &gst::BufferRef) {
-        self.clear(false);
-        self.add(buffer);
-    }
-
-    /// Takes a list in place of what was copied before.
-    pub(super) fn take_list(&mut self, list: &gst::BufferListRef) {
-        self.clear(true);
-        list.iter().for_each(|buffer| self.add(buffer));
+    /// Takes the packets of one push in place of what was copied before.
+    pub(super) fn take<'a>(&mut self, packets: impl Iterator<Item = &'a gst::BufferRef>, is_list: bool) {
+        self.bytes.clear();
+        self.packets.clear();
+        self.is_list = is_list;
+        packets.for_each(|buffer| self.add(buffer));
     }
 
     /// Whether the packets came as a list.
@@ -42,28 +42,39 @@ impl Copies {
         self.is_list
     }
 
-    /// The packets in their order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], Timing)> {
-        let mut start = 0;
+    /// How many packets there are.
+    pub(super) fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    /// The packets in their order, each with its bytes or why they cannot be had.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Result<&[u8], DropCause>, Timing)> {
         self.packets.iter().filter_map(move |packet| {
-            let bytes = self.bytes.get(start..packet.end);
-            start = packet.end;
-            bytes.map(|bytes| (bytes, packet.timing))
+            let bytes = self.bytes.get(packet.start..packet.end)?;
+            Some((packet.fault.map_or(Ok(bytes), Err), packet.timing))
         })
     }
 
-    fn clear(&mut self, is_list: bool) {
-        self.bytes.clear();
-        self.packets.clear();
-        self.is_list = is_list;
+    /// Changes a packet in its place; it then has the length, or the fault, that `work` answers.
+    pub(super) fn work_on(&mut self, place: usize, work: impl FnOnce(&mut [u8]) -> Result<usize, DropCause>) {
+        if let Some(packet) = self.packets.get_mut(place)
+            && let Some(bytes) = self.bytes.get_mut(packet.start..packet.end)
+        {
+            let most = bytes.len();
+            match work(bytes) {
+                Ok(length) => packet.end = packet.start + length.min(most),
+                Err(fault) => packet.fault = Some(fault),
+            }
+        }
     }
 
     fn add(&mut self, buffer: &gst::BufferRef) {
+        let start = self.bytes.len();
         let copied =
             with_bytes(buffer, |parts| parts.iter().for_each(|part| self.bytes.extend_from_slice(part)));
         if copied.is_some() {
             let timing = Timing { pts: buffer.pts(), dts: buffer.dts() };
-            self.packets.push(Copied { end: self.bytes.len(), timing });
+            self.packets.push(Copied { start, end: self.bytes.len(), timing, fault: None });
         }
     }
 }

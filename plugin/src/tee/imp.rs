@@ -1,6 +1,6 @@
 //! The element itself: the stream's way, and the branches beside it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Instant;
 
@@ -8,11 +8,13 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 
+use super::call;
 use super::copies::Copies;
+use super::decryption::Decryption;
+use super::keys_in_use::KeysInUse;
 use super::pad::SiprecTeePad;
-use crate::format::{self, RTP, SRTP, Unrecordable};
+use crate::format::{RTP, SRTP};
 use crate::guard::guarded;
-use crate::keys;
 use crate::passage;
 use crate::slots::Slots;
 use crate::sync::lock;
@@ -27,7 +29,12 @@ pub struct SiprecTee {
     /// Memory that one push leaves for the next.
     scratch: Mutex<Copies>,
     /// Whether the stream's caps allow a copy.
-    recordable: AtomicBool,
+    pub(super) recordable: AtomicBool,
+    /// Whether the stream is encrypted.
+    pub(super) is_secured: AtomicBool,
+    pub(super) decryption: Mutex<Decryption>,
+    pub(super) keys: KeysInUse,
+    branches_made: AtomicU64,
 }
 
 #[glib::object_subclass]
@@ -52,7 +59,7 @@ impl ObjectSubclass for SiprecTee {
                 let copy = event.clone();
                 let handled = gst::Pad::event_default(pad, parent, event);
                 if let Some(tee) = parent.and_then(|parent| parent.downcast_ref::<super::SiprecTee>()) {
-                    guarded(tee.upcast_ref(), || tee.imp().tell_branches(copy));
+                    guarded(tee.upcast_ref(), || tee.imp().tell_branches(&copy));
                 }
                 handled
             })
@@ -69,6 +76,10 @@ impl ObjectSubclass for SiprecTee {
             branches: Mutex::new(Arc::new([])),
             scratch: Mutex::default(),
             recordable: AtomicBool::new(true),
+            is_secured: AtomicBool::new(false),
+            decryption: Mutex::default(),
+            keys: KeysInUse::default(),
+            branches_made: AtomicU64::new(0),
         }
     }
 }
@@ -89,7 +100,7 @@ impl ObjectImpl for SiprecTee {
                 glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                     .nick("Statistics")
                     .blurb(
-                        "recordable (the caps allow a copy), and a structure for each branch by its pad's name: seen, \
+                        "recordable (the caps allow a copy), encrypted (the stream is), and a structure for each branch by its pad's name: seen, \
                          sent, sent-bytes, and dropped-CAUSE for each cause",
                     )
                     .read_only()
@@ -104,8 +115,7 @@ impl ObjectImpl for SiprecTee {
     }
 
     fn signals() -> &'static [glib::subclass::Signal] {
-        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
-            LazyLock::new(|| vec![keys::crypto_caps_action()]);
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> = LazyLock::new(call::signals);
         &SIGNALS
     }
 
@@ -139,17 +149,30 @@ impl ElementImpl for SiprecTee {
             let (sink, src) = (gst::PadDirection::Sink, gst::PadDirection::Src);
             let (always, request) = (gst::PadPresence::Always, gst::PadPresence::Request);
             let call: gst::Caps = [RTP, SRTP].into_iter().map(gst::Structure::new_empty).collect();
-            let plain = gst::Caps::new_empty_simple(RTP);
             [
                 gst::PadTemplate::new("sink", sink, always, &call),
                 gst::PadTemplate::new("src", src, always, &call),
-                gst::PadTemplate::with_gtype("rec_%u", src, request, &plain, SiprecTeePad::static_type()),
+                gst::PadTemplate::with_gtype("rec_%u", src, request, &call, SiprecTeePad::static_type()),
             ]
             .into_iter()
             .filter_map(Result::ok)
             .collect()
         });
         &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let changed = self.parent_change_state(transition)?;
+        if transition == gst::StateChange::PausedToReady {
+            // The call has ended, and its keys with it.
+            *lock(&self.decryption) = Decryption::default();
+            self.is_secured.store(false, Ordering::SeqCst);
+            self.recordable.store(true, Ordering::SeqCst);
+        }
+        Ok(changed)
     }
 
     fn request_new_pad(
@@ -159,8 +182,10 @@ impl ElementImpl for SiprecTee {
         _caps: Option<&gst::Caps>,
     ) -> Option<gst::Pad> {
         let number = self.numbers.take("rec_", name)?;
-        let pad = SiprecTeePad::new(template, &format!("rec_{number}"), &self.sink);
+        let made = self.branches_made.fetch_add(1, Ordering::Relaxed);
+        let pad = SiprecTeePad::new(template, &format!("rec_{number}"), &self.sink, made);
         let _ = pad.set_active(true);
+        self.settle(&pad, self.incoming());
         // Twice: what comes between the first and the joining would otherwise be missing.
         self.tell_sticky(&pad);
         self.change_branches(|branches| branches.push(pad.clone()));
@@ -202,10 +227,12 @@ impl ChildProxyImpl for SiprecTee {
 
 impl SiprecTee {
     fn stats(&self) -> gst::Structure {
-        let recordable = self.recordable.load(Ordering::SeqCst);
+        let stats = gst::Structure::builder("siprectee-stats")
+            .field("recordable", self.recordable.load(Ordering::SeqCst))
+            .field("encrypted", self.is_secured.load(Ordering::SeqCst));
         self.branches()
             .iter()
-            .fold(gst::Structure::builder("siprectee-stats").field("recordable", recordable), |stats, pad| {
+            .fold(stats, |stats, pad| {
                 stats.field(pad.name().as_str(), pad.property::<gst::Structure>("stats"))
             })
             .build()
@@ -213,28 +240,37 @@ impl SiprecTee {
 
     /// The stream's packet: its bytes are copied, the same buffer goes on, and then the branches have their turn.
     fn pass_buffer(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let copied = self.copied(|copies| copies.take_buffer(&buffer));
+        let copied = self.copied(|| std::iter::once(&*buffer), false);
         let pushed = self.source.push(buffer);
         self.give(copied, pushed)
     }
 
     /// As [`Self::pass_buffer`], and a list stays a list on every way.
     fn pass_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let copied = self.copied(|copies| copies.take_list(&list));
+        let copied = self.copied(|| list.iter(), true);
         let pushed = self.source.push_list(list);
         self.give(copied, pushed)
     }
 
     /// Copies, if anybody wants a copy.
-    fn copied(&self, copy: impl FnOnce(&mut Copies)) -> Option<Copied> {
+    fn copied<'a, I>(&self, packets: impl Fn() -> I, is_list: bool) -> Option<Copied>
+    where
+        I: Iterator<Item = &'a gst::BufferRef>,
+    {
+        if !self.recordable.load(Ordering::Relaxed) {
+            return None;
+        }
         let branches = self.branches();
-        if branches.is_empty() || !self.recordable.load(Ordering::Relaxed) {
+        if !branches.iter().any(SiprecTeePad::is_wanted) {
+            if self.is_secured.load(Ordering::Relaxed) {
+                guarded(self.obj().upcast_ref(), || packets().for_each(|packet| self.observe(packet)));
+            }
             return None;
         }
         let arrival = Instant::now();
-        let mut packets = std::mem::take(&mut *lock(&self.scratch));
-        guarded(self.obj().upcast_ref(), || copy(&mut packets))?;
-        Some(Copied { packets, arrival, branches })
+        let mut copies = std::mem::take(&mut *lock(&self.scratch));
+        guarded(self.obj().upcast_ref(), || copies.take(packets(), is_list))?;
+        Some(Copied { packets: copies, arrival, branches })
     }
 
     /// Gives the copies to the branches, and the stream its own answer.
@@ -243,68 +279,36 @@ impl SiprecTee {
         copied: Option<Copied>,
         pushed: Result<gst::FlowSuccess, gst::FlowError>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        if let Some(Copied { packets, arrival, branches }) = copied {
-            // A stream that flushes wants its thread back at once.
-            if pushed != Err(gst::FlowError::Flushing) {
-                for branch in &*branches {
-                    guarded(branch.upcast_ref(), || branch.send(&packets, arrival));
+        let Some(Copied { mut packets, arrival, branches }) = copied else { return pushed };
+        // A stream that flushes wants its thread back at once.
+        if pushed != Err(gst::FlowError::Flushing) {
+            let ready = guarded(self.obj().upcast_ref(), || {
+                if self.is_secured.load(Ordering::Relaxed) {
+                    self.decrypt(&mut packets, arrival);
+                }
+                self.incoming()
+            });
+            // What is still encrypted is for no branch.
+            if let Some(incoming) = ready {
+                for branch in branches.iter().filter(|branch| branch.is_wanted()) {
+                    guarded(branch.upcast_ref(), || {
+                        if self.settle(branch, incoming) {
+                            self.tell_sticky(branch);
+                        }
+                        branch.send(&packets, arrival);
+                    });
                 }
             }
-            *lock(&self.scratch) = packets;
         }
+        *lock(&self.scratch) = packets;
         pushed
     }
 
-    /// Gives the branches a copy of the stream's event, after it went its own way.
-    fn tell_branches(&self, event: gst::Event) {
-        let Some(event) = self.for_branches(event) else { return };
-        for branch in &*self.branches() {
-            let _ = branch.push_event(event.clone());
-        }
+    pub(super) fn sink(&self) -> &gst::Pad {
+        &self.sink
     }
 
-    fn tell_sticky(&self, branch: &SiprecTeePad) {
-        self.sink.sticky_events_foreach(|event| {
-            if let Some(event) = self.for_branches(event.clone()) {
-                describe(branch, &event);
-                let _ = branch.store_sticky_event(&event);
-            }
-            std::ops::ControlFlow::Continue(gst::EventForeachAction::Keep)
-        });
-    }
-
-    /// The event as branches may have it: caps only of what may be copied, and without numbers that do not hold
-    /// for the branch's own sequence.
-    fn for_branches(&self, event: gst::Event) -> Option<gst::Event> {
-        let gst::EventView::Caps(caps) = event.view() else { return Some(event) };
-        let plain = format::plain_rtp(caps.caps());
-        self.recordable.store(plain.is_ok(), Ordering::Relaxed);
-        match plain {
-            Ok(()) => {
-                let mut caps = caps.caps_owned();
-                for structure in caps.make_mut().iter_mut() {
-                    structure.remove_fields(["seqnum-base", "seqnum-offset"]);
-                }
-                let event = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
-                self.branches().iter().for_each(|branch| describe(branch, &event));
-                Some(event)
-            }
-            Err(fault) => {
-                self.warn(&fault);
-                None
-            }
-        }
-    }
-
-    fn warn(&self, fault: &Unrecordable) {
-        gst::element_imp_warning!(
-            self,
-            gst::StreamError::Format,
-            ("The recording branches of this stream get nothing: {fault}")
-        );
-    }
-
-    fn branches(&self) -> Arc<[SiprecTeePad]> {
+    pub(super) fn branches(&self) -> Arc<[SiprecTeePad]> {
         lock(&self.branches).clone()
     }
 
@@ -313,14 +317,6 @@ impl SiprecTee {
         let mut list = branches.to_vec();
         change(&mut list);
         *branches = list.into();
-    }
-}
-
-/// Tells a branch the clock rate that caps name.
-fn describe(branch: &SiprecTeePad, event: &gst::EventRef) {
-    if let gst::EventView::Caps(caps) = event.view() {
-        let (medium, clock_rate) = format::clock(caps.caps());
-        branch.describe(medium, clock_rate);
     }
 }
 

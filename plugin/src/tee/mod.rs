@@ -1,13 +1,20 @@
 //! The element `siprectee`: the recording's copy of one stream as a GStreamer pad.
 
+mod call;
 mod copies;
+mod decryption;
+mod events;
 mod imp;
+mod keys_in_use;
 mod pad;
+mod protection;
+mod suite;
 
 use gst::glib;
 use gst::prelude::*;
 
 pub use pad::SiprecTeePad;
+pub use suite::SiprecSrtpSuite;
 
 glib::wrapper! {
     /// `siprectee`: lets one RTP stream through untouched, and gives a copy of each packet to every request pad
@@ -23,6 +30,7 @@ glib::wrapper! {
 /// # Errors
 /// GStreamer refuses the name or type.
 pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    SiprecSrtpSuite::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     SiprecTeePad::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(Some(plugin), "siprectee", gst::Rank::NONE, SiprecTee::static_type())
 }

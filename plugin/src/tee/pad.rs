@@ -8,56 +8,94 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchLimits, Medium, PayloadRule};
+use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
+use zeroize::Zeroizing;
 
 use super::copies::{Copies, Timing};
+use super::keys_in_use::KeysInUse;
+use super::protection::{Incoming, Outgoing, Protection, Settled};
+use super::suite::SiprecSrtpSuite;
 use crate::keyframe;
+use crate::packet::with_bytes;
 use crate::passage;
 use crate::sync::lock;
 
 glib::wrapper! {
     /// A source pad of `siprectee`: the recording's copy of the stream.
     ///
-    /// Properties: `active` and `stats` (read only).
+    /// Properties: `active`, `srtp-suite`, `srtp-key` (write only), `mki`, `allow-downgrade` and `stats` (read only).
     pub struct SiprecTeePad(ObjectSubclass<imp::TeePad>) @extends gst::Pad, gst::Object;
 }
 
 impl SiprecTeePad {
-    /// A branch of the stream that comes in at `sink`.
-    pub(super) fn new(template: &gst::PadTemplate, name: &str, sink: &gst::Pad) -> Self {
+    /// A branch of the stream that comes in at `sink`. Its number is one that no other branch has or had.
+    pub(super) fn new(template: &gst::PadTemplate, name: &str, sink: &gst::Pad, number: u64) -> Self {
         let (entry, source) = (sink.downgrade(), sink.downgrade());
         let pad = gst::PadBuilder::<Self>::from_template(template)
             .name(name)
             .event_function(|pad, _, event| pad.imp().event(event))
             .iterate_internal_links_function(move |_, _| passage::links(entry.upgrade()))
             .build();
-        pad.imp().place(source);
+        pad.imp().place(source, number);
         pad
     }
 
     /// What the stream carries, as far as numbering needs it.
     pub(super) fn describe(&self, medium: Medium, clock_rate: u32) {
         // A branch of the tee holds nothing that a codec could divide.
-        lock(&self.imp().branch).describe(medium, clock_rate, None);
+        lock(&self.imp().line).branch.describe(medium, clock_rate, None);
         self.imp().is_video.store(medium == Medium::Video, Ordering::SeqCst);
+    }
+
+    /// Whether somebody is there who takes packets.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_linked() && self.imp().active.load(Ordering::Relaxed)
+    }
+
+    /// Settles how packets leave, for a call that comes in like this.
+    pub(super) fn settle(&self, incoming: Incoming, keys: &KeysInUse) -> Settled {
+        let mut line = lock(&self.imp().line);
+        let settled = line.protection.settle(incoming, keys);
+        if settled.is_new && settled.outgoing.is_ok() {
+            // What did not leave before is no loss on the way.
+            line.branch.begin_interval();
+        }
+        settled
+    }
+
+    /// Whether what was settled has not been told yet. From now on it has.
+    pub(super) fn is_news(&self) -> bool {
+        lock(&self.imp().line).protection.is_news()
+    }
+
+    /// How packets leave; `None` where they do not.
+    pub(super) fn outgoing(&self) -> Option<Outgoing> {
+        lock(&self.imp().line).protection.outgoing()
     }
 
     /// Pushes the branch's view of the packets. Whatever comes of it stays here.
     pub(super) fn send(&self, packets: &Copies, arrival: Instant) {
-        if !self.is_linked() {
-            return;
-        }
-        let mut buffers = self.imp().rewritten(packets, arrival);
-        if !buffers.is_empty() {
-            self.imp().begin_picture();
-        }
+        let branch = self.imp();
         // Not linked, flushing, ended or broken: all the same to the call.
         if packets.is_list() {
-            if !buffers.is_empty() {
-                let _ = self.push_list(buffers.into_iter().collect());
+            let mut list = gst::BufferList::new_sized(packets.len());
+            if let Some(list) = list.get_mut() {
+                packets
+                    .iter()
+                    .filter_map(|(packet, timing)| branch.rewritten(packet, timing, arrival))
+                    .for_each(|buffer| list.add(buffer));
             }
-        } else if let Some(buffer) = buffers.pop() {
-            let _ = self.push(buffer);
+            if !list.is_empty() {
+                branch.begin_picture();
+                let _ = self.push_list(list);
+            }
+        } else {
+            for (packet, timing) in packets.iter() {
+                if let Some(buffer) = branch.rewritten(packet, timing, arrival) {
+                    branch.begin_picture();
+                    let _ = self.push(buffer);
+                }
+            }
         }
     }
 }
@@ -66,13 +104,22 @@ mod imp {
     use super::*;
 
     pub struct TeePad {
-        pub(super) branch: Mutex<Branch>,
-        active: Mutex<bool>,
+        /// Never held across a push.
+        pub(super) line: Mutex<Line>,
+        pub(super) active: AtomicBool,
         pub(super) is_video: AtomicBool,
         /// Packets left since the branch was linked or became active: its receiver knows what they build on.
         is_under_way: AtomicBool,
         /// Where the stream comes in.
         source: OnceLock<glib::WeakRef<gst::Pad>>,
+    }
+
+    /// What a packet goes through.
+    pub(super) struct Line {
+        pub(super) branch: Branch,
+        pub(super) protection: Protection,
+        /// A packet at work, in memory that is used again for the next one.
+        out: Vec<u8>,
     }
 
     impl Default for TeePad {
@@ -85,8 +132,8 @@ mod imp {
             let mut branch = Branch::new(settings, u16::try_from(first).unwrap_or(256), now);
             branch.open(&every_payload_type(), now);
             Self {
-                branch: Mutex::new(branch),
-                active: Mutex::new(true),
+                line: Mutex::new(Line { branch, protection: Protection::new(0), out: Vec::new() }),
+                active: AtomicBool::new(true),
                 is_video: AtomicBool::new(false),
                 is_under_way: AtomicBool::new(false),
                 source: OnceLock::new(),
@@ -114,6 +161,34 @@ mod imp {
                         .default_value(true)
                         .mutable_playing()
                         .build(),
+                    glib::ParamSpecEnum::builder::<SiprecSrtpSuite>("srtp-suite")
+                        .nick("SRTP suite")
+                        .blurb(
+                            "How the branch is encrypted, whatever the call is; none is plain RTP, which an \
+                             encrypted call's branch is only with allow-downgrade",
+                        )
+                        .mutable_playing()
+                        .build(),
+                    glib::ParamSpecBoxed::builder::<gst::Buffer>("srtp-key")
+                        .nick("SRTP key")
+                        .blurb(
+                            "Master key and salt of this branch, as many bytes as the suite has; never one that the \
+                             call or another branch has or had. Write only. Another one takes over with the next \
+                             packet; sequence numbers and rollover counter run on",
+                        )
+                        .write_only()
+                        .mutable_playing()
+                        .build(),
+                    glib::ParamSpecBoxed::builder::<gst::Buffer>("mki")
+                        .nick("Master key identifier")
+                        .blurb("Stands in every packet of the branch, 1 to 128 bytes; none when not set")
+                        .mutable_playing()
+                        .build(),
+                    glib::ParamSpecBoolean::builder("allow-downgrade")
+                        .nick("Allow downgrade")
+                        .blurb("Whether an encrypted call leaves here as plain RTP when srtp-suite is none")
+                        .mutable_playing()
+                        .build(),
                     glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                         .nick("Statistics")
                         .blurb("What was sent: seen, sent, sent-bytes, and dropped-CAUSE for each cause")
@@ -125,14 +200,28 @@ mod imp {
         }
 
         fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-            if let ("active", Ok(wanted)) = (pspec.name(), value.get()) {
-                self.set_active(wanted);
+            let change = |change: &dyn Fn(&mut super::super::protection::Wish)| {
+                lock(&self.line).protection.change(change);
+            };
+            match pspec.name() {
+                "active" => {
+                    if let Ok(wanted) = value.get() {
+                        self.set_active(wanted);
+                    }
+                }
+                "srtp-suite" => change(&|wish| wish.suite = value.get().unwrap_or_default()),
+                "srtp-key" => change(&|wish| wish.key = value.get().ok().flatten().map(secret)),
+                "mki" => change(&|wish| wish.mki = value.get().ok().flatten()),
+                _ => change(&|wish| wish.allow_downgrade = value.get().unwrap_or_default()),
             }
         }
 
         fn property(&self, _: usize, pspec: &glib::ParamSpec) -> glib::Value {
             match pspec.name() {
-                "active" => lock(&self.active).to_value(),
+                "active" => self.active.load(Ordering::SeqCst).to_value(),
+                "srtp-suite" => lock(&self.line).protection.wish().suite.to_value(),
+                "mki" => lock(&self.line).protection.wish().mki.to_value(),
+                "allow-downgrade" => lock(&self.line).protection.wish().allow_downgrade.to_value(),
                 _ => self.stats().to_value(),
             }
         }
@@ -148,9 +237,10 @@ mod imp {
     }
 
     impl TeePad {
-        pub(super) fn place(&self, source: glib::WeakRef<gst::Pad>) {
+        pub(super) fn place(&self, source: glib::WeakRef<gst::Pad>, number: u64) {
             // A pad is placed once, by its maker, before anybody else has it.
             let _ = self.source.set(source);
+            lock(&self.line).protection = Protection::new(number);
         }
 
         /// Events from behind a branch end at its pad, since the stream is not theirs, but for the wish for a key
@@ -179,42 +269,51 @@ mod imp {
             self.source.get().and_then(glib::WeakRef::upgrade)
         }
 
-        /// The packets that leave, as new buffers. The lock is free again when they are pushed.
-        pub(super) fn rewritten(&self, packets: &Copies, arrival: Instant) -> Vec<gst::Buffer> {
-            let mut branch = lock(&self.branch);
-            let mut out = Vec::new();
-            packets
-                .iter()
-                .filter_map(|(packet, timing)| {
-                    out.clear();
-                    match RtpView::parse(packet) {
-                        Ok(view) => branch.handle_packet(&view, arrival, &mut out).map(drop)?,
-                        Err(unusable) => {
-                            branch.handle_loss(unusable.into(), 1);
-                            return None;
-                        }
-                    }
-                    Some(buffer(std::mem::take(&mut out), timing))
-                })
-                .collect()
+        /// The packet as it leaves, in a new buffer. The lock is free again when it is pushed.
+        pub(super) fn rewritten(
+            &self,
+            packet: Result<&[u8], DropCause>,
+            timing: Timing,
+            arrival: Instant,
+        ) -> Option<gst::Buffer> {
+            let line = &mut *lock(&self.line);
+            let packet = match packet {
+                // Whatever the packet is, it is not for this branch.
+                _ if line.protection.outgoing().is_none() => Err(DropCause::NotProtected),
+                Ok(packet) => RtpView::parse(packet).map_err(DropCause::from),
+                Err(cause) => Err(cause),
+            };
+            let view = match packet {
+                Ok(view) => view,
+                Err(cause) => {
+                    line.branch.handle_loss(cause, 1);
+                    return None;
+                }
+            };
+            line.out.clear();
+            let sent = line.branch.handle_packet(&view, arrival, &mut line.out)?;
+            if let Err(fault) = line.protection.protect(&mut line.out, &sent) {
+                line.branch.handle_refusal(fault.into(), 1, sent.length as u64);
+                return None;
+            }
+            buffer(&line.out, timing)
         }
 
         fn set_active(&self, wanted: bool) {
-            let mut active = lock(&self.active);
-            if std::mem::replace(&mut *active, wanted) == wanted {
+            let (mut line, now) = (lock(&self.line), Instant::now());
+            if self.active.swap(wanted, Ordering::SeqCst) == wanted {
                 return;
             }
-            let (mut branch, now) = (lock(&self.branch), Instant::now());
             if wanted {
-                branch.open(&every_payload_type(), now);
+                line.branch.open(&every_payload_type(), now);
             } else {
-                branch.pause(now);
+                line.branch.pause(now);
                 self.is_under_way.store(false, Ordering::SeqCst);
             }
         }
 
         fn stats(&self) -> gst::Structure {
-            let report = lock(&self.branch).report();
+            let report = lock(&self.line).branch.report();
             let stats = gst::Structure::builder("siprec-branch-stats")
                 .field("seen", report.seen)
                 .field("sent", report.sent)
@@ -233,12 +332,20 @@ mod imp {
         (0..128).map(|number| PayloadRule { from: number, to: number }).collect()
     }
 
-    fn buffer(bytes: Vec<u8>, timing: Timing) -> gst::Buffer {
-        let mut buffer = gst::Buffer::from_mut_slice(bytes);
-        if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(timing.pts);
-            buffer.set_dts(timing.dts);
-        }
-        buffer
+    /// A copy of the bytes that is overwritten when it goes.
+    fn secret(buffer: gst::Buffer) -> Zeroizing<Vec<u8>> {
+        // What grows leaves a copy behind.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(buffer.size()));
+        let _ = with_bytes(&buffer, |parts| parts.iter().for_each(|part| bytes.extend_from_slice(part)));
+        bytes
+    }
+
+    fn buffer(bytes: &[u8], timing: Timing) -> Option<gst::Buffer> {
+        let mut buffer = gst::Buffer::with_size(bytes.len()).ok()?;
+        let writable = buffer.get_mut()?;
+        writable.copy_from_slice(0, bytes).ok()?;
+        writable.set_pts(timing.pts);
+        writable.set_dts(timing.dts);
+        Some(buffer)
     }
 }

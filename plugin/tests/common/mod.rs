@@ -4,6 +4,7 @@
 pub(crate) mod call;
 pub(crate) mod recorder;
 pub(crate) mod srtp;
+pub(crate) mod tee;
 
 use std::net::UdpSocket;
 use std::sync::{Arc, Mutex, Once};
@@ -26,6 +27,7 @@ pub(crate) fn init() {
 }
 
 pub(crate) fn caps() -> gst::Caps {
+    init();
     PCMU.parse().unwrap()
 }
 

@@ -36,6 +36,16 @@ const fn suite(
 }
 
 impl Suite {
+    /// Its name as `srtp-suite` has it.
+    pub(crate) fn nick(self) -> String {
+        self.name.to_lowercase().replace('_', "-")
+    }
+
+    /// Of RTCP. `srtpenc` takes a key only where something is encrypted.
+    fn rtcp_cipher(self) -> &'static str {
+        if self.cipher == "null" { "aes-128-icm" } else { self.cipher }
+    }
+
     /// A key of the right length, another one for each number.
     pub(crate) fn key(self, number: u8) -> Vec<u8> {
         (0..self.key).map(|byte| (byte as u8).wrapping_mul(7) ^ number).collect()
@@ -43,14 +53,15 @@ impl Suite {
 
     /// Caps with a key, as `srtpdec` takes them.
     pub(crate) fn caps(self, key: &[u8], mki: Option<&[u8]>) -> gst::Caps {
+        init();
         let mut caps = gst::Caps::builder("application/x-srtp")
             .field("srtp-cipher", self.cipher)
             .field("srtp-auth", self.auth)
-            .field("srtcp-cipher", self.cipher)
+            .field("srtcp-cipher", self.rtcp_cipher())
             .field("srtcp-auth", self.rtcp_auth)
-            .field("srtp-key", gst::Buffer::from_slice(key.to_vec()));
+            .field("srtp-key", buffer(key));
         if let Some(mki) = mki {
-            caps = caps.field("mki", gst::Buffer::from_slice(mki.to_vec()));
+            caps = caps.field("mki", buffer(mki));
         }
         caps.build()
     }
@@ -67,12 +78,12 @@ impl Encoder {
     pub(crate) fn new(suite: Suite, key: &[u8], mki: Option<&[u8]>) -> Self {
         init();
         let element = gst::ElementFactory::make("srtpenc").build().unwrap();
-        element.set_property("key", gst::Buffer::from_slice(key.to_vec()));
-        element.set_property("mki", mki.map(|mki| gst::Buffer::from_slice(mki.to_vec())));
+        element.set_property("key", buffer(key));
+        element.set_property("mki", mki.map(buffer));
         for (property, name) in [
             ("rtp-cipher", suite.cipher),
             ("rtp-auth", suite.auth),
-            ("rtcp-cipher", suite.cipher),
+            ("rtcp-cipher", suite.rtcp_cipher()),
             ("rtcp-auth", suite.rtcp_auth),
         ] {
             element.set_property_from_str(property, name);
@@ -130,6 +141,12 @@ impl Drop for Decoder {
     fn drop(&mut self) {
         self.element.set_state(gst::State::Null).unwrap();
     }
+}
+
+/// A buffer of these bytes.
+pub(crate) fn buffer(bytes: &[u8]) -> gst::Buffer {
+    init();
+    gst::Buffer::from_mut_slice(bytes.to_vec())
 }
 
 /// Base64, as a session description has it.

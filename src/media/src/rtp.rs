@@ -52,11 +52,11 @@ impl<'a> RtpView<'a> {
     /// [`Unusable::NotRtp`] unless the first byte is 128-191 and the second is not 192-223;
     /// [`Unusable::Malformed`] for RTP whose lengths contradict the packet's, or that no datagram can carry.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Unusable> {
-        match bytes {
-            // RFC 7983 §7: 128-191 is RTP or RTCP; RFC 5761 §4: packet types 192-223 are RTCP.
-            [128..=191, 192..=223, ..] | [] | [0..=127 | 192..=255, ..] => return Err(Unusable::NotRtp),
-            _ if bytes.len() > MAX_PACKET => return Err(Unusable::Malformed),
-            _ => {}
+        if !Self::is_rtp(bytes) {
+            return Err(Unusable::NotRtp);
+        }
+        if bytes.len() > MAX_PACKET {
+            return Err(Unusable::Malformed);
         }
         let packet = RtpPacket::parse(bytes).map_err(|_| Unusable::Malformed)?;
         let header = Header {
@@ -68,6 +68,12 @@ impl<'a> RtpView<'a> {
             payload_octets: u16::try_from(packet.payload_len()).unwrap_or(u16::MAX),
         };
         Ok(Self { bytes, header })
+    }
+
+    /// Whether it is RTP, sound or not, plain or encrypted, and nothing else that shares its port (`protocol` rule 2.5).
+    pub fn is_rtp(bytes: &[u8]) -> bool {
+        // RFC 7983 §7: 128-191 is RTP or RTCP; RFC 5761 §4: packet types 192-223 are RTCP.
+        !matches!(bytes, [] | [0..=127 | 192..=255, ..] | [_, 192..=223, ..])
     }
 
     /// The whole packet.

@@ -1,0 +1,132 @@
+//! The call's keys: where they come from, and what is told when they are missing.
+
+use std::time::Instant;
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use siprec_model::DropCause;
+
+use super::copies::Copies;
+use super::decryption::Stop;
+use super::imp::SiprecTee;
+use super::keys_in_use::Taken;
+use crate::keys::{self, CallKeys};
+use crate::sync::lock;
+
+/// The signal that asks an application for the keys of a source.
+const REQUEST_KEY: &str = "request-key";
+
+/// Bytes of RTP's fixed header.
+const HEADER: usize = 12;
+
+/// The signals of the element.
+pub(super) fn signals() -> Vec<glib::subclass::Signal> {
+    vec![
+        glib::subclass::Signal::builder(REQUEST_KEY)
+            .run_last()
+            .param_types([gst::Pad::static_type(), u32::static_type()])
+            .return_type::<Option<gst::Caps>>()
+            .build(),
+        glib::subclass::Signal::builder("renew-keys")
+            .action()
+            .run_last()
+            .class_handler(|arguments| {
+                if let Some(Ok(tee)) = arguments.first().map(|element| element.get::<super::SiprecTee>()) {
+                    lock(&tee.imp().decryption).ask_again();
+                }
+                None
+            })
+            .build(),
+        keys::crypto_caps_action(),
+    ]
+}
+
+impl SiprecTee {
+    /// Takes the keys that the stream's caps have, if they have any.
+    pub(super) fn keys_of_caps(&self, caps: &gst::CapsRef) {
+        lock(&self.decryption).ask_again();
+        match keys::from_caps(caps) {
+            Ok(None) if self.is_answered() => {}
+            Ok(None) => self
+                .tell("its caps, application/x-srtp, have no \"srtp-key\", and nobody answers request-key"),
+            Ok(Some(keys)) => self.take_keys(&keys),
+            Err(fault) => self.tell(&format!("{fault}")),
+        }
+    }
+
+    /// Follows a packet that nobody wants, so that it is known where the stream is when somebody does.
+    pub(super) fn observe(&self, packet: &gst::BufferRef) {
+        let mut header = [0; HEADER];
+        if packet.copy_to_slice(0, &mut header).is_ok() {
+            lock(&self.decryption).observe(&header);
+        }
+    }
+
+    /// Decrypts what was copied, each packet once.
+    pub(super) fn decrypt(&self, packets: &mut Copies, arrival: Instant) {
+        let mut place = 0;
+        loop {
+            // Free again when somebody is asked.
+            let stop = lock(&self.decryption).decrypt(packets, &mut place);
+            match stop {
+                Stop::Ask(ssrc) => self.ask(ssrc),
+                Stop::Done => break,
+            }
+        }
+        let begun = lock(&self.decryption).bursts(packets, arrival);
+        for cause in begun {
+            self.tell_burst(cause);
+        }
+    }
+
+    /// Asks for the keys of a source, on the stream's own thread.
+    fn ask(&self, ssrc: u32) {
+        let caps = self.obj().emit_by_name::<Option<gst::Caps>>(REQUEST_KEY, &[self.sink(), &ssrc]);
+        match caps.as_ref().map(|caps| keys::from_caps(caps)) {
+            None => gst::debug!(crate::CAT, imp = self, "nobody has keys of the source {ssrc:#010x}"),
+            Some(Ok(None)) => {
+                self.tell(&format!("what request-key answered for {ssrc:#010x} has no \"srtp-key\""))
+            }
+            Some(Ok(Some(keys))) => self.take_keys(&CallKeys { ssrc: Some(ssrc), ..keys }),
+            Some(Err(fault)) => self.tell(&format!("what request-key answered for {ssrc:#010x}: {fault}")),
+        }
+    }
+
+    /// Whether anybody is there who may have keys.
+    fn is_answered(&self) -> bool {
+        glib::subclass::SignalId::lookup(REQUEST_KEY, super::SiprecTee::static_type())
+            .is_some_and(|signal| glib::signal::signal_has_handler_pending(&*self.obj(), signal, None, true))
+    }
+
+    fn take_keys(&self, keys: &CallKeys) {
+        if keys.keys.iter().any(|key| self.keys.of_call(key) == Err(Taken)) {
+            self.tell("a key of the call is that of a branch");
+        } else if let Err(refused) = lock(&self.decryption).add(keys) {
+            self.tell(&format!("a key of the call: {refused}"));
+        }
+    }
+
+    /// What is missing in the recording is a WARNING; what is no loss stands in the log.
+    fn tell_burst(&self, cause: DropCause) {
+        match cause {
+            DropCause::NoKey => self.tell("there is no key for what comes in (no-key)"),
+            DropCause::NotAuthentic => {
+                self.tell(
+                    "no key decrypts what comes in: forged, damaged, or of another key (not-authentic)",
+                );
+            }
+            other => {
+                gst::warning!(crate::CAT, imp = self, "packets that are not recorded: {}", other.as_str())
+            }
+        }
+    }
+
+    fn tell(&self, fault: &str) {
+        gst::element_imp_warning!(
+            self,
+            gst::StreamError::Decrypt,
+            ("The recording branches of this stream lack packets: {fault}")
+        );
+    }
+}

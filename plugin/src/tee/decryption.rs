@@ -1,0 +1,130 @@
+//! The call's side of an encrypted stream: its keys, whom to ask for them, and what could not be decrypted.
+
+use std::time::{Duration, Instant};
+
+use siprec_media::RtpView;
+use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
+use siprec_model::{DropCause, SrtpSuite};
+
+use super::copies::Copies;
+use crate::keys::CallKeys;
+
+/// Sources that are asked for. A flood of forged ones asks for no more, until the keys change.
+const MOST_ASKED: usize = 256;
+
+/// Drops of one cause within this time of each other are one burst.
+const BURST_END: Duration = Duration::from_secs(5);
+
+/// What decrypts a stream.
+#[derive(Default)]
+pub(super) struct Decryption {
+    unprotector: Unprotector,
+    /// Of the newest key.
+    suite: Option<SrtpSuite>,
+    /// Sources that `request-key` was emitted for since the keys changed.
+    asked: Vec<u32>,
+    bursts: Vec<(DropCause, Instant)>,
+}
+
+/// Where decrypting stopped.
+pub(super) enum Stop {
+    /// At the packet of a source that nobody was asked for. It is to be decrypted again after that.
+    Ask(u32),
+    /// At the end.
+    Done,
+}
+
+impl Decryption {
+    /// Takes keys beside those that are there, which stay valid for packets on their way.
+    pub(super) fn add(&mut self, keys: &CallKeys) -> Result<(), KeyRefused> {
+        for key in &keys.keys {
+            self.unprotector.add_key_with(key, keys.policy)?;
+        }
+        match (keys.roc, keys.ssrc) {
+            (Some(roc), Some(ssrc)) => self.unprotector.set_roc(ssrc, roc),
+            (Some(roc), None) => self.unprotector.set_initial_roc(roc),
+            (None, _) => {}
+        }
+        self.suite = Some(keys.policy.key_suite());
+        Ok(())
+    }
+
+    /// The suite that the newest key is one of.
+    pub(super) fn suite(&self) -> Option<SrtpSuite> {
+        self.suite
+    }
+
+    /// Asks for each source once more when no key fits.
+    pub(super) fn ask_again(&mut self) {
+        self.asked.clear();
+    }
+
+    /// Follows a packet that nobody wants, by its first 12 bytes.
+    pub(super) fn observe(&mut self, packet: &[u8]) {
+        if RtpView::is_rtp(packet) {
+            self.unprotector.observe(packet);
+        }
+    }
+
+    /// Decrypts packets in their place, from that at `place` on, which moves along.
+    pub(super) fn decrypt(&mut self, packets: &mut Copies, place: &mut usize) -> Stop {
+        while *place < packets.len() {
+            let mut unknown = None;
+            packets.work_on(*place, |packet| {
+                if !RtpView::is_rtp(packet) {
+                    return Err(DropCause::NotRtp);
+                }
+                self.unprotector.unprotect_rtp(packet).or_else(|fault| {
+                    unknown = source_without_key(packet, fault).filter(|ssrc| self.is_to_be_asked(*ssrc));
+                    // A packet that is to be tried again stays as it is.
+                    if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
+                })
+            });
+            if let Some(ssrc) = unknown {
+                self.asked.push(ssrc);
+                return Stop::Ask(ssrc);
+            }
+            *place += 1;
+        }
+        Stop::Done
+    }
+
+    /// The causes of which a burst of drops begins with these packets.
+    pub(super) fn bursts(&mut self, packets: &Copies, now: Instant) -> Vec<DropCause> {
+        let mut begun = Vec::new();
+        // What shares the stream's port is no loss.
+        let faults = packets.iter().filter_map(|(packet, _)| packet.err());
+        for cause in faults.filter(|cause| *cause != DropCause::NotRtp) {
+            match self.bursts.iter_mut().find(|(known, _)| *known == cause) {
+                Some((_, last)) => {
+                    if now.saturating_duration_since(*last) > BURST_END {
+                        begun.push(cause);
+                    }
+                    *last = now;
+                }
+                None => {
+                    self.bursts.push((cause, now));
+                    begun.push(cause);
+                }
+            }
+        }
+        begun
+    }
+
+    fn is_to_be_asked(&self, ssrc: u32) -> bool {
+        self.asked.len() < MOST_ASKED && !self.asked.contains(&ssrc)
+    }
+}
+
+/// The source of a packet that another key might decrypt.
+fn source_without_key(packet: &[u8], fault: UnprotectFault) -> Option<u32> {
+    match fault {
+        UnprotectFault::NoKey | UnprotectFault::UnknownMki | UnprotectFault::NotAuthentic => {
+            packet.get(8..).and_then(<[u8]>::first_chunk).map(|ssrc| u32::from_be_bytes(*ssrc))
+        }
+        UnprotectFault::Malformed
+        | UnprotectFault::Replayed
+        | UnprotectFault::TooOld
+        | UnprotectFault::Unencrypted => None,
+    }
+}

@@ -1,0 +1,160 @@
+//! No key of a call or of a branch is in a log at any level, a DOT graph, a message on the bus, or a property.
+#![cfg(test)]
+
+mod common;
+
+use std::sync::{Arc, Mutex};
+
+use common::srtp::{Decoder, Encoder, SUITES, base64, buffer};
+use common::tee::secure;
+use common::{Inlet, Outlet, init, rtp_bytes, siprectee};
+use gst::prelude::*;
+
+/// Everything that was said while it lived.
+struct Captured {
+    text: Arc<Mutex<Vec<u8>>>,
+    function: gst::log::DebugLogFunction,
+}
+
+impl Captured {
+    fn begin() -> Self {
+        let text = Arc::new(Mutex::new(Vec::new()));
+        let said = text.clone();
+        let function = gst::log::add_log_function(move |category, _, _, function, _, _, message| {
+            // What is written may log in its turn.
+            let message = message.get();
+            let message = message.as_ref().map_or("", |text| text.as_str());
+            let line = format!("{} {function} {message}\n", category.name());
+            said.lock().unwrap().extend_from_slice(line.as_bytes());
+        });
+        gst::log::remove_default_log_function();
+        gst::log::set_default_threshold(gst::DebugLevel::Memdump);
+        Self { text, function }
+    }
+
+    fn add(&self, text: &str) {
+        self.text.lock().unwrap().extend_from_slice(text.as_bytes());
+    }
+
+    fn end(self) -> Vec<u8> {
+        gst::log::set_default_threshold(gst::DebugLevel::None);
+        gst::log::remove_log_function(self.function);
+        std::mem::take(&mut self.text.lock().unwrap())
+    }
+}
+
+/// The forms in which a key could stand somewhere: raw, hexadecimal, decimal, base64; whole, or its first half.
+fn forms(key: &[u8]) -> Vec<(&'static str, String)> {
+    let mut forms = Vec::new();
+    for part in [key, &key[..key.len() / 2]] {
+        let listed = |form: fn(&u8) -> String, separator: &str| {
+            part.iter().map(form).collect::<Vec<_>>().join(separator)
+        };
+        forms.push(("raw", String::from_utf8(part.to_vec()).unwrap()));
+        for separator in ["", " ", ":", ", "] {
+            forms.push(("hexadecimal", listed(|byte| format!("{byte:02x}"), separator)));
+        }
+        forms.push(("decimal", listed(u8::to_string, ", ")));
+        // The end of a base64 text depends on what follows.
+        forms.push(("base64", base64(part)[..part.len() / 3 * 4].to_owned()));
+    }
+    forms
+}
+
+/// Without regard to case, which costs a key of letters a few false finds, and finds more.
+fn ensure_absent(said: &str, key: &[u8], whose: &str) {
+    for (form, wanted) in forms(key) {
+        assert!(!said.contains(&wanted.to_lowercase()), "the key of {whose} is there, {form}");
+    }
+}
+
+/// Of printable bytes, so that a text can hold it raw.
+fn key(length: usize, number: u8) -> Vec<u8> {
+    (0..length).map(|byte| b'A' + (byte as u8 * 5 + number * 11) % 57).collect()
+}
+
+#[test]
+fn no_key_is_in_logs_graphs_messages_or_properties() {
+    init();
+    let (call, own) = (SUITES[0], SUITES[3]);
+    let (call_key, line_key, own_key) = (key(call.key, 1), key(own.key, 2), key(own.key, 3));
+    let next_key = key(own.key, 4);
+    // GStreamer's own elements log what they like, and so speak before and after.
+    let encoder = Encoder::new(call, &call_key, None);
+    let packets: Vec<_> = (0..20).map(|number| encoder.protect(rtp_bytes(number))).collect();
+    drop(encoder);
+
+    let captured = Captured::begin();
+    let tee = siprectee();
+    let line = format!("a=crypto:1 {} inline:{}", own.name, base64(&line_key));
+    let of_line: Option<gst::Caps> = tee.emit_by_name("crypto-caps", &[&line]);
+    drop(of_line.unwrap());
+    for wrong in
+        [format!("1 inline:{}", base64(&line_key)), format!("{line} FEC_KEY=inline:{}", base64(&line_key))]
+    {
+        assert_eq!(tee.emit_by_name::<Option<gst::Caps>>("crypto-caps", &[&wrong]), None);
+    }
+    let answers = Mutex::new(vec![call.caps(&call_key, None), call.caps(&call_key[1..], None)]);
+    tee.connect("request-key", false, move |_| Some(answers.lock().unwrap().pop().to_value()));
+    let pipeline = gst::Pipeline::new();
+    pipeline.add(&tee).unwrap();
+    let pad = tee.request_pad_simple("rec_%u").unwrap();
+    secure(&pad, own, &own_key[1..]);
+    let branch = Outlet::behind(&pad);
+    let inlet = Inlet::before(&tee.static_pad("sink").unwrap());
+    let outlet = Outlet::behind(&tee.static_pad("src").unwrap());
+    pipeline.set_state(gst::State::Playing).unwrap();
+    inlet.begin_with(&"application/x-srtp,media=audio".parse().unwrap());
+    // The first answer is a key of a wrong length, and so is the branch's own.
+    inlet.pad.push(buffer(&packets[0])).unwrap();
+    tee.emit_by_name::<()>("renew-keys", &[]);
+    inlet.pad.push(buffer(&packets[1])).unwrap();
+    pad.set_property("srtp-key", buffer(&own_key));
+    for packet in &packets[2..10] {
+        inlet.pad.push(buffer(packet)).unwrap();
+    }
+    pad.set_property("srtp-key", buffer(&next_key));
+    for packet in &packets[10..] {
+        inlet.pad.push(buffer(packet)).unwrap();
+    }
+    captured.add(&pipeline.debug_to_dot_data(gst::DebugGraphDetails::all()));
+    for object in [pad.upcast_ref::<gst::glib::Object>(), tee.upcast_ref()] {
+        let readable =
+            |property: &&gst::glib::ParamSpec| property.flags().contains(gst::glib::ParamFlags::READABLE);
+        for property in object.list_properties().iter().filter(readable) {
+            captured.add(&format!("{:?}", object.property_value(property.name())));
+        }
+    }
+    let bus = pipeline.bus().unwrap();
+    let mut warnings = 0;
+    while let Some(message) = bus.pop() {
+        warnings += usize::from(message.type_() == gst::MessageType::Warning);
+        captured.add(&format!("{:?} {message:?}", message.structure()));
+    }
+    assert!(warnings >= 2, "{warnings}");
+    captured.add(&format!("{:?}", branch.pad.current_caps()));
+    pipeline.set_state(gst::State::Null).unwrap();
+    let seen = branch.take().bytes;
+    assert_eq!((seen.len(), outlet.take().buffers.len()), (18, 20));
+    let said = captured.end();
+
+    // The capture works, at the last level, and what it looks for would be found.
+    let mut said = String::from_utf8_lossy(&said).to_lowercase();
+    for part in ["siprec", "application/x-srtp", "digraph", "gst_mini_object_unref"] {
+        assert!(said.contains(part), "{part}");
+    }
+    for (key, whose) in [
+        (&call_key, "the call"),
+        (&line_key, "a line"),
+        (&own_key, "the branch"),
+        (&next_key, "the branch, later"),
+    ] {
+        ensure_absent(&said, key, whose);
+    }
+    said.push_str(&own.caps(&own_key, None).to_string().to_lowercase());
+    assert!(std::panic::catch_unwind(|| ensure_absent(&said, &own_key, "the proof")).is_err());
+    // And they were the keys.
+    let (first, second) = (Decoder::new(&own.caps(&own_key, None)), Decoder::new(&own.caps(&next_key, None)));
+    assert!(seen[..8].iter().all(|packet| first.unprotect(packet).is_some()));
+    assert!(seen[8..].iter().all(|packet| second.unprotect(packet).is_some()));
+}
