@@ -1,5 +1,5 @@
 //! Branches whose keys come from a handshake on their own ports. Who judges the handshake itself is in the tests of the
-//! plugin (GStreamer) and of the program (baresip); here a recorder of the same library.
+//! plugin (GStreamer's elements, over OpenSSL); here a recorder of the same library.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
 
