@@ -28,6 +28,8 @@ pub(crate) struct Libsrtp {
     /// Apart from the other, so that a stream of RTP can be begun anew without its RTCP.
     rtp: Streams<u64>,
     rtcp: Streams<u32>,
+    /// The rollover counters that were given for streams, by SSRC.
+    given: Vec<(u32, u32)>,
     /// The packet at work: the wrapper wants room behind it.
     buffer: Vec<u8>,
 }
@@ -48,6 +50,7 @@ impl Libsrtp {
             policy: *policy,
             rtp: Streams::new()?,
             rtcp: Streams::new()?,
+            given: Vec::new(),
             buffer: Vec::new(),
         })
     }
@@ -82,14 +85,19 @@ impl Libsrtp {
 
     /// Sees to it that libsrtp takes the next packet that it opens for one of this index.
     fn expect(&mut self, ssrc: u32, index: u64) -> Result<(), Refused> {
-        if self.rtp.reckons(ssrc, index) {
+        let rollover = u32::try_from(index >> 16).map_err(|_| Refused)?;
+        // Its GCM never lets go of a counter that it was given, whatever the numbers do afterwards.
+        let is_held = self.given.iter().any(|(given, counter)| *given == ssrc && *counter != rollover);
+        if self.rtp.reckons(ssrc, index) && !is_held {
             return Ok(());
         }
         self.rtp.begin(ssrc, stream_policy(&self.key, &self.policy)?)?;
-        match u32::try_from(index >> 16).map_err(|_| Refused)? {
-            0 => Ok(()),
-            rollover => self.rtp.session.set_stream_roc(ssrc, rollover).map_err(|_| Refused),
+        self.given.retain(|(given, _)| *given != ssrc);
+        if rollover == 0 {
+            return Ok(());
         }
+        self.given.push((ssrc, rollover));
+        self.rtp.session.set_stream_roc(ssrc, rollover).map_err(|_| Refused)
     }
 
     fn load(&mut self, packet: &[u8]) {
@@ -129,6 +137,7 @@ impl Transform for Libsrtp {
         if self.rtp.session.unprotect(&mut self.buffer).is_err() {
             // A counter that it was given stays with it, and forgeries must not keep streams.
             self.rtp.end(ssrc)?;
+            self.given.retain(|(given, _)| *given != ssrc);
             return Err(Refused);
         }
         self.rtp.note(ssrc, index);

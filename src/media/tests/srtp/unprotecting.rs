@@ -124,7 +124,11 @@ fn what_passed_elsewhere_is_caught_up_with_whatever_the_counter_was() {
             unprotector.catch_up(&all);
             let next = before + gap + 1;
             let packet = protected(&mut protector, SSRC, next);
-            assert_eq!(unprotected(&mut unprotector, &packet), Ok(next as u16), "{suite} {before}");
+            assert_eq!(
+                unprotected(&mut unprotector, &packet),
+                Ok(next as u16),
+                "{suite} {before} {one:?} {other:?}"
+            );
             assert_eq!(unprotected(&mut unprotector, &packet), Err(UnprotectFault::Replayed));
         }
     }
