@@ -517,6 +517,26 @@ fn a_call_that_ends_takes_its_keys_along() {
 }
 
 #[test]
+fn a_branch_that_is_encrypted_late_leaves_room_before_its_numbers_wrap() {
+    let own = AES.key(1);
+    let tee = Tee::new(&caps(), |_| ());
+    let mut number = 0_u16;
+    let mut last = 0;
+    while last < 60_000 {
+        tee.push(&rtp_bytes(number));
+        number = number.wrapping_add(1000);
+        last =
+            tee.branch.take().bytes.last().map_or(last, |packet| u16::from_be_bytes([packet[2], packet[3]]));
+    }
+    secure(&tee.pad, AES, &own);
+    tee.push(&rtp_bytes(number));
+    let sent = tee.branch.take().bytes;
+    let first = u16::from_be_bytes([sent[0][2], sent[0][3]]);
+    assert!(first < 32_768, "{first}");
+    ensure_decrypts(&Decoder::new(&AES.caps(&own, None)), &sent, &[rtp_bytes(number)]);
+}
+
+#[test]
 fn a_line_for_gst_launch_sets_a_branch_up() {
     let (key, own) = (AES.key(1), GCM.key(2));
     let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();

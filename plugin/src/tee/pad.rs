@@ -60,6 +60,9 @@ impl SiprecTeePad {
             // What did not leave before is no loss on the way.
             line.branch.begin_interval();
         }
+        if settled.begins {
+            line.branch.make_room(imp::first_sequence());
+        }
         settled
     }
 
@@ -128,8 +131,7 @@ mod imp {
             let limits = BranchLimits { hold_bytes: 0, ..BranchLimits::default() };
             let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
             let now = Instant::now();
-            let first = glib::random_int_range(256, 32_768);
-            let mut branch = Branch::new(settings, u16::try_from(first).unwrap_or(256), now);
+            let mut branch = Branch::new(settings, first_sequence(), now);
             branch.open(&every_payload_type(), now);
             Self {
                 line: Mutex::new(Line { branch, protection: Protection::new(0), out: Vec::new() }),
@@ -325,6 +327,11 @@ mod imp {
                 })
                 .build()
         }
+    }
+
+    /// Random, with room before the first wrap (RFC 4568 §6.4).
+    pub(super) fn first_sequence() -> u16 {
+        u16::try_from(glib::random_int_range(256, 32_768)).unwrap_or(256)
     }
 
     /// A branch has no agreement with anybody: every payload type leaves as it is.

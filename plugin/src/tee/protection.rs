@@ -66,6 +66,8 @@ pub(super) struct Settled {
     pub(super) outgoing: Result<Outgoing, Refusal>,
     /// Whether it is another one than before, or another key.
     pub(super) is_new: bool,
+    /// The branch is encrypted from now on: its receiver's rollover counter begins at 0.
+    pub(super) begins: bool,
     /// The branch's suite is weaker than the call's (RFC 7866 §12.2).
     pub(super) is_weaker: bool,
 }
@@ -96,14 +98,16 @@ impl Protection {
         if let Some((known, outgoing)) = self.settled
             && known == incoming
         {
-            return Settled { outgoing, is_new: false, is_weaker: false };
+            return Settled { outgoing, is_new: false, begins: false, is_weaker: false };
         }
+        let was_plain = self.protector.is_none();
         let outgoing = self.judge(incoming, keys);
         self.is_told = self.settled.take().is_some_and(|(_, before)| self.is_told && before == outgoing);
         self.settled = Some((incoming, outgoing));
         let own = self.wish.suite.suite();
         let is_weaker = incoming.suite.zip(own).is_some_and(|(call, own)| call.is_stronger_than(own));
-        Settled { outgoing, is_new: true, is_weaker: is_weaker && outgoing.is_ok() }
+        let begins = was_plain && self.protector.is_some();
+        Settled { outgoing, is_new: true, begins, is_weaker: is_weaker && outgoing.is_ok() }
     }
 
     /// Whether what was settled has not been told yet. From now on it has.
