@@ -8,9 +8,6 @@ pub(crate) enum Unrecordable {
     /// The caps are of another kind than RTP.
     #[error("its caps are {0}, not application/x-rtp")]
     NotRtp(String),
-    /// The packets are encrypted, and their keys are not ours.
-    #[error("it is encrypted (application/x-srtp), and recording takes plain RTP only")]
-    Encrypted,
     /// Neither audio nor video.
     #[error("its medium is \"{0}\", and recording takes audio and video only")]
     Medium(String),
@@ -131,7 +128,6 @@ pub(crate) fn is_encrypted(caps: &gst::CapsRef) -> bool {
 pub(crate) fn plain_rtp(caps: &gst::CapsRef) -> Result<(), Unrecordable> {
     match caps.structure(0).map(|structure| structure.name().as_str()) {
         Some(RTP) => Ok(()),
-        Some(SRTP) => Err(Unrecordable::Encrypted),
         other => Err(Unrecordable::NotRtp(other.unwrap_or("empty").to_owned())),
     }
 }
