@@ -16,7 +16,7 @@ use std::str::FromStr;
 
 use gst::glib;
 use gst::prelude::*;
-use siprec_media::srtp::{Authentication, Cipher, Policy, PolicyFault};
+use siprec_media::srtp::{Authentication, CallKey, Cipher, Policy, PolicyFault};
 use siprec_model::{KeyFault, SrtpKey, SrtpSuite};
 use siprec_sip::sdp::{Crypto, CryptoFault};
 use zeroize::Zeroizing;
@@ -37,6 +37,14 @@ pub(crate) struct CallKeys {
     pub(crate) ssrc: Option<u32>,
     /// The rollover counter, of that source, else of every source that nothing is known of.
     pub(crate) roc: Option<u32>,
+}
+
+impl CallKeys {
+    /// Each key by itself, with all that the caps say of it.
+    pub(crate) fn into_keys(self) -> impl Iterator<Item = CallKey> {
+        let Self { keys, policy, ssrc, roc } = self;
+        keys.into_iter().map(move |key| CallKey { key, policy, roc, ssrc })
+    }
 }
 
 /// Why caps name no key that can be used. Never shows a key.
@@ -159,6 +167,18 @@ pub(crate) fn names(suite: SrtpSuite) -> [(&'static str, &'static str); 4] {
     [("srtp-cipher", cipher), ("srtp-auth", rtp), ("srtcp-cipher", cipher), ("srtcp-auth", rtcp)]
 }
 
+/// The signal that asks an application for the keys of a source.
+pub(crate) const REQUEST_KEY: &str = "request-key";
+
+/// The signal `request-key(pad, ssrc) → caps` of both elements. Its caps are those of `srtpdec`'s.
+pub(crate) fn request_key_signal() -> glib::subclass::Signal {
+    glib::subclass::Signal::builder(REQUEST_KEY)
+        .run_last()
+        .param_types([gst::Pad::static_type(), u32::static_type()])
+        .return_type::<Option<gst::Caps>>()
+        .build()
+}
+
 /// The action `crypto-caps(line) → caps` of both elements: [`caps_of_crypto`] for applications that are not in Rust.
 /// NULL for a line that cannot be used, and the log says why.
 pub(crate) fn crypto_caps_action() -> glib::subclass::Signal {
@@ -232,13 +252,7 @@ impl Fields<'_> {
     fn bytes(&self, field: &str) -> Result<Option<Zeroizing<Vec<u8>>>, CapsFault> {
         let Some(value) = self.value(field) else { return Ok(None) };
         let buffer = typed::<Option<gst::Buffer>>(field, value, "GstBuffer")?;
-        Ok(buffer.map(|buffer| {
-            // What grows leaves a copy behind.
-            let mut bytes = Zeroizing::new(Vec::with_capacity(buffer.size()));
-            // Of an empty buffer nothing is read, which is a key of no bytes.
-            let _ = with_bytes(&buffer, |parts| parts.iter().for_each(|part| bytes.extend_from_slice(part)));
-            bytes
-        }))
+        Ok(buffer.as_deref().map(secret))
     }
 
     fn value(&self, field: &str) -> Option<&glib::Value> {
@@ -261,6 +275,14 @@ fn key(suite: SrtpSuite, master: (&str, &[u8]), mki: Option<(&str, &[u8])>) -> R
         Some((field, mki)) => key.with_mki(mki).map_err(|found| fault(field, found)),
         None => Ok(key),
     }
+}
+
+/// A copy of a buffer's bytes that is overwritten when it goes; none of an empty buffer.
+pub(crate) fn secret(buffer: &gst::BufferRef) -> Zeroizing<Vec<u8>> {
+    // What grows leaves a copy behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(buffer.size()));
+    let _ = with_bytes(buffer, |parts| parts.iter().for_each(|part| bytes.extend_from_slice(part)));
+    bytes
 }
 
 /// Bytes that are overwritten when the last reference goes.

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use siprec_engine::Tap;
-use siprec_media::srtp::{CallKey, Passed};
+use siprec_media::srtp::{CallKey, MAX_KEYS, Passed};
+use siprec_media::{RtpView, fixed_header};
 use siprec_model::SrtpSuite;
 
 use crate::keys::CallKeys;
 
-/// Keys that are remembered; one more replaces the oldest.
-const MAX_KEYS: usize = 16;
 /// Sources that are asked for at once. Beyond these, one in [`PATIENCE`], so that a flood of forged sources costs the
 /// application little, and a new party after it is asked for all the same.
 const MAX_ASKED: usize = 64;
@@ -53,7 +52,7 @@ impl Secrecy {
         };
         self.asked.clear();
         self.latest = None;
-        described.into_iter().chain(caps.into_iter().flat_map(call_keys)).for_each(|key| {
+        described.into_iter().chain(caps.into_iter().flat_map(CallKeys::into_keys)).for_each(|key| {
             self.add(key);
         });
     }
@@ -124,7 +123,9 @@ impl Secrecy {
 
     /// Follows a packet that no tap takes.
     pub(crate) fn pass(&mut self, packet: &[&[u8]]) {
-        self.passed.note(&head(packet).0);
+        if let Some(header) = fixed_header(packet) {
+            self.passed.note(&header);
+        }
     }
 
     /// Tells a new tap all of it.
@@ -139,29 +140,9 @@ impl Secrecy {
     }
 }
 
-/// Keys of caps as the engine takes them.
-pub(crate) fn call_keys(caps: CallKeys) -> impl Iterator<Item = CallKey> {
-    let CallKeys { keys, policy, ssrc, roc } = caps;
-    keys.into_iter().map(move |key| CallKey { key, policy, roc, ssrc })
-}
-
 /// The source of an RTP packet; `None` for what is none, RTCP on the same way too (RFC 5761 §4).
 fn source(packet: &[&[u8]]) -> Option<u32> {
-    let (head, length) = head(packet);
-    let [first, second, .., a, b, c, d] = head;
-    (length == head.len() && first >> 6 == 2 && !(192..=223).contains(&second))
-        .then(|| u32::from_be_bytes([a, b, c, d]))
-}
-
-/// The first bytes of a packet, and how many there are.
-fn head(packet: &[&[u8]]) -> ([u8; 12], usize) {
-    let mut head = [0; 12];
-    let mut length = 0;
-    for (place, byte) in head.iter_mut().zip(packet.iter().flat_map(|part| part.iter())) {
-        *place = *byte;
-        length += 1;
-    }
-    (head, length)
+    RtpView::source(&fixed_header(packet)?)
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ import time
 
 import pjsua2 as pj
 
+from endpoint import started
+
 URI, PORT, RTP_PORT, SUITE = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 
 
@@ -42,21 +44,9 @@ def run(endpoint, seconds):
 
 
 def main():
-    endpoint = pj.Endpoint()
-    endpoint.libCreate()
-    config = pj.EpConfig()
-    config.logConfig.level = config.logConfig.consoleLevel = 1
-    config.medConfig.noVad = True
-    config.uaConfig.threadCnt = 0
-    config.uaConfig.mainThreadOnly = True
-    endpoint.libInit(config)
-    endpoint.audDevManager().setNullDev()
+    endpoint = started(PORT)
     for codec in endpoint.codecEnum2():
         endpoint.codecSetPriority(codec.codecId, 255 if codec.codecId.startswith("PCMU") else 0)
-    transport = pj.TransportConfig()
-    transport.boundAddress, transport.port = "127.0.0.1", PORT
-    endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
-    endpoint.libStart()
 
     account_config = pj.AccountConfig()
     account_config.idUri = f"sip:phone@127.0.0.1:{PORT}"

@@ -14,6 +14,8 @@ import sys
 
 import pjsua2 as pj
 
+from endpoint import started
+
 PORT, RTP_PORT, WAV, MIN_SE = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 
 
@@ -74,20 +76,7 @@ def obey(call, command):
 
 
 def main():
-    endpoint = pj.Endpoint()
-    endpoint.libCreate()
-    config = pj.EpConfig()
-    config.logConfig.level = config.logConfig.consoleLevel = 1
-    config.medConfig.noVad = True
-    # One thread does everything, so that each command comes between two events.
-    config.uaConfig.threadCnt = 0
-    config.uaConfig.mainThreadOnly = True
-    endpoint.libInit(config)
-    endpoint.audDevManager().setNullDev()
-    transport = pj.TransportConfig()
-    transport.boundAddress, transport.port = "127.0.0.1", PORT
-    endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
-    endpoint.libStart()
+    endpoint = started(PORT)
 
     account_config = pj.AccountConfig()
     account_config.idUri = f"sip:phone@127.0.0.1:{PORT}"

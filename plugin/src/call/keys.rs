@@ -13,19 +13,12 @@ use siprec_sip::sdp::Crypto;
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::recording::Fault;
-use crate::keys::{self, CallKeys, CapsFault};
-use crate::secrecy::call_keys;
-
-const REQUEST_KEY: &str = "request-key";
+use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
 
 /// Their declarations.
 pub(super) fn signals() -> [glib::subclass::Signal; 3] {
     [
-        glib::subclass::Signal::builder(REQUEST_KEY)
-            .run_last()
-            .param_types([gst::Pad::static_type(), u32::static_type()])
-            .return_type::<Option<gst::Caps>>()
-            .build(),
+        keys::request_key_signal(),
         glib::subclass::Signal::builder("remove-key")
             .action()
             .param_types([u32::static_type()])
@@ -134,7 +127,7 @@ impl Siprec {
         };
         // A counter in the answer is that of the source that was asked for.
         let found = found.map(|found| CallKeys { ssrc: Some(ssrc), ..found });
-        pad.feed().settle(ssrc, found.into_iter().flat_map(call_keys));
+        pad.feed().settle(ssrc, found.into_iter().flat_map(CallKeys::into_keys));
         self.with_live(|live| self.refresh(live));
     }
 

@@ -11,11 +11,8 @@ use super::copies::Copies;
 use super::decryption::Stop;
 use super::imp::SiprecTee;
 use super::keys_in_use::Taken;
-use crate::keys::{self, CallKeys};
+use crate::keys::{self, CallKeys, REQUEST_KEY};
 use crate::sync::lock;
-
-/// The signal that asks an application for the keys of a source.
-const REQUEST_KEY: &str = "request-key";
 
 /// Bytes of RTP's fixed header.
 const HEADER: usize = 12;
@@ -23,11 +20,7 @@ const HEADER: usize = 12;
 /// The signals of the element.
 pub(super) fn signals() -> Vec<glib::subclass::Signal> {
     vec![
-        glib::subclass::Signal::builder(REQUEST_KEY)
-            .run_last()
-            .param_types([gst::Pad::static_type(), u32::static_type()])
-            .return_type::<Option<gst::Caps>>()
-            .build(),
+        keys::request_key_signal(),
         glib::subclass::Signal::builder("renew-keys")
             .action()
             .run_last()
@@ -50,7 +43,7 @@ impl SiprecTee {
             Ok(None) if self.is_answered() => {}
             Ok(None) => self
                 .tell("its caps, application/x-srtp, have no \"srtp-key\", and nobody answers request-key"),
-            Ok(Some(keys)) => self.take_keys(&keys),
+            Ok(Some(keys)) => self.take_keys(keys),
             Err(fault) => self.tell(&format!("{fault}")),
         }
     }
@@ -88,7 +81,7 @@ impl SiprecTee {
             Some(Ok(None)) => {
                 self.tell(&format!("what request-key answered for {ssrc:#010x} has no \"srtp-key\""))
             }
-            Some(Ok(Some(keys))) => self.take_keys(&CallKeys { ssrc: Some(ssrc), ..keys }),
+            Some(Ok(Some(keys))) => self.take_keys(CallKeys { ssrc: Some(ssrc), ..keys }),
             Some(Err(fault)) => self.tell(&format!("what request-key answered for {ssrc:#010x}: {fault}")),
         }
     }
@@ -99,7 +92,7 @@ impl SiprecTee {
             .is_some_and(|signal| glib::signal::signal_has_handler_pending(&*self.obj(), signal, None, true))
     }
 
-    fn take_keys(&self, keys: &CallKeys) {
+    fn take_keys(&self, keys: CallKeys) {
         if keys.keys.iter().any(|key| self.keys.of_call(key) == Err(Taken)) {
             self.tell("a key of the call is that of a branch");
         } else if let Err(refused) = lock(&self.decryption).add(keys) {

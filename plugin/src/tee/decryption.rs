@@ -36,16 +36,10 @@ pub(super) enum Stop {
 
 impl Decryption {
     /// Takes keys beside those that are there, which stay valid for packets on their way.
-    pub(super) fn add(&mut self, keys: &CallKeys) -> Result<(), KeyRefused> {
-        for key in &keys.keys {
-            self.unprotector.add_key_with(key, keys.policy)?;
-        }
-        match (keys.roc, keys.ssrc) {
-            (Some(roc), Some(ssrc)) => self.unprotector.set_roc(ssrc, roc),
-            (Some(roc), None) => self.unprotector.set_initial_roc(roc),
-            (None, _) => {}
-        }
-        self.suite = Some(keys.policy.key_suite());
+    pub(super) fn add(&mut self, keys: CallKeys) -> Result<(), KeyRefused> {
+        let suite = keys.policy.key_suite();
+        keys.into_keys().try_for_each(|key| self.unprotector.add_call_key(&key))?;
+        self.suite = Some(suite);
         Ok(())
     }
 
@@ -120,7 +114,7 @@ impl Decryption {
 fn source_without_key(packet: &[u8], fault: UnprotectFault) -> Option<u32> {
     match fault {
         UnprotectFault::NoKey | UnprotectFault::UnknownMki | UnprotectFault::NotAuthentic => {
-            packet.get(8..).and_then(<[u8]>::first_chunk).map(|ssrc| u32::from_be_bytes(*ssrc))
+            RtpView::source(packet)
         }
         UnprotectFault::Malformed
         | UnprotectFault::Replayed

@@ -90,7 +90,7 @@ impl SiprecTee {
 
     /// What caps say of the stream.
     fn learn(&self, caps: &gst::CapsRef) {
-        let is_secured = caps.structure(0).is_some_and(|fields| fields.name() == SRTP);
+        let is_secured = format::is_encrypted(caps);
         self.is_secured.store(is_secured, Ordering::Relaxed);
         if is_secured {
             self.recordable.store(true, Ordering::Relaxed);

@@ -9,14 +9,13 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_media::{Branch, BranchSettings, RtpView};
 use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
-use zeroize::Zeroizing;
 
 use super::copies::{Copies, Timing};
 use super::keys_in_use::KeysInUse;
 use super::protection::{Incoming, Outgoing, Protection, Settled};
 use super::suite::SiprecSrtpSuite;
 use crate::keyframe;
-use crate::packet::with_bytes;
+use crate::keys::secret;
 use crate::passage;
 use crate::sync::lock;
 
@@ -212,7 +211,10 @@ mod imp {
                     }
                 }
                 "srtp-suite" => change(&|wish| wish.suite = value.get().unwrap_or_default()),
-                "srtp-key" => change(&|wish| wish.key = value.get().ok().flatten().map(secret)),
+                "srtp-key" => {
+                    let key = value.get::<Option<gst::Buffer>>().ok().flatten();
+                    change(&|wish| wish.key = key.as_deref().map(secret));
+                }
                 "mki" => change(&|wish| wish.mki = value.get().ok().flatten()),
                 _ => change(&|wish| wish.allow_downgrade = value.get().unwrap_or_default()),
             }
@@ -337,14 +339,6 @@ mod imp {
     /// A branch has no agreement with anybody: every payload type leaves as it is.
     fn every_payload_type() -> Vec<PayloadRule> {
         (0..128).map(|number| PayloadRule { from: number, to: number }).collect()
-    }
-
-    /// A copy of the bytes that is overwritten when it goes.
-    fn secret(buffer: gst::Buffer) -> Zeroizing<Vec<u8>> {
-        // What grows leaves a copy behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(buffer.size()));
-        let _ = with_bytes(&buffer, |parts| parts.iter().for_each(|part| bytes.extend_from_slice(part)));
-        bytes
     }
 
     fn buffer(bytes: &[u8], timing: Timing) -> Option<gst::Buffer> {

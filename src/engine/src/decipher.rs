@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use siprec_media::RtpView;
 use siprec_media::srtp::{CallKey, Unprotector};
-use siprec_media::{RtpView, Unusable};
 use siprec_model::DropCause;
 
 use crate::packed::{Packed, Raw, Verdict};
@@ -88,7 +88,7 @@ impl Decipher {
     fn judge(&mut self, bytes: &mut [u8], arrival: Instant) -> Verdict {
         let has_key = self.unprotector.has_key();
         if (!has_key || !self.awaited.is_empty())
-            && let Some(ssrc) = source(bytes)
+            && let Some(ssrc) = RtpView::source(bytes)
             && (!has_key || self.awaited.contains(&ssrc))
         {
             self.wait(bytes, arrival);
@@ -97,7 +97,9 @@ impl Decipher {
         match self.unprotector.unprotect_rtp(bytes) {
             Ok(length) => Verdict::Keep(length),
             Err(fault) => Verdict::Lose(match fault.into() {
-                DropCause::Malformed | DropCause::NoKey | DropCause::NotAuthentic if !is_rtp(bytes) => {
+                DropCause::Malformed | DropCause::NoKey | DropCause::NotAuthentic
+                    if !RtpView::is_rtp(bytes) =>
+                {
                     DropCause::NotRtp
                 }
                 cause => cause,
@@ -115,14 +117,4 @@ impl Decipher {
             self.given_up += 1;
         }
     }
-}
-
-/// The source of an RTP packet, encrypted or not.
-fn source(packet: &[u8]) -> Option<u32> {
-    let (ssrc, _) = packet.get(8..)?.split_first_chunk::<4>()?;
-    is_rtp(packet).then(|| u32::from_be_bytes(*ssrc))
-}
-
-fn is_rtp(packet: &[u8]) -> bool {
-    !matches!(RtpView::parse(packet), Err(Unusable::NotRtp))
 }

@@ -3,10 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use siprec_media::srtp::CallKey;
+use siprec_media::srtp::{CallKey, MAX_KEYS};
 
-/// Keys that wait at most; one more replaces the oldest.
-const MAX_KEYS: usize = 16;
 /// Sources whose keys are asked for at once, at most; one more is not waited for.
 const MAX_AWAITED: usize = 64;
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use siprec_media::fixed_header;
 use siprec_media::srtp::{CallKey, Passed};
 use siprec_model::StreamId;
 
@@ -250,16 +251,8 @@ pub(crate) struct TapState {
 impl TapState {
     /// Follows a packet that is not kept. For whoever produces.
     fn pass(&self, parts: &[&[u8]]) {
-        let mut head = [0; 12];
-        let mut length = 0;
-        for (free, byte) in head.iter_mut().zip(parts.iter().flat_map(|part| part.iter())) {
-            *free = *byte;
-            length += 1;
-        }
-        self.passed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .note(head.get(..length).unwrap_or_default());
+        let Some(header) = fixed_header(parts) else { return };
+        self.passed.lock().unwrap_or_else(PoisonError::into_inner).note(&header);
         self.has_passed.store(true, Ordering::Relaxed);
     }
 

@@ -46,6 +46,14 @@ struct Hole {
     last_told: Option<Instant>,
 }
 
+impl Hole {
+    /// It is to be told as it is now.
+    fn complete(&mut self, now: Instant) {
+        self.complete = true;
+        self.last_told = Some(now);
+    }
+}
+
 impl Gaps {
     /// Adds lost packets that span `duration`.
     pub(crate) fn lost(&mut self, cause: DropCause, packets: u64, duration: Duration) {
@@ -78,9 +86,8 @@ impl Gaps {
             let [first, next] = PATIENCE;
             let due = hole.last_told.filter(|told| *told >= since).map_or(since + first, |told| told + next);
             if now >= due {
-                hole.complete = true;
+                hole.complete(now);
                 self.count += 1;
-                hole.last_told = Some(now);
                 self.ready = true;
             }
         }
@@ -116,9 +123,8 @@ impl Gaps {
         self.any = false;
         for hole in self.collecting.iter_mut().filter(|hole| hole.packets > 0 && !hole.complete) {
             if is_due(hole) {
-                hole.complete = true;
+                hole.complete(now);
                 self.count += 1;
-                hole.last_told = Some(now);
                 self.ready = true;
             } else {
                 self.any = true;

@@ -63,5 +63,5 @@ pub mod srtp;
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;
 pub use keyframe::begins_keyframe;
-pub use rtp::{RtpView, Unusable};
+pub use rtp::{RtpView, Unusable, fixed_header};
 pub use source::Sender;

@@ -76,6 +76,12 @@ impl<'a> RtpView<'a> {
         !matches!(bytes, [] | [0..=127 | 192..=255, ..] | [_, 192..=223, ..])
     }
 
+    /// The source of an RTP packet, plain or encrypted; `None` for what is none or has no whole header.
+    pub fn source(bytes: &[u8]) -> Option<u32> {
+        let (ssrc, _) = bytes.get(8..)?.split_first_chunk::<4>()?;
+        Self::is_rtp(bytes).then(|| u32::from_be_bytes(*ssrc))
+    }
+
     /// The whole packet.
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
@@ -136,6 +142,16 @@ impl Header {
     }
 }
 
+/// The first 12 bytes, RTP's fixed header, of a packet whose bytes lie in several pieces; `None` where it has fewer.
+pub fn fixed_header(parts: &[&[u8]]) -> Option<[u8; 12]> {
+    let mut header = [0; 12];
+    let mut bytes = parts.iter().flat_map(|part| part.iter());
+    for place in &mut header {
+        *place = *bytes.next()?;
+    }
+    Some(header)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -144,6 +160,17 @@ mod tests {
     use super::*;
 
     const PLAIN: [u8; 16] = [0x80, 0x88, 0x12, 0x34, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 9];
+
+    #[test]
+    fn the_source_stands_in_a_whole_header_of_rtp_alone() {
+        assert_eq!(RtpView::source(&PLAIN), Some(u32::from_be_bytes(PLAIN[8..12].try_into().unwrap())));
+        for length in 0..12 {
+            assert_eq!(RtpView::source(&PLAIN[..length]), None);
+            assert_eq!(fixed_header(&[&PLAIN[..length / 2], b"", &PLAIN[length / 2..length]]), None);
+        }
+        assert_eq!(RtpView::source(&[&[0x80, 201], &PLAIN[2..]].concat()), None);
+        assert_eq!(fixed_header(&[&PLAIN[..3], b"", &PLAIN[3..]]).unwrap(), PLAIN[..12]);
+    }
 
     #[test]
     fn first_and_second_byte_tell_rtp_from_what_shares_its_port() {

@@ -61,4 +61,4 @@ pub use passed::Passed;
 pub use policy::{Authentication, Cipher, Policy, PolicyFault, UnknownName};
 pub use protector::{KeyRefused, ProtectFault, Protector};
 pub use transform::Backend;
-pub use unprotector::{UnprotectFault, Unprotector};
+pub use unprotector::{MAX_KEYS, UnprotectFault, Unprotector};

@@ -15,8 +15,8 @@ use super::track::{Guesses, Sources, Track};
 use super::transform::{Backend, ENCRYPTED, Refused};
 use super::window::Known;
 
-/// Keys that are valid at once; one more replaces the oldest.
-const MAX_KEYS: usize = 16;
+/// Keys of one direction of a call that are valid at once; one more replaces the oldest.
+pub const MAX_KEYS: usize = 16;
 
 /// Verifies and decrypts the packets of one direction of a call.
 ///
@@ -202,7 +202,7 @@ impl Unprotector {
 
     /// Catches up with what has passed elsewhere since the last packet that came here.
     pub fn catch_up(&mut self, passed: &Passed) {
-        let initial = middle_of(self.initial_roc) & !0xFFFF;
+        let initial = first_of(self.initial_roc);
         self.followed.catch_up(passed.followed(), |_, sequence| initial | u64::from(sequence));
     }
 
@@ -315,7 +315,7 @@ impl Unprotector {
     }
 
     fn follow(&mut self, ssrc: u32, sequence: u16) {
-        let initial = middle_of(self.initial_roc) & !0xFFFF;
+        let initial = first_of(self.initial_roc);
         self.followed.note(ssrc, sequence, || initial | u64::from(sequence));
     }
 }
@@ -383,9 +383,14 @@ impl Misses {
     }
 }
 
+/// The first index of a round.
+fn first_of(roc: u32) -> u64 {
+    u64::from(roc) << 16
+}
+
 /// An index from which every sequence number is in the same round (RFC 3711 appendix A).
 fn middle_of(roc: u32) -> u64 {
-    (u64::from(roc) << 16) | 0x8000
+    first_of(roc) | 0x8000
 }
 
 /// Places of the keys that a source may use: that of its last packet, then the newest first.
