@@ -120,6 +120,10 @@ impl UnderTest {
             assert!(outputs < 1000, "it does not stop talking");
             assert_eq!(self.finished, 0, "nothing comes after Finished: {output:?}");
             match output {
+                Output::ChooseRecorder { attempt, wish } => {
+                    let choice = Box::new(wish.next_listed());
+                    self.recording.handle(Input::Recorder { attempt, choice }, self.now);
+                }
                 Output::Resolve { attempt, .. } => {
                     self.attempt = attempt;
                     let event = TransportEvent::Resolved { attempt, flow: flow(), more: false };

@@ -104,7 +104,7 @@ impl Settings {
         let mut config = RecordingConfig::new(recorders);
         if let Some(structure) = self.recorder_tls.as_deref() {
             let tls = tls_profile(structure)?;
-            config.recorders.iter_mut().for_each(|recorder| recorder.profile.tls = tls.clone());
+            config.recorders.listed_mut().iter_mut().for_each(|recorder| recorder.profile.tls = tls.clone());
         }
         config.sips_call = self.sips_call;
         config.dialect = self.dialect.into();
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_defaults_with_a_recorder_are_a_recording() {
         let config = settings("sip:recorder.example").recording(vec!["1001".to_owned()]).unwrap();
-        assert_eq!(config.recorders.len(), 1);
+        assert_eq!(config.recorders.listed().len(), 1);
         assert_eq!(config.dn(0), Some("1001"));
         assert_eq!(config.limits, BranchLimits::default());
         assert_eq!(config.timers, Timers::default());
@@ -341,7 +341,10 @@ mod tests {
             ca: Some("/etc/ca.pem".into()),
             min_version: Some(siprec_model::TlsVersion::V1_3),
         };
-        assert!(config.sips_call && config.recorders.iter().all(|recorder| recorder.profile.tls == expected));
+        assert!(
+            config.sips_call
+                && config.recorders.listed().iter().all(|recorder| recorder.profile.tls == expected)
+        );
         for (wrong, named) in [("tls,name=x", "\"name\""), ("tls,min-version=(string)1.1", "\"1.1\"")] {
             settings.recorder_tls = Some(wrong.parse().unwrap());
             assert!(settings.check(Vec::new()).unwrap_err().to_string().contains(named));

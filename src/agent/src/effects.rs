@@ -17,6 +17,10 @@ use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
 impl Worker {
     pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
         match output {
+            Output::ChooseRecorder { attempt, wish } => {
+                let choice = Box::new(wish.next_listed());
+                self.pending.push_back((key, Input::Recorder { attempt, choice }));
+            }
             Output::Resolve { attempt, after: Some(after), .. } => {
                 let dialog = Dialog { key, attempt };
                 let event = self.begin_elsewhere(dialog, after);

@@ -192,6 +192,9 @@ pub enum FailureReason {
         /// Reason phrase.
         phrase: String,
     },
+    /// No recorder may take the session.
+    #[error("no recorder is left: {0}")]
+    NoRecorder(String),
     /// The recorder did not answer in time.
     #[error("the recorder did not answer within {0:?}")]
     Timeout(Duration),

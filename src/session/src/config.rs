@@ -6,6 +6,7 @@ use siprec_model::{BranchLimits, CallUuid, Fingerprint, RecordingId, RecordingKe
 use siprec_sip::Credentials;
 
 use crate::dialect::Dialect;
+use crate::pool::Recorders;
 use crate::proxy::OutboundProxy;
 use crate::recorder::RecorderTarget;
 use crate::security::SecurityPolicy;
@@ -21,8 +22,8 @@ pub const TEXT_LIMIT: usize = 1024;
 pub struct RecordingConfig {
     /// The recording's number within this process.
     pub key: RecordingKey,
-    /// The recorders in the order in which they are tried, each once. At least one.
-    pub recorders: Vec<RecorderTarget>,
+    /// The recorders that are tried, each once. A list has at least one.
+    pub recorders: Recorders,
     /// What is spoken with the recorders.
     pub dialect: Dialect,
     /// How parties are spread over sessions, unless the recorders' profiles say so
@@ -71,10 +72,10 @@ pub struct RecordingConfig {
 
 impl RecordingConfig {
     /// The defaults, for a call that these recorders should take.
-    pub fn new(recorders: Vec<RecorderTarget>) -> Self {
+    pub fn new(recorders: impl Into<Recorders>) -> Self {
         Self {
             key: RecordingKey::unique(),
-            recorders,
+            recorders: recorders.into(),
             dialect: Dialect::default(),
             mode: SessionMode::default(),
             recording_id: None,
@@ -104,9 +105,13 @@ impl RecordingConfig {
         self.parties.get(usize::from(slot)).map(|party| party.dn.as_str()).filter(|dn| !dn.is_empty())
     }
 
-    /// How parties are spread over sessions: as the recorders' profiles say, else as the call does.
+    /// How parties are spread over sessions: as the listed recorders' profiles say, else as the call does.
     pub fn session_mode(&self) -> SessionMode {
-        self.recorders.first().and_then(|recorder| recorder.profile.session_mode).unwrap_or(self.mode)
+        self.recorders
+            .listed()
+            .first()
+            .and_then(|recorder| recorder.profile.session_mode)
+            .unwrap_or(self.mode)
     }
 
     /// Finds what cannot be sent or served.
@@ -114,14 +119,15 @@ impl RecordingConfig {
     /// # Errors
     /// The first fault, in words for whoever set it.
     pub fn check(&self) -> Result<(), ConfigError> {
-        if self.recorders.is_empty() {
+        if matches!(&self.recorders, Recorders::Listed(recorders) if recorders.is_empty()) {
             return Err(ConfigError::NoRecorder);
         }
         let catch_up = self.limits.catch_up;
         if catch_up != 0.0 && !(1.0..=100.0).contains(&catch_up) {
             return Err(ConfigError::CatchUp(catch_up));
         }
-        let policies = self.recorders.iter().filter_map(|recorder| recorder.profile.security.as_ref());
+        let policies =
+            self.recorders.listed().iter().filter_map(|recorder| recorder.profile.security.as_ref());
         for policy in std::iter::once(&self.security).chain(policies) {
             let is_repeated =
                 |(index, suite)| policy.suites.iter().take(index).any(|other: &SrtpSuite| other == suite);
@@ -133,7 +139,9 @@ impl RecordingConfig {
             }
         }
         let mode = |recorder: &RecorderTarget| recorder.profile.session_mode.unwrap_or(self.mode);
-        if let Some(other) = self.recorders.iter().find(|recorder| mode(recorder) != self.session_mode()) {
+        if let Some(other) =
+            self.recorders.listed().iter().find(|recorder| mode(recorder) != self.session_mode())
+        {
             return Err(ConfigError::SessionMode { recorder: other.shown() });
         }
         self.dialect.check(self)

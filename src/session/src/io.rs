@@ -7,6 +7,8 @@ use siprec_model::{
 };
 use siprec_sip::{Message, Transport, Uri};
 
+use crate::pool::{NoRecorder, RecorderWish};
+use crate::recorder::RecorderTarget;
 use crate::security::StreamSecurity;
 
 /// Something that happened, given to [`Recording::handle`](crate::Recording::handle).
@@ -16,6 +18,13 @@ pub enum Input {
     Command(Command),
     /// A SIP message with the Call-ID of one of the recording's dialogs.
     Message(Message),
+    /// The recorder that an [`Output::ChooseRecorder`] asks for.
+    Recorder {
+        /// Number from there.
+        attempt: u32,
+        /// The recorder, or why there is none.
+        choice: Box<Result<RecorderTarget, NoRecorder>>,
+    },
     /// What became of an [`Output::Resolve`] or of a connection.
     Transport(TransportEvent),
     /// Something happened on a branch.
@@ -146,9 +155,16 @@ pub struct Flow {
 /// Something to be done, in the order in which it must be done.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
+    /// Choose the recorder that is tried next, and say it by [`Input::Recorder`]: at once, since all else waits for it.
+    ChooseRecorder {
+        /// Number of the attempt, unique within the recording.
+        attempt: u32,
+        /// Which is wanted.
+        wish: Box<RecorderWish>,
+    },
     /// Find the address of a recorder, or of the proxy before it, and say it by [`Input::Transport`].
     Resolve {
-        /// Number of the attempt, unique within the recording.
+        /// Number of the attempt: that of the choice, or where `after` is set a new one.
         attempt: u32,
         /// The recorder or proxy, as configured.
         uri: Uri,

@@ -31,6 +31,7 @@
 //! | offers within the session, glare, refusals | `protocol` 1.3, 1.4, RFC 3261 §14 | `session::offer`, `session::incoming` |
 //! | session timer | `protocol` 1.5, RFC 4028 | `session::clock` |
 //! | pause, mute, parties that come and go | `protocol` 1.3 | `parties`, `recording` |
+//! | the choice of a recorder | `protocol` 1.7 | `pool` |
 //! | failure, the next recorder | `protocol` 1.6 | `recording` |
 //! | m-lines and whose they are | `protocol` 1.2, 2.1 | `recording::lines` |
 //! | payload type numbers | `protocol` 2.2, RFC 3264 §8.3.2 | `numbering` |
@@ -44,6 +45,7 @@ mod io;
 mod numbering;
 mod parties;
 mod party_sdp;
+mod pool;
 mod proxy;
 mod recorder;
 mod recording;
@@ -55,6 +57,10 @@ pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
 pub use parties::{PartyKey, Voice, silent_streams};
 pub use party_sdp::{PartyLine, PartySdp, PartySdpError};
+pub use pool::{
+    LocationPolicy, Member, MemberState, NoRecorder, Pool, PoolName, PoolNameError, RecorderWish, Recorders,
+    Rotation, Strategy, Unfit,
+};
 pub use proxy::{OutboundProxy, OutboundProxyError};
 pub use recorder::{
     PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,

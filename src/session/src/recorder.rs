@@ -22,6 +22,11 @@ impl RecorderTarget {
         Self { uri, profile: RecorderProfile::default() }
     }
 
+    /// Whether this is its address. Addresses compare as text, without regard to case.
+    pub fn is_at(&self, uri: &Uri) -> bool {
+        self.uri.as_str().eq_ignore_ascii_case(uri.as_str())
+    }
+
     /// The proxies that it is reached through, where others are reached through `usual`.
     pub(crate) fn outbound_proxy<'a>(&'a self, usual: &'a OutboundProxy) -> &'a OutboundProxy {
         self.profile.outbound_proxy.as_ref().unwrap_or(usual)

@@ -186,7 +186,7 @@ fn the_first_answer_may_come_inactive_and_the_recorder_opens_it_later() {
 
 fn payloads(policy: Option<PayloadTypes>, answer: &str) -> Vec<PayloadRule> {
     let mut config = config("sip:rec.example");
-    config.recorders[0].profile.payload_types = policy;
+    config.recorders.listed_mut()[0].profile.payload_types = policy;
     let mut call = Call::new(config);
     call.add(0);
     call.format(0, audio(&[(8, "PCMA", 8000), (101, "telephone-event", 8000)]));

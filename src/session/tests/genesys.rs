@@ -57,7 +57,7 @@ fn the_recorders_own_parameters_stay_in_the_request_uri_and_its_user_part_does_n
 #[test]
 fn lower_case_is_a_setting_of_the_recorder() {
     let mut config = config("sip:rec.example");
-    config.recorders[0].profile.lower_case_parameters = true;
+    config.recorders.listed_mut()[0].profile.lower_case_parameters = true;
     let uri = invite(config).uri.to_string();
     assert!(uri.ends_with(";calluuid=UUID1;dn=1001;otherdn=1002;recorddn=1001"), "{uri}");
 }
@@ -113,7 +113,7 @@ fn a_dn_that_is_set_too_long_fails_with_the_reason() {
 fn headers_are_those_of_the_protocol_and_those_of_call_and_recorder() {
     let mut config =
         with_headers(&[("X-Genesys-GVP-Session-ID", "A;b=c"), ("User-to-User", "00aa;encoding=hex")]);
-    config.recorders[0].profile.extra_headers = vec![("X-Port".into(), "7".into())];
+    config.recorders.listed_mut()[0].profile.extra_headers = vec![("X-Port".into(), "7".into())];
     config.user = "media server".into();
     config.user_agent = "Unit/1".into();
     let invite = invite(config);
@@ -335,7 +335,7 @@ fn headers_of_the_protocol_itself_are_refused() {
         assert_eq!(with_headers(&[("X-A", value)]).check(), Err(ConfigError::BadHeaderValue("X-A".into())));
     }
     let mut of_recorder = config("sip:rec.example");
-    of_recorder.recorders[0].profile.extra_headers = vec![("To".into(), "x".into())];
+    of_recorder.recorders.listed_mut()[0].profile.extra_headers = vec![("To".into(), "x".into())];
     assert_eq!(of_recorder.check(), Err(ConfigError::RefusedHeader("To".into())));
 }
 
@@ -346,7 +346,7 @@ fn other_faults_of_a_configuration_are_named() {
         change(&mut config);
         config.check().unwrap_err().to_string()
     };
-    assert_eq!(faulty(|config| config.recorders.clear()), "no recorder is given");
+    assert_eq!(faulty(|config| config.recorders = Vec::new().into()), "no recorder is given");
     assert_eq!(faulty(|config| config.user.clear()), "the user is empty");
     assert_eq!(
         faulty(|config| config.recording_id = Some(RecordingId::new(""))),
@@ -363,9 +363,12 @@ fn other_faults_of_a_configuration_are_named() {
     assert!(faulty(|config| config.limits.catch_up = f32::NAN).starts_with("catch-up is NaN"));
     assert!(faulty(|config| config.user_agent = "a\r\nb".into()).contains("User-Agent"));
     assert_eq!(
-        faulty(|config| config.recorders[0].uri = uri("sip:rec.example;dn=5")),
+        faulty(|config| config.recorders.listed_mut()[0].uri = uri("sip:rec.example;dn=5")),
         "the recorder \"sip:rec.example;dn=5\" cannot be used: the Request-URI cannot be built: \
          parameter `dn` is there already"
     );
-    assert!(faulty(|config| config.recorders[0].uri = uri("tel:+1")).contains("begins with \"tel:\""));
+    assert!(
+        faulty(|config| config.recorders.listed_mut()[0].uri = uri("tel:+1"))
+            .contains("begins with \"tel:\"")
+    );
 }

@@ -271,7 +271,7 @@ impl Model {
                     self.check_version(&call_id, &sdp);
                 }
             }
-            Output::Resolve { .. } | Output::Event(_) | Output::Finished => {}
+            Output::ChooseRecorder { .. } | Output::Resolve { .. } | Output::Event(_) | Output::Finished => {}
         }
     }
 

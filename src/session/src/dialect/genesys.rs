@@ -71,7 +71,7 @@ pub(super) fn check(config: &RecordingConfig) -> Result<(), ConfigError> {
     check_parameters(&config.extra_parameters)?;
     check_header_value("User-Agent", &config.user_agent)?;
     check_headers(&config.extra_headers)?;
-    config.recorders.iter().try_for_each(|recorder| check_recorder(recorder, config))
+    config.recorders.listed().iter().try_for_each(|recorder| check_recorder(recorder, config))
 }
 
 /// Everything together must make an INVITE: two parameters may clash that are fine alone.

@@ -1,11 +1,11 @@
-//! Attempts: from the next recorder of the list to a session with it.
+//! Attempts: from the choice of the next recorder to a session with it.
 
 use std::time::Instant;
 
 use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
-use super::leg::{LegEnd, Step};
+use super::leg::{Leg, LegEnd, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
@@ -13,6 +13,7 @@ use crate::config::{RecordingConfig, SessionMode};
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
+use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::RecorderTarget;
 use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
 use crate::session::{Notice, RecordingSession, Rules};
@@ -21,22 +22,66 @@ use crate::session::{Notice, RecordingSession, Rules};
 const BOTH: usize = 2;
 
 impl Recording {
-    /// Begins with the next recorder of the list, or gives up.
+    /// Begins with the next recorder.
     pub(super) fn next_attempt(&mut self, id: usize, now: Instant) {
-        if let Some(leg) = self.legs.get_mut(id) {
-            leg.tried += 1;
-        }
-        self.resolve(id, None, now);
-    }
-
-    /// Has the present recorder's address found, or its next one `after` an attempt; gives up when there is no recorder.
-    fn resolve(&mut self, id: usize, after: Option<u32>, now: Instant) {
-        let Some(recorder) = self.recorder(id).cloned() else { return self.end_leg(id, LegEnd::Failed, now) };
+        let deadline = now + self.config.timers.resolve;
         let Some(leg) = self.legs.get_mut(id) else { return };
         self.attempts += 1;
         leg.attempt = self.attempts;
-        leg.more = false;
+        leg.recorder = None;
         leg.call_id = None;
+        leg.step = Step::Choosing { asked: false, deadline };
+    }
+
+    /// Has the next recorder chosen, one after the other: each choice may depend on those before it.
+    pub(super) fn ask_for_a_recorder(&mut self) {
+        if self.legs.iter().any(|leg| matches!(leg.step, Step::Choosing { asked: true, .. })) {
+            return;
+        }
+        let recorder = |leg: &Leg| leg.recorder.as_ref().filter(|_| leg.is_active()).map(|it| it.uri.clone());
+        let companion = self.legs.iter().find_map(recorder);
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.is_choosing()) else { return };
+        if let Step::Choosing { asked, .. } = &mut leg.step {
+            *asked = true;
+        }
+        let (attempt, tried) = (leg.attempt, leg.tried.clone());
+        let wish = RecorderWish { recorders: self.config.recorders.clone(), tried, companion };
+        self.output.push_back(Output::ChooseRecorder { attempt, wish: Box::new(wish) });
+    }
+
+    /// Takes the recorder that was chosen, or gives up.
+    pub(super) fn chosen(&mut self, attempt: u32, choice: Result<RecorderTarget, NoRecorder>, now: Instant) {
+        let is_asked = |leg: &Leg| leg.attempts(attempt) && leg.is_choosing();
+        let Some((id, leg)) = self.legs.iter_mut().enumerate().find(|(_, leg)| is_asked(leg)) else { return };
+        match choice {
+            Ok(recorder) => {
+                leg.tried.push(recorder.uri.clone());
+                leg.recorder = Some(recorder);
+                self.resolve(id, None, now);
+            }
+            // Each has told why it failed.
+            Err(reason) if reason.is_exhausted() => self.end_leg(id, LegEnd::Failed, now),
+            Err(reason) => {
+                self.tell_failed(id, FailureReason::NoRecorder(reason.to_string()), None);
+                self.end_leg(id, LegEnd::Failed, now);
+            }
+        }
+    }
+
+    /// Tries the present recorder at its next address `after` an attempt.
+    fn try_elsewhere(&mut self, id: usize, after: u32, now: Instant) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        self.attempts += 1;
+        leg.attempt = self.attempts;
+        leg.call_id = None;
+        self.resolve(id, Some(after), now);
+    }
+
+    /// Has the present recorder's address found.
+    fn resolve(&mut self, id: usize, after: Option<u32>, now: Instant) {
+        let Some(recorder) = self.recorder(id).cloned() else { return };
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        leg.more = false;
         leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
         let attempt = leg.attempt;
         let (uri, secure, tls) = first_hop(recorder, &self.config);
@@ -45,7 +90,7 @@ impl Recording {
 
     /// The recorder of a session's present attempt.
     pub(super) fn recorder(&self, leg: usize) -> Option<&RecorderTarget> {
-        self.config.recorders.get(self.legs.get(leg)?.tried.checked_sub(1)?)
+        self.legs.get(leg)?.recorder.as_ref()
     }
 
     /// How the recorder of a session's present attempt may be shown.
@@ -158,7 +203,7 @@ impl Recording {
             self.protection(id, &flow).map_err(|fault| FailureReason::Security(fault.to_string()))?;
         let dialect = self.config.dialect;
         let configuration = |reason: &dyn std::fmt::Display| FailureReason::Configuration(reason.to_string());
-        // A DN may have been set since the configuration was checked.
+        // A DN may have been set since the configuration was checked, and a pool may have changed.
         dialect.check(&self.config).map_err(|error| configuration(&error))?;
         let invite = dialect.invite(&subject).map_err(|error| configuration(&error))?;
         let (from, contact) = own_addresses(&self.config.user, &flow, &invite.request_uri)
@@ -305,7 +350,7 @@ impl Recording {
         let after = Some(leg.attempt).filter(|_| elsewhere && leg.more);
         self.former.extend(leg.finish());
         match after {
-            Some(_) => self.resolve(id, after, now),
+            Some(after) => self.try_elsewhere(id, after, now),
             None => self.next_attempt(id, now),
         }
     }
@@ -314,7 +359,11 @@ impl Recording {
         let recorder = self.recorder_shown(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let whose = leg.party.as_ref().and_then(PartyKey::dn).map(|dn| format!(" for {dn}"));
-        leg.failures.push(format!("{recorder}{}: {reason}", whose.unwrap_or_default()));
+        let whose = whose.unwrap_or_default();
+        leg.failures.push(match recorder.is_empty() {
+            true => format!("{reason}{whose}"),
+            false => format!("{recorder}{whose}: {reason}"),
+        });
         self.tell(Scope::Leg(id), SessionEventKind::Failed { reason, sip_code });
     }
 
@@ -326,7 +375,7 @@ impl Recording {
                 self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
             }
             Some(Step::Session { .. }) => self.tell_off(number, reason),
-            Some(Step::Resolving { .. } | Step::Over) | None => {}
+            Some(Step::Choosing { .. } | Step::Resolving { .. } | Step::Over) | None => {}
         }
     }
 
@@ -362,6 +411,11 @@ impl Recording {
         for id in 0..self.legs.len() {
             let Some(leg) = self.legs.get_mut(id) else { continue };
             match &mut leg.step {
+                Step::Choosing { deadline, .. } if *deadline <= now => {
+                    let reason = "no recorder was chosen in time".to_owned();
+                    self.tell_failed(id, FailureReason::NoRecorder(reason), None);
+                    self.end_leg(id, LegEnd::Failed, now);
+                }
                 Step::Resolving { deadline } if *deadline <= now => {
                     let reason = format!("no address within {:?}", timers.resolve);
                     self.attempt_failed(id, FailureReason::Unresolved(reason), None, now);
@@ -371,7 +425,7 @@ impl Recording {
                     self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
                 }
                 Step::Session { session, .. } => session.handle_timeout(now),
-                Step::Resolving { .. } | Step::Binding { .. } | Step::Over => {}
+                Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. } | Step::Over => {}
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::time::Instant;
 
 use siprec_model::{BranchId, OpenBranch, RecordingState, StopReason};
+use siprec_sip::Uri;
 
 use super::lines::LineTable;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
+use crate::recorder::RecorderTarget;
 use crate::session::{RecordingSession, Verdict, WantedLine};
 
 /// One session, whichever recorder takes it.
@@ -15,8 +17,10 @@ use crate::session::{RecordingSession, Verdict, WantedLine};
 pub(super) struct Leg {
     /// Whose session it is; None for the session of all.
     pub(super) party: Option<PartyKey>,
-    /// How many recorders were tried; the last one's number, from 1.
-    pub(super) tried: usize,
+    /// The recorders that were tried, in order, the present one last.
+    pub(super) tried: Vec<Uri>,
+    /// The recorder of the present attempt.
+    pub(super) recorder: Option<RecorderTarget>,
     /// Number of the present attempt, unique within the recording.
     pub(super) attempt: u32,
     /// The recorder has further addresses than that of the present attempt.
@@ -44,6 +48,8 @@ pub(super) enum LegEnd {
 
 #[derive(Debug)]
 pub(super) enum Step {
+    /// The recorder is being chosen, or will be once those of other sessions are.
+    Choosing { asked: bool, deadline: Instant },
     /// The recorder's address is being looked for.
     Resolving { deadline: Instant },
     /// The ports for the offer are being bound.
@@ -58,7 +64,8 @@ impl Leg {
     pub(super) fn new(party: Option<PartyKey>) -> Self {
         Self {
             party,
-            tried: 0,
+            tried: Vec::new(),
+            recorder: None,
             attempt: 0,
             more: false,
             step: Step::Over,
@@ -80,10 +87,15 @@ impl Leg {
         self.attempt == attempt && self.is_active()
     }
 
+    /// Whether the next recorder is awaited.
+    pub(super) fn is_choosing(&self) -> bool {
+        matches!(self.step, Step::Choosing { .. })
+    }
+
     pub(super) fn flow(&self) -> Option<Flow> {
         match &self.step {
             Step::Binding { flow, .. } | Step::Session { flow, .. } => Some(*flow),
-            Step::Resolving { .. } | Step::Over => None,
+            Step::Choosing { .. } | Step::Resolving { .. } | Step::Over => None,
         }
     }
 
@@ -110,7 +122,7 @@ impl Leg {
     /// Whether an attempt is under way that the recorder has not answered yet.
     pub(super) fn is_attempting(&self) -> bool {
         match &self.step {
-            Step::Resolving { .. } | Step::Binding { .. } => true,
+            Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. } => true,
             Step::Session { session, .. } => session.is_inviting(),
             Step::Over => false,
         }
@@ -123,7 +135,9 @@ impl Leg {
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.step {
-            Step::Resolving { deadline } | Step::Binding { deadline, .. } => Some(*deadline),
+            Step::Choosing { deadline, .. }
+            | Step::Resolving { deadline }
+            | Step::Binding { deadline, .. } => Some(*deadline),
             Step::Session { session, .. } => session.next_deadline(),
             Step::Over => None,
         }

@@ -38,7 +38,7 @@ const COPY: u16 = 0;
 /// | state | what happens | until |
 /// |---|---|---|
 /// | idle | packets are held | every stream has a format, or 1 s after the first packet; without auto-start also [`Command::Start`] |
-/// | attempting | recorder by recorder: address, ports, INVITE | one answers, or all have failed |
+/// | attempting | recorder by recorder: choice, address, ports, INVITE | one answers, or all have failed |
 /// | in session | offer and answer follow what is wanted | the end of the call, BYE, loss |
 /// | draining | the call has ended; what is held is delivered | nothing is held, or the drain time is over |
 /// | closing | CANCEL or BYE, branches are closed | all are gone |
@@ -142,6 +142,7 @@ impl Recording {
         match input {
             Input::Command(command) => self.command(command, now),
             Input::Message(message) => self.message(message, now),
+            Input::Recorder { attempt, choice } => self.chosen(attempt, *choice, now),
             Input::Transport(event) => self.transport(event, now),
             Input::Media(branch, event) => self.media(branch, event, now),
             Input::Timer => {}
@@ -217,6 +218,10 @@ impl Recording {
         loop {
             self.begin_when_ready(now);
             self.place_streams(now);
+            // All else stays behind what begins an attempt, as if the choice were made here.
+            if self.legs.iter().any(Leg::is_choosing) {
+                return self.ask_for_a_recorder();
+            }
             self.invite_when_bound(now);
             self.steer(now);
             let news = self.take_notices(now);

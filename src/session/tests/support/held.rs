@@ -48,6 +48,10 @@ impl Held {
         let mut invite = None;
         while let Some(output) = recording.poll() {
             match output {
+                Output::ChooseRecorder { attempt, wish } => {
+                    let choice = Box::new(wish.next_listed());
+                    recording.handle(Input::Recorder { attempt, choice }, now);
+                }
                 Output::Resolve { attempt, .. } => {
                     let event = TransportEvent::Resolved { attempt, flow: flow(), more: false };
                     recording.handle(Input::Transport(event), now);

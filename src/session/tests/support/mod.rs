@@ -39,6 +39,8 @@ pub struct Call {
     pub recording: Recording,
     pub now: Instant,
     pub engine: Engine,
+    /// Whether the next recorder of the list is chosen without being asked to.
+    pub chooses: bool,
     pub resolves: bool,
     /// What carries the signalling.
     pub transport: Transport,
@@ -100,6 +102,7 @@ impl Call {
             recording: Recording::new(config, [3; 32], now),
             now,
             engine: Engine { binds: true, drains: true, closes: true },
+            chooses: true,
             resolves: true,
             transport: Transport::Udp,
             transcript: Vec::new(),
@@ -301,6 +304,11 @@ impl Call {
             self.transcript.extend(self.line(&output));
             self.outputs.push(output.clone());
             match output {
+                Output::ChooseRecorder { attempt, wish } if self.chooses => {
+                    let choice = Box::new(wish.next_listed());
+                    self.recording.handle(Input::Recorder { attempt, choice }, self.now);
+                }
+                Output::ChooseRecorder { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
                     let event = TransportEvent::Resolved { attempt, flow, more: false };
@@ -361,6 +369,8 @@ impl Call {
     /// One output as a line; what says little (bind, reports) is left out.
     fn line(&self, output: &Output) -> Option<String> {
         Some(match output {
+            Output::ChooseRecorder { .. } if self.chooses => return None,
+            Output::ChooseRecorder { .. } => "choose".into(),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),
             Output::Send { message: Message::Request(request), .. } => format!("> {}", describe(request)),
             Output::Send { message: Message::Response(response), .. } => {
