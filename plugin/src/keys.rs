@@ -129,6 +129,15 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<Option<CallKeys>, CapsFau
     Ok(Some(CallKeys { keys, policy, ssrc: fields.number("ssrc")?, roc: fields.number("roc")? }))
 }
 
+/// What caps lack that give no key by [`from_caps`], in words.
+pub(crate) fn keyless(caps: &gst::CapsRef) -> String {
+    match caps.structure(0).map(gst::StructureRef::name) {
+        Some(name) if name.as_str() == SRTP => "have no \"srtp-key\"".to_owned(),
+        Some(name) => format!("are {name}, not {SRTP}"),
+        None => "are empty".to_owned(),
+    }
+}
+
 /// Turns the `a=crypto` line of a party's session description into the caps that `srtpdec`'s `request-key` returns:
 /// the keys that this party sends under. The line may stand with or without `a=crypto:`.
 ///

@@ -76,8 +76,7 @@ impl Secrecy {
 
     /// The suite of the stream, where all keys are of one.
     pub(crate) fn suite(&self) -> Option<SrtpSuite> {
-        let first = self.keys.first()?.suite();
-        first.filter(|_| self.keys.iter().all(|key| key.suite() == first))
+        common_suite(&self.keys)
     }
 
     /// Looks at a packet. Gives its source when somebody should be asked for its key.
@@ -143,6 +142,12 @@ impl Secrecy {
 /// The source of an RTP packet; `None` for what is none, RTCP on the same way too (RFC 5761 §4).
 fn source(packet: &[&[u8]]) -> Option<u32> {
     RtpView::source(&fixed_header(packet)?)
+}
+
+/// The suite of keys that are all of one.
+pub(crate) fn common_suite(keys: &[CallKey]) -> Option<SrtpSuite> {
+    let first = keys.first()?.suite();
+    first.filter(|_| keys.iter().all(|key| key.suite() == first))
 }
 
 #[cfg(test)]

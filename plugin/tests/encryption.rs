@@ -11,24 +11,13 @@ use std::time::Duration;
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script, media_sections};
-use common::srtp::{Decoder, Encoder, SUITES, Suite, base64};
-use common::{PCMU, ready, rtp_bytes};
+use common::srtp::{Decoder, Encoder, SUITES, Suite, base64, offered, srtp_caps as srtp};
+use common::{ready, rtp_bytes};
 use gst::prelude::*;
 
 const SSRC: u32 = 0xC0FF_EE00;
 const CM80: Suite = SUITES[0];
 const GCM: Suite = SUITES[3];
-
-/// Caps of G.711 that is encrypted, with these fields beside.
-fn srtp(keys: Option<&gst::Caps>) -> gst::Caps {
-    let mut caps: gst::Caps = PCMU.replace("x-rtp", "x-srtp").parse().unwrap();
-    if let Some(keys) = keys {
-        let fields = keys.structure(0).unwrap().iter().map(|(name, value)| (name.to_owned(), value.clone()));
-        let all = caps.get_mut().unwrap().structure_mut(0).unwrap();
-        fields.for_each(|(name, value)| all.set_value(name, value));
-    }
-    caps
-}
 
 fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
     let mut packet = rtp_bytes(sequence);
@@ -38,17 +27,6 @@ fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
 
 fn buffer(packet: &[u8]) -> gst::Buffer {
     gst::Buffer::from_mut_slice(packet.to_vec())
-}
-
-/// The key that an INVITE offers first for an m-line, as caps for `srtpdec`.
-fn offered(invite: &str, line: usize) -> gst::Caps {
-    let section = media_sections(invite).nth(line).unwrap();
-    let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:")).unwrap();
-    let mut words = crypto.split(' ').skip(1);
-    let suite = words.next().unwrap();
-    let suite = SUITES.into_iter().find(|known| known.name == suite).unwrap();
-    let inline = words.next().unwrap().trim_start_matches("inline:");
-    suite.caps(&gst::glib::base64_decode(inline.split('|').next().unwrap()), None)
 }
 
 /// One party's packets, pushed as they are, and what the recorder got of them, in the clear.
@@ -219,6 +197,7 @@ fn an_answer_without_a_usable_key_is_told_and_costs_the_source_only() {
                 1 => Some(CM80.caps(&CM80.key(1), None)).to_value(),
                 2 => None::<gst::Caps>.to_value(),
                 3 => Some(gst::Caps::new_empty_simple("application/x-srtp")).to_value(),
+                5 => Some(gst::Caps::new_empty_simple("application/x-rtp")).to_value(),
                 _ => Some(CM80.caps(&[7; 12], None)).to_value(),
             })
         });
@@ -226,12 +205,12 @@ fn an_answer_without_a_usable_key_is_told_and_costs_the_source_only() {
     call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(None)));
     let encoder = Encoder::new(CM80, &CM80.key(1), None);
     let stranger = Encoder::new(CM80, &CM80.key(2), None);
-    for ssrc in 1..=4 {
+    for ssrc in 1..=5 {
         let end = if ssrc == 1 { &encoder } else { &stranger };
         passes(&call, 0, &[end.protect(packet(ssrc, 1))]);
     }
     let mut told: Vec<String> = Vec::new();
-    while told.len() < 3 {
+    while told.len() < 4 {
         let wait = gst::ClockTime::from_seconds(15);
         let message = call.bus.timed_pop_filtered(wait, &[gst::MessageType::Warning]).expect("a warning");
         let gst::MessageView::Warning(warning) = message.view() else { panic!() };
@@ -242,14 +221,17 @@ fn an_answer_without_a_usable_key_is_told_and_costs_the_source_only() {
     }
     told.sort();
     assert!(told.iter().any(|text| text.contains("source 2") && text.contains("no key")), "{told:?}");
-    assert!(told.iter().any(|text| text.contains("source 3") && text.contains("no srtp-key")), "{told:?}");
+    let lack = "source 3 have no \"srtp-key\"";
+    assert!(told.iter().any(|text| text.contains(lack)), "{told:?}");
     assert!(told.iter().any(|text| text.contains("source 4") && text.contains("12")), "{told:?}");
+    let other = "source 5 are application/x-rtp, not application/x-srtp";
+    assert!(told.iter().any(|text| text.contains(other)), "{told:?}");
     let invite = recorder.request("INVITE");
     let plain = Decoder::new(&offered(&invite, 0)).unprotect(&recorder.packet(0).unwrap()).unwrap();
     assert_eq!(plain[8..12], 1u32.to_be_bytes());
     call.end();
     let report = call.message("siprec-report");
-    assert_eq!(report.get::<u64>("dropped-not-authentic"), Ok(3), "{report}");
+    assert_eq!(report.get::<u64>("dropped-not-authentic"), Ok(4), "{report}");
 }
 
 #[test]

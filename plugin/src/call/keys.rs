@@ -7,6 +7,7 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_media::srtp::CallKey;
 use siprec_model::Medium;
+use siprec_session::StreamSecurity;
 use siprec_sip::SessionDescription;
 use siprec_sip::sdp::Crypto;
 
@@ -14,6 +15,7 @@ use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::recording::Fault;
 use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
+use crate::secrecy::common_suite;
 
 /// Their declarations.
 pub(super) fn signals() -> [glib::subclass::Signal; 3] {
@@ -78,6 +80,17 @@ impl Siprec {
         keys.filter(|(of, _)| medium.is_none_or(|medium| medium == *of)).map(|(_, key)| key).collect()
     }
 
+    /// How a pad's stream is protected in the call: as its caps say, or its party's session description, which may be there
+    /// first, and counts too where the pipeline has decrypted the stream already (RFC 7866 §12: the call is encrypted).
+    pub(super) fn security(&self, pad: &SiprecSinkPad) -> StreamSecurity {
+        let by_caps = pad.feed().security();
+        let is_described = || self.parties().is_secured(pad.index(), pad.stated_medium());
+        if by_caps.is_secured() || !is_described() {
+            return by_caps;
+        }
+        StreamSecurity::Srtp(common_suite(&self.described_keys(pad)))
+    }
+
     /// Asks the application for the keys of these sources, on a thread of GStreamer's: their packets wait meanwhile, and
     /// the call does not.
     pub(super) fn ask_keys(&self, pad: &SiprecSinkPad, sources: Vec<u32>) {
@@ -105,16 +118,14 @@ impl Siprec {
     }
 
     fn take_answer(&self, pad: &SiprecSinkPad, ssrc: u32, caps: Option<gst::Caps>) {
-        let found = match caps.as_ref().map(|caps| keys::from_caps(caps)) {
-            Some(Ok(Some(found))) => Some(found),
-            Some(Ok(None)) => {
-                self.complain(
-                    pad,
-                    &format!("the caps that request-key gave for source {ssrc} have no srtp-key"),
-                );
+        let found = match caps.as_ref().map(|caps| (keys::from_caps(caps), caps)) {
+            Some((Ok(Some(found)), _)) => Some(found),
+            Some((Ok(None), caps)) => {
+                let lack = keys::keyless(caps);
+                self.complain(pad, &format!("the caps that request-key gave for source {ssrc} {lack}"));
                 None
             }
-            Some(Err(fault)) => {
+            Some((Err(fault), _)) => {
                 let reason =
                     format!("the key that request-key gave for source {ssrc} cannot be used: {fault}");
                 self.complain(pad, &reason);

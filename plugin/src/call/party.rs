@@ -153,6 +153,13 @@ impl Parties {
         table.dns.get(&index).and_then(|dn| table.keys.get(dn)).cloned().unwrap_or_default()
     }
 
+    /// Whether a pad's party says that its media is encrypted; of this medium, where it is known.
+    pub(crate) fn is_secured(&self, index: u16, medium: Option<Medium>) -> bool {
+        let table = lock(&self.0);
+        let described = table.dns.get(&index).and_then(|dn| table.descriptions.get(dn));
+        described.is_some_and(|sdp| sdp.is_secured(medium))
+    }
+
     /// What the session descriptions say of these pads, which come with the medium of their caps: nothing of a pad whose
     /// party has given none, or has no line for it. Two parties' descriptions are taken together.
     pub(crate) fn negotiated(&self, pads: &[(u16, Option<Medium>)]) -> Negotiated {

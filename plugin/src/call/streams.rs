@@ -84,7 +84,7 @@ impl Siprec {
         let (slot, stream) = (pad.index(), tap.stream());
         let voices = self.voices(std::slice::from_ref(pad), &self.settings());
         let muted = voices.iter().any(|voice| voice.muted);
-        let security = pad.feed().security();
+        let security = self.security(pad);
         let mut commands = vec![
             Command::Mute { slot, muted },
             Command::AddStream { slot, stream },
@@ -108,7 +108,7 @@ impl Siprec {
             let Some(stream) = pad.feed().tap().map(|tap| tap.stream()) else { continue };
             pad.feed().add_keys(self.described_keys(pad));
             // The security first: what a stream carries may be all that an INVITE waits for.
-            commands.push(Command::StreamSecurity { stream, security: pad.feed().security() });
+            commands.push(Command::StreamSecurity { stream, security: self.security(pad) });
             if let Some(Ok(format)) = carried(pad, &negotiated) {
                 commands.push(Command::StreamFormat { stream, format });
             }

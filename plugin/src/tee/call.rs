@@ -76,13 +76,16 @@ impl SiprecTee {
     /// Asks for the keys of a source, on the stream's own thread.
     fn ask(&self, ssrc: u32) {
         let caps = self.obj().emit_by_name::<Option<gst::Caps>>(REQUEST_KEY, &[self.sink(), &ssrc]);
-        match caps.as_ref().map(|caps| keys::from_caps(caps)) {
+        match caps.as_ref().map(|caps| (keys::from_caps(caps), caps)) {
             None => gst::debug!(crate::CAT, imp = self, "nobody has keys of the source {ssrc:#010x}"),
-            Some(Ok(None)) => {
-                self.tell(&format!("what request-key answered for {ssrc:#010x} has no \"srtp-key\""))
+            Some((Ok(None), caps)) => {
+                let lack = keys::keyless(caps);
+                self.tell(&format!("the caps that request-key gave for {ssrc:#010x} {lack}"));
             }
-            Some(Ok(Some(keys))) => self.take_keys(CallKeys { ssrc: Some(ssrc), ..keys }),
-            Some(Err(fault)) => self.tell(&format!("what request-key answered for {ssrc:#010x}: {fault}")),
+            Some((Ok(Some(keys)), _)) => self.take_keys(CallKeys { ssrc: Some(ssrc), ..keys }),
+            Some((Err(fault), _)) => {
+                self.tell(&format!("what request-key answered for {ssrc:#010x}: {fault}"))
+            }
         }
     }
 

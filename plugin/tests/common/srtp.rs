@@ -3,7 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 
-use super::{Inlet, Outlet, init};
+use super::{Inlet, Outlet, PCMU, init};
 
 /// A suite as caps and properties name it: its SDP name, cipher, authentication of RTP and of RTCP, bytes of a key.
 #[derive(Clone, Copy, Debug)]
@@ -152,4 +152,26 @@ pub(crate) fn buffer(bytes: &[u8]) -> gst::Buffer {
 /// Base64, as a session description has it.
 pub(crate) fn base64(bytes: &[u8]) -> String {
     glib::base64_encode(bytes).to_string()
+}
+
+/// Caps of G.711 that is encrypted, with the fields of these beside.
+pub(crate) fn srtp_caps(keys: Option<&gst::Caps>) -> gst::Caps {
+    let mut caps: gst::Caps = PCMU.replace("x-rtp", "x-srtp").parse().unwrap();
+    if let Some(keys) = keys {
+        let fields = keys.structure(0).unwrap().iter().map(|(name, value)| (name.to_owned(), value.clone()));
+        let all = caps.get_mut().unwrap().structure_mut(0).unwrap();
+        fields.for_each(|(name, value)| all.set_value(name, value));
+    }
+    caps
+}
+
+/// The key that an INVITE offers first for an m-line, as caps for `srtpdec`.
+pub(crate) fn offered(invite: &str, line: usize) -> gst::Caps {
+    let section = invite.split("\r\nm=").nth(line + 1).unwrap();
+    let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:")).unwrap();
+    let mut words = crypto.split(' ').skip(1);
+    let suite = words.next().unwrap();
+    let suite = SUITES.into_iter().find(|known| known.name == suite).unwrap();
+    let inline = words.next().unwrap().trim_start_matches("inline:");
+    suite.caps(&glib::base64_decode(inline.split('|').next().unwrap()), None)
 }

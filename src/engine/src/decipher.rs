@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use siprec_media::RtpView;
-use siprec_media::srtp::{CallKey, Unprotector};
+use siprec_media::srtp::Unprotector;
 use siprec_model::DropCause;
 
+use crate::keyring::News;
 use crate::packed::{Packed, Raw, Verdict};
 
 /// Most bytes of a stream that wait for a key, bookkeeping included. The oldest packets go first.
@@ -23,6 +24,8 @@ pub(crate) struct Decipher {
     secured: bool,
     unprotector: Unprotector,
     awaited: Vec<u32>,
+    /// Somebody was asked for a key, and has answered.
+    answered: bool,
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
     /// Packets that waited in vain since somebody asked.
@@ -30,13 +33,13 @@ pub(crate) struct Decipher {
 }
 
 impl Decipher {
-    /// Takes keys, the newest last, and all sources whose packets must wait.
-    pub(crate) fn learn(&mut self, keys: &[CallKey], awaited: Vec<u32>) {
-        for key in keys {
+    /// Takes keys, and whose packets must wait.
+    pub(crate) fn learn(&mut self, news: News) {
+        for key in &news.keys {
             // What our own cryptography refuses of a key that its maker has checked, there is not.
             let _ = self.unprotector.add_call_key(key);
         }
-        self.awaited = awaited;
+        (self.awaited, self.answered) = (news.awaited, news.answered);
     }
 
     /// Works on packets in their place. While no branch `wants` any, they are followed and not decrypted.
@@ -78,6 +81,22 @@ impl Decipher {
             Raw::Mark(_) => Verdict::Remove,
         });
         Some(packed)
+    }
+
+    /// The call is over: what waits although whoever has keys has answered waits no more.
+    pub(crate) fn give_up(&mut self) {
+        if !self.answered {
+            return;
+        }
+        let Self { awaited, waiting, waiting_bytes, given_up, .. } = self;
+        waiting.retain(|(packet, _)| {
+            let waits = RtpView::source(packet).is_some_and(|ssrc| awaited.contains(&ssrc));
+            if !waits {
+                *waiting_bytes -= packet.len() + ENTRY;
+                *given_up += 1;
+            }
+            waits
+        });
     }
 
     /// How many packets have waited in vain since this was last asked.

@@ -21,6 +21,18 @@ pub(crate) struct Keyring {
 struct Said {
     keys: Vec<CallKey>,
     awaited: Vec<u32>,
+    answered: bool,
+}
+
+/// What was said since the media thread looked.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// New keys, the oldest first.
+    pub(crate) keys: Vec<CallKey>,
+    /// All sources whose packets wait for an answer.
+    pub(crate) awaited: Vec<u32>,
+    /// Somebody was asked, ever, and has answered.
+    pub(crate) answered: bool,
 }
 
 impl Keyring {
@@ -46,7 +58,10 @@ impl Keyring {
 
     /// Whoever was asked for a source's key has answered.
     pub(crate) fn settle(&self, ssrc: u32) {
-        self.say(|said| said.awaited.retain(|awaited| *awaited != ssrc));
+        self.say(|said| {
+            said.awaited.retain(|awaited| *awaited != ssrc);
+            said.answered = true;
+        });
     }
 
     /// Whether something was said since the media thread looked.
@@ -54,11 +69,12 @@ impl Keyring {
         self.news.load(Ordering::SeqCst)
     }
 
-    /// What was said, if anything: the new keys, the oldest first, and all sources that wait. For the media thread.
-    pub(crate) fn take(&self) -> Option<(Vec<CallKey>, Vec<u32>)> {
+    /// What was said, if anything. For the media thread.
+    pub(crate) fn take(&self) -> Option<News> {
         self.news.swap(false, Ordering::SeqCst).then(|| {
             let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-            (std::mem::take(&mut said.keys), said.awaited.clone())
+            let keys = std::mem::take(&mut said.keys);
+            News { keys, awaited: said.awaited.clone(), answered: said.answered }
         })
     }
 
@@ -87,13 +103,16 @@ mod tests {
             keyring.expect(ssrc);
             keyring.expect(0);
         }
+        assert!(!keyring.take().unwrap().answered);
+        (0..28).chain([13]).for_each(|byte| keyring.add(key(byte)));
         keyring.settle(1);
         assert!(keyring.has_news());
-        let (keys, awaited) = keyring.take().unwrap();
+        let News { keys, awaited, answered } = keyring.take().unwrap();
+        assert!(answered);
         assert_eq!(keys, [12, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 13].map(key));
         assert_eq!((awaited.len(), awaited.first(), awaited.contains(&1)), (63, Some(&0), false));
         assert!(keyring.take().is_none());
         keyring.settle(0);
-        assert_eq!(keyring.take().unwrap().0, []);
+        assert_eq!(keyring.take().unwrap().keys, []);
     }
 }

@@ -278,7 +278,13 @@ impl Outlet {
                 }
                 shield
             }
-            none => none.insert(Shield::new(keys)?),
+            none => {
+                let shield = Shield::new(keys)?;
+                // What went in the clear before may have used the numbers up.
+                self.numbers.renew();
+                self.branch.make_room(self.numbers.first());
+                none.insert(shield)
+            }
         };
         match rtcp {
             None => shield.share_rtcp(),

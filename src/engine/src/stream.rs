@@ -138,8 +138,8 @@ impl Stream {
         let mut given_up = 0;
         if let Some(decipher) = &mut self.decipher {
             let wanted = self.outlets.iter().any(Outlet::wants_packets);
-            if let Some((keys, awaited)) = news {
-                decipher.learn(&keys, awaited);
+            if let Some(news) = news {
+                decipher.learn(news);
                 released = decipher.release();
             }
             decipher.work(&mut batch, wanted);
@@ -158,7 +158,25 @@ impl Stream {
             fed.is_some()
         });
         drop(batch);
-        if !self.to_drain.is_empty() && !self.has_waiting() {
+        self.drain_ready(kit, events, now);
+        true
+    }
+
+    /// Drains the branches for which nothing waits for a key any more.
+    fn drain_ready(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
+        let Self { to_drain, outlets, .. } = self;
+        let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
+        if to_drain.is_empty() {
+            return;
+        }
+        if is_over && let Some(decipher) = &mut self.decipher {
+            decipher.give_up();
+            let given_up = decipher.given_up();
+            if given_up > 0 {
+                self.each(kit, events, now, |outlet, _| outlet.lose(DropCause::NoKey, given_up, now));
+            }
+        }
+        if !self.has_waiting() {
             let branches = std::mem::take(&mut self.to_drain);
             self.each(kit, events, now, |outlet, _| {
                 if branches.contains(&outlet.id()) {
@@ -166,10 +184,10 @@ impl Stream {
                 }
             });
         }
-        true
     }
 
-    /// Nothing more comes for a branch. It drains when no packet waits for a key any more.
+    /// Nothing more comes for a branch. It drains when no packet waits for a key any more that may still come: once all
+    /// branches are to drain, only what is being asked for.
     pub(crate) fn drain(
         &mut self,
         branch: BranchId,
@@ -179,11 +197,8 @@ impl Stream {
         now: Instant,
     ) {
         self.feed(section, kit, events, now);
-        if self.has_waiting() {
-            self.to_drain.push(branch);
-        } else {
-            self.act(branch, section, kit, events, now, |outlet, _| outlet.drain(now));
-        }
+        self.to_drain.push(branch);
+        self.drain_ready(kit, events, now);
     }
 
     /// How many packets wait for a key of the call.

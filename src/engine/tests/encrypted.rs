@@ -108,6 +108,26 @@ fn what_comes_before_the_key_waits_for_it_also_when_the_call_is_over_by_then() {
 }
 
 #[test]
+fn at_the_end_nothing_waits_for_a_key_that_was_refused() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    call.tap.expect_key(SSRC);
+    call.push(0..20);
+    rig.command(BranchCommand::Drain { branch });
+    recorder.assert_silence();
+    assert!(rig.events_within(Duration::ZERO).iter().all(|(_, event)| *event != BranchEvent::BacklogEmpty));
+    call.tap.settle_key(SSRC);
+    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    let (events, report) = rig.close(branch);
+    let is_told =
+        |event: &BranchEvent| matches!(event, BranchEvent::Gap { packets: 20, cause: DropCause::NoKey, .. });
+    assert!(events.iter().any(is_told), "{events:?}");
+    assert_eq!((report.seen, report.drops.of(DropCause::NoKey)), (20, 20));
+}
+
+#[test]
 fn a_source_waits_while_its_key_is_asked_for_and_no_other_does() {
     let rig = Rig::new(EngineConfig::default());
     let mut call = Call::new(&rig, SrtpSuite::AeadAes256Gcm);

@@ -183,3 +183,39 @@ fn a_branch_rolls_over_under_its_key_and_another_session_starts_at_0() {
     let (_, report) = rig.close(branch);
     assert_eq!((report.sent, report.drops.of(DropCause::NotProtected)), (u64::from(number), 0));
 }
+
+#[test]
+fn a_branch_that_turns_encrypted_has_room_before_its_numbers_wrap() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let recorder = Recorder::new();
+    rig.open(branch, &recorder);
+    let (mut number, mut sequence) = (0, 0);
+    while sequence < 0x8000 {
+        for _ in 0..100 {
+            tap.push(&numbered(SSRC, number), Instant::now());
+            number += 1;
+        }
+        for _ in 0..100 {
+            let (bytes, _) = receive(&recorder.rtp, DEADLINE).unwrap();
+            sequence = u16::from_be_bytes([bytes[2], bytes[3]]);
+        }
+    }
+    let keys = keys(SrtpSuite::AeadAes128Gcm, 1, 1);
+    rig.open_secured(branch, &recorder, &keys);
+    let deadline = Instant::now() + DEADLINE;
+    let first = loop {
+        assert!(Instant::now() < deadline, "nothing is encrypted");
+        tap.push(&numbered(SSRC, number), Instant::now());
+        number += 1;
+        let (bytes, _) = receive(&recorder.rtp, DEADLINE).unwrap();
+        // What the command has not overtaken is still plain.
+        if bytes.len() > 12 + 160 {
+            break u16::from_be_bytes([bytes[2], bytes[3]]);
+        }
+    };
+    assert!(
+        first < 0x8000,
+        "{first} after {sequence}: where it is lost, its receiver never finds the rollover counter"
+    );
+}

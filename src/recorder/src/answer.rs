@@ -47,8 +47,14 @@ pub(crate) fn lines(offer: &SessionDescription, terms: Terms<'_>) -> Vec<Line> {
 
 fn taken(index: usize, media: &MediaView<'_>, terms: Terms<'_>) -> Result<TakenLine, Why> {
     let is_one_of = |protos: [&str; 2]| protos.iter().any(|proto| proto.eq_ignore_ascii_case(media.proto()));
-    if media.is_off() || !(is_one_of(["RTP/AVP", "RTP/AVPF"]) || media.is_secured()) {
+    if media.is_off() {
         return Err(None);
+    }
+    if media.is_dtls() {
+        return Err(Some("keys by DTLS are not taken, only those of a=crypto".to_owned()));
+    }
+    if !(is_one_of(["RTP/AVP", "RTP/AVPF"]) || media.is_secured()) {
+        return Err(Some("the transport is none of RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF".to_owned()));
     }
     let stream = media.stream_format().ok_or(None)?;
     let keys = terms.agree(index, media).map_err(|why| Some(format!("{} {why}", stream.medium)))?;

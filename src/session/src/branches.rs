@@ -1,6 +1,6 @@
 //! What the branches of a session must do: the difference of what they do and what they should do.
 
-use siprec_model::{BranchCommand, BranchId, OpenBranch};
+use siprec_model::{BranchCommand, BranchId, MediaSecurity, OpenBranch};
 
 /// What one branch does with the call's packets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,6 +14,13 @@ pub(crate) enum BranchMode {
     Paused,
     /// Neither sends nor keeps; what was held is forgotten.
     Disabled,
+}
+
+impl BranchMode {
+    /// Whether packets leave in the clear.
+    pub(crate) fn is_plain(&self) -> bool {
+        matches!(self, Self::Open(open) if open.security == MediaSecurity::Plain)
+    }
 }
 
 /// The command that leads from `old` to `new`, none where they are equal.
@@ -33,7 +40,7 @@ pub(crate) fn difference(branch: BranchId, old: &BranchMode, new: &BranchMode) -
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use siprec_model::{MediaSecurity, PayloadRule, RecordingKey};
+    use siprec_model::{PayloadRule, RecordingKey};
 
     use super::*;
 

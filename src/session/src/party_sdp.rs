@@ -27,6 +27,8 @@ pub struct PartyLine {
     pub direction: Direction,
     /// Where the party receives, where that is an IP address.
     pub address: Option<SocketAddr>,
+    /// Whether its media is encrypted: `RTP/SAVP`, `UDP/TLS/RTP/SAVP` and the like.
+    pub is_secured: bool,
 }
 
 /// Why a party's description, or a part of it, cannot be used.
@@ -115,6 +117,12 @@ impl PartySdp {
         placed
     }
 
+    /// Whether any of its media is encrypted; of this medium, where it is given.
+    pub fn is_secured(&self, medium: Option<Medium>) -> bool {
+        let is_of = |line: &&PartyLine| medium.is_none_or(|medium| medium == line.format.medium);
+        self.lines.iter().filter(is_of).any(|line| line.is_secured)
+    }
+
     /// Whether the party says nothing of itself to the other (`protocol` 1.3): no audio line sends, or none is left.
     /// A party that puts the other on hold (`sendonly`) counts where `hold_is_mute` says so.
     pub fn is_mute(&self, hold_is_mute: bool) -> bool {
@@ -188,7 +196,7 @@ fn read(media: &MediaView<'_>) -> Result<PartyLine, String> {
     let on_hold = media.connection().is_some_and(|address| address.is_unspecified());
     let address = media.rtp().and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
     let direction = if on_hold { Direction::Inactive } else { media.direction() };
-    Ok(PartyLine { format, direction, address })
+    Ok(PartyLine { format, direction, address, is_secured: media.is_secured() || media.is_dtls() })
 }
 
 fn is_companion(format: &PayloadFormat) -> bool {

@@ -97,6 +97,9 @@ impl Protection {
     }
 }
 
+/// What is weak in the plain recording of an encrypted call.
+pub(crate) const UNENCRYPTED: &str = "the call is encrypted, and its recording is not";
+
 /// Why a call cannot be recorded as its policy has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SecurityFault {
@@ -160,7 +163,7 @@ pub(crate) fn weaknesses(
     match offered {
         Protection::Plain => {
             if call.iter().any(|stream| stream.is_secured()) {
-                found.push("the call is encrypted, and its recording is not".to_owned());
+                found.push(UNENCRYPTED.to_owned());
             }
         }
         Protection::Sdes(_) if signalling != Transport::Tls => {

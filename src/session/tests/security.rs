@@ -166,8 +166,136 @@ fn a_stream_that_turns_out_to_be_encrypted_leaves_a_plain_session() {
     let mut call = Call::established();
     let security = StreamSecurity::Srtp(None);
     call.command(Command::StreamSecurity { stream: stream(1), security });
-    let off = "* audio of 1002 off: the call is encrypted, and recording it in the clear is not allowed";
+    let off = "* audio of 1002 off: keys would cross the network in the clear (UDP), which is not allowed: the recorder \
+               needs TLS";
     call.expect(&["disable 1", off]);
+}
+
+/// A plain session over TLS with both streams, whose streams are encrypted from here on.
+fn encrypted_late(config: RecordingConfig, slots: &[u16]) -> Call {
+    let mut call = Call::new(config);
+    call.transport = Transport::Tls;
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    for slot in 0..2 {
+        call.format(slot, pcmu());
+    }
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    assert_eq!(transports_of(&invite.body), ["RTP/AVP"; 2]);
+    call.take();
+    for slot in slots {
+        let security = StreamSecurity::Srtp(Some(GCM));
+        call.command(Command::StreamSecurity { stream: stream(*slot), security });
+    }
+    call
+}
+
+#[test]
+fn a_plain_session_is_encrypted_when_a_stream_turns_out_to_be() {
+    let mut call = encrypted_late(config("sip:rec.example"), &[1]);
+    call.expect(&[
+        "* weakened: AES_CM_128_HMAC_SHA1_80 is offered, which is weaker than the call's AEAD_AES_128_GCM",
+        "hold 1",
+        "> INVITE sendonly/sendonly v2",
+    ]);
+    let offer = call.request(&Method::Invite);
+    assert_eq!(transports_of(&offer.body), ["RTP/SAVP"; 2]);
+    assert!(opened(&call).values().all(|open| open.security == MediaSecurity::Plain));
+    call.answer(&offer, 200, &[], &answer(&[4000, 4002], 1, GCM));
+    call.expect(&[OPEN_BOTH[0], OPEN_BOTH[1], "> ACK"]);
+    let offered = keys_of(&offer.body);
+    for slot in 0..2 {
+        assert_eq!(keys(&opened(&call)[&slot]).own, offered[usize::from(slot)][&1]);
+    }
+}
+
+#[test]
+fn a_stream_that_turns_out_to_be_encrypted_before_the_answer_is_never_sent_in_the_clear() {
+    let mut call = Call::new(config("sip:rec.example"));
+    call.transport = Transport::Tls;
+    for slot in 0..2 {
+        call.add(slot);
+    }
+    for slot in 0..2 {
+        call.format(slot, pcmu());
+    }
+    for slot in 0..2 {
+        call.command(Command::StreamSecurity { stream: stream(slot), security: StreamSecurity::Srtp(None) });
+    }
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    assert_eq!(transports_of(&invite.body), ["RTP/AVP"; 2]);
+    let offer = call.request(&Method::Invite);
+    assert_eq!(transports_of(&offer.body), ["RTP/SAVP"; 2]);
+    assert!(opened(&call).is_empty());
+    call.answer(&offer, 200, &[], &answer(&[4000, 4002], 1, GCM));
+    assert_eq!(opened(&call).len(), 2);
+    assert!(opened(&call).values().all(|open| open.security != MediaSecurity::Plain));
+}
+
+#[test]
+fn a_recorder_that_does_not_follow_into_encryption_is_left() {
+    let (plain, in_the_clear) =
+        (sdp(&[4000, 4002]), "the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP");
+    let cases = [
+        (488, "", "the call is encrypted, and the recorder refuses to take it so: 488"),
+        (200, plain.as_str(), in_the_clear),
+        (200, "", in_the_clear),
+    ];
+    for (status, body, reason) in cases {
+        let mut call = encrypted_late(config("sip:rec.example sip:other.example"), &[0, 1]);
+        call.take();
+        let offer = call.request(&Method::Invite);
+        call.answer(&offer, status, &[], body);
+        let lines = call.take();
+        let failed = lines.iter().position(|line| line.starts_with("* failed: security: ")).unwrap();
+        assert!(lines[failed].contains(reason), "{lines:?}");
+        assert!(lines.contains(&"> BYE".to_owned()), "{lines:?}");
+        assert!(lines.iter().any(|line| line.starts_with("resolve sip:other.example")), "{lines:?}");
+        let invite = call.request(&Method::Invite);
+        assert_eq!(transports_of(&invite.body), ["RTP/SAVP"; 2]);
+        assert!(opened(&call).values().all(|open| open.security == MediaSecurity::Plain));
+    }
+}
+
+#[test]
+fn a_recorder_that_does_not_follow_into_encryption_keeps_what_is_plain() {
+    let mut call = encrypted_late(config("sip:rec.example"), &[1]);
+    call.take();
+    let offer = call.request(&Method::Invite);
+    call.answer(&offer, 488, &[], "");
+    let off = "* audio of 1002 off: the call is encrypted, and recording it in the clear is not allowed";
+    let lines = call.take();
+    assert!(lines.contains(&"disable 1".to_owned()) && lines.contains(&off.to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("> BYE")), "{lines:?}");
+}
+
+#[test]
+fn what_may_not_be_recorded_in_the_clear_at_all_is_no_recording() {
+    let mut never = config("sip:rec.example");
+    never.security.srtp = SrtpUse::Disable;
+    let mut call = encrypted_late(never.clone(), &[0, 1]);
+    let lines = call.take();
+    let failed = "* failed: security: the call is encrypted, and recording it in the clear is not allowed";
+    assert!(lines.contains(&failed.to_owned()) && lines.contains(&"> BYE".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"= failed".to_owned()), "{lines:?}");
+
+    never.security.allow_downgrade = true;
+    let mut call = encrypted_late(never, &[0, 1]);
+    call.expect(&["* weakened: the call is encrypted, and its recording is not"]);
+
+    let mut lenient = config("sip:rec.example");
+    lenient.security.allow_downgrade = true;
+    let mut call = encrypted_late(lenient, &[0, 1]);
+    call.take();
+    let offer = call.request(&Method::Invite);
+    call.answer(&offer, 488, &[], "");
+    let lines = call.take();
+    assert!(
+        lines.contains(&"* weakened: the call is encrypted, and its recording is not".to_owned()),
+        "{lines:?}"
+    );
+    assert!(OPEN_BOTH.iter().all(|open| lines.contains(&(*open).to_owned())), "{lines:?}");
 }
 
 #[test]

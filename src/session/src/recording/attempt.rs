@@ -161,9 +161,7 @@ impl Recording {
             self.lay_out(id);
             match self.invite(id, flow, now) {
                 Ok(session) => {
-                    for reason in self.weaknesses(id, &flow) {
-                        self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
-                    }
+                    self.tell_weaknesses(id, &flow);
                     if let Some(leg) = self.legs.get_mut(id) {
                         leg.call_id = Some(session.call_id());
                         leg.step = Step::Session { flow, session: Box::new(session) };
@@ -246,16 +244,53 @@ impl Recording {
         own.unwrap_or(&self.config.security)
     }
 
-    /// Whether what the call encrypts would go out in the clear by a session, and must not.
-    pub(super) fn forbids_encrypted(&self, id: usize) -> bool {
-        let session = self.legs.get(id).and_then(|leg| leg.session());
-        session.is_some_and(|session| !session.is_secured()) && !self.policy(id).allow_downgrade
+    /// A stream may turn out to be encrypted when its session has been offered in the clear: the session is encrypted, too,
+    /// or goes on without it, or has failed where nothing else is in it.
+    pub(super) fn secure_sessions(&mut self, now: Instant) {
+        for id in 0..self.legs.len() {
+            let Some(leg) = self.legs.get(id).filter(|leg| leg.is_active()) else { continue };
+            let Step::Session { flow, session } = &leg.step else { continue };
+            let (flow, security) = (*flow, self.security_of(id));
+            if session.is_secured() || !security.iter().any(|stream| stream.is_secured()) {
+                continue;
+            }
+            let protection = self.protection(id, &flow);
+            let Self { legs, random, .. } = self;
+            let Some(session) = legs.get_mut(id).and_then(Leg::session_mut) else { continue };
+            match protection {
+                Ok(Protection::Plain) => {}
+                Ok(protection) => session.secure(protection, random),
+                Err(fault) if security.iter().all(|stream| stream.is_secured()) => {
+                    session.fail_insecure(fault.to_string(), now);
+                }
+                Err(_) => {}
+            }
+            self.tell_weaknesses(id, &flow);
+        }
     }
 
-    /// What whoever is responsible should know of a session that is about to begin.
-    fn weaknesses(&self, id: usize, flow: &Flow) -> Vec<String> {
-        let offered = self.protection(id, flow).unwrap_or(Protection::Plain);
-        security::weaknesses(&offered, &self.security_of(id), flow.transport)
+    /// Why what the call encrypts may not go out in the clear by a session; none where it may.
+    pub(super) fn forbids_encrypted(&self, id: usize) -> Option<SecurityFault> {
+        let policy = self.policy(id);
+        let flow = self.legs.get(id).and_then(Leg::flow).filter(|_| !policy.allow_downgrade)?;
+        // A recorder that refuses encryption is refused itself.
+        Some(self.protection(id, &flow).err().unwrap_or(SecurityFault::Downgrade))
+    }
+
+    /// Tells whoever is responsible what is weak in a session as it is offered, each once.
+    fn tell_weaknesses(&mut self, id: usize, flow: &Flow) {
+        let Ok(offered) = self.protection(id, flow) else { return };
+        let found = security::weaknesses(&offered, &self.security_of(id), flow.transport);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let (attempt, told) = &mut leg.weaknesses;
+        if *attempt != leg.attempt {
+            (*attempt, *told) = (leg.attempt, Vec::new());
+        }
+        let new: Vec<String> = found.into_iter().filter(|reason| !told.contains(reason)).collect();
+        told.extend(new.iter().cloned());
+        for reason in new {
+            self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
+        }
     }
 
     /// How the streams of a session are protected in the call.
@@ -293,7 +328,7 @@ impl Recording {
                 any = true;
                 match notice {
                     Notice::Answered => self.tell_answered(id),
-                    Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase),
+                    Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
                     Notice::Failed { reason, sip_code } => self.attempt_failed(id, reason, sip_code, now),
                     Notice::EndedByRecorder => {
                         let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
@@ -320,7 +355,23 @@ impl Recording {
     }
 
     /// A refused resume, or a refused stream, is not recorded although the call has it.
-    fn offer_refused(&mut self, id: usize, code: u16, phrase: &str) {
+    fn offer_refused(&mut self, id: usize, code: u16, phrase: &str, now: Instant) {
+        let stays_plain = self.legs.get(id).and_then(Leg::session).is_some_and(RecordingSession::stays_plain);
+        if stays_plain
+            && !self.policy(id).allow_downgrade
+            && self.security_of(id).iter().all(|stream| stream.is_secured())
+        {
+            let reason =
+                format!("the call is encrypted, and the recorder refuses to take it so: {code} {phrase}");
+            if let Some(session) = self.legs.get_mut(id).and_then(Leg::session_mut) {
+                session.fail_insecure(reason, now);
+            }
+            return;
+        }
+        if stays_plain && self.policy(id).allow_downgrade {
+            let reason = security::UNENCRYPTED.to_owned();
+            self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
+        }
         if self.is_silent(id) {
             return;
         }

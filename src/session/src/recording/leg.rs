@@ -33,6 +33,8 @@ pub(super) struct Leg {
     pub(super) failures: Vec<String>,
     /// Where the session is, as last told.
     pub(super) told: RecordingState,
+    /// What the application was told of as weak, in the attempt of this number.
+    pub(super) weaknesses: (u32, Vec<String>),
     /// How it ended.
     pub(super) end: Option<LegEnd>,
 }
@@ -73,6 +75,7 @@ impl Leg {
             call_id: None,
             failures: Vec::new(),
             told: RecordingState::Starting,
+            weaknesses: (0, Vec::new()),
             end: None,
         }
     }
@@ -131,6 +134,11 @@ impl Leg {
     /// Whether the recorder has accepted, and something is wanted that is not agreed yet.
     pub(super) fn is_unsettled(&self) -> bool {
         self.session().is_some_and(|session| session.is_up() && !session.is_settled())
+    }
+
+    /// Whether the session is plain and is to be encrypted by an offer that is open or to come.
+    pub(super) fn turns_secured(&self) -> bool {
+        self.session().is_some_and(|session| session.is_secured() && session.is_up() && !session.is_settled())
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {

@@ -223,6 +223,7 @@ impl Recording {
                 return self.ask_for_a_recorder();
             }
             self.invite_when_bound(now);
+            self.secure_sessions(now);
             self.steer(now);
             let news = self.take_notices(now);
             if !self.close_drained(now) && !news {

@@ -14,7 +14,6 @@ use crate::branches::BranchMode;
 use crate::config::SessionMode;
 use crate::numbering::is_describable;
 use crate::parties::{PartyKey, Voice, silent_streams};
-use crate::security::SecurityFault;
 use crate::session::{Verdict, WantedLine};
 
 impl Recording {
@@ -291,7 +290,7 @@ impl Recording {
         let voice = |slot: &Slot| Voice { party: self.group(slot), muted: slot.is_muted() };
         let voices: Vec<Voice> = self.slots.values().map(voice).collect();
         let silent = silent_streams(self.mode, self.paused, &voices);
-        let forbidding: Vec<bool> = (0..self.legs.len()).map(|id| self.forbids_encrypted(id)).collect();
+        let forbidding: Vec<_> = (0..self.legs.len()).map(|id| self.forbids_encrypted(id)).collect();
         let mut commands = Vec::new();
         let mut news = Vec::new();
         for (number, silent) in numbers.into_iter().zip(silent) {
@@ -302,10 +301,13 @@ impl Recording {
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
             let association = leg.and_then(|leg| leg.association(slot.branch()));
             let Some(mut verdict) = verdict else { continue };
-            let forbidden = slot.leg().and_then(|id| forbidding.get(id)).is_some_and(|forbidden| *forbidden);
-            if forbidden && slot.security().is_secured() {
-                verdict =
-                    Verdict { mode: BranchMode::Disabled, off: Some(SecurityFault::Downgrade.to_string()) };
+            if slot.security().is_secured() && verdict.mode.is_plain() {
+                let forbidden = slot.leg().and_then(|id| forbidding.get(id).copied().flatten());
+                if leg.is_some_and(Leg::turns_secured) {
+                    verdict = Verdict { mode: BranchMode::Holding, off: None };
+                } else if let Some(fault) = forbidden {
+                    verdict = Verdict { mode: BranchMode::Disabled, off: Some(fault.to_string()) };
+                }
             }
             let Verdict { mode, off } = verdict;
             slot.associate(association, &mut commands);

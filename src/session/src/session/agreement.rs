@@ -4,7 +4,7 @@ use siprec_model::{BranchId, DtlsAssociation, DtlsRole, MediaSecurity, OpenBranc
 use siprec_sip::sdp::{Direction, Setup};
 
 use super::Rules;
-use super::description::{Description, StreamLine};
+use super::description::{Description, Line, StreamLine};
 use super::keys::{Accepted, LineKeys};
 use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
 use crate::branches::BranchMode;
@@ -59,6 +59,20 @@ impl Agreement {
             return Ok(self);
         }
         Err(SdpFault::NothingTaken(refusal.unwrap_or_else(|| "none was offered".to_owned())))
+    }
+
+    /// Whether each encrypted line that the recorder takes is encrypted by its answer: never a silent fall back to something
+    /// less (`protocol` section 3).
+    ///
+    /// # Errors
+    /// What the first other one lacks, in words for people.
+    pub(super) fn check_security(&self, rules: &Rules) -> Result<(), String> {
+        let encrypted = |(index, line): (usize, &Line)| {
+            let stream = line.stream().filter(|stream| stream.ports.is_some() && stream.keys.is_some())?;
+            let (_, theirs) = self.target(index, stream).ok()?;
+            security(stream, theirs, rules).err()
+        };
+        self.ours.lines.iter().enumerate().find_map(encrypted).map_or(Ok(()), Err)
     }
 
     /// The recorder has answered a later offer of ours; without a readable description everything stays where it was.

@@ -104,6 +104,12 @@ impl Layout {
         Self { slots: Vec::new(), maker }
     }
 
+    /// Has what is described from here on have keys by this maker.
+    pub(super) fn secure(&mut self, maker: KeyMaker) {
+        self.maker = maker;
+        self.slots.iter_mut().for_each(|slot| slot.keys = None);
+    }
+
     /// Whether its lines are encrypted.
     pub(super) fn is_secured(&self) -> bool {
         self.maker.is_secured()
@@ -196,6 +202,13 @@ impl SlotHistory {
             self.keys = maker.make().map(|keys| (ports, keys));
         }
         self.keys.as_ref().map(|(_, keys)| Arc::clone(keys))
+    }
+}
+
+impl StreamLine {
+    /// Whether something may be sent on it in the clear.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.ports.is_some() && self.keys.is_none()
     }
 }
 

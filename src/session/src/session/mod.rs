@@ -28,7 +28,7 @@ use crate::security::Protection;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
-use description::{Description, Layout, Line};
+use description::{Description, Layout, Line, StreamLine};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
@@ -151,9 +151,25 @@ impl RecordingSession {
         })
     }
 
-    /// Whether its media is encrypted.
+    /// Whether its media is encrypted, or is to be by an offer that is not agreed yet.
     pub(crate) fn is_secured(&self) -> bool {
         self.layout.is_secured()
+    }
+
+    /// Whether the recorder has not agreed to encrypt what is to be encrypted.
+    pub(crate) fn stays_plain(&self) -> bool {
+        match &self.phase {
+            Phase::Up(up) => self.is_secured() && up.agreed.ours.streams().any(StreamLine::is_plain),
+            Phase::Inviting(_) | Phase::Ending => false,
+        }
+    }
+
+    /// Has the media of a plain session be encrypted: the next of [`Self::want`] says so, on the ports that are there
+    /// (RFC 3264 §8.3.1).
+    pub(crate) fn secure(&mut self, protection: Protection, random: &mut Random) {
+        self.layout.secure(KeyMaker::new(protection.clone(), random));
+        self.writer.protect(&protection);
+        self.rules.protection = protection;
     }
 
     /// The dialog's Call-ID.
@@ -300,12 +316,16 @@ impl RecordingSession {
         self.take_events(now);
     }
 
-    /// The media of the session cannot be protected as agreed: it has failed.
+    /// The media of the session cannot be protected as it must be: it has failed.
     pub(crate) fn fail_insecure(&mut self, reason: String, now: Instant) {
-        if let Phase::Up(_) = self.phase {
-            self.bye(now);
-            self.fail(FailureReason::Security(reason), None);
-            self.take_events(now);
+        match self.phase {
+            Phase::Inviting(_) => self.abandon(FailureReason::Security(reason), now),
+            Phase::Up(_) => {
+                self.bye(now);
+                self.fail(FailureReason::Security(reason), None);
+                self.take_events(now);
+            }
+            Phase::Ending => {}
         }
     }
 
@@ -361,6 +381,10 @@ impl RecordingSession {
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
                     let moved = up.agreed.renew(offered, theirs.ok());
                     up.forget_refusal();
+                    if let Err(reason) = up.agreed.check_security(&self.rules) {
+                        self.fail_insecure(reason, now);
+                        return;
+                    }
                     self.renew_keys(&moved);
                 }
                 self.offer_difference(now);

@@ -11,7 +11,7 @@ use super::description::{Description, ForeignLine, Line, StreamLine};
 use super::keys::{Accepted, LineKeys};
 use crate::security::Protection;
 
-/// The transport of an m-line without keys.
+/// The transport of an m-line that is plain.
 const AVP: &str = "RTP/AVP";
 
 /// Writes one session's descriptions: each that differs from the one before has the next version (RFC 3264 §8).
@@ -19,6 +19,7 @@ const AVP: &str = "RTP/AVP";
 pub(super) struct Writer {
     origin: Origin,
     rtcp: RtcpMode,
+    /// Of lines that are off.
     transport: &'static str,
     certificate: Option<Fingerprint>,
     last: Option<(Description, Zeroizing<Vec<u8>>)>,
@@ -27,13 +28,19 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(media: IpAddr, rtcp: RtcpMode, protection: &Protection, random: &mut Random) -> Self {
         let session_id = u64::from(random.next_u32());
-        let (transport, certificate) = match protection {
+        let origin = Origin { session_id, version: 0, address: media };
+        let mut writer = Self { origin, rtcp, transport: AVP, certificate: None, last: None };
+        writer.protect(protection);
+        writer
+    }
+
+    /// Lines that are off say from here on that they would be protected so.
+    pub(super) fn protect(&mut self, protection: &Protection) {
+        (self.transport, self.certificate) = match protection {
             Protection::Plain => (AVP, None),
             Protection::Sdes(_) => (SAVP, None),
             Protection::Dtls { fingerprint, .. } => (TLS_SAVP, Some(fingerprint.clone())),
         };
-        let origin = Origin { session_id, version: 0, address: media };
-        Self { origin, rtcp, transport, certificate, last: None }
     }
 
     /// The description as text.
@@ -72,7 +79,13 @@ impl Writer {
         let formats: Vec<PayloadFormat> =
             stream.formats.iter().map(|numbered| numbered.format.clone()).collect();
         let port = stream.ports.map_or(0, |ports| ports.rtp.port());
-        let mut media = MediaBuilder::new(stream.medium, port, self.transport, &formats);
+        let transport = match (stream.keys.as_deref(), stream.ports) {
+            (Some(LineKeys::Sdes(_)), _) => SAVP,
+            (Some(LineKeys::Dtls(_)), _) => TLS_SAVP,
+            (None, Some(_)) => AVP,
+            (None, None) => self.transport,
+        };
+        let mut media = MediaBuilder::new(stream.medium, port, transport, &formats);
         if let Some(ptime) = stream.ptime_ms {
             media = media.ptime_ms(ptime);
         }
