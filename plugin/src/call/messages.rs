@@ -124,6 +124,7 @@ fn account(message: Builder, report: &BranchReport) -> Builder {
         .field("sent", report.sent)
         .field("sent-bytes", report.sent_bytes)
         .field("held", report.held)
+        .field("resent", report.resent)
         .field("gaps", report.gaps)
         .field_if_some("receiver-lost", report.receiver_lost);
     report.drops.iter().fold(message, |message, (cause, packets)| {

@@ -21,7 +21,7 @@ use crate::kit::{Kit, Token, watch};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
 use crate::remote::{Refusals, Remote};
-use crate::shield::Shield;
+use crate::shield::{FormerKeys, Shield};
 use crate::sys::{self, Undelivered};
 
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
@@ -44,7 +44,10 @@ pub(crate) struct Outlet {
     remote: Option<Remote>,
     /// None while its media is plain.
     shield: Option<Shield>,
+    former_keys: FormerKeys,
     numbers: Numbers,
+    /// The recorder was lost: the next one knows nothing.
+    begins_anew: bool,
     /// None where nothing is protected by DTLS.
     handshakes: Option<Handshakes>,
     /// What is opened as soon as there are keys.
@@ -114,7 +117,9 @@ impl Outlet {
             serial: 0,
             remote: None,
             shield: None,
+            former_keys: FormerKeys::default(),
             numbers,
+            begins_anew: false,
             handshakes: None,
             pending: None,
             early: Early::default(),
@@ -259,7 +264,12 @@ impl Outlet {
     fn secure(&mut self, security: &MediaSecurity, has_moved: bool) -> Result<(), KeyRefused> {
         let (keys, has_moved, rtcp) = match (security, &self.handshakes) {
             (MediaSecurity::Plain, _) => {
-                self.shield = None;
+                if let Some(shield) = self.shield.take() {
+                    self.former_keys.remember(shield.own_key());
+                }
+                if self.begins_anew {
+                    self.begin_numbers();
+                }
                 return Ok(());
             }
             (MediaSecurity::Srtp(keys), _) => (&**keys, has_moved, None),
@@ -270,27 +280,58 @@ impl Outlet {
             // A kind of security that this engine does not know.
             _ => return Err(KeyRefused::Policy),
         };
-        let shield = match &mut self.shield {
-            Some(shield) => {
-                if shield.renew(keys, has_moved)? {
-                    self.numbers.renew();
-                    self.branch.make_room(self.numbers.first());
-                }
-                shield
-            }
-            none => {
-                let shield = Shield::new(keys)?;
-                // What went in the clear before may have used the numbers up.
-                self.numbers.renew();
-                self.branch.make_room(self.numbers.first());
-                none.insert(shield)
-            }
-        };
-        match rtcp {
-            None => shield.share_rtcp(),
-            Some(keys) => shield.separate_rtcp(keys)?,
+        if self.former_keys.contain(&keys.own) {
+            return Err(KeyRefused::InUse);
         }
-        Ok(())
+        let (shield, begins) = match &mut self.shield {
+            Some(shield) => {
+                let former = shield.own_key().clone();
+                // Under the key that it has numbers go on, whoever the receiver is.
+                let begins = shield.renew(keys, has_moved)?;
+                if former.master() != keys.own.master() {
+                    self.former_keys.remember(&former);
+                }
+                (shield, begins)
+            }
+            // What went in the clear before may have used the numbers up.
+            none => (none.insert(Shield::new(keys)?), true),
+        };
+        let rtcp = match rtcp {
+            None => {
+                shield.share_rtcp();
+                Ok(())
+            }
+            Some(keys) => shield.separate_rtcp(keys),
+        };
+        if begins {
+            self.begin_numbers();
+        }
+        self.begins_anew = false;
+        rtcp
+    }
+
+    /// Sequence numbers for a receiver whose rollover counter begins at 0, under a key that nothing has left under.
+    fn begin_numbers(&mut self) {
+        self.numbers.renew();
+        if std::mem::take(&mut self.begins_anew) {
+            self.branch.begin_session(self.numbers.first());
+        } else {
+            self.branch.make_room(self.numbers.first());
+        }
+    }
+
+    /// The recorder is lost: nothing more goes to it, and what it may not have waits for the next one.
+    pub(crate) fn recall(&mut self, since: Instant, now: Instant) {
+        self.pending = None;
+        self.handshakes = None;
+        self.early = Early::default();
+        self.remote = None;
+        self.reporter.restart(now);
+        self.begins_anew = true;
+        self.branch.recall(since, now);
+        if self.state == State::Open {
+            self.state = State::Holding;
+        }
     }
 
     /// Keeps what is held and stores nothing.

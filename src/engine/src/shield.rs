@@ -1,8 +1,11 @@
 //! What protects a branch: its own key towards the recorder, and the recorder's for its RTCP.
 
+use std::collections::VecDeque;
+use std::hash::{BuildHasher as _, RandomState};
+
 use siprec_media::Sent;
 use siprec_media::srtp::{KeyRefused, ProtectFault, Protector, Unprotector};
-use siprec_model::SrtpKeys;
+use siprec_model::{SrtpKey, SrtpKeys};
 
 /// SRTP and SRTCP of one branch with one recorder.
 pub(crate) struct Shield {
@@ -10,6 +13,35 @@ pub(crate) struct Shield {
     recorder: Unprotector,
     keys: SrtpKeys,
     rtcp: RtcpKeys,
+}
+
+/// The keys that a branch has left, and does not take up again: their indices may have been used (RFC 3711 §9.1).
+/// They are known by a hash under a random key, so that none stays in memory.
+#[derive(Debug, Default)]
+pub(crate) struct FormerKeys {
+    hasher: RandomState,
+    hashes: VecDeque<u64>,
+}
+
+impl FormerKeys {
+    /// So many are remembered: an hour of failovers every few seconds.
+    const MOST: usize = 1024;
+
+    /// The branch leaves this key.
+    pub(crate) fn remember(&mut self, key: &SrtpKey) {
+        if self.hashes.len() >= Self::MOST {
+            self.hashes.pop_front();
+        }
+        self.hashes.push_back(self.hash(key));
+    }
+
+    pub(crate) fn contain(&self, key: &SrtpKey) -> bool {
+        !self.hashes.is_empty() && self.hashes.contains(&self.hash(key))
+    }
+
+    fn hash(&self, key: &SrtpKey) -> u64 {
+        self.hasher.hash_one(key.master())
+    }
 }
 
 /// Where the keys of RTCP come from.
@@ -57,6 +89,11 @@ impl Shield {
         }
         self.keys = keys.clone();
         Ok(begins)
+    }
+
+    /// What it protects with.
+    pub(crate) fn own_key(&self) -> &SrtpKey {
+        &self.keys.own
     }
 
     /// Has RTCP go by its own keys: these, or nothing before they are there.

@@ -177,6 +177,9 @@ impl Worker {
             BranchCommand::Disable { .. } => {
                 self.act(branch, now, |outlet, _| outlet.disable(now));
             }
+            BranchCommand::Recall { since, .. } => {
+                self.act(branch, now, |outlet, _| outlet.recall(since, now));
+            }
             BranchCommand::Drain { .. } => {
                 let route = self.routes.branches.get(&branch);
                 if let Some(stream) = route.and_then(|route| self.streams.get_mut(&route.stream)) {

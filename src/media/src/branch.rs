@@ -62,8 +62,8 @@ pub struct BranchSettings {
 pub struct Sent {
     /// Its length in bytes: the last so many bytes of the output.
     pub length: usize,
-    /// Rollover counter x 65,536 + sequence number on the branch. For one [`Sent::ssrc`] no index comes twice in the
-    /// life of a branch.
+    /// Rollover counter x 65,536 + sequence number on the branch. For one [`Sent::ssrc`] no index comes twice, unless
+    /// [`Branch::begin_session`] or [`Branch::make_room`] lies between.
     pub index: u64,
     /// Its synchronisation source.
     pub ssrc: u32,
@@ -218,6 +218,14 @@ impl Branch {
         self.rewriter.make_room(first_sequence);
     }
 
+    /// What is sent from now on is for another receiver, which knows nothing of what was sent: numbers begin anew with
+    /// `first_sequence`, and so do sources and their accounts for sender reports. Only where nothing encrypted has left
+    /// under the key that comes: indices are given again ([`Sent::index`]).
+    pub fn begin_session(&mut self, first_sequence: u16) {
+        self.rewriter.begin_session(first_sequence);
+        self.account.sources_told = 0;
+    }
+
     /// Tells of losses that go on, although no packet comes that ends them: a key that is missing or wrong.
     pub fn tell_lasting_losses(&mut self, now: Instant) {
         self.account.gaps.persist(now);
@@ -300,6 +308,17 @@ impl Branch {
         if !matches!(self.state, State::Holding(_)) {
             let ring = self.leave_state(now);
             self.state = State::Holding(Holding { ring });
+        }
+    }
+
+    /// The recorder is lost, which gave its last sign of life at `since`: stops sending, and waits for the next opening.
+    /// A branch that is paused or disabled stays so.
+    pub fn recall(&mut self, _since: Instant, now: Instant) {
+        if let State::Open(_) = self.state {
+            self.hold(now);
+        }
+        if self.drain == Drain::Told {
+            self.drain = Drain::Asked;
         }
     }
 

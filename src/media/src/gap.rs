@@ -14,7 +14,7 @@ const LASTING: [DropCause; 2] = [DropCause::NoKey, DropCause::NotAuthentic];
 
 /// Causes that make a hole in what should have been recorded. The others are told in another way
 /// (a payload type, a stream that is off) or lose nothing (duplicates, packets that are not RTP).
-const CAUSES: [DropCause; 8] = [
+const CAUSES: [DropCause; 9] = [
     DropCause::QueueFull,
     DropCause::RingFull,
     DropCause::TooManySources,
@@ -23,6 +23,7 @@ const CAUSES: [DropCause; 8] = [
     DropCause::NoKey,
     DropCause::NotAuthentic,
     DropCause::NotProtected,
+    DropCause::RecorderLost,
 ];
 
 /// Collects what is lost until the recording goes on, so that one hole is one event.

@@ -57,6 +57,12 @@ impl Rewriter {
         self.begin_interval();
     }
 
+    /// The receiver knows nothing: sources and numbers begin anew.
+    pub(crate) fn begin_session(&mut self, first_sequence: u16) {
+        self.sources.begin_session(within_bounds(first_sequence));
+        self.begin_interval();
+    }
+
     /// Decides on the next packet, which came after `paused` nanoseconds of pauses.
     pub(crate) fn rewrite(
         &mut self,

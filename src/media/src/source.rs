@@ -76,6 +76,11 @@ impl Sources {
         self.active.iter_mut().for_each(|source| source.numbering.make_room(first_sequence));
     }
 
+    /// For a receiver that knows nothing, under a key that none of the numbers given has been used with.
+    pub(crate) fn begin_session(&mut self, first_sequence: u16) {
+        *self = Self::new(first_sequence);
+    }
+
     /// Sources admitted so far.
     pub(crate) fn admitted(&self) -> usize {
         self.admitted

@@ -1,7 +1,7 @@
 //! What the recording session tells the media engine, and what the engine reports.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{BranchId, Fingerprint, Medium, SrtpKey, SrtpSuite, StreamId, VideoCodec};
 
@@ -92,6 +92,30 @@ pub enum BranchCommand {
         /// The branch.
         branch: BranchId,
     },
+    /// The recorder is lost: nothing more goes to it, neither RTP nor RTCP, and what it may not have is put back in front
+    /// of what is held, in order. An open branch waits (state *holding*); one that is paused or disabled stays so. The
+    /// next [`BranchCommand::Open`] begins a session with a receiver that knows nothing: other keys, sequence numbers
+    /// and RTCP that begin anew, and what was put back first, paced by `catch_up`.
+    ///
+    /// What it may not have is judged for each synchronisation source:
+    /// - where its receiver reports told of the source: all behind the highest sequence number that they acknowledged.
+    ///   They are the better evidence, be they newer or older than `since`: a recorder may answer SIP and be deaf;
+    /// - where they told of other sources only: all that is kept of the source;
+    /// - where none came in this session: all that was sent at `since` or later.
+    ///
+    /// Either way what left in the last second before the evidence is sent again too: a recorder that dies has received
+    /// more than it has written. A report that contradicts what was sent (ahead of it, or going backwards) is none.
+    ///
+    /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]. What is put
+    /// back counts as waiting again, not as sent, and as [`BranchReport::resent`] once it has left again. After
+    /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty`] comes (again) when all of it has left.
+    Recall {
+        /// The branch.
+        branch: BranchId,
+        /// When the recorder last gave a sign of life, by anything but receiver reports: the moment at which a request
+        /// was sent that it answered, or the session's opening.
+        since: Instant,
+    },
     /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
     /// has sent everything it holds.
     Drain {
@@ -116,6 +140,7 @@ impl BranchCommand {
             | Self::Pause { branch }
             | Self::Hold { branch }
             | Self::Disable { branch }
+            | Self::Recall { branch, .. }
             | Self::Drain { branch }
             | Self::Close { branch } => *branch,
             Self::Open(open) => open.branch,
@@ -221,11 +246,12 @@ pub enum Component {
 /// Bounds of a branch's ring and of its catch-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BranchLimits {
-    /// Longest time that a packet is held. Default 30 s.
+    /// Longest time that a packet is held, and that a sent one is kept. Default 30 s.
     pub hold_time: Duration,
-    /// Most bytes of an audio stream that are held. Default 512 KiB.
+    /// Most bytes of an audio stream that are held and kept, some bookkeeping for each packet included: where both find
+    /// no room, what was sent goes first. Default 512 KiB. With 0, nothing is.
     pub hold_bytes: usize,
-    /// Most bytes of a video stream that are held. Default 8 MiB.
+    /// The same of a video stream. Default 8 MiB.
     pub video_hold_bytes: usize,
     /// How much faster than real time a backlog may leave, 1.0 to 100.0; 0.0 drops the backlog on opening and
     /// reports it as a gap. Default 2.0.
@@ -351,11 +377,13 @@ pub enum DropCause {
     Replayed,
     /// It could not be encrypted for the recorder: the key is used up, or the cryptography refused.
     NotProtected,
+    /// Sent to a recorder that was lost and may not have it, and not kept long enough to be sent to the next one.
+    RecorderLost,
 }
 
 impl DropCause {
     /// Every cause, in the order of [`DropCounts`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NotRtp,
         Self::Malformed,
         Self::QueueFull,
@@ -370,6 +398,7 @@ impl DropCause {
         Self::NotAuthentic,
         Self::Replayed,
         Self::NotProtected,
+        Self::RecorderLost,
     ];
 
     /// The word used in statistics and messages.
@@ -389,6 +418,7 @@ impl DropCause {
             Self::NotAuthentic => "not-authentic",
             Self::Replayed => "replayed",
             Self::NotProtected => "not-protected",
+            Self::RecorderLost => "recorder-lost",
         }
     }
 }
@@ -432,6 +462,8 @@ pub struct BranchReport {
     pub sent_bytes: u64,
     /// How many of the sent packets waited in the ring first.
     pub held: u64,
+    /// How many of the sent packets went to a recorder that was lost before: each counts as sent once.
+    pub resent: u64,
     /// Packets not sent, by cause.
     pub drops: DropCounts,
     /// Holes in the recording.
@@ -454,6 +486,6 @@ mod tests {
             assert_eq!(count, index as u64 + 1, "{}", cause.as_str());
             assert_eq!(counts.of(cause), count);
         }
-        assert_eq!(counts.total(), 105);
+        assert_eq!(counts.total(), 120);
     }
 }

@@ -328,7 +328,10 @@ impl Model {
             }
             (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
             (
-                BranchCommand::Pause { .. } | BranchCommand::Hold { .. } | BranchCommand::Disable { .. },
+                BranchCommand::Pause { .. }
+                | BranchCommand::Hold { .. }
+                | BranchCommand::Disable { .. }
+                | BranchCommand::Recall { .. },
                 Some(branch),
             ) => branch.is_open = false,
             (BranchCommand::Describe { .. } | BranchCommand::Bind { .. }, Some(_)) => {}

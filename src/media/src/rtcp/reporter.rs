@@ -81,6 +81,14 @@ impl Reporter {
         cut(cname).clone_into(&mut self.cname);
     }
 
+    /// The recorder is another one: it has heard nothing, and nothing has been heard of it.
+    pub fn restart(&mut self, now: Instant) {
+        self.own_ssrc_used = false;
+        self.due = now + self.intervals.first();
+        self.history.clear();
+        self.reception = Reception::default();
+    }
+
     /// When the next report is due.
     pub fn next_timeout(&self) -> Instant {
         let stopped = self.reception.expected.as_ref().map(Expected::stops);

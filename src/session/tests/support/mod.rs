@@ -348,7 +348,10 @@ impl Call {
                 self.ended.insert(id.slot);
                 (self.open.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
             }
-            BranchCommand::Pause { .. } | BranchCommand::Hold { .. } | BranchCommand::Disable { .. } => {
+            BranchCommand::Pause { .. }
+            | BranchCommand::Hold { .. }
+            | BranchCommand::Disable { .. }
+            | BranchCommand::Recall { .. } => {
                 self.open.remove(&id.slot);
                 None
             }
@@ -388,6 +391,7 @@ impl Call {
                     BranchCommand::Pause { .. } => format!("pause {slot}"),
                     BranchCommand::Hold { .. } => format!("hold {slot}"),
                     BranchCommand::Disable { .. } => format!("disable {slot}"),
+                    BranchCommand::Recall { .. } => format!("recall {slot}"),
                     BranchCommand::Drain { .. } => format!("drain {slot}"),
                     BranchCommand::Close { .. } => format!("close {slot}"),
                 }
