@@ -1,6 +1,7 @@
 //! What goes into a [`Recording`](crate::Recording) and what comes out.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId, TlsProfile,
@@ -166,7 +167,9 @@ pub enum Output {
     Resolve {
         /// Number of the attempt: that of the choice, or where `after` is set a new one.
         attempt: u32,
-        /// The recorder or proxy, as configured.
+        /// The recorder of the attempt.
+        recorder: Uri,
+        /// Where it is to be found: its own address, or that of the proxy before it.
         uri: Uri,
         /// By TLS only, whatever the address says.
         secure: bool,
@@ -174,6 +177,18 @@ pub enum Output {
         tls: TlsProfile,
         /// The attempt whose address has failed: the recorder's next one is wanted (RFC 3263 §4.3).
         after: Option<u32>,
+    },
+    /// The recorder of the attempt wants nothing more for so long (503 with Retry-After, RFC 3261 §21.5.4).
+    RecorderAway {
+        /// Number of the attempt.
+        attempt: u32,
+        /// How long.
+        delay: Duration,
+    },
+    /// The attempt is over, and its dialog with it: the recorder has room for another session.
+    AttemptOver {
+        /// Number of the attempt.
+        attempt: u32,
     },
     /// Send a SIP message on the attempt's way.
     Send {

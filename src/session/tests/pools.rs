@@ -28,7 +28,7 @@ fn wish() -> RecorderWish {
 
 fn wish_in(location: Option<&str>) -> RecorderWish {
     let recorders = Recorders::Pool { name: "east".parse().unwrap(), location: location.map(str::to_owned) };
-    RecorderWish { recorders, tried: Vec::new(), companion: None }
+    RecorderWish { recorders, tried: Vec::new(), companion: None, redirect: None }
 }
 
 /// A pool with its state, as an agent has it: sessions begin, and never end.

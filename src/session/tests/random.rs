@@ -271,7 +271,12 @@ impl Model {
                     self.check_version(&call_id, &sdp);
                 }
             }
-            Output::ChooseRecorder { .. } | Output::Resolve { .. } | Output::Event(_) | Output::Finished => {}
+            Output::RecorderAway { .. }
+            | Output::AttemptOver { .. }
+            | Output::ChooseRecorder { .. }
+            | Output::Resolve { .. }
+            | Output::Event(_)
+            | Output::Finished => {}
         }
     }
 

@@ -208,6 +208,12 @@ fn parameters<'a>(subject: &Subject<'a>) -> Vec<(&'a str, &'a str)> {
         .collect()
 }
 
+/// Whether the Request-URI of every INVITE has a parameter of this name.
+pub(super) fn sets_parameter(name: &str, config: &RecordingConfig) -> bool {
+    let extra = config.extra_parameters.iter().map(|(name, _)| name.as_str());
+    OWN.into_iter().chain(extra).any(|own| own.eq_ignore_ascii_case(name))
+}
+
 fn headers(subject: &Subject<'_>) -> Result<Headers, InviteError> {
     let mut headers = Headers::new();
     let extra = subject.config.extra_headers.iter().chain(&subject.recorder.profile.extra_headers);

@@ -47,6 +47,13 @@ impl Dialect {
         }
     }
 
+    /// Whether every Request-URI has a parameter of this name.
+    pub(crate) fn sets_parameter(self, name: &str, config: &RecordingConfig) -> bool {
+        match self {
+            Self::Genesys => genesys::sets_parameter(name, config),
+        }
+    }
+
     /// Whether an answer with this direction takes media.
     pub(crate) fn answer_takes_media(self, direction: Direction) -> bool {
         match self {

@@ -14,6 +14,8 @@ pub struct RecorderWish {
     pub tried: Vec<Uri>,
     /// Best the one that the recording's other session has.
     pub companion: Option<Uri>,
+    /// Only this one, which a recorder has named (3xx), be it of the list or pool or not.
+    pub redirect: Option<RecorderTarget>,
 }
 
 impl RecorderWish {
@@ -35,6 +37,9 @@ impl RecorderWish {
     /// # Errors
     /// Each was tried, or it is a pool that is asked for.
     pub fn next_listed(&self) -> Result<RecorderTarget, NoRecorder> {
+        if let Some(redirect) = &self.redirect {
+            return Ok(redirect.clone());
+        }
         if let Recorders::Pool { name, .. } = &self.recorders {
             return Err(NoRecorder::UnknownPool(name.clone()));
         }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
-use super::leg::{Leg, LegEnd, Step};
+use super::leg::{Asked, Leg, LegEnd, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
@@ -16,7 +16,7 @@ use crate::parties::PartyKey;
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::RecorderTarget;
 use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
-use crate::session::{Notice, RecordingSession, Rules};
+use crate::session::{Advice, Notice, RecordingSession, Rules};
 
 /// How many audio lines a session for both parties has at least (`protocol` 1.2).
 const BOTH: usize = 2;
@@ -30,34 +30,38 @@ impl Recording {
         leg.attempt = self.attempts;
         leg.recorder = None;
         leg.call_id = None;
-        leg.step = Step::Choosing { asked: false, deadline };
+        leg.step = Step::Choosing { asked: Asked::No, deadline };
     }
 
     /// Has the next recorder chosen, one after the other: each choice may depend on those before it.
     pub(super) fn ask_for_a_recorder(&mut self) {
-        if self.legs.iter().any(|leg| matches!(leg.step, Step::Choosing { asked: true, .. })) {
+        if self.legs.iter().filter_map(Leg::asked).any(|asked| asked != Asked::No) {
             return;
         }
         let recorder = |leg: &Leg| leg.recorder.as_ref().filter(|_| leg.is_active()).map(|it| it.uri.clone());
         let companion = self.legs.iter().find_map(recorder);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.is_choosing()) else { return };
-        if let Step::Choosing { asked, .. } = &mut leg.step {
-            *asked = true;
-        }
-        let (attempt, tried) = (leg.attempt, leg.tried.clone());
-        let wish = RecorderWish { recorders: self.config.recorders.clone(), tried, companion };
+        let (attempt, tried, redirect) = (leg.attempt, leg.tried.clone(), leg.redirects.pop_front());
+        leg.ask(if redirect.is_some() { Asked::ForRedirect } else { Asked::ForAny });
+        let wish = RecorderWish { recorders: self.config.recorders.clone(), tried, companion, redirect };
         self.output.push_back(Output::ChooseRecorder { attempt, wish: Box::new(wish) });
     }
 
     /// Takes the recorder that was chosen, or gives up.
     pub(super) fn chosen(&mut self, attempt: u32, choice: Result<RecorderTarget, NoRecorder>, now: Instant) {
-        let is_asked = |leg: &Leg| leg.attempts(attempt) && leg.is_choosing();
+        let is_asked =
+            |leg: &Leg| leg.attempts(attempt) && leg.asked().is_some_and(|asked| asked != Asked::No);
         let Some((id, leg)) = self.legs.iter_mut().enumerate().find(|(_, leg)| is_asked(leg)) else { return };
         match choice {
             Ok(recorder) => {
                 leg.tried.push(recorder.uri.clone());
                 leg.recorder = Some(recorder);
                 self.resolve(id, None, now);
+            }
+            // Where it is sent is one place among others.
+            Err(reason) if leg.asked() == Some(Asked::ForRedirect) => {
+                leg.failures.push(format!("not tried where the recorder says: {reason}"));
+                leg.ask(Asked::No);
             }
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.end_leg(id, LegEnd::Failed, now),
@@ -84,8 +88,18 @@ impl Recording {
         leg.more = false;
         leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
         let attempt = leg.attempt;
+        let at = recorder.uri.clone();
         let (uri, secure, tls) = first_hop(recorder, &self.config);
-        self.output.push_back(Output::Resolve { attempt, uri, secure, tls, after });
+        self.output.push_back(Output::Resolve { attempt, recorder: at, uri, secure, tls, after });
+    }
+
+    /// Takes a session's present attempt away, with its dialog where that is not over yet.
+    pub(super) fn retire(&mut self, id: usize) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        if leg.is_before_dialog() {
+            self.output.push_back(Output::AttemptOver { attempt: leg.attempt });
+        }
+        self.former.extend(leg.finish());
     }
 
     /// The recorder of a session's present attempt.
@@ -329,7 +343,10 @@ impl Recording {
                 match notice {
                     Notice::Answered => self.tell_answered(id),
                     Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
-                    Notice::Failed { reason, sip_code } => self.attempt_failed(id, reason, sip_code, now),
+                    Notice::Failed { reason, sip_code, advice } => {
+                        self.take_advice(id, &advice);
+                        self.attempt_failed(id, reason, sip_code, now);
+                    }
                     Notice::EndedByRecorder => {
                         let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
                         self.end_leg(id, end, now);
@@ -399,10 +416,19 @@ impl Recording {
         self.tell_failed(id, reason, sip_code);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let after = Some(leg.attempt).filter(|_| elsewhere && leg.more);
-        self.former.extend(leg.finish());
+        self.retire(id);
         match after {
             Some(after) => self.try_elsewhere(id, after, now),
             None => self.next_attempt(id, now),
+        }
+    }
+
+    /// Takes what a recorder says that refuses a session. One host of several does not speak for them all.
+    fn take_advice(&mut self, id: usize, advice: &Advice) {
+        self.follow(id, &advice.elsewhere);
+        let Some(leg) = self.legs.get(id).filter(|leg| !leg.more) else { return };
+        if let Some(delay) = advice.away {
+            self.output.push_back(Output::RecorderAway { attempt: leg.attempt, delay });
         }
     }
 

@@ -130,10 +130,10 @@ impl Recording {
         }
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_active()) else { return };
         leg.end = Some(end);
-        if let Some((attempt, mut session)) = leg.finish() {
+        if let Some(session) = leg.session_mut() {
             session.end(now);
-            self.former.push((attempt, session));
         }
+        self.retire(id);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.abandon(&mut commands);
@@ -171,11 +171,12 @@ impl Recording {
             slot.close(&mut commands);
         }
         self.branches(commands);
-        for leg in &mut self.legs {
-            if let Some((attempt, mut session)) = leg.finish() {
+        for id in 0..self.legs.len() {
+            if let Some(session) = self.legs.get_mut(id).and_then(Leg::session_mut) {
                 session.end(now);
-                self.former.push((attempt, session));
             }
+            self.retire(id);
+            let Some(leg) = self.legs.get_mut(id) else { continue };
             leg.end = leg.end.or(Some(match outcome {
                 Outcome::Stopped(reason) => LegEnd::Stopped { reason, told: false },
                 Outcome::Failed => LegEnd::Failed,
@@ -203,7 +204,9 @@ impl Recording {
             self.stage = Stage::Told;
             self.tell_end(outcome);
         }
-        self.former.retain(|(_, session)| !session.is_over());
+        for (attempt, _) in self.former.extract_if(.., |(_, session)| session.is_over()) {
+            self.output.push_back(Output::AttemptOver { attempt });
+        }
         if matches!(self.stage, Stage::Told) && self.former.is_empty() {
             self.stage = Stage::Finished;
             self.output.push_back(Output::Finished);

@@ -1,5 +1,6 @@
 //! One session of a recording: the attempts at recorders, and the m-lines of the one that takes it.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use siprec_model::{BranchId, OpenBranch, RecordingState, StopReason};
@@ -21,6 +22,10 @@ pub(super) struct Leg {
     pub(super) tried: Vec<Uri>,
     /// The recorder of the present attempt.
     pub(super) recorder: Option<RecorderTarget>,
+    /// Where its recorders have sent it, not tried yet.
+    pub(super) redirects: VecDeque<RecorderTarget>,
+    /// To how many places it was sent.
+    pub(super) redirected: usize,
     /// Number of the present attempt, unique within the recording.
     pub(super) attempt: u32,
     /// The recorder has further addresses than that of the present attempt.
@@ -48,10 +53,21 @@ pub(super) enum LegEnd {
     Failed,
 }
 
+/// What recorder was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// None yet.
+    No,
+    /// Any that will do.
+    ForAny,
+    /// The one that another has named.
+    ForRedirect,
+}
+
 #[derive(Debug)]
 pub(super) enum Step {
     /// The recorder is being chosen, or will be once those of other sessions are.
-    Choosing { asked: bool, deadline: Instant },
+    Choosing { asked: Asked, deadline: Instant },
     /// The recorder's address is being looked for.
     Resolving { deadline: Instant },
     /// The ports for the offer are being bound.
@@ -68,6 +84,8 @@ impl Leg {
             party,
             tried: Vec::new(),
             recorder: None,
+            redirects: VecDeque::new(),
+            redirected: 0,
             attempt: 0,
             more: false,
             step: Step::Over,
@@ -90,9 +108,29 @@ impl Leg {
         self.attempt == attempt && self.is_active()
     }
 
-    /// Whether the next recorder is awaited.
+    /// Whether the next recorder is awaited, or about to be.
     pub(super) fn is_choosing(&self) -> bool {
-        matches!(self.step, Step::Choosing { .. })
+        self.asked().is_some()
+    }
+
+    /// What recorder was asked for, while one is awaited.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        match self.step {
+            Step::Choosing { asked, .. } => Some(asked),
+            _ => None,
+        }
+    }
+
+    /// Notes what recorder is asked for.
+    pub(super) fn ask(&mut self, what: Asked) {
+        if let Step::Choosing { asked, .. } = &mut self.step {
+            *asked = what;
+        }
+    }
+
+    /// Whether an attempt is under way that has no dialog yet.
+    pub(super) fn is_before_dialog(&self) -> bool {
+        matches!(self.step, Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. })
     }
 
     pub(super) fn flow(&self) -> Option<Flow> {

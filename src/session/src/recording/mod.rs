@@ -4,6 +4,7 @@ mod attempt;
 mod end;
 mod leg;
 mod lines;
+mod redirect;
 mod slot;
 mod streams;
 mod tell;

@@ -1,5 +1,6 @@
 //! One dialog with one recorder: offer and answer.
 
+mod advice;
 mod agreement;
 mod clock;
 mod description;
@@ -25,6 +26,7 @@ use crate::config::Timers;
 use crate::dialect::Dialect;
 use crate::recorder::PayloadTypes;
 use crate::security::Protection;
+pub(crate) use advice::Advice;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
@@ -104,7 +106,7 @@ pub(crate) enum Notice {
     /// The recorder refused what was offered within the session, which goes on as before.
     OfferRefused { code: u16, phrase: String },
     /// The session failed; the dialog may still have to end.
-    Failed { reason: FailureReason, sip_code: Option<u16> },
+    Failed { reason: FailureReason, sip_code: Option<u16>, advice: Advice },
     /// The recorder sent BYE.
     EndedByRecorder,
     /// The recorder asks for a key frame.
@@ -418,8 +420,11 @@ impl RecordingSession {
     fn refused(&mut self, response: Response, now: Instant) {
         match &mut self.phase {
             Phase::Inviting(_) => {
+                let advice = Advice::of(&response);
                 let Response { status: code, reason: phrase, .. } = response;
-                self.fail(FailureReason::Refused { code, phrase }, Some(code));
+                self.phase = Phase::Ending;
+                let reason = FailureReason::Refused { code, phrase };
+                self.notices.push_back(Notice::Failed { reason, sip_code: Some(code), advice });
             }
             Phase::Up(_) if matches!(response.status, 408 | 481) => {
                 self.lose(&format!("{} {}", response.status, response.reason), now);
@@ -490,7 +495,7 @@ impl RecordingSession {
 
     fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
         self.phase = Phase::Ending;
-        self.notices.push_back(Notice::Failed { reason, sip_code });
+        self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }
 
     fn bye(&mut self, now: Instant) {

@@ -53,6 +53,8 @@ pub struct Call {
     outputs: Vec<Output>,
     ended: BTreeSet<u16>,
     open: BTreeSet<u16>,
+    /// Attempts that are not over.
+    attempts: BTreeSet<u32>,
     epoch: Instant,
     cseq: u32,
 }
@@ -113,6 +115,7 @@ impl Call {
             outputs: Vec::new(),
             ended: BTreeSet::new(),
             open: BTreeSet::new(),
+            attempts: BTreeSet::new(),
             epoch: now,
             cseq: 100,
         }
@@ -303,12 +306,13 @@ impl Call {
             assert_eq!(self.finished, 0, "nothing comes after Finished: {output:?}");
             self.transcript.extend(self.line(&output));
             self.outputs.push(output.clone());
+            self.count(&output);
             match output {
                 Output::ChooseRecorder { attempt, wish } if self.chooses => {
                     let choice = Box::new(wish.next_listed());
                     self.recording.handle(Input::Recorder { attempt, choice }, self.now);
                 }
-                Output::ChooseRecorder { .. } => {}
+                Output::ChooseRecorder { .. } | Output::RecorderAway { .. } | Output::AttemptOver { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
                     let event = TransportEvent::Resolved { attempt, flow, more: false };
@@ -320,6 +324,24 @@ impl Call {
                 Output::Event(event) => self.events.push(event),
                 Output::Finished => self.finished += 1,
             }
+        }
+    }
+
+    /// Each attempt is over once, after all that belongs to it.
+    fn count(&mut self, output: &Output) {
+        match output {
+            Output::ChooseRecorder { attempt, .. } => drop(self.attempts.insert(*attempt)),
+            Output::Resolve { attempt, after: Some(_), .. } => drop(self.attempts.insert(*attempt)),
+            Output::Resolve { attempt, .. }
+            | Output::RecorderAway { attempt, .. }
+            | Output::Send { attempt, .. } => {
+                assert!(self.attempts.contains(attempt), "attempt {attempt} is not under way: {output:?}");
+            }
+            Output::AttemptOver { attempt } => {
+                assert!(self.attempts.remove(attempt), "attempt {attempt} is over twice");
+            }
+            Output::Finished => assert!(self.attempts.is_empty(), "never over: {:?}", self.attempts),
+            Output::Branch(_) | Output::Event(_) => {}
         }
     }
 
@@ -373,7 +395,9 @@ impl Call {
     fn line(&self, output: &Output) -> Option<String> {
         Some(match output {
             Output::ChooseRecorder { .. } if self.chooses => return None,
+            Output::AttemptOver { .. } => return None,
             Output::ChooseRecorder { .. } => "choose".into(),
+            Output::RecorderAway { delay, .. } => format!("away for {delay:?}"),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),
             Output::Send { message: Message::Request(request), .. } => format!("> {}", describe(request)),
             Output::Send { message: Message::Response(response), .. } => {
@@ -446,7 +470,8 @@ pub fn response_to(request: &Request, status: u16, headers: &[(&str, &str)], bod
     let to = value(request, &HeaderName::To);
     let tag = if to.contains("tag=") || status == 100 { "" } else { ";tag=rec" };
     text.push_str(&format!("To: {to}{tag}\r\n"));
-    if request.method == Method::Invite {
+    // That of a redirection is where to go instead.
+    if request.method == Method::Invite && !(300..400).contains(&status) {
         text.push_str("Contact: <sip:rec@192.0.2.9:5060>\r\n");
     }
     append(&mut text, headers, body);
