@@ -1,11 +1,11 @@
 //! The agent's doors.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
-use siprec_session::{Command, RecordingConfig};
+use siprec_session::{Command, Recorders, RecordingConfig};
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
 
@@ -13,6 +13,7 @@ use crate::idle::Idle;
 use crate::inbox::{Inbox, Opening, Shared};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
+use crate::pool::{PoolView, Pools, Roster};
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
 use crate::worker::{Parts, Worker};
@@ -39,6 +40,13 @@ struct Doors {
     inbox: Arc<Inbox>,
     idle: Arc<Idle>,
     runtime: Arc<AgentRuntime>,
+    roster: Arc<Mutex<Roster>>,
+}
+
+impl Doors {
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Agent {
@@ -64,6 +72,7 @@ impl Agent {
         let (local, local_tls) = (transport.local(), transport.local_tls());
         let (inbox, idle) = (Arc::new(Inbox::default()), Arc::new(Idle::default()));
         let notifier = Notifier::start(Arc::clone(&idle), log.clone()).map_err(AgentError::Threads)?;
+        let roster = Arc::new(Mutex::new(Roster::new(config.pools.clone())));
         let worker = Worker::new(Parts {
             transport,
             arrivals,
@@ -71,6 +80,7 @@ impl Agent {
             outbox: Outbox::new(media),
             notifier,
             idle: Arc::clone(&idle),
+            roster: Arc::clone(&roster),
             responder: Responder::new(config.user_agent.clone()),
             advertised: config.advertised_address,
             media: config.media_address,
@@ -78,7 +88,7 @@ impl Agent {
             _runtime: Arc::clone(&runtime),
         });
         runtime.handle().spawn(worker.run().with_subscriber(log));
-        Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime }), local, local_tls })
+        Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime, roster }), local, local_tls })
     }
 
     /// Opens a recording. Its `user`, `user_agent`, `credentials`, `certificate` and `outbound_proxy` are the agent's. `events` is
@@ -88,7 +98,7 @@ impl Agent {
     /// Dropping the handle does not end the recording.
     ///
     /// # Errors
-    /// [`AgentError::Config`], [`AgentError::TooManySessions`], [`AgentError::Duplicate`], [`AgentError::Randomness`],
+    /// [`AgentError::Config`], [`AgentError::UnknownPool`], [`AgentError::TooManySessions`], [`AgentError::Duplicate`], [`AgentError::Randomness`],
     /// [`AgentError::ShutDown`] or [`AgentError::Forked`]; `events` is never called then.
     pub fn open(
         &self,
@@ -103,6 +113,13 @@ impl Agent {
         config.credentials.clone_from(&self.config.credentials);
         config.certificate.clone_from(&self.config.certificate);
         config.outbound_proxy.clone_from(&self.config.outbound_proxy);
+        if let Recorders::Pool { name, .. } = &config.recorders {
+            let roster = self.doors.roster();
+            let rules = roster.pools().get(name).ok_or_else(|| AgentError::UnknownPool(name.clone()))?;
+            config.mode = rules.session_mode().unwrap_or(config.mode);
+            let members = rules.pool.members.iter().map(|member| member.target.clone()).collect();
+            RecordingConfig { recorders: Recorders::Listed(members), ..config.clone() }.check()?;
+        }
         config.check()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| AgentError::Randomness(error.to_string()))?;
@@ -141,6 +158,17 @@ impl Agent {
     /// [`TlsConfig::listen`]: siprec_transport::TlsConfig::listen
     pub fn local_tls(&self) -> Option<SocketAddr> {
         self.local_tls
+    }
+
+    /// Has other pools from now on. Sessions go on where they are; recordings that look for a recorder now, or later, choose
+    /// by these.
+    pub fn set_pools(&self, pools: Pools) {
+        self.doors.roster().replace(pools, Instant::now());
+    }
+
+    /// The pools and their recorders as they are now.
+    pub fn pools(&self) -> Vec<PoolView> {
+        self.doors.roster().view(Instant::now())
     }
 
     /// How many recordings have not ended.

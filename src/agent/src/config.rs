@@ -8,6 +8,8 @@ use siprec_session::OutboundProxy;
 use siprec_sip::Credentials;
 use siprec_transport::{Limits, TlsConfig};
 
+use crate::Pools;
+
 /// Addresses, names and bounds of an [`Agent`](crate::Agent).
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
@@ -31,6 +33,8 @@ pub struct AgentConfig {
     pub certificate: Option<Fingerprint>,
     /// The proxies that recorders are reached through, unless their profiles say otherwise.
     pub outbound_proxy: OutboundProxy,
+    /// The pools that recordings may name.
+    pub pools: Pools,
     /// Most recordings at once, 0 for no bound. Default 0.
     pub max_sessions: usize,
     /// Differentiated services code point of SIP, 0-63; `None` leaves the system's.
@@ -60,6 +64,7 @@ impl Default for AgentConfig {
             credentials: Vec::new(),
             certificate: None,
             outbound_proxy: OutboundProxy::default(),
+            pools: Pools::default(),
             max_sessions: 0,
             sip_dscp: None,
             dns_server: None,

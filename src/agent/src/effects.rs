@@ -18,15 +18,20 @@ impl Worker {
     pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
         match output {
             Output::ChooseRecorder { attempt, wish } => {
-                let choice = Box::new(wish.next_listed());
+                let choice = Box::new(self.roster().choose((key, attempt), &wish, Instant::now()));
                 self.pending.push_back((key, Input::Recorder { attempt, choice }));
             }
-            Output::Resolve { attempt, after: Some(after), .. } => {
+            Output::RecorderAway { attempt, delay } => {
+                self.roster().send_away(key, attempt, delay, Instant::now());
+            }
+            Output::AttemptOver { attempt } => self.roster().leave(key, attempt, Instant::now()),
+            Output::Resolve { attempt, recorder, after: Some(after), .. } => {
+                self.roster().go_to(key, attempt, &recorder);
                 let dialog = Dialog { key, attempt };
                 let event = self.begin_elsewhere(dialog, after);
                 self.pending.push_back((key, Input::Transport(event)));
             }
-            Output::Resolve { attempt, uri, secure, tls, after: None } => {
+            Output::Resolve { attempt, uri, secure, tls, after: None, .. } => {
                 let target = Target::of(&uri).map(|target| target.with_tls(&tls));
                 let target = if secure { target.and_then(Target::secured) } else { target };
                 self.resolve(Dialog { key, attempt }, target);

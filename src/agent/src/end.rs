@@ -101,6 +101,7 @@ impl Worker {
         if let Some(deadline) = entry.deadline {
             self.timers.remove(&(deadline, key));
         }
+        self.roster().leave_all(key, Instant::now());
         for call_id in &entry.call_ids {
             self.dialogs.remove(call_id);
         }

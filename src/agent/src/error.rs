@@ -1,6 +1,6 @@
 //! What can go wrong at the agent's own doors. What goes wrong with a recording is an event of that recording.
 
-use siprec_session::ConfigError;
+use siprec_session::{ConfigError, PoolName};
 use siprec_transport::BindError;
 
 /// Why the agent refuses.
@@ -18,6 +18,9 @@ pub enum AgentError {
     /// The recording cannot be described.
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// The recording names a pool that there is not.
+    #[error("there is no pool \"{0}\"")]
+    UnknownPool(PoolName),
     /// The bound on recordings is reached.
     #[error("the limit of {limit} recordings at once is reached")]
     TooManySessions {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_model::{RecordingKey, RecordingState, StopReason};
@@ -18,6 +18,7 @@ use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
+use crate::pool::Roster;
 use crate::redact::Redacted;
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) outbox: Outbox,
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) idle: Arc<Idle>,
+    pub(crate) roster: Arc<Mutex<Roster>>,
     pub(crate) responder: Responder,
     pub(crate) advertised: Option<IpAddr>,
     pub(crate) media: Option<IpAddr>,
@@ -293,6 +295,10 @@ impl Worker {
             self.feed(key, Input::Timer);
         }
         self.run_stop(now);
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.parts.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn claim(&self, message: &Message) -> Option<&Claim> {

@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "../../transport/tests/dns/dnsmasq.rs"]
 mod dnsmasq;
+#[path = "agent/pools.rs"]
+mod pools;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};

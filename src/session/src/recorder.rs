@@ -1,5 +1,7 @@
 //! The recorders that a recording may be sent to.
 
+use std::str::FromStr;
+
 use siprec_model::TlsProfile;
 use siprec_sip::Uri;
 
@@ -33,8 +35,17 @@ impl RecorderTarget {
     }
 
     /// The address as it may be shown: without user and password.
-    pub(crate) fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         without_user(self.uri.as_str())
+    }
+}
+
+impl FromStr for RecorderTarget {
+    type Err = RecorderFault;
+
+    /// A recorder with nothing particular, by its address.
+    fn from_str(text: &str) -> Result<Self, RecorderFault> {
+        parse_address(text.trim()).map(Self::new)
     }
 }
 

@@ -18,6 +18,10 @@ pub(crate) enum Script {
     Accept,
     /// Answers every INVITE with this status.
     Refuse(u16),
+    /// Answers every INVITE with 503, and for how many seconds it wants to be left alone.
+    Busy(u32),
+    /// Sends every INVITE there.
+    Redirect(SocketAddr),
     /// Takes everything and says nothing.
     Silent,
     /// Accepts the INVITE, then says nothing.
@@ -152,10 +156,17 @@ pub(crate) fn answer(script: Script, request: &Request, own: SocketAddr) -> Opti
         Script::Silent => return None,
         Script::DeafAfterAnswer if !invite => return None,
         Script::Refuse(status) if invite => status,
+        Script::Busy(_) if invite => 503,
+        Script::Redirect(_) if invite => 302,
         _ => 200,
     };
     let mut response = Response::to_request(request, status);
     response.headers.set(HeaderName::To, request.headers.to().unwrap().with_tag(TAG));
+    match script {
+        Script::Busy(seconds) if invite => response.headers.push(HeaderName::RetryAfter, seconds.to_string()),
+        Script::Redirect(to) if invite => response.headers.push(HeaderName::Contact, format!("<sip:{to}>")),
+        _ => {}
+    }
     if invite && status == 200 {
         let host =
             if script == Script::PrivateContact { "node-7.invalid".to_owned() } else { own.to_string() };

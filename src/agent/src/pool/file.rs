@@ -1,0 +1,112 @@
+//! The file of pools.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use super::Pools;
+use super::entry::{Fault, PoolEntry};
+
+/// Largest file in bytes: some thousand recorders.
+const LARGEST: u64 = 1024 * 1024;
+/// Most pools.
+const MOST_POOLS: usize = 256;
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    pool: BTreeMap<Spanned<String>, PoolEntry>,
+}
+
+impl Pools {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// The first fault, with its line.
+    pub fn read(path: &Path) -> Result<Self, PoolFileError> {
+        let name = path.display().to_string();
+        let unreadable = |reason: String| PoolFileError { file: name.clone(), line: None, fault: reason };
+        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
+        if length > LARGEST {
+            return Err(unreadable(format!("it has {length} bytes, more than {LARGEST}")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        Self::parse(&text, &name)
+    }
+
+    /// Reads the text of a file, whose name is for errors.
+    ///
+    /// # Errors
+    /// The first fault, with its line.
+    pub fn parse(text: &str, file: &str) -> Result<Self, PoolFileError> {
+        let located = |Fault { span, text: what }: Fault| {
+            let place = span.as_ref().map(|span| Place::of(text, span));
+            let key = place.as_ref().and_then(|place| place.key.as_deref());
+            PoolFileError {
+                file: file.to_owned(),
+                line: place.as_ref().map(|place| place.line),
+                fault: key.map(|key| format!("\"{key}\": ")).unwrap_or_default() + &what,
+            }
+        };
+        let File { pool } = toml::from_str(text).map_err(|error| {
+            located(Fault { span: error.span(), text: error.message().trim_end().to_owned() })
+        })?;
+        if pool.len() > MOST_POOLS {
+            let what = format!("there are {} pools, more than {MOST_POOLS}", pool.len());
+            return Err(located(Fault { span: None, text: what }));
+        }
+        pool.into_iter()
+            .map(|(name, entry)| {
+                let parsed = name.get_ref().parse();
+                let parsed = parsed.map_err(|error| Fault::at(name.span(), error))?;
+                Ok((parsed, entry.rules(name.span())?))
+            })
+            .collect::<Result<_, Fault>>()
+            .map_err(located)
+    }
+}
+
+/// A file of pools that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{file}{}: {fault}", line.map(|line| format!(", line {line}")).unwrap_or_default())]
+pub struct PoolFileError {
+    /// The file.
+    pub file: String,
+    /// The line, from 1, where it is one line's fault.
+    pub line: Option<usize>,
+    /// What is wrong.
+    pub fault: String,
+}
+
+/// Where something stands.
+struct Place {
+    line: usize,
+    /// The key before the value that the span covers.
+    key: Option<String>,
+}
+
+impl Place {
+    fn of(text: &str, span: &Range<usize>) -> Self {
+        let before = text.get(..span.start).unwrap_or(text);
+        let line = before.matches('\n').count() + 1;
+        let begun = before.rsplit('\n').next().unwrap_or_default();
+        // Within an inline table the key is the last before the value; the value itself is never repeated, since an
+        // address may hold a password.
+        let key = begun.rsplit_once('=').map(|(key, _)| key);
+        let key = key
+            .map(|key| key.rsplit([',', '{', '=', '[']).next().unwrap_or_default().trim().trim_matches('"'));
+        let is_key = |key: &&str| {
+            !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+        };
+        Self { line, key: key.filter(is_key).map(str::to_owned) }
+    }
+}
+
+#[cfg(test)]
+#[path = "file/tests.rs"]
+mod tests;

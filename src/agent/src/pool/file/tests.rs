@@ -1,0 +1,218 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+use siprec_model::TlsVersion;
+use siprec_session::{Keying, LocationPolicy, PayloadTypes, SessionMode, SrtpUse, Strategy as Choosing};
+
+use super::super::{HealthCheck, PoolRules, Pools};
+
+const WHOLE: &str = r#"
+# Every key there is.
+[pool.east]
+strategy = "least-used"
+location-policy = "strict"
+session-mode = "per-party"
+retry-after-limit = 60
+health-check = { interval = 5, timeout = 1.5, failures = 2, recoveries = 4 }
+
+[[pool.east.recorder]]
+uri = "sips:rec1.example"
+weight = 3
+capacity = 100
+location = "oslo"
+drain = true
+payload-types = "answered"
+lower-case-parameters = true
+extra-headers = { X-Port = "7", X-Area = "1" }
+outbound-proxy = "sip:proxy.example"
+tls = { server-name = "rec1.internal", ca = "/etc/ca.pem", min-version = "1.3" }
+security = { srtp = "require", keying = "dtls", suites = ["AEAD_AES_256_GCM"], allow-downgrade = true, allow-clear-keys = true }
+
+[[pool.east.recorder]]
+uri = "sip:rec2.example;transport=tcp"
+
+[pool."quiet.1"]
+health-check = { interval = 0 }
+recorder = [{ uri = "sip:rec2.example" }]
+"#;
+
+fn parse(text: &str) -> Result<Pools, String> {
+    Pools::parse(text, "pools.toml").map_err(|error| error.to_string())
+}
+
+fn rules(pools: &Pools, name: &str) -> PoolRules {
+    pools.get(&name.parse().unwrap()).unwrap().clone()
+}
+
+#[test]
+fn every_key_arrives_where_it_belongs() {
+    let pools = parse(WHOLE).unwrap();
+    let east = rules(&pools, "east");
+    assert_eq!(
+        (east.pool.strategy, east.pool.location_policy),
+        (Choosing::LeastUsed, LocationPolicy::Strict)
+    );
+    assert_eq!(east.longest_away, Duration::from_secs(60));
+    let check = HealthCheck {
+        interval: Duration::from_secs(5),
+        timeout: Duration::from_millis(1500),
+        failures: 2,
+        recoveries: 4,
+    };
+    assert_eq!(east.health_check, Some(check));
+    let [first, second] = &east.pool.members[..] else { panic!("two recorders") };
+    assert_eq!(
+        (first.weight, first.capacity, first.location.as_deref(), first.drained),
+        (3, Some(100), Some("oslo"), true)
+    );
+    let profile = &first.target.profile;
+    assert_eq!(profile.payload_types, Some(PayloadTypes::Answered));
+    assert_eq!(profile.session_mode, Some(SessionMode::PerParty));
+    assert!(profile.lower_case_parameters);
+    assert_eq!(
+        profile.extra_headers,
+        [("X-Area", "1"), ("X-Port", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()))
+    );
+    assert_eq!(profile.outbound_proxy.as_ref().unwrap().first().unwrap().as_str(), "sip:proxy.example;lr");
+    assert_eq!(profile.tls.server_name.as_deref(), Some("rec1.internal"));
+    assert_eq!(profile.tls.min_version, Some(TlsVersion::V1_3));
+    let security = profile.security.as_ref().unwrap();
+    assert_eq!((security.srtp, security.keying, security.suites.len()), (SrtpUse::Require, Keying::Dtls, 1));
+    assert!(security.allow_downgrade && security.allow_clear_keys);
+    assert_eq!(
+        (second.weight, second.capacity, second.location.as_deref(), second.drained),
+        (1, None, None, false)
+    );
+    assert_eq!(second.target.profile.session_mode, Some(SessionMode::PerParty));
+    assert_eq!(second.target.profile.security, None);
+    let quiet = rules(&pools, "quiet.1");
+    assert_eq!((quiet.pool.strategy, quiet.health_check), (Choosing::Ordered, None));
+    assert_eq!(quiet.longest_away, Duration::from_secs(300));
+}
+
+#[test]
+fn recorders_are_asked_whether_they_live_unless_the_file_says_otherwise() {
+    let pools = parse("[[pool.a.recorder]]\nuri = \"sip:r\"\n").unwrap();
+    assert_eq!(rules(&pools, "a").health_check, Some(HealthCheck::default()));
+    // A short interval shortens the wait for an answer.
+    let pools = parse("[pool.a]\nhealth-check.interval = 1\n[[pool.a.recorder]]\nuri = \"sip:r\"\n").unwrap();
+    assert_eq!(rules(&pools, "a").health_check.unwrap().timeout, Duration::from_secs(1));
+}
+
+#[test]
+fn an_empty_file_has_no_pool() {
+    assert_eq!(parse("# nothing yet\n"), Ok(Pools::default()));
+}
+
+#[test]
+fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
+    let recorder = |lines: &str| format!("[[pool.east.recorder]]\nuri = \"sip:r.example\"\n{lines}\n");
+    let pool =
+        |lines: &str| format!("[pool.east]\n{lines}\n[[pool.east.recorder]]\nuri = \"sip:r.example\"\n");
+    let table: Vec<(String, &str)> = vec![
+        ("pool = 7".into(), "pools.toml, line 1: \"pool\": invalid type: integer `7`, expected a map"),
+        ("[pools.east]".into(), "pools.toml, line 1: unknown field `pools`, expected `pool`"),
+        ("[pool.east".into(), "pools.toml, line 1: unclosed table, expected `]`"),
+        (
+            "[pool.\"a b\"]\nrecorder = [{ uri = \"sip:r\" }]".into(),
+            "pools.toml, line 1: \"a b\" is no pool's name",
+        ),
+        ("[pool.east]\n".into(), "pools.toml, line 1: it has 0 recorders, but must have from 1 to 256"),
+        (
+            pool("strategy = \"fastest\""),
+            "pools.toml, line 2: \"strategy\": unknown variant `fastest`, expected one of `ordered`, `round-robin`, `least-used`",
+        ),
+        (
+            pool("location-policy = \"none\""),
+            "line 2: \"location-policy\": unknown variant `none`, expected `overflow` or `strict`",
+        ),
+        (
+            pool("retry-after-limit = 4000"),
+            "line 2: \"retry-after-limit\": it is 4000 s, but must be from 0 to 3600 s",
+        ),
+        (pool("retry-after-limit = nan"), "line 2: \"retry-after-limit\": it is NaN s, but must be"),
+        (
+            pool("health-check = { interval = 5, timeout = 6 }"),
+            "line 2: \"timeout\": it is longer than the interval",
+        ),
+        (
+            pool("health-check.failures = 0"),
+            "line 2: \"health-check.failures\": it is 0, but must be from 1 to 100",
+        ),
+        (
+            pool("health-check.intervall = 1"),
+            "line 2: unknown field `intervall`, expected one of `interval`, `timeout`, `failures`, `recoveries`",
+        ),
+        (
+            recorder("wieght = 1"),
+            "line 3: unknown field `wieght`, expected one of `uri`, `weight`, `capacity`",
+        ),
+        (recorder("weight = 0"), "line 3: \"weight\": it is 0, but must be from 1 to 1000"),
+        (recorder("weight = \"much\""), "line 3: \"weight\": invalid type: string \"much\", expected i64"),
+        (recorder("capacity = 0"), "line 3: \"capacity\": it is 0, but must be from 1 to 1000000"),
+        (recorder("location = \" \""), "line 3: \"location\": a location has a label of 1 to 64 bytes"),
+        (recorder("drain = 1"), "line 3: \"drain\": invalid type: integer `1`, expected a boolean"),
+        (recorder("extra-headers = { To = \"x\" }"), "the header \"To\" is refused: the protocol sets it"),
+        (
+            recorder("outbound-proxy = \"proxy\""),
+            "line 3: \"outbound-proxy\": outbound proxy 1 (\"proxy\") is no URI",
+        ),
+        (
+            recorder("tls = { min-version = \"1.1\" }"),
+            "line 3: \"min-version\": \"1.1\" is no version of TLS",
+        ),
+        (recorder("security = { suites = [\"AES\"] }"), "line 3: \"security\": missing field `srtp`"),
+        (
+            recorder("security = { srtp = \"auto\", suites = [\"AES\"] }"),
+            "line 3: \"suites\": \"AES\" is no SRTP suite",
+        ),
+        (recorder("security = { srtp = \"auto\", suites = [] }"), "no SRTP suite is given"),
+        ("[[pool.east.recorder]]\nweight = 1".into(), "line 1: missing field `uri`"),
+        (
+            "[[pool.east.recorder]]\nuri = \"tel:+1\"".into(),
+            "line 2: \"uri\": it begins with \"tel:\" instead of \"sip:\" or \"sips:\"",
+        ),
+        (recorder("[[pool.east.recorder]]\nuri = \"SIP:r.example\""), "line 4: \"uri\": it is listed twice"),
+        (recorder("uri = \"sip:again.example\""), "line 3: duplicate key"),
+    ];
+    for (text, message) in table {
+        let error = parse(&text).unwrap_err();
+        assert!(error.contains(message), "{text}\n{error}\n{message}");
+    }
+}
+
+#[test]
+fn an_error_never_shows_a_password() {
+    for uri in ["sip:me:secret@a?x=y", "tel:me:secret@a", "sip:me:secret@a:0"] {
+        let error = parse(&format!("[[pool.a.recorder]]\nuri = \"{uri}\"\n")).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pools.toml");
+    let error = Pools::read(&path).unwrap_err();
+    assert!(error.to_string().contains("pools.toml: No such file"), "{error}");
+    std::fs::write(&path, [b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(Pools::read(&path).unwrap_err().to_string().contains("more than 1048576"));
+    std::fs::write(&path, [0xff]).unwrap();
+    assert!(Pools::read(&path).unwrap_err().to_string().contains("UTF-8"));
+    std::fs::write(&path, WHOLE).unwrap();
+    assert_eq!(Pools::read(&path).unwrap(), parse(WHOLE).unwrap());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
+    /// Whatever is cut out of a file, or put in, it is read or refused.
+    #[test]
+    fn no_text_makes_it_panic(at in 0usize..WHOLE.len(), cut in 0usize..40, put in "[\\PC\n\\[\\]{}=\"#.,]{0,6}") {
+        let mut text = WHOLE.to_owned();
+        text.replace_range(at..(at + cut).min(WHOLE.len()), &put);
+        if let Err(error) = parse(&text) {
+            prop_assert!(error.starts_with("pools.toml"), "{error}");
+        }
+    }
+}

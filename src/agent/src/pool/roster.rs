@@ -1,0 +1,233 @@
+//! What is known of the recorders: who sits where, who lives, whose turn it is.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, Instant};
+
+use siprec_model::RecordingKey;
+use siprec_session::{
+    Member, MemberState, NoRecorder, Pool, PoolName, RecorderTarget, RecorderWish, Recorders, Rotation,
+};
+use siprec_sip::Uri;
+
+use super::view::{Health, PoolView, RecorderView};
+use super::{LONGEST_AWAY, PoolRules, Pools};
+
+/// Most recorders outside of every pool of which anything is known; when there are more, what is over is forgotten.
+const MOST_STRAYS: usize = 4096;
+
+/// A recorder by its address, as far as addresses compare.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Address(String);
+
+impl Address {
+    pub(crate) fn of(uri: &Uri) -> Self {
+        Self(uri.as_str().to_ascii_lowercase())
+    }
+}
+
+/// The pools, and the state of every recorder, whichever pool or list it is of.
+#[derive(Debug, Default)]
+pub(crate) struct Roster {
+    pools: Pools,
+    rotations: HashMap<PoolName, Rotation>,
+    standings: HashMap<Address, Standing>,
+    /// By recording and attempt.
+    seats: BTreeMap<(RecordingKey, u32), Seat>,
+    forget_from: usize,
+}
+
+/// What is known of a recorder.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    sessions: u32,
+    chosen: u64,
+    away_until: Option<Instant>,
+    pub(crate) health: Health,
+}
+
+/// An attempt's place at a recorder.
+#[derive(Clone, Debug)]
+struct Seat {
+    at: Address,
+    longest_away: Duration,
+}
+
+impl Roster {
+    pub(crate) fn new(pools: Pools) -> Self {
+        Self { pools, ..Self::default() }
+    }
+
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
+    }
+
+    /// Has other pools from now on. What is known of the recorders stays; sessions too.
+    pub(crate) fn replace(&mut self, pools: Pools, now: Instant) {
+        self.pools = pools;
+        self.rotations.retain(|name, _| self.pools.get(name).is_some());
+        self.forget(now);
+    }
+
+    /// Chooses the recorder of an attempt, and gives it a seat there.
+    pub(crate) fn choose(
+        &mut self,
+        (key, attempt): (RecordingKey, u32),
+        wish: &RecorderWish,
+        now: Instant,
+    ) -> Result<RecorderTarget, NoRecorder> {
+        let named = match &wish.recorders {
+            Recorders::Pool { name, .. } => Some(name),
+            Recorders::Listed(_) => None,
+        };
+        let rules =
+            named.map(|name| self.pools.get(name).ok_or_else(|| NoRecorder::UnknownPool(name.clone())));
+        let rules = rules.transpose()?;
+        let longest_away = rules.map_or(LONGEST_AWAY, |rules| rules.longest_away);
+        let mut rotation = named.and_then(|name| self.rotations.remove(name)).unwrap_or_default();
+        let chosen = match (&wish.redirect, rules) {
+            (Some(redirect), rules) => {
+                let pool = Pool {
+                    members: vec![sent_to(rules, redirect, wish)],
+                    location_policy: rules.map(|rules| rules.pool.location_policy).unwrap_or_default(),
+                    ..Pool::default()
+                };
+                self.choose_in(&pool, &mut Rotation::default(), wish, now)
+            }
+            (None, Some(rules)) => self.choose_in(&rules.pool, &mut rotation, wish, now),
+            (None, None) => {
+                let pool = Pool::ordered(wish.recorders.listed().iter().cloned());
+                self.choose_in(&pool, &mut rotation, wish, now)
+            }
+        };
+        if let Some(name) = named {
+            self.rotations.insert(name.clone(), rotation);
+        }
+        let target = chosen?;
+        let at = Address::of(&target.uri);
+        self.standings.entry(at.clone()).or_default().chosen += 1;
+        self.sit(key, attempt, Seat { at, longest_away });
+        Ok(target)
+    }
+
+    fn choose_in(
+        &self,
+        pool: &Pool,
+        rotation: &mut Rotation,
+        wish: &RecorderWish,
+        now: Instant,
+    ) -> Result<RecorderTarget, NoRecorder> {
+        let states: Vec<MemberState> =
+            pool.members.iter().map(|member| self.state(&member.target.uri)).collect();
+        let chosen = pool.choose(&states, rotation, wish, now)?;
+        // The choice is an index into what it was given.
+        let member = pool.members.get(chosen).ok_or(NoRecorder::Unfit(siprec_session::Unfit::default()))?;
+        Ok(member.target.clone())
+    }
+
+    fn state(&self, uri: &Uri) -> MemberState {
+        let standing = self.standings.get(&Address::of(uri)).cloned().unwrap_or_default();
+        MemberState {
+            sessions: standing.sessions,
+            unhealthy: standing.health == Health::Dead,
+            away_until: standing.away_until,
+        }
+    }
+
+    /// An attempt goes to this recorder, whether it was chosen or is tried at another address of it.
+    pub(crate) fn go_to(&mut self, key: RecordingKey, attempt: u32, recorder: &Uri) {
+        if !self.seats.contains_key(&(key, attempt)) {
+            let at = Address::of(recorder);
+            let of_earlier = self.seats.range((key, 0)..(key, attempt)).next_back();
+            let longest_away = of_earlier
+                .filter(|(_, seat)| seat.at == at)
+                .map_or(LONGEST_AWAY, |(_, seat)| seat.longest_away);
+            self.sit(key, attempt, Seat { at, longest_away });
+        }
+    }
+
+    fn sit(&mut self, key: RecordingKey, attempt: u32, seat: Seat) {
+        self.standings.entry(seat.at.clone()).or_default().sessions += 1;
+        self.seats.insert((key, attempt), seat);
+    }
+
+    /// The recorder of an attempt wants to be left alone.
+    pub(crate) fn send_away(&mut self, key: RecordingKey, attempt: u32, delay: Duration, now: Instant) {
+        let Some(seat) = self.seats.get(&(key, attempt)) else { return };
+        let until = now + delay.min(seat.longest_away);
+        if let Some(standing) = self.standings.get_mut(&seat.at) {
+            standing.away_until = standing.away_until.max(Some(until));
+        }
+    }
+
+    /// An attempt is over.
+    pub(crate) fn leave(&mut self, key: RecordingKey, attempt: u32, now: Instant) {
+        let Some(seat) = self.seats.remove(&(key, attempt)) else { return };
+        if let Some(standing) = self.standings.get_mut(&seat.at) {
+            standing.sessions = standing.sessions.saturating_sub(1);
+        }
+        if self.standings.len() > self.forget_from.max(MOST_STRAYS) {
+            self.forget(now);
+            // What is left may be many; they are not looked through again for every one that leaves.
+            self.forget_from = self.standings.len() * 2;
+        }
+    }
+
+    /// A recording is over.
+    pub(crate) fn leave_all(&mut self, key: RecordingKey, now: Instant) {
+        let attempts: Vec<u32> =
+            self.seats.range((key, 0)..=(key, u32::MAX)).map(|((_, attempt), _)| *attempt).collect();
+        for attempt in attempts {
+            self.leave(key, attempt, now);
+        }
+    }
+
+    /// Forgets recorders that no pool has, that have no session, and that may be spoken to.
+    fn forget(&mut self, now: Instant) {
+        let members = self.pools.iter().flat_map(|(_, rules)| &rules.pool.members);
+        let pooled: std::collections::HashSet<Address> =
+            members.map(|member| Address::of(&member.target.uri)).collect();
+        self.standings.retain(|address, standing| {
+            standing.sessions > 0
+                || standing.away_until.is_some_and(|until| now < until)
+                || pooled.contains(address)
+        });
+    }
+
+    /// What is to be seen.
+    pub(crate) fn view(&self, now: Instant) -> Vec<PoolView> {
+        let recorder = |member: &Member| {
+            let standing = self.standings.get(&Address::of(&member.target.uri)).cloned().unwrap_or_default();
+            RecorderView {
+                uri: member.target.shown(),
+                weight: member.weight,
+                capacity: member.capacity,
+                location: member.location.clone(),
+                drained: member.drained,
+                sessions: standing.sessions,
+                chosen: standing.chosen,
+                health: standing.health,
+                away: standing
+                    .away_until
+                    .map(|until| until.saturating_duration_since(now))
+                    .filter(|left| !left.is_zero()),
+            }
+        };
+        let pools = self.pools.iter().map(|(name, rules)| PoolView {
+            name: name.clone(),
+            strategy: rules.pool.strategy,
+            location_policy: rules.pool.location_policy,
+            recorders: rules.pool.members.iter().map(recorder).collect(),
+        });
+        pools.collect()
+    }
+}
+
+/// Where a recorder sends somebody: one of the pool, as that says, or a stranger.
+fn sent_to(rules: Option<&PoolRules>, redirect: &RecorderTarget, wish: &RecorderWish) -> Member {
+    let members = rules.map(|rules| rules.pool.members.as_slice()).unwrap_or_default();
+    let known = members.iter().find(|member| member.target.is_at(&redirect.uri));
+    // A stranger is where whoever sends there wants it to be.
+    let stranger =
+        || Member { location: wish.location().map(str::to_owned), ..Member::new(redirect.clone()) };
+    known.cloned().unwrap_or_else(stranger)
+}
