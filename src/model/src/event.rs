@@ -96,6 +96,13 @@ pub enum SessionEventKind {
         /// Why.
         reason: StopReason,
     },
+    /// A recorder accepted the session that another was lost with.
+    FailedOver {
+        /// The one that was lost, as its events named it.
+        from: String,
+        /// From the last proof that it lived until now: what the call brought meanwhile is sent to this one.
+        uncertain: Duration,
+    },
     /// The session failed at this recorder.
     Failed {
         /// Why.
@@ -120,7 +127,7 @@ pub enum SessionEventKind {
         /// In what way, in words for people.
         reason: String,
     },
-    /// The recorder may be lost, as its media say, and is being asked.
+    /// The recorder may be lost, and is being asked.
     Suspected {
         /// What speaks against it, in words for people.
         reason: String,
@@ -207,6 +214,12 @@ pub enum FailureReason {
     /// The recorder accepted, but its session description is of no use.
     #[error("the recorder's answer cannot be used: {0}")]
     UnusableAnswer(String),
+    /// The recorder lives and takes no media.
+    #[error("the recorder takes no media: {0}")]
+    MediaLost(String),
+    /// The recorder sent BYE, which is taken for a failure.
+    #[error("the recorder hung up")]
+    HungUp,
     /// The dialog was lost (408, 481, no answer).
     #[error("the dialog with the recorder is lost: {0}")]
     DialogLost(String),

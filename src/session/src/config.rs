@@ -66,6 +66,8 @@ pub struct RecordingConfig {
     pub security: SecurityPolicy,
     /// The fingerprint of the certificate that the media engine shows in handshakes of DTLS; needed for those.
     pub certificate: Option<Fingerprint>,
+    /// What the BYE of a recorder means.
+    pub recorder_bye: ByePolicy,
     /// How long things may take.
     pub timers: Timers,
 }
@@ -96,6 +98,7 @@ impl RecordingConfig {
             sips_call: false,
             security: SecurityPolicy::default(),
             certificate: None,
+            recorder_bye: ByePolicy::default(),
             timers: Timers::default(),
         }
     }
@@ -159,6 +162,16 @@ pub enum SessionMode {
     PerParty,
 }
 
+/// What it means that the recorder ends a session by BYE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ByePolicy {
+    /// It has decided that nothing more is to be recorded: the session has ended.
+    #[default]
+    Stop,
+    /// It is lost, and the next recorder takes the call.
+    FailOver,
+}
+
 /// One party of the call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Party {
@@ -181,6 +194,10 @@ pub struct Timers {
     pub answer: Duration,
     /// From the end of the call until what is held must have been delivered. Default 10 s.
     pub drain: Duration,
+    /// How often a recorder of which nothing is heard is asked whether it lives; zero for never. Default 5 s.
+    pub probe: Duration,
+    /// How long its answer to that may take. Default 2 s.
+    pub probe_answer: Duration,
 }
 
 impl Default for Timers {
@@ -192,6 +209,8 @@ impl Default for Timers {
             first_response: Duration::from_secs(2),
             answer: Duration::from_secs(6),
             drain: Duration::from_secs(10),
+            probe: Duration::from_secs(5),
+            probe_answer: Duration::from_secs(2),
         }
     }
 }

@@ -52,7 +52,7 @@ mod recording;
 mod security;
 mod session;
 
-pub use config::{ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text, Timers};
+pub use config::{ByePolicy, ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text, Timers};
 pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
 pub use parties::{PartyKey, Voice, silent_streams};

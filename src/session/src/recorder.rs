@@ -62,6 +62,8 @@ pub struct RecorderProfile {
     pub extra_headers: Vec<(String, String)>,
     /// TLS with it.
     pub tls: TlsProfile,
+    /// It always sends receiver reports: one that sends none for 15 s is deaf.
+    pub expects_reports: bool,
     /// How its media is protected; as every recorder's where not set.
     pub security: Option<SecurityPolicy>,
     /// The proxies that it is reached through; as every recorder where not set, none where empty.

@@ -5,13 +5,14 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
     PayloadFormat, SrtpKey, SrtpSuite, StopReason,
 };
-use siprec_session::{Command, Input, Keying, Output, SessionMode, SrtpUse, TransportEvent};
+use siprec_session::{ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, TransportEvent};
 use siprec_sip::sdp::{Crypto, TLS_SAVP};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
@@ -147,6 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::BacklogEmpty),
         Just(BranchEvent::KeyframeWanted),
         Just(BranchEvent::ReportsStopped),
+        Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
@@ -417,6 +419,15 @@ fn run(steps: Vec<Step>, seed: u8) {
         settings.mode = SessionMode::PerParty;
     }
     settings.record_video = !seed.is_multiple_of(13);
+    if seed.is_multiple_of(2) {
+        settings.timers.probe = Duration::from_secs(5);
+    }
+    if seed % 3 == 1 {
+        settings.recorder_bye = ByePolicy::FailOver;
+    }
+    for recorder in settings.recorders.listed_mut() {
+        recorder.profile.expects_reports = seed % 5 == 1;
+    }
     if let Some(keying) = keying {
         settings.security.srtp = SrtpUse::Require;
         settings.security.keying = keying;

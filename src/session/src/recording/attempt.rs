@@ -1,15 +1,15 @@
 //! Attempts: from the choice of the next recorder to a session with it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
-use super::leg::{Asked, Leg, LegEnd, Step};
+use super::leg::{Asked, Leg, LegEnd, Lost, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
-use crate::config::{RecordingConfig, SessionMode};
+use crate::config::{ByePolicy, RecordingConfig, SessionMode};
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
@@ -17,6 +17,12 @@ use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::RecorderTarget;
 use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
 use crate::session::{Advice, Notice, RecordingSession, Rules};
+
+/// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// How often in a row a session may be lost, one after the other, until recorders that have failed are not tried again.
+const LOSSES: u32 = 3;
 
 /// How many audio lines a session for both parties has at least (`protocol` 1.2).
 const BOTH: usize = 2;
@@ -62,6 +68,12 @@ impl Recording {
             Err(reason) if leg.asked() == Some(Asked::ForRedirect) => {
                 leg.failures.push(format!("not tried where the recorder says: {reason}"));
                 leg.ask(Asked::No);
+            }
+            Err(_) if leg.again.is_some() => {
+                if let Some(again) = leg.again.take() {
+                    leg.tried.retain(|tried| !again.is_at(tried));
+                }
+                self.next_attempt(id, now);
             }
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.end_leg(id, LegEnd::Failed, now),
@@ -241,6 +253,7 @@ impl Recording {
             timers: self.config.timers,
             media: flow.media,
             protection,
+            expects_reports: recorder.profile.expects_reports,
         };
         let wanted = self.wanted(id);
         RecordingSession::invite(config, invite.headers, rules, &wanted, &mut self.random, now)
@@ -341,16 +354,19 @@ impl Recording {
             {
                 any = true;
                 match notice {
-                    Notice::Answered => self.tell_answered(id),
+                    Notice::Answered => self.tell_answered(id, now),
                     Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
                     Notice::Failed { reason, sip_code, advice } => {
                         self.take_advice(id, &advice);
                         self.attempt_failed(id, reason, sip_code, now);
                     }
-                    Notice::EndedByRecorder => {
-                        let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
-                        self.end_leg(id, end, now);
-                    }
+                    Notice::EndedByRecorder => match self.config.recorder_bye {
+                        ByePolicy::Stop => {
+                            let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
+                            self.end_leg(id, end, now);
+                        }
+                        ByePolicy::FailOver => self.attempt_failed(id, FailureReason::HungUp, None, now),
+                    },
                     Notice::KeyframeWanted => self.ask_key_frames(id),
                     Notice::Suspected(sign) => {
                         let reason = sign.to_string();
@@ -413,6 +429,7 @@ impl Recording {
             return;
         }
         let elsewhere = fails_by_host(&reason, sip_code);
+        self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let after = Some(leg.attempt).filter(|_| elsewhere && leg.more);
@@ -430,6 +447,25 @@ impl Recording {
         if let Some(delay) = advice.away {
             self.output.push_back(Output::RecorderAway { attempt: leg.attempt, delay });
         }
+    }
+
+    /// A session has failed that its recorder had accepted: what that may not have goes to the next one.
+    fn recall(&mut self, id: usize, may_come_back: bool, now: Instant) {
+        let shown = self.recorder_shown(id);
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let Some(lived) = leg.session().and_then(RecordingSession::lived) else { return };
+        leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
+        // What failed before the session was there may be better by now.
+        if leg.losses <= LOSSES && may_come_back {
+            leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
+            leg.again = leg.recorder.clone().map(Box::new);
+        }
+        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof });
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.recall(lived.proof, &mut commands);
+        }
+        self.branches(commands);
     }
 
     fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {
@@ -528,6 +564,18 @@ fn fails_by_host(reason: &FailureReason, sip_code: Option<u16>) -> bool {
         FailureReason::Timeout(_) | FailureReason::Unreachable(_) | FailureReason::DialogLost(_)
     );
     lost || sip_code == Some(503)
+}
+
+/// Whether a recorder that was lost so may have been restarted.
+fn may_come_back(reason: &FailureReason) -> bool {
+    matches!(
+        reason,
+        FailureReason::DialogLost(_)
+            | FailureReason::HungUp
+            | FailureReason::MediaLost(_)
+            | FailureReason::Timeout(_)
+            | FailureReason::Unreachable(_)
+    )
 }
 
 /// Where the first request of an attempt goes: what to find, whether by TLS only, and TLS there.

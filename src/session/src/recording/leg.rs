@@ -34,6 +34,12 @@ pub(super) struct Leg {
     pub(super) lines: LineTable,
     /// Call-ID of the present or last dialog.
     pub(super) call_id: Option<String>,
+    /// The recorder that was lost while it had the session, until another has it.
+    pub(super) lost: Option<Lost>,
+    /// How often the session was lost in a row.
+    pub(super) losses: u32,
+    /// One that was lost while it had the session: it may have been restarted, and is tried again after all others.
+    pub(super) again: Option<Box<RecorderTarget>>,
     /// Why each recorder failed, in order.
     pub(super) failures: Vec<String>,
     /// Where the session is, as last told.
@@ -42,6 +48,15 @@ pub(super) struct Leg {
     pub(super) weaknesses: (u32, Vec<String>),
     /// How it ended.
     pub(super) end: Option<LegEnd>,
+}
+
+/// A recorder that was lost.
+#[derive(Debug)]
+pub(super) struct Lost {
+    /// As its events named it.
+    pub(super) recorder: String,
+    /// When it was last alive for sure.
+    pub(super) proof: Instant,
 }
 
 /// How a session ended.
@@ -93,6 +108,9 @@ impl Leg {
             call_id: None,
             failures: Vec::new(),
             told: RecordingState::Starting,
+            lost: None,
+            losses: 0,
+            again: None,
             weaknesses: (0, Vec::new()),
             end: None,
         }

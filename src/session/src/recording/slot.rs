@@ -100,6 +100,8 @@ pub(super) enum SlotNews {
     Lost(String),
     /// The recorder may be lost.
     Doubt(Sign),
+    /// The recorder has sent a receiver report.
+    Reported,
 }
 
 impl Slot {

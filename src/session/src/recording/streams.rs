@@ -175,10 +175,12 @@ impl Recording {
                 self.protection_failed(id.slot, session, reason, now);
             }
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
-            SlotNews::Doubt(sign) => {
+            SlotNews::Doubt(_) | SlotNews::Reported => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
-                if let Some(session) = leg.and_then(|leg| leg.session_mut()) {
-                    session.doubt(sign, now);
+                match (news, leg.and_then(|leg| leg.session_mut())) {
+                    (SlotNews::Doubt(sign), Some(session)) => session.doubt(sign, now),
+                    (_, Some(session)) => session.hear_report(now),
+                    (_, None) => {}
                 }
             }
         }
@@ -236,6 +238,8 @@ impl Recording {
             let found = self.legs.iter().position(|leg| leg.is_active() && leg.party == party);
             // Where the session of all has ended, the recording has.
             let id = found.unwrap_or_else(|| {
+                // Nearly every recording has one or two, and there are many recordings.
+                self.legs.reserve_exact(1);
                 self.legs.push(Leg::new(party));
                 new.push(self.legs.len() - 1);
                 self.legs.len() - 1

@@ -1,10 +1,12 @@
 //! What the application is told.
 
+use std::time::Instant;
+
 use siprec_model::{
     BranchEvent, BranchId, Medium, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
 };
 
-use super::leg::Leg;
+use super::leg::{Leg, Lost};
 use super::slot::Slot;
 use super::{Recording, Stage};
 use crate::io::Output;
@@ -82,9 +84,13 @@ impl Recording {
     }
 
     /// The recorder has accepted. A session that was set up silent says so once that is settled.
-    pub(super) fn tell_answered(&mut self, id: usize) {
+    pub(super) fn tell_answered(&mut self, id: usize, now: Instant) {
         if !self.is_silent(id) {
             self.tell(Scope::Leg(id), SessionEventKind::Started);
+        }
+        if let Some(Lost { recorder: from, proof }) = self.legs.get_mut(id).and_then(|leg| leg.lost.take()) {
+            let uncertain = now.saturating_duration_since(proof);
+            self.tell(Scope::Leg(id), SessionEventKind::FailedOver { from, uncertain });
         }
     }
 

@@ -1,56 +1,116 @@
-//! Signs that the recorder may be lost although its dialog stands: what they are, and when they are worth a question.
+//! Signs that the recorder may be lost although its dialog stands: what they are, when they are worth a question, and when an
+//! answer to that is not enough.
 
 use std::time::{Duration, Instant};
 
-/// Refusals of media this far apart are no accident of a recorder that is just opening its sockets.
+/// Refusals of the media over this time, at least [`INSISTENT`] of them, are no accident of a recorder that is just opening
+/// its sockets.
 const INSISTENCE: Duration = Duration::from_millis(900);
+const INSISTENT: u32 = 3;
 
 /// Refusals further apart than this have nothing to do with each other.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// After a question, further signs are not asked about for this long.
+/// Who has answered a question is not asked again about the same for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Something about the media that says that the recorder may be lost.
+/// Something that says that the recorder may be lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sign {
+    /// It does not answer OPTIONS within the dialog.
+    Silent,
     /// Its host refuses the RTP.
     MediaRefused,
     /// Its receiver reports have stopped.
     ReportsStopped,
+    /// It always sends receiver reports, and has sent none.
+    NoReports,
 }
 
 impl std::fmt::Display for Sign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
+            Self::Silent => "it does not answer",
             Self::MediaRefused => "its host refuses the media (port unreachable)",
             Self::ReportsStopped => "its receiver reports have stopped",
+            Self::NoReports => "it has sent no receiver report",
         })
     }
+}
+
+/// What follows from a sign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Growth {
+    /// Nothing yet.
+    None,
+    /// The recorder should be asked whether it lives.
+    Ask,
+    /// It has answered, and takes no media all the same.
+    Lost,
 }
 
 /// What speaks against the recorder so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Doubt {
-    refused: Option<Instant>,
-    asked: Option<Instant>,
+    refusals: Refusals,
+    asked: Option<(Sign, Instant)>,
+    answered: bool,
+}
+
+/// Refusals of the media, one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+struct Refusals {
+    first: Option<Instant>,
+    last: Option<Instant>,
+    count: u32,
 }
 
 impl Doubt {
-    /// Takes a sign; says whether the recorder should now be asked whether it lives.
-    pub(super) fn grows(&mut self, sign: Sign, now: Instant) -> bool {
-        if self.asked.is_some_and(|asked| now < asked + PATIENCE) {
-            return false;
+    /// Takes a sign.
+    pub(super) fn grow(&mut self, sign: Sign, now: Instant) -> Growth {
+        if sign == Sign::MediaRefused && !self.refusals.insist(now) {
+            return Growth::None;
         }
-        if sign == Sign::MediaRefused {
-            let since = self.refused.filter(|first| now <= *first + MEMORY).unwrap_or(now);
-            self.refused = Some(since);
-            if now < since + INSISTENCE {
-                return false;
+        match self.asked {
+            // Who lives and goes on refusing, or has nothing to say of the media, will not take it any more.
+            Some((Sign::MediaRefused, _)) if self.answered && sign == Sign::MediaRefused => Growth::Lost,
+            // Silence is asked about each time: an answer to the last question says nothing of this one.
+            Some((_, at)) if now < at + PATIENCE && (sign != Sign::Silent || !self.answered) => Growth::None,
+            _ => {
+                *self = Self { refusals: Refusals::default(), asked: Some((sign, now)), answered: false };
+                Growth::Ask
             }
         }
-        *self = Self { refused: None, asked: Some(now) };
-        true
+    }
+
+    /// Whether the question is open why it did not answer.
+    pub(super) fn is_of_silence(&self) -> bool {
+        !self.answered && matches!(self.asked, Some((Sign::Silent, _)))
+    }
+
+    /// The recorder has answered; says what is still against it, if that is enough.
+    pub(super) fn answered(&mut self) -> Option<Sign> {
+        let open = self.asked.filter(|_| !self.answered);
+        self.answered = true;
+        self.refusals = Refusals::default();
+        open.map(|(sign, _)| sign).filter(|sign| matches!(sign, Sign::ReportsStopped | Sign::NoReports))
+    }
+
+    /// A receiver report has come: the recorder hears.
+    pub(super) fn dispel(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Refusals {
+    /// Counts one; says whether that makes them more than an accident.
+    fn insist(&mut self, now: Instant) -> bool {
+        if self.last.is_none_or(|last| now > last + MEMORY) {
+            *self = Self { first: Some(now), last: None, count: 0 };
+        }
+        self.last = Some(now);
+        self.count += 1;
+        self.count >= INSISTENT && self.first.is_some_and(|first| now >= first + INSISTENCE)
     }
 }
 
@@ -58,25 +118,54 @@ impl Doubt {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
     #[test]
-    fn one_refusal_is_no_reason_to_ask_and_a_second_one_is_asked_about_once() {
+    fn refusals_are_asked_about_when_they_insist() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        let mut refused = |seconds| doubt.grows(Sign::MediaRefused, start + Duration::from_secs(seconds));
-        let asked: Vec<u64> = (0..34).filter(|second| refused(*second)).collect();
-        assert_eq!(asked, [1, 32]);
+        let grown: Vec<_> =
+            (0..4).map(|second| doubt.grow(Sign::MediaRefused, start + SECOND * second)).collect();
+        assert_eq!(grown, [Growth::None, Growth::None, Growth::Ask, Growth::None]);
+    }
+
+    #[test]
+    fn who_answers_and_goes_on_refusing_is_lost() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        let mut refused = |doubt: &mut Doubt, second| doubt.grow(Sign::MediaRefused, start + SECOND * second);
+        assert_eq!([0, 1, 2].map(|second| refused(&mut doubt, second))[2], Growth::Ask);
+        assert_eq!(doubt.answered(), None);
+        assert_eq!(
+            [3, 4, 5].map(|second| refused(&mut doubt, second)),
+            [Growth::None, Growth::None, Growth::Lost]
+        );
     }
 
     #[test]
     fn refusals_that_are_far_apart_are_accidents() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        let mut refused = |seconds| doubt.grows(Sign::MediaRefused, start + Duration::from_secs(seconds));
-        assert!((0..5).map(|n| n * 11).all(|second| !refused(second)));
+        assert!((0..9).all(|n| doubt.grow(Sign::MediaRefused, start + SECOND * n * 11) == Growth::None));
     }
 
     #[test]
-    fn reports_that_stop_are_asked_about_at_once() {
+    fn who_answers_without_a_report_is_deaf_unless_one_comes_first() {
+        for sign in [Sign::ReportsStopped, Sign::NoReports] {
+            let (mut doubt, now) = (Doubt::default(), Instant::now());
+            assert_eq!(doubt.grow(sign, now), Growth::Ask);
+            assert_eq!(doubt.grow(sign, now + SECOND), Growth::None);
+            assert_eq!(doubt.answered(), Some(sign));
+            let mut doubt = Doubt::default();
+            assert_eq!(doubt.grow(sign, now), Growth::Ask);
+            doubt.dispel();
+            assert_eq!(doubt.answered(), None);
+        }
+    }
+
+    #[test]
+    fn silence_is_asked_about_once_and_again_after_an_answer() {
         let (mut doubt, now) = (Doubt::default(), Instant::now());
-        assert!(doubt.grows(Sign::ReportsStopped, now));
-        assert!(!doubt.grows(Sign::ReportsStopped, now + Duration::from_secs(1)));
+        assert_eq!(doubt.grow(Sign::Silent, now), Growth::Ask);
+        assert_eq!(doubt.grow(Sign::Silent, now + SECOND), Growth::None);
+        assert_eq!(doubt.answered(), None);
+        assert_eq!(doubt.grow(Sign::Silent, now + 2 * SECOND), Growth::Ask);
     }
 }

@@ -7,8 +7,10 @@ mod description;
 mod doubt;
 mod incoming;
 mod keys;
+mod life;
 mod offer;
 mod remote;
+mod watch;
 mod write;
 
 use std::collections::VecDeque;
@@ -17,8 +19,8 @@ use std::time::Instant;
 
 use siprec_model::{BranchId, FailureReason, OpenBranch, RtcpMode};
 use siprec_sip::{
-    Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, Response,
-    Termination, TransactionFailure, UacConfig, Uri,
+    Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, RequestToken,
+    Response, Termination, TransactionFailure, UacConfig, Uri,
 };
 
 use crate::branches::BranchMode;
@@ -35,6 +37,7 @@ pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
 use keys::KeyMaker;
+use life::Life;
 use offer::{Offer, Refusal};
 use remote::{RemoteDescription, sdp_of};
 use write::Writer;
@@ -52,6 +55,8 @@ pub(crate) struct Rules {
     pub(crate) media: IpAddr,
     /// How the media is to be protected.
     pub(crate) protection: Protection,
+    /// The recorder always sends receiver reports.
+    pub(crate) expects_reports: bool,
 }
 
 /// One dialog with one recorder.
@@ -66,7 +71,18 @@ pub(crate) struct RecordingSession {
     writer: Writer,
     wanted: Description,
     phase: Phase,
+    /// Since when the recorder has accepted, and when it was last alive for sure.
+    lived: Option<Lived>,
     notices: VecDeque<Notice>,
+}
+
+/// The life of a session that the recorder has accepted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lived {
+    /// Since when.
+    pub(crate) since: Instant,
+    /// When the recorder was last alive for sure, receiver reports aside.
+    pub(crate) proof: Instant,
 }
 
 #[derive(Debug)]
@@ -94,6 +110,7 @@ struct Up {
     refused: Option<Refusal>,
     clock: SessionClock,
     doubt: Doubt,
+    life: Life,
     /// Whether the recorder is to show that it lives, by its answer to an offer.
     probe: bool,
 }
@@ -149,6 +166,7 @@ impl RecordingSession {
             writer,
             wanted: description,
             phase: Phase::Inviting(inviting),
+            lived: None,
             notices: VecDeque::new(),
         })
     }
@@ -172,6 +190,14 @@ impl RecordingSession {
         self.layout.secure(KeyMaker::new(protection.clone(), random));
         self.writer.protect(&protection);
         self.rules.protection = protection;
+    }
+
+    /// Since when the recorder has accepted, if it has, and when it was last alive for sure; also when that is over.
+    pub(crate) fn lived(&self) -> Option<Lived> {
+        match (&self.phase, self.lived) {
+            (Phase::Up(up), Some(lived)) => Some(Lived { proof: up.life.proof(), ..lived }),
+            (_, lived) => lived,
+        }
     }
 
     /// The dialog's Call-ID.
@@ -259,7 +285,10 @@ impl RecordingSession {
             Phase::Up(up) if up.clock.expiry().is_some_and(|end| end <= now) => {
                 self.lose("the session timer expired", now)
             }
-            Phase::Up(_) => self.offer_difference(now),
+            Phase::Up(_) => {
+                self.examine(now);
+                self.offer_difference(now);
+            }
             Phase::Ending => {}
         }
     }
@@ -279,7 +308,7 @@ impl RecordingSession {
             Phase::Inviting(inviting) => {
                 [inviting.first_response, Some(inviting.answer)].into_iter().flatten().min()
             }
-            Phase::Up(up) => up.next_deadline(self.ua.may_offer()),
+            Phase::Up(up) => up.next_deadline(self.ua.may_offer(), &self.rules.timers),
             Phase::Ending => None,
         };
         own.into_iter().chain(self.ua.next_timeout()).min()
@@ -293,17 +322,6 @@ impl RecordingSession {
             if let Phase::Up(up) = &mut self.phase {
                 up.forget_refusal();
             }
-        }
-    }
-
-    /// Takes a sign that the recorder may be lost. Where it is worth a question, the session's refresh is that; it must
-    /// be answered as soon as a first INVITE must.
-    pub(crate) fn doubt(&mut self, sign: Sign, now: Instant) {
-        let Phase::Up(up) = &mut self.phase else { return };
-        if up.doubt.grows(sign, now) {
-            up.probe = true;
-            up.offer.hasten(now + self.rules.timers.answer);
-            self.notices.push_back(Notice::Suspected(sign));
         }
     }
 
@@ -352,19 +370,24 @@ impl RecordingSession {
     fn take_events(&mut self, now: Instant) {
         while let Some(event) = self.ua.poll_event() {
             match event {
-                DialogEvent::Progress { .. } | DialogEvent::Challenged { .. } => {
-                    if let Phase::Inviting(inviting) = &mut self.phase {
-                        inviting.first_response = None;
-                    }
-                }
+                DialogEvent::Progress { .. } | DialogEvent::Challenged { .. } => match &mut self.phase {
+                    Phase::Inviting(inviting) => inviting.first_response = None,
+                    // Somebody works on it, so that it may take as long as a first one.
+                    Phase::Up(up) => up.offer.grant(self.rules.timers.answer),
+                    Phase::Ending => {}
+                },
                 DialogEvent::Answered { response, .. } => self.answered(&response, now),
                 DialogEvent::Refused { response, fault, .. } => self.refused(explained(response, fault), now),
-                DialogEvent::Failed { failure, .. } => self.unanswered(failure, now),
-                DialogEvent::Request { token, request } => self.requested(token, &request, now),
+                DialogEvent::Failed { token, failure } => self.unanswered(token, failure, now),
+                DialogEvent::Request { token, request } => {
+                    self.prove(now, now);
+                    self.requested(token, &request, now);
+                }
                 DialogEvent::Acknowledged { token, ack } => self.acknowledged(token, &ack, now),
-                DialogEvent::Cancelled { .. } | DialogEvent::Responded { .. } => {}
+                DialogEvent::Responded { token, response, .. } => self.responded(token, &response, now),
+                DialogEvent::Cancelled { .. } => {}
                 DialogEvent::Info(request) => self.informed(&request),
-                DialogEvent::Terminated(how) => self.terminated(&how),
+                DialogEvent::Terminated(how) => self.terminated(&how, now),
             }
         }
     }
@@ -377,7 +400,7 @@ impl RecordingSession {
             }
             Phase::Up(up) => {
                 up.clock.restart(&response.headers, now);
-                up.probe = false;
+                let sent = up.offer.sent();
                 if let Some(offered) = up.offer.take() {
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
@@ -389,6 +412,7 @@ impl RecordingSession {
                     }
                     self.renew_keys(&moved);
                 }
+                self.survive(sent, now);
                 self.offer_difference(now);
             }
             Phase::Ending => {}
@@ -405,7 +429,9 @@ impl RecordingSession {
             Ok(agreed) => {
                 let clock = SessionClock::start(&response.headers, now);
                 let doubt = Doubt::default();
-                let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, probe: false };
+                let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
+                let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, life, probe: false };
+                self.lived = Some(Lived { since: now, proof: now });
                 self.phase = Phase::Up(Box::new(up));
                 self.notices.push_back(Notice::Answered);
                 self.offer_difference(now);
@@ -430,8 +456,10 @@ impl RecordingSession {
                 self.lose(&format!("{} {}", response.status, response.reason), now);
             }
             Phase::Up(up) => {
+                let sent = up.offer.sent();
                 let glare_delay = self.ua.glare_delay();
                 let final_refusal = up.refuse(&response, glare_delay, now);
+                self.survive(sent, now);
                 if final_refusal {
                     let Response { status: code, reason: phrase, .. } = response;
                     self.notices.push_back(Notice::OfferRefused { code, phrase });
@@ -453,23 +481,30 @@ impl RecordingSession {
         }
     }
 
-    fn unanswered(&mut self, failure: TransactionFailure, now: Instant) {
-        match (&self.phase, failure) {
+    fn unanswered(&mut self, token: RequestToken, failure: TransactionFailure, now: Instant) {
+        match (&mut self.phase, failure) {
             (Phase::Inviting(_), TransactionFailure::TimedOut) => {
                 self.fail(FailureReason::Timeout(siprec_sip::TRANSACTION_TIMEOUT), None);
             }
             (Phase::Inviting(_), TransactionFailure::Transport) => {
                 self.fail(FailureReason::Unreachable(failure.to_string()), None);
             }
-            (Phase::Up(_), _) => self.lose(&failure.to_string(), now),
+            (Phase::Up(up), _) if up.offer.is_in(token) => self.lose(&failure.to_string(), now),
+            (Phase::Up(up), _) => {
+                // An old question was given up.
+                if up.life.answer(token).is_some() {
+                    self.doubt(Sign::Silent, now);
+                }
+            }
             (Phase::Ending, _) => {}
         }
     }
 
-    fn terminated(&mut self, how: &Termination) {
+    fn terminated(&mut self, how: &Termination, now: Instant) {
         match (&self.phase, how) {
             (Phase::Ending, _) => {}
             (Phase::Up(_), Termination::RemoteBye(_)) => {
+                self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
                 self.phase = Phase::Ending;
                 self.notices.push_back(Notice::EndedByRecorder);
             }
@@ -494,6 +529,7 @@ impl RecordingSession {
     }
 
     fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
+        self.lived = self.lived();
         self.phase = Phase::Ending;
         self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }

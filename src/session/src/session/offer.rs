@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchId, OpenBranch};
-use siprec_sip::{Body, Method, Response, ServerToken};
+use siprec_sip::{Body, Method, RequestToken, Response, ServerToken};
 
 use super::description::Description;
 use super::{Phase, RecordingSession, Rules, Up, Verdict};
 use crate::branches::BranchMode;
+use crate::config::Timers;
 
 /// How long an offer may stay without a final response: as long as a transaction lives that hears nothing.
 const ANSWER_TIME: Duration = siprec_sip::TRANSACTION_TIMEOUT;
@@ -25,6 +26,8 @@ pub(super) enum Offer {
     /// In our re-INVITE.
     Sent {
         description: Description,
+        token: RequestToken,
+        sent: Instant,
         deadline: Instant,
     },
     /// In our 200 to an INVITE without an offer; the ACK brings the answer.
@@ -53,6 +56,19 @@ impl Offer {
         matches!(self, Self::Sent { deadline, .. } if *deadline <= now)
     }
 
+    /// When the request was sent that it stands in, if it does.
+    pub(super) fn sent(&self) -> Option<Instant> {
+        match self {
+            Self::Sent { sent, .. } => Some(*sent),
+            Self::None | Self::InAnswer { .. } => None,
+        }
+    }
+
+    /// Whether it stands in this request.
+    pub(super) fn is_in(&self, request: RequestToken) -> bool {
+        matches!(self, Self::Sent { token, .. } if *token == request)
+    }
+
     /// The recorder has less time for its answer than it had.
     pub(super) fn hasten(&mut self, latest: Instant) {
         if let Self::Sent { deadline, .. } = self {
@@ -65,6 +81,13 @@ impl Offer {
         match self {
             Self::None => None,
             Self::Sent { description, .. } | Self::InAnswer { description, .. } => Some(description),
+        }
+    }
+
+    /// Whoever has it works on it: it may take so long since it was sent.
+    pub(super) fn grant(&mut self, time: Duration) {
+        if let Self::Sent { sent, deadline, .. } = self {
+            *deadline = (*sent + time).max(*deadline);
         }
     }
 
@@ -146,7 +169,7 @@ impl Up {
     }
 
     /// When something is due. An offer that may not be made now is made when what stands in its way has ended.
-    pub(super) fn next_deadline(&self, may_offer: bool) -> Option<Instant> {
+    pub(super) fn next_deadline(&self, may_offer: bool, timers: &Timers) -> Option<Instant> {
         let offer = match &self.offer {
             Offer::Sent { deadline, .. } => Some(*deadline),
             Offer::None if may_offer => {
@@ -155,7 +178,7 @@ impl Up {
             }
             Offer::None | Offer::InAnswer { .. } => None,
         };
-        offer.into_iter().chain(self.clock.expiry()).min()
+        offer.into_iter().chain(self.clock.expiry()).chain(self.life.next_deadline(timers)).min()
     }
 
     /// Wanted has changed, or an offer was accepted: nothing is held against the next one, but a glare back-off runs on.
@@ -208,10 +231,10 @@ impl RecordingSession {
             return;
         };
         let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);
-        if sent.is_ok() {
+        if let Ok(token) = sent {
             let probe = std::mem::take(&mut up.probe);
-            let time = if probe { self.rules.timers.answer } else { ANSWER_TIME };
-            up.offer = Offer::Sent { description, deadline: now + time };
+            let time = if probe { self.rules.timers.probe_answer } else { ANSWER_TIME };
+            up.offer = Offer::Sent { description, token, sent: now, deadline: now + time };
         }
     }
 }

@@ -62,6 +62,8 @@ pub struct Call {
 pub fn config(recorders: &str) -> RecordingConfig {
     let mut config = RecordingConfig::new(parse_recorders(recorders).unwrap());
     config.key = KEY;
+    // What is asked every few seconds has its own tests.
+    config.timers.probe = Duration::ZERO;
     config.recording_id = Some(siprec_model::RecordingId::new("00FA08K"));
     config.call_uuid = Some(siprec_model::CallUuid::new("UUID1"));
     config.parties = vec![Party { dn: "1001".into() }, Party { dn: "1002".into() }];
@@ -427,6 +429,9 @@ impl Call {
                 SessionEventKind::Resumed => "* resumed".into(),
                 SessionEventKind::Stopped { reason } => format!("* stopped: {}", reason.as_str()),
                 SessionEventKind::Failed { reason, .. } => format!("* failed: {reason}"),
+                SessionEventKind::FailedOver { from, uncertain } => {
+                    format!("* failed over from {from} after {uncertain:?}")
+                }
                 SessionEventKind::MediumOff { medium, reason } => {
                     format!("* {medium} of {} off: {reason}", event.info.dn.as_deref().unwrap_or("?"))
                 }

@@ -136,6 +136,17 @@ impl Slot {
         opens
     }
 
+    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one.
+    pub(in crate::recording) fn recall(&mut self, since: Instant, out: &mut Vec<BranchCommand>) {
+        let Some(branch) = &mut self.branch else { return };
+        if let BranchMode::Open(_) = branch.mode {
+            branch.mode = BranchMode::Holding;
+        }
+        branch.drained = false;
+        branch.association = None;
+        out.push(BranchCommand::Recall { branch: self.id, since });
+    }
+
     /// Has the branch begin its handshake as soon as it may, whether it is to send or not.
     pub(in crate::recording) fn associate(
         &mut self,
@@ -301,9 +312,9 @@ impl Slot {
                 SlotNews::Doubt(Sign::MediaRefused)
             }
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
+            BranchEvent::ReportReceived { .. } => SlotNews::Reported,
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
-            | BranchEvent::ReportReceived { .. }
             | BranchEvent::ReportsStopped
             | BranchEvent::KeyframeWanted
             | BranchEvent::Gap { .. } => SlotNews::None,

@@ -1,0 +1,120 @@
+//! Whether the recorder lives: when it last proved that, and when it is to prove it next.
+
+use std::time::{Duration, Instant};
+
+use siprec_sip::RequestToken;
+
+use crate::config::Timers;
+
+/// How much more rarely a recorder is asked that does not answer OPTIONS, since the question is a whole re-INVITE then.
+const RARELY: u32 = 3;
+
+/// How long the receiver reports of a recorder that always sends them may stay away.
+const REPORTS_WITHIN: Duration = Duration::from_secs(15);
+
+/// A session's knowledge of its recorder's life.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Life {
+    /// When the recorder was alive for sure.
+    proof: Instant,
+    /// The OPTIONS that is out, when it was sent.
+    asked: Option<(RequestToken, Instant)>,
+    /// When the next one is due; None where nothing is asked.
+    next: Option<Instant>,
+    /// It lives and does not answer OPTIONS.
+    ignores_options: bool,
+    /// Until when a receiver report must come; None where none need to.
+    report_due: Option<Instant>,
+}
+
+impl Life {
+    /// The recorder has just accepted. `expects_reports` says that it always sends receiver reports.
+    pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
+        let next = (!timers.probe.is_zero()).then(|| now + timers.probe);
+        let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
+        Self { proof: now, asked: None, next, ignores_options: false, report_due }
+    }
+
+    /// When the recorder was last alive for sure.
+    pub(super) fn proof(&self) -> Instant {
+        self.proof
+    }
+
+    /// The recorder has answered what was sent at `sent`, or has sent something now.
+    pub(super) fn prove(&mut self, sent: Instant) {
+        self.proof = self.proof.max(sent);
+    }
+
+    /// Something came that makes the next question unnecessary.
+    pub(super) fn postpone(&mut self, timers: &Timers, now: Instant) {
+        let interval = if self.ignores_options { timers.probe * RARELY } else { timers.probe };
+        if let Some(next) = &mut self.next {
+            *next = now + interval;
+        }
+    }
+
+    /// A receiver report has come.
+    pub(super) fn report(&mut self, timers: &Timers, now: Instant) {
+        self.postpone(timers, now);
+        self.allow_silence(now);
+    }
+
+    /// Nothing is sent that could be reported on.
+    pub(super) fn allow_silence(&mut self, now: Instant) {
+        if let Some(due) = &mut self.report_due {
+            *due = now + REPORTS_WITHIN;
+        }
+    }
+
+    /// Whether a receiver report should have come by now; says so once.
+    pub(super) fn misses_reports(&mut self, now: Instant) -> bool {
+        let misses = self.report_due.is_some_and(|due| due <= now);
+        if misses {
+            self.report_due = Some(now + REPORTS_WITHIN);
+        }
+        misses
+    }
+
+    /// What is due to be asked, if anything.
+    pub(super) fn question(&self, now: Instant) -> Option<Question> {
+        let is_due = self.asked.is_none() && self.next.is_some_and(|next| next <= now);
+        is_due.then_some(if self.ignores_options { Question::Refresh } else { Question::Options })
+    }
+
+    /// The question was asked, by OPTIONS where there is a token.
+    pub(super) fn ask(&mut self, token: Option<RequestToken>, timers: &Timers, now: Instant) {
+        self.asked = token.map(|token| (token, now));
+        self.postpone(timers, now);
+    }
+
+    /// Takes the answer to a request of ours, if it is the question: when that was sent.
+    pub(super) fn answer(&mut self, token: RequestToken) -> Option<Instant> {
+        let (_, sent) = self.asked.take_if(|(asked, _)| *asked == token)?;
+        Some(sent)
+    }
+
+    /// Whether the question has been unanswered for too long; says so once.
+    pub(super) fn is_overdue(&mut self, timers: &Timers, now: Instant) -> bool {
+        self.asked.take_if(|(_, sent)| *sent + timers.probe_answer <= now).is_some()
+    }
+
+    /// The recorder lives although it has not answered OPTIONS.
+    pub(super) fn forgive(&mut self) {
+        self.ignores_options = true;
+    }
+
+    /// When something is due.
+    pub(super) fn next_deadline(&self, timers: &Timers) -> Option<Instant> {
+        let answer = self.asked.map(|(_, sent)| sent + timers.probe_answer);
+        [answer.or(self.next), self.report_due].into_iter().flatten().min()
+    }
+}
+
+/// How a recorder is asked whether it lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Question {
+    /// By OPTIONS within the dialog.
+    Options,
+    /// By the refresh of the session.
+    Refresh,
+}

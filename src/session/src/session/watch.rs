@@ -1,0 +1,105 @@
+//! A session watches its recorder: by evidence it is suspected, then asked, then lost (`protocol` 1.6).
+
+use std::time::Instant;
+
+use siprec_model::FailureReason;
+use siprec_sip::{Headers, Method, RequestToken, Response};
+
+use super::doubt::{Growth, Sign};
+use super::life::Question;
+use super::{Notice, Phase, RecordingSession};
+
+impl RecordingSession {
+    /// Takes a sign that the recorder may be lost. Where it is worth a question, the session's refresh is that, and any
+    /// response to it must come as soon as one to OPTIONS must. Who answers and takes no media all the same is lost.
+    pub(crate) fn doubt(&mut self, sign: Sign, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        match up.doubt.grow(sign, now) {
+            Growth::None => {}
+            Growth::Ask => {
+                up.probe = true;
+                up.offer.hasten(now + self.rules.timers.probe_answer);
+                self.notices.push_back(Notice::Suspected(sign));
+            }
+            Growth::Lost => self.lose_media(sign, now),
+        }
+    }
+
+    /// A receiver report of the recorder has come.
+    pub(crate) fn hear_report(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.doubt.dispel();
+            up.life.report(&self.rules.timers, now);
+        }
+    }
+
+    /// Asks the recorder whether it lives, where that is due, and doubts it where it has not said so.
+    pub(super) fn examine(&mut self, now: Instant) {
+        let is_silent = self.is_silent();
+        let Phase::Up(up) = &mut self.phase else { return };
+        let timers = self.rules.timers;
+        if is_silent {
+            up.life.allow_silence(now);
+        }
+        let mut sign = up.life.misses_reports(now).then_some(Sign::NoReports);
+        if up.life.is_overdue(&timers, now) {
+            sign = Some(Sign::Silent);
+        }
+        match up.life.question(now) {
+            Some(Question::Options) => {
+                let token = self.ua.request(Method::Options, Headers::new(), None, now).ok();
+                up.life.ask(token, &timers, now);
+            }
+            Some(Question::Refresh) => {
+                up.probe = true;
+                up.offer.hasten(now + timers.probe_answer);
+                up.life.ask(None, &timers, now);
+            }
+            None => {}
+        }
+        if let Some(sign) = sign {
+            self.doubt(sign, now);
+        }
+    }
+
+    /// The recorder has answered what was sent at `sent`.
+    pub(super) fn prove(&mut self, sent: Instant, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.life.prove(sent);
+        up.life.postpone(&self.rules.timers, now);
+        if let Some(sign) = up.doubt.answered() {
+            self.lose_media(sign, now);
+        }
+    }
+
+    /// Takes the final response to a request that was no INVITE: only the question whether the recorder lives is one.
+    pub(super) fn responded(&mut self, token: RequestToken, response: &Response, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let Some(sent) = up.life.answer(token) else { return };
+        if matches!(response.status, 408 | 481) {
+            self.lose(&format!("{} {}", response.status, response.reason), now);
+        } else {
+            up.life.prove(sent);
+            up.life.postpone(&self.rules.timers, now);
+        }
+    }
+
+    /// The recorder has answered an offer that was sent at `sent`.
+    pub(super) fn survive(&mut self, sent: Option<Instant>, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        up.probe = false;
+        if up.doubt.is_of_silence() {
+            up.life.forgive();
+        }
+        if let Some(sent) = sent {
+            self.prove(sent, now);
+        }
+    }
+
+    /// Gives up a recorder that lives and takes no media.
+    fn lose_media(&mut self, sign: Sign, now: Instant) {
+        self.bye(now);
+        self.fail(FailureReason::MediaLost(sign.to_string()), None);
+        self.take_events(now);
+    }
+}

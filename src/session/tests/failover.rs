@@ -1,0 +1,395 @@
+//! `protocol` 1.6 in the middle of a call: how a recorder is found to be lost, and what the next one gets.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState};
+use siprec_session::{ByePolicy, Command, Input, RecordingConfig, TransportEvent, parse_recorders};
+use siprec_sip::{Method, Request};
+use support::*;
+
+const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
+const REPORT: BranchEvent =
+    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const SUSPECTED: &str = "* suspected: its host refuses the media (port unreachable)";
+const PROBE: Duration = Duration::from_secs(5);
+
+fn two_recorders() -> RecordingConfig {
+    config("sip:a.example sip:b.example")
+}
+
+/// The same, and they are asked every five seconds.
+fn probed() -> RecordingConfig {
+    let mut config = two_recorders();
+    config.timers.probe = PROBE;
+    config
+}
+
+/// An established session whose streams are being sent.
+fn recording(config: RecordingConfig) -> Call {
+    invited(config).0
+}
+
+/// The same with its INVITE.
+fn invited(config: RecordingConfig) -> (Call, Request) {
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    call.take();
+    (call, invite)
+}
+
+/// When each branch was told that its recorder was alive for sure.
+fn recalled(call: &Call) -> Vec<Instant> {
+    let since = |command: &BranchCommand| match command {
+        BranchCommand::Recall { since, .. } => Some(*since),
+        _ => None,
+    };
+    call.branches.iter().filter_map(since).collect()
+}
+
+/// The next recorder is invited, accepts, and gets what the lost one may not have.
+#[track_caller]
+fn assert_failed_over(call: &mut Call, why: &str, uncertain: Duration) {
+    let lines = call.take();
+    // What was asked last of the lost one is repeated before.
+    let place = |line: &str| {
+        let found = lines.iter().rposition(|other| other.starts_with(line));
+        found.unwrap_or_else(|| panic!("no {line:?}: {lines:?}"))
+    };
+    let order =
+        ["recall 0", "recall 1", why, "resolve sip:b.example", "> INVITE sendonly/sendonly v1"].map(place);
+    assert!(order.is_sorted(), "{lines:?}");
+    call.answer_invite(&sdp(&[6000, 6002]));
+    let told = format!("* failed over from sip:a.example after {uncertain:?}");
+    let lines = call.take();
+    assert_eq!(lines[..2], ["open 0 to 192.0.2.9:6000", "open 1 to 192.0.2.9:6002"], "{lines:?}");
+    assert!(lines.contains(&"* started".to_owned()) && lines.contains(&told), "{told}: {lines:?}");
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+}
+
+#[test]
+fn a_recorder_is_asked_every_five_seconds_and_any_answer_but_two_says_that_it_lives() {
+    for status in [200, 405, 403, 500, 603] {
+        let mut call = recording(probed());
+        for _ in 0..5 {
+            call.wait_ms(4_999);
+            call.expect(&[]);
+            call.wait_ms(1);
+            call.expect(&["> OPTIONS"]);
+            let options = call.request(&Method::Options);
+            call.answer(&options, status, &[], "");
+            call.expect(&[]);
+        }
+    }
+    for status in [408, 481] {
+        let mut call = recording(probed());
+        call.wait(PROBE);
+        let options = call.request(&Method::Options);
+        call.take();
+        call.answer(&options, status, &[], "");
+        assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost: 4", PROBE);
+    }
+}
+
+#[test]
+fn a_recorder_that_answers_nothing_is_lost_within_nine_seconds_of_its_last_answer() {
+    let mut call = recording(probed());
+    let opened = call.now;
+    call.wait(PROBE);
+    let options = call.request(&Method::Options);
+    call.answer(&options, 200, &[], "");
+    call.take();
+    // It dies right after that.
+    call.wait(PROBE);
+    call.expect(&["> OPTIONS"]);
+    call.wait_ms(1_999);
+    assert!(call.take().iter().all(|line| line == "> OPTIONS"));
+    call.wait_ms(1);
+    assert_eq!(call.take(), ["* suspected: it does not answer", "> INVITE sendonly/sendonly v1"]);
+    call.wait_ms(1_999);
+    assert_eq!(recalled(&call), []);
+    call.wait_ms(1);
+    // What was sent before the last answered question was sent has arrived.
+    assert_eq!(recalled(&call), [opened + PROBE; 2]);
+    assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost", Duration::from_secs(9));
+}
+
+#[test]
+fn a_recorder_that_only_ignores_options_goes_on_and_is_asked_by_refreshes() {
+    let mut call = recording(probed());
+    call.wait_ms(7_000);
+    assert!(call.take().contains(&"* suspected: it does not answer".to_owned()));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&["> ACK"]);
+    for _ in 0..4 {
+        call.wait_ms(14_999);
+        assert!(call.take().iter().all(|line| line == "> OPTIONS"), "repeated by its transaction only");
+        call.wait_ms(1);
+        assert!(call.take().contains(&"> INVITE sendonly/sendonly v1".to_owned()));
+        call.answer_invite(&sdp(&[4000, 4002]));
+        assert!(call.take().contains(&"> ACK".to_owned()));
+    }
+    // A refresh that is not answered either.
+    call.wait_ms(15_000);
+    call.take();
+    call.wait_ms(2_000);
+    assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost", Duration::from_secs(17));
+}
+
+#[test]
+fn an_answer_that_is_being_worked_on_may_take_as_long_as_a_first_one() {
+    let mut call = recording(probed());
+    call.wait_ms(7_000);
+    let refresh = call.request(&Method::Invite);
+    call.answer(&refresh, 100, &[], "");
+    call.take();
+    call.wait_ms(5_999);
+    assert_eq!(recalled(&call), []);
+    call.wait_ms(1);
+    assert_eq!(recalled(&call).len(), 2);
+}
+
+#[test]
+fn whoever_reports_or_asks_need_not_be_asked() {
+    let (mut call, invite) = invited(probed());
+
+    for round in 0..10 {
+        call.wait_ms(4_000);
+        if round % 2 == 0 {
+            call.media(0, REPORT);
+        } else {
+            call.recorder_sends(&invite, "UPDATE", &[], "");
+            call.expect(&["> 200 UPDATE"]);
+        }
+    }
+    call.expect(&[]);
+    call.wait(PROBE);
+    call.expect(&["> OPTIONS"]);
+}
+
+#[test]
+fn a_recorder_that_cannot_be_reached_any_more_is_asked_once_more_and_lost() {
+    let mut call = recording(probed());
+    call.wait(PROBE);
+    call.take();
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason: "connection refused".into() }));
+    call.expect(&["* suspected: it does not answer", "> INVITE sendonly/sendonly v1"]);
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason: "connection refused".into() }));
+    assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost", PROBE);
+}
+
+#[test]
+fn a_recorder_that_refuses_the_media_is_asked_by_an_early_refresh_and_lost_if_it_goes_on() {
+    let mut call = recording(two_recorders());
+    for slot in 0..2 {
+        call.media(slot, REFUSED);
+    }
+    call.expect(&[]);
+    call.wait_ms(1000);
+    call.media(0, REFUSED);
+    call.expect(&[SUSPECTED, "> INVITE sendonly/sendonly v1"]);
+    call.media(1, REFUSED);
+    call.expect(&[]);
+    // Its SIP lives; the media process was perhaps being restarted.
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&["> ACK"]);
+    for _ in 0..2 {
+        call.wait_ms(1000);
+        call.media(0, REFUSED);
+    }
+    call.expect(&[]);
+    call.wait_ms(1000);
+    call.media(0, REFUSED);
+    let uncertain = Duration::from_secs(3);
+    assert_failed_over(&mut call, "* failed: the recorder takes no media: its host refuses", uncertain);
+}
+
+#[test]
+fn a_recorder_whose_reports_stop_is_asked_and_is_deaf_if_it_answers_without_one() {
+    let mut call = recording(two_recorders());
+    call.wait_ms(1000);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.expect(&["* suspected: its receiver reports have stopped", "> INVITE sendonly/sendonly v1"]);
+    call.media(1, REPORT);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&["> ACK"]);
+    call.wait_ms(1000);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.take();
+    call.answer_invite(&sdp(&[4000, 4002]));
+    assert_failed_over(
+        &mut call,
+        "* failed: the recorder takes no media: its receiver reports",
+        Duration::ZERO,
+    );
+}
+
+#[test]
+fn a_recorder_that_always_reports_is_deaf_without_reports() {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+    let mut config = two_recorders();
+    config.recorders = recorders.into();
+    let mut call = recording(config);
+    for _ in 0..4 {
+        call.wait_ms(14_000);
+        call.media(0, REPORT);
+    }
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.take();
+    call.wait_ms(60_000);
+    call.expect(&[]);
+    call.command(Command::Resume);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.take();
+    call.wait_ms(14_999);
+    call.expect(&[]);
+    call.wait_ms(1);
+    call.expect(&["* suspected: it has sent no receiver report", "> INVITE sendonly/sendonly v3"]);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    assert_failed_over(&mut call, "* failed: the recorder takes no media: it has sent no", Duration::ZERO);
+}
+
+#[test]
+fn what_the_media_of_a_silent_stream_meets_says_nothing_of_the_recorder() {
+    let mut call = recording(two_recorders());
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.take();
+    for _ in 0..5 {
+        call.media(0, BranchEvent::ReportsStopped);
+        call.media(0, REFUSED);
+        call.media(0, BranchEvent::RemoteRefused { component: Component::Rtcp });
+        call.wait_ms(1000);
+    }
+    call.expect(&[]);
+}
+
+#[test]
+fn a_suspected_recorder_that_has_an_offer_to_answer_is_not_asked_twice() {
+    let mut call = recording(two_recorders());
+    call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+    call.expect(&["describe 0", "> INVITE sendonly/sendonly v2"]);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.expect(&["* suspected: its receiver reports have stopped"]);
+    call.media(0, REPORT);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&["> ACK"]);
+    // Nor does it get more time for that answer than for another one.
+    call.command(Command::ReplaceParty { slot: 0, dn: "1004".into() });
+    call.wait_ms(10_000);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.take();
+    call.wait_ms(2_000);
+    assert!(call.take().contains(&"resolve sip:b.example".to_owned()));
+}
+
+#[test]
+fn a_bye_of_the_recorder_ends_the_session_or_is_a_failure_as_the_policy_says() {
+    let (mut call, invite) = invited(two_recorders());
+
+    call.recorder_sends(&invite, "BYE", &[], "");
+    let lines = call.take();
+    assert!(lines.contains(&"* stopped: recorder-bye".to_owned()), "{lines:?}");
+
+    let mut config = two_recorders();
+    config.recorder_bye = ByePolicy::FailOver;
+    let (mut call, invite) = invited(config);
+
+    call.wait_ms(1000);
+    call.recorder_sends(&invite, "BYE", &[], "");
+    assert_eq!(recalled(&call), [call.now; 2]);
+    assert_failed_over(&mut call, "* failed: the recorder hung up", Duration::ZERO);
+}
+
+#[test]
+fn a_session_that_is_paused_fails_over_paused() {
+    let mut call = recording(probed());
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.take();
+    call.wait_ms(9_000);
+    let lines = call.take();
+    assert!(lines.contains(&"> INVITE inactive/inactive v1".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("hold")), "nothing is held in a pause: {lines:?}");
+    call.answer_invite(&sdp_with(&[6000, 6002], "a=inactive\r\n"));
+    assert_eq!(call.recording.state(), RecordingState::Paused);
+    assert!(!call.take().iter().any(|line| line.starts_with("open")));
+    call.command(Command::Resume);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    assert!(call.take().contains(&"open 0 to 192.0.2.9:6000".to_owned()));
+}
+
+#[test]
+fn the_new_session_is_the_same_recording_and_call_in_another_dialog() {
+    let (mut call, first) = invited(probed());
+    call.wait_ms(9_000);
+    let second = call.request(&Method::Invite);
+    assert_eq!(first.uri.user(), second.uri.user());
+    assert_eq!(first.uri.param("calluuid"), second.uri.param("calluuid"));
+    assert_ne!(first.headers.call_id(), second.headers.call_id());
+}
+
+#[test]
+fn recorders_that_failed_before_the_session_was_there_may_be_better_by_now() {
+    let mut call = Call::inviting_with(config("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 503, &[], "");
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.take();
+    call.wait_ms(10_000);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.wait_ms(2_000);
+    let lines = call.take();
+    assert!(lines.contains(&"resolve sip:a.example".to_owned()), "{lines:?}");
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 503, &[], "");
+    // Last of all the one that was lost, which may have been restarted; then no other.
+    assert!(call.take().contains(&"resolve sip:b.example".to_owned()));
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 503, &[], "");
+    assert!(call.take().contains(&"= failed".to_owned()));
+}
+
+#[test]
+fn a_recorder_that_is_lost_at_once_each_time_is_not_tried_for_ever() {
+    let mut call = Call::inviting_with(config("sip:a.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    for _ in 0..4 {
+        call.answer_invite(&sdp(&[4000, 4002]));
+        call.wait_ms(9_000);
+        call.take();
+        call.media(0, BranchEvent::ReportsStopped);
+        call.wait_ms(2_000);
+        if call.recording.state() == RecordingState::Failed {
+            return;
+        }
+    }
+    panic!("it goes on for ever");
+}
+
+#[test]
+fn a_call_that_ends_while_its_recorder_is_lost_is_delivered_to_the_next() {
+    let mut call = recording(probed());
+    call.engine.drains = false;
+    call.wait_ms(7_000);
+    call.command(Command::Stop(siprec_model::StopReason::CallEnded));
+    call.take();
+    call.wait_ms(2_000);
+    let lines = call.take();
+    assert!(lines.contains(&"recall 0".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"> INVITE sendonly/sendonly v1".to_owned()), "{lines:?}");
+    call.answer_invite(&sdp(&[6000, 6002]));
+    assert!(call.take().contains(&"open 0 to 192.0.2.9:6000".to_owned()));
+    for slot in 0..2 {
+        call.media(slot, BranchEvent::BacklogEmpty);
+    }
+    let lines = call.take();
+    assert!(lines.contains(&"> BYE".to_owned()) && lines.contains(&"close 0".to_owned()), "{lines:?}");
+}
