@@ -205,11 +205,12 @@ fn a_recorder_that_is_killed_is_suspected_and_the_next_one_takes_the_call() {
     call.talk_untouched(&[babble(0, 1), babble(1, 1)]).unwrap();
     doomed.process().signal("KILL").unwrap();
     doomed.process().wait(PATIENCE).unwrap();
-    // A second and a half until its host's refusals count, and six until it should have answered.
-    call.talk_untouched(&[babble(0, 12), babble(1, 12)]).unwrap();
+    // Two seconds until its host's refusals count, and two until it should have answered.
+    call.talk_untouched(&[babble(0, 8), babble(1, 8)]).unwrap();
     call.relay.say("quit").unwrap();
     let printed = call.relay.succeed(PATIENCE).unwrap();
-    for (message, times) in [("siprec-suspected", 1), ("siprec-failed", 1), ("siprec-started", 2)] {
+    let told = [("siprec-suspected,", 1), ("siprec-failed,", 1), ("siprec-started,", 2), ("siprec-failed-over,", 1)];
+    for (message, times) in told {
         assert_eq!(count(&printed, message), times, "{message}: {printed}");
     }
     let sessions = reserve.sessions(1, PATIENCE).unwrap();

@@ -2,7 +2,7 @@
 
 use gst::glib;
 use siprec_model::RecordingState;
-use siprec_session::{Dialect, Keying, SessionMode, SrtpUse};
+use siprec_session::{ByePolicy, Dialect, Keying, SessionMode, SrtpUse};
 
 /// What is spoken with the recorder (`dialect`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -93,6 +93,28 @@ impl From<SiprecKeying> for Keying {
         match keying {
             SiprecKeying::Sdes => Self::Sdes,
             SiprecKeying::Dtls => Self::Dtls,
+        }
+    }
+}
+
+/// What a recorder's BYE means (`recorder-bye`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecBye")]
+pub enum SiprecBye {
+    /// The end of the recording.
+    #[default]
+    #[enum_value(name = "The recorder has decided that nothing more is to be recorded", nick = "stop")]
+    Stop,
+    /// A failure.
+    #[enum_value(name = "The recorder is lost, and the next one takes the call", nick = "fail-over")]
+    FailOver,
+}
+
+impl From<SiprecBye> for ByePolicy {
+    fn from(bye: SiprecBye) -> Self {
+        match bye {
+            SiprecBye::Stop => Self::Stop,
+            SiprecBye::FailOver => Self::FailOver,
         }
     }
 }

@@ -29,6 +29,10 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
             post(element, message);
             warn(element, &format!("The recording failed: {reason}"), info);
         }
+        SessionEventKind::FailedOver { from, uncertain } => {
+            let message = about(info, "siprec-failed-over").field("from", from);
+            post(element, message.field("uncertain", nanoseconds(*uncertain)));
+        }
         SessionEventKind::MediumOff { medium, reason } => {
             post(element, about(info, off(*medium)).field("reason", reason));
             let whose = info.dn.as_ref().map(|dn| format!(" of {dn}")).unwrap_or_default();

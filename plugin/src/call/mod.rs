@@ -17,7 +17,7 @@ mod templates;
 use gst::glib;
 use gst::prelude::*;
 
-pub use enums::{SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
+pub use enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
 pub use pad::SiprecSinkPad;
 
 glib::wrapper! {

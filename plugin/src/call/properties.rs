@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use super::enums::{SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
+use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
 use super::settings::Settings;
 use crate::agent::SiprecAgent;
 use crate::value::take;
@@ -165,6 +165,18 @@ fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.hold_is_mute)
             .mutable_playing()
             .build(),
+        glib::ParamSpecUInt64::builder("probe-interval")
+            .nick("Probe interval")
+            .blurb("How often in ns a recorder of which nothing is heard is asked whether it lives; 0 = never")
+            .maximum(LONGEST.nseconds())
+            .default_value(defaults.probe_interval.nseconds())
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("recorder-bye", SiprecBye::default())
+            .nick("Recorder's BYE")
+            .blurb("What it means that the recorder hangs up")
+            .mutable_ready()
+            .build(),
         time("hold-time", "Hold time", "Longest time in ns that a packet waits for the recorder", defaults.hold_time),
         bytes(
             "hold-bytes",
@@ -287,6 +299,8 @@ impl Settings {
             "srtp-suites" => take(&mut self.srtp_suites, value),
             "allow-downgrade" => take(&mut self.allow_downgrade, value),
             "allow-clear-keys" => take(&mut self.allow_clear_keys, value),
+            "probe-interval" => take_time(&mut self.probe_interval, value),
+            "recorder-bye" => take(&mut self.recorder_bye, value),
             "hold-time" => take_time(&mut self.hold_time, value),
             "hold-bytes" => take(&mut self.hold_bytes, value),
             "video-hold-bytes" => take(&mut self.video_hold_bytes, value),
@@ -320,6 +334,8 @@ impl Settings {
             "srtp-suites" => self.srtp_suites.to_value(),
             "allow-downgrade" => self.allow_downgrade.to_value(),
             "allow-clear-keys" => self.allow_clear_keys.to_value(),
+            "probe-interval" => self.probe_interval.nseconds().to_value(),
+            "recorder-bye" => self.recorder_bye.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
             "hold-bytes" => self.hold_bytes.to_value(),
             "video-hold-bytes" => self.video_hold_bytes.to_value(),

@@ -12,7 +12,7 @@ use siprec_session::{
     parse_recorders,
 };
 
-use super::enums::{SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp};
+use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp};
 use crate::agent::SiprecAgent;
 
 /// Stands for the recorder that the application gives before `start`, so that all else can be checked before.
@@ -40,6 +40,8 @@ pub(super) struct Settings {
     pub(super) srtp_suites: Option<String>,
     pub(super) allow_downgrade: bool,
     pub(super) allow_clear_keys: bool,
+    pub(super) probe_interval: gst::ClockTime,
+    pub(super) recorder_bye: SiprecBye,
     pub(super) hold_time: gst::ClockTime,
     pub(super) hold_bytes: u32,
     pub(super) video_hold_bytes: u32,
@@ -71,6 +73,8 @@ impl Default for Settings {
             srtp_suites: None,
             allow_downgrade: false,
             allow_clear_keys: false,
+            probe_interval: gst::ClockTime::from_seconds(5),
+            recorder_bye: SiprecBye::default(),
             hold_time: gst::ClockTime::from_seconds(30),
             hold_bytes: 512 * 1024,
             video_hold_bytes: 8 * 1024 * 1024,
@@ -134,7 +138,12 @@ impl Settings {
             allow_downgrade: self.allow_downgrade,
             allow_clear_keys: self.allow_clear_keys,
         };
-        config.timers = Timers { drain: self.drain_timeout.into(), ..Timers::default() };
+        config.recorder_bye = self.recorder_bye.into();
+        config.timers = Timers {
+            drain: self.drain_timeout.into(),
+            probe: self.probe_interval.into(),
+            ..Timers::default()
+        };
         config.check()?;
         Ok(config)
     }

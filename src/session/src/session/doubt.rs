@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn who_answers_and_goes_on_refusing_is_lost() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        let mut refused = |doubt: &mut Doubt, second| doubt.grow(Sign::MediaRefused, start + SECOND * second);
+        let refused = |doubt: &mut Doubt, second| doubt.grow(Sign::MediaRefused, start + SECOND * second);
         assert_eq!([0, 1, 2].map(|second| refused(&mut doubt, second))[2], Growth::Ask);
         assert_eq!(doubt.answered(), None);
         assert_eq!(
