@@ -68,7 +68,7 @@ impl Page {
 fn default(spec: &glib::ParamSpec) -> String {
     let value = spec.default_value();
     let name = spec.name();
-    let is_time = name.ends_with("-time") || name.ends_with("-timeout");
+    let is_time = ["-time", "-timeout", "-interval"].iter().any(|end| name.ends_with(end));
     if !spec.flags().contains(glib::ParamFlags::WRITABLE) {
         return "read only".to_owned();
     }

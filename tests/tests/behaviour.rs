@@ -209,7 +209,8 @@ fn a_recorder_that_is_killed_is_suspected_and_the_next_one_takes_the_call() {
     call.talk_untouched(&[babble(0, 8), babble(1, 8)]).unwrap();
     call.relay.say("quit").unwrap();
     let printed = call.relay.succeed(PATIENCE).unwrap();
-    let told = [("siprec-suspected,", 1), ("siprec-failed,", 1), ("siprec-started,", 2), ("siprec-failed-over,", 1)];
+    let told =
+        [("siprec-suspected,", 1), ("siprec-failed,", 1), ("siprec-started,", 2), ("siprec-failed-over,", 1)];
     for (message, times) in told {
         assert_eq!(count(&printed, message), times, "{message}: {printed}");
     }

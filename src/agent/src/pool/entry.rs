@@ -70,6 +70,8 @@ struct RecorderEntry {
     #[serde(default)]
     lower_case_parameters: bool,
     #[serde(default)]
+    expects_rr: bool,
+    #[serde(default)]
     extra_headers: BTreeMap<String, String>,
     outbound_proxy: Option<Spanned<String>>,
     tls: Option<TlsEntry>,
@@ -226,6 +228,7 @@ impl RecorderEntry {
             }),
             session_mode: None,
             lower_case_parameters: self.lower_case_parameters,
+            expects_reports: self.expects_rr,
             extra_headers: self.extra_headers.into_iter().collect(),
             tls: self.tls.map(TlsEntry::profile).transpose()?.unwrap_or_default(),
             security: self.security.map(SecurityEntry::policy).transpose()?,

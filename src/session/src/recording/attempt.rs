@@ -73,7 +73,7 @@ impl Recording {
                 if let Some(again) = leg.again.take() {
                     leg.tried.retain(|tried| !again.is_at(tried));
                 }
-                self.next_attempt(id, now);
+                leg.ask(Asked::No);
             }
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.end_leg(id, LegEnd::Failed, now),
@@ -108,7 +108,8 @@ impl Recording {
     /// Takes a session's present attempt away, with its dialog where that is not over yet.
     pub(super) fn retire(&mut self, id: usize) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        if leg.is_before_dialog() {
+        // One that nobody was asked for yet has not begun.
+        if leg.is_before_dialog() && leg.asked() != Some(Asked::No) {
             self.output.push_back(Output::AttemptOver { attempt: leg.attempt });
         }
         self.former.extend(leg.finish());
