@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
 use siprec_session::{Command, Recorders, RecordingConfig};
+use siprec_sip::Random;
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
 
@@ -13,7 +14,7 @@ use crate::idle::Idle;
 use crate::inbox::{Inbox, Opening, Shared};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
-use crate::pool::{PoolView, Pools, Roster};
+use crate::pool::{Checks, Identity, PoolView, Pools, Roster};
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
 use crate::worker::{Parts, Worker};
@@ -53,7 +54,7 @@ impl Agent {
     /// Takes the SIP port and starts to serve.
     ///
     /// # Errors
-    /// [`AgentError::Bind`], [`AgentError::Threads`] or [`AgentError::Forked`].
+    /// [`AgentError::Bind`], [`AgentError::Threads`], [`AgentError::Randomness`] or [`AgentError::Forked`].
     pub fn start(config: AgentConfig, media: Arc<dyn MediaControl>) -> Result<Self, AgentError> {
         let runtime = AgentRuntime::shared()?;
         let log = config.log.clone().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
@@ -71,9 +72,18 @@ impl Agent {
         };
         let (local, local_tls) = (transport.local(), transport.local_tls());
         let (inbox, idle) = (Arc::new(Inbox::default()), Arc::new(Idle::default()));
-        let notifier = Notifier::start(Arc::clone(&idle), log.clone()).map_err(AgentError::Threads)?;
+        let notifier = Notifier::start(Arc::clone(&idle), log.clone(), config.watcher.clone())
+            .map_err(AgentError::Threads)?;
         let roster = Arc::new(Mutex::new(Roster::new(config.pools.clone())));
-        let worker = Worker::new(Parts {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| AgentError::Randomness(error.to_string()))?;
+        let who = Identity {
+            user: config.user.clone(),
+            user_agent: config.user_agent.clone(),
+            outbound_proxy: config.outbound_proxy.clone(),
+        };
+        let checks = Checks::new(who, Random::from_seed(seed));
+        let parts = Parts {
             transport,
             arrivals,
             inbox: Arc::clone(&inbox),
@@ -86,7 +96,8 @@ impl Agent {
             media: config.media_address,
             resolve_timeout: config.resolve_timeout,
             _runtime: Arc::clone(&runtime),
-        });
+        };
+        let worker = Worker::new(parts, checks);
         runtime.handle().spawn(worker.run().with_subscriber(log));
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime, roster }), local, local_tls })
     }
@@ -164,6 +175,7 @@ impl Agent {
     /// by these.
     pub fn set_pools(&self, pools: Pools) {
         self.doors.roster().replace(pools, Instant::now());
+        self.doors.inbox.pools();
     }
 
     /// The pools and their recorders as they are now.

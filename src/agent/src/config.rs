@@ -8,7 +8,7 @@ use siprec_session::OutboundProxy;
 use siprec_sip::Credentials;
 use siprec_transport::{Limits, TlsConfig};
 
-use crate::Pools;
+use crate::pool::{Pools, RecorderWatch};
 
 /// Addresses, names and bounds of an [`Agent`](crate::Agent).
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub struct AgentConfig {
     pub tls: TlsConfig,
     /// Bounds of the SIP transport.
     pub limits: Limits,
+    /// Told of recorders of pools whose state changes, on the thread that tells the application everything.
+    pub watcher: Option<RecorderWatch>,
     /// Where the agent's tasks and its notifier thread log to; `None` is wherever the process logs to. No global
     /// subscriber is ever installed.
     pub log: Option<tracing::Dispatch>,
@@ -71,6 +73,7 @@ impl Default for AgentConfig {
             resolve_timeout: Duration::from_secs(4),
             tls: TlsConfig::default(),
             limits: Limits::default(),
+            watcher: None,
             log: None,
         }
     }

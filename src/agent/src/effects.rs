@@ -22,7 +22,8 @@ impl Worker {
                 self.pending.push_back((key, Input::Recorder { attempt, choice }));
             }
             Output::RecorderAway { attempt, delay } => {
-                self.roster().send_away(key, attempt, delay, Instant::now());
+                let change = self.roster().send_away((key, attempt), delay, Instant::now());
+                self.tell_change(change);
             }
             Output::AttemptOver { attempt } => self.roster().leave(key, attempt, Instant::now()),
             Output::Resolve { attempt, recorder, after: Some(after), .. } => {

@@ -22,6 +22,8 @@ pub(crate) enum Item {
     Open(Box<Opening>),
     Command(RecordingKey, Command),
     Media(BranchId, BranchEvent),
+    /// There are other pools.
+    Pools,
     /// Stop everything, and be over at this time.
     Shutdown(Instant),
     /// The same at once and in silence: the process is about to exit.
@@ -148,6 +150,11 @@ impl Inbox {
         queue.items.push_back(Item::Media(branch, event));
         drop(queue);
         self.filled.notify_one();
+    }
+
+    /// Says that there are other pools.
+    pub(crate) fn pools(&self) {
+        self.push(Item::Pools);
     }
 
     /// Refuses recordings from now on and has the loop stop those that are open; the earliest deadline counts.

@@ -28,6 +28,7 @@ mod effects;
 mod end;
 mod entry;
 mod error;
+mod health;
 mod idle;
 mod inbox;
 mod notifier;
@@ -42,6 +43,9 @@ mod worker;
 pub use agent::{Agent, RecordingHandle};
 pub use config::AgentConfig;
 pub use error::AgentError;
-pub use pool::{Health, HealthCheck, PoolFileError, PoolRules, PoolView, Pools, RecorderView};
+pub use pool::{
+    Health, HealthCheck, PoolFileError, PoolRules, PoolView, Pools, RecorderChange, RecorderState,
+    RecorderView, RecorderWatch,
+};
 pub use siprec_sip::{Credentials, CredentialsError, Password};
 pub use siprec_transport::{BindError, Limits, TlsConfig, TlsError, TlsIdentity, TlsPeer};

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use siprec_model::{RecordingKey, SessionEvent, SessionEventKind};
 
 use crate::idle::Idle;
+use crate::pool::{RecorderChange, RecorderWatch};
 
 /// What the application gave to be called with the events of one recording.
 pub(crate) type Callback = Box<dyn Fn(SessionEvent) + Send>;
@@ -25,10 +26,18 @@ pub(crate) struct Notifier {
     state: Mutex<State>,
     filled: Condvar,
     idle: Arc<Idle>,
+    watcher: Option<RecorderWatch>,
+}
+
+/// Something to be told.
+enum Told {
+    Event(RecordingKey, Callback, SessionEvent),
+    Change(RecorderChange),
 }
 
 #[derive(Default)]
 struct State {
+    changes: VecDeque<RecorderChange>,
     channels: HashMap<RecordingKey, Channel>,
     /// Recordings with events, each once, in the order in which they are served.
     ready: VecDeque<RecordingKey>,
@@ -53,8 +62,12 @@ impl Notifier {
     ///
     /// # Errors
     /// What the system says where it gives no thread.
-    pub(crate) fn start(idle: Arc<Idle>, log: tracing::Dispatch) -> std::io::Result<Arc<Self>> {
-        let notifier = Arc::new(Self { state: Mutex::default(), filled: Condvar::new(), idle });
+    pub(crate) fn start(
+        idle: Arc<Idle>,
+        log: tracing::Dispatch,
+        watcher: Option<RecorderWatch>,
+    ) -> std::io::Result<Arc<Self>> {
+        let notifier = Arc::new(Self { state: Mutex::default(), filled: Condvar::new(), idle, watcher });
         let served = Arc::clone(&notifier);
         // The thread ends by itself after `close`; nobody may wait for a callback that never returns.
         let _detached: JoinHandle<()> =
@@ -86,6 +99,19 @@ impl Notifier {
         self.filled.notify_one();
     }
 
+    /// Queues a recorder's change. While 64 of them wait the oldest is forgotten: what counts is how a recorder is now.
+    pub(crate) fn tell(&self, change: RecorderChange) {
+        if self.watcher.is_none() {
+            return;
+        }
+        let mut state = self.lock();
+        if state.changes.len() >= MERGE_FROM {
+            state.changes.pop_front();
+        }
+        state.changes.push_back(change);
+        self.filled.notify_one();
+    }
+
     /// Lets go of a recording's callback once its events are delivered.
     pub(crate) fn end(&self, key: RecordingKey) {
         let mut state = self.lock();
@@ -112,7 +138,17 @@ impl Notifier {
 
     fn serve(&self) {
         self.idle.set_teller();
-        while let Some((key, callback, event)) = self.next() {
+        while let Some(told) = self.next() {
+            let (key, callback, event) = match told {
+                Told::Event(key, callback, event) => (key, callback, event),
+                Told::Change(change) => {
+                    let watch = || self.watcher.iter().for_each(|watcher| watcher.tell(change.clone()));
+                    if catch_unwind(AssertUnwindSafe(watch)).is_err() {
+                        tracing::error!("the application's handler of changed recorders panicked");
+                    }
+                    continue;
+                }
+            };
             if catch_unwind(AssertUnwindSafe(|| callback(event))).is_err() {
                 tracing::error!(recording = %key, "the application's event handler panicked");
             }
@@ -122,9 +158,12 @@ impl Notifier {
     }
 
     /// Waits for the next event; `None` when the notifier is closed and nothing is left.
-    fn next(&self) -> Option<(RecordingKey, Callback, SessionEvent)> {
+    fn next(&self) -> Option<Told> {
         let mut state = self.lock();
         loop {
+            if let Some(change) = state.changes.pop_front().filter(|_| !state.muted) {
+                return Some(Told::Change(change));
+            }
             if let Some(key) = state.ready.pop_front() {
                 let muted = state.muted;
                 let Some(channel) = state.channels.get_mut(&key) else { continue };
@@ -134,7 +173,7 @@ impl Notifier {
                 }
                 let Some(event) = channel.events.pop_front() else { continue };
                 let Some(callback) = channel.callback.take() else { continue };
-                return Some((key, callback, event));
+                return Some(Told::Event(key, callback, event));
             }
             self.idle.set_delivering(false);
             if state.closed {
@@ -226,7 +265,7 @@ mod tests {
     #[test]
     fn a_stalled_application_stalls_nobody_and_still_learns_the_end() {
         let idle = Arc::new(Idle::default());
-        let notifier = Notifier::start(Arc::clone(&idle), tracing::Dispatch::none()).unwrap();
+        let notifier = Notifier::start(Arc::clone(&idle), tracing::Dispatch::none(), None).unwrap();
         let key = RecordingKey::from_raw(1);
         let (go, gate) = mpsc::channel::<()>();
         let (seen, events) = mpsc::channel();
@@ -267,7 +306,7 @@ mod tests {
     #[test]
     fn a_panicking_handler_is_called_again_and_others_too() {
         let idle = Arc::new(Idle::default());
-        let notifier = Notifier::start(Arc::clone(&idle), tracing::Dispatch::none()).unwrap();
+        let notifier = Notifier::start(Arc::clone(&idle), tracing::Dispatch::none(), None).unwrap();
         let (seen, events) = mpsc::channel();
         for number in 1..=2 {
             let seen = seen.clone();

@@ -14,11 +14,12 @@ use tokio::sync::mpsc;
 
 use crate::end::{Stopping, panicked};
 use crate::entry::{Entry, unmade};
+use crate::health::Found;
 use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
-use crate::pool::Roster;
+use crate::pool::{Checks, Roster};
 use crate::redact::Redacted;
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
@@ -61,6 +62,9 @@ pub(crate) struct Worker {
     pub(crate) resolving: mpsc::Sender<Resolution>,
     resolved: mpsc::Receiver<Resolution>,
     pub(crate) stopping: Option<Stopping>,
+    pub(crate) checks: Checks,
+    pub(crate) finding: mpsc::Sender<Found>,
+    found: mpsc::Receiver<Found>,
 }
 
 /// However the loop ends, the doors are shut, so that nobody hands it what it will never do.
@@ -104,8 +108,9 @@ pub(crate) struct Resolution {
 }
 
 impl Worker {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, checks: Checks) -> Self {
         let (resolving, resolved) = mpsc::channel(RESOLUTIONS);
+        let (finding, found) = mpsc::channel(RESOLUTIONS);
         Self {
             parts,
             recordings: HashMap::new(),
@@ -115,6 +120,9 @@ impl Worker {
             resolving,
             resolved,
             stopping: None,
+            checks,
+            finding,
+            found,
         }
     }
 
@@ -125,11 +133,13 @@ impl Worker {
             notifier: Arc::clone(&self.parts.notifier),
             idle: Arc::clone(&self.parts.idle),
         };
+        self.follow_pools();
         while self.stopping.is_none() || !self.recordings.is_empty() {
             let deadline = self.next_deadline(Instant::now());
             tokio::select! {
                 () = end.inbox.filled() => self.take_inbox(),
                 Some(incoming) = self.parts.arrivals.recv() => self.take_arrivals(incoming),
+                Some(found) = self.found.recv() => self.take_found(found),
                 Some(resolution) = self.resolved.recv() => self.take_resolution(resolution),
                 () = sleep_until(deadline) => {}
             }
@@ -153,6 +163,7 @@ impl Worker {
                     self.feed(key, Input::Command(command));
                 }
                 Item::Media(branch, event) => self.feed(branch.recording, Input::Media(branch, event)),
+                Item::Pools => self.follow_pools(),
                 Item::Shutdown(deadline) => self.shut_down(deadline),
                 Item::Leave(deadline) => self.leave_all(deadline),
             }
@@ -184,8 +195,11 @@ impl Worker {
             let key = claim.dialog.key;
             return self.feed(key, Input::Message(message));
         }
-        // A late response to a dialog that is over needs no answer.
-        let Message::Request(request) = message else { return };
+        let request = match message {
+            Message::Request(request) => request,
+            // A late response to a dialog that is over needs no answer.
+            Message::Response(response) => return self.take_health(response),
+        };
         if let Some(response) = self.parts.responder.answer(&request) {
             self.send_response(response.into());
         }
@@ -196,6 +210,8 @@ impl Worker {
         if let (Some(claim), Message::Request(_)) = (self.claim(&message), &message) {
             let Dialog { key, attempt } = claim.dialog;
             self.feed(key, Input::Transport(TransportEvent::Failed { attempt, reason: error.to_string() }));
+        } else {
+            self.take_unasked(&message, error.to_string());
         }
     }
 
@@ -277,7 +293,9 @@ impl Worker {
         let timer = self.timers.first().map(|(deadline, _)| *deadline);
         let retry = self.parts.outbox.next_retry(now);
         let stop = self.stopping.as_ref().map(Stopping::next_deadline);
-        [timer, retry, stop].into_iter().flatten().min()
+        let check = self.checks.next_deadline().filter(|_| self.stopping.is_none());
+        let check = check.map(|deadline| deadline.max(now + TICK));
+        [timer, retry, stop, check].into_iter().flatten().min()
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -293,6 +311,9 @@ impl Worker {
                 entry.deadline = None;
             }
             self.feed(key, Input::Timer);
+        }
+        if self.stopping.is_none() {
+            self.run_checks(now);
         }
         self.run_stop(now);
     }

@@ -5,6 +5,8 @@
 mod addresses;
 #[path = "../../transport/tests/dns/dnsmasq.rs"]
 mod dnsmasq;
+#[path = "agent/health.rs"]
+mod health;
 #[path = "agent/pools.rs"]
 mod pools;
 mod support;

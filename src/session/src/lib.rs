@@ -63,7 +63,8 @@ pub use pool::{
 };
 pub use proxy::{OutboundProxy, OutboundProxyError};
 pub use recorder::{
-    PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, parse_recorders,
+    FirstHop, PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget,
+    parse_recorders,
 };
 pub use recording::Recording;
 pub use security::{Keying, SecurityPolicy, SrtpUse, StreamSecurity};

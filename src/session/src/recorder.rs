@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use siprec_model::TlsProfile;
-use siprec_sip::Uri;
+use siprec_sip::{Uri, UriBuilder, UriError};
 
 use crate::config::SessionMode;
 use crate::proxy::OutboundProxy;
@@ -29,8 +29,36 @@ impl RecorderTarget {
         self.uri.as_str().eq_ignore_ascii_case(uri.as_str())
     }
 
+    /// Its address alone: scheme, host and port.
+    ///
+    /// # Errors
+    /// The address has no host.
+    pub fn address(&self) -> Result<Uri, UriError> {
+        let host = self.uri.host().unwrap_or_default();
+        let address = if self.uri.is_sips() { UriBuilder::sips(host) } else { UriBuilder::sip(host) };
+        match self.uri.port() {
+            Some(port) => address.port(port).build(),
+            None => address.build(),
+        }
+    }
+
+    /// Where the first request to it goes, where others are reached through the proxies `usual`. `sips_call`: the call is
+    /// signalled by SIPS.
+    pub fn first_hop(&self, usual: &OutboundProxy, sips_call: bool) -> FirstHop {
+        let tls = self.profile.tls.clone();
+        match self.outbound_proxy(usual).first() {
+            Some(proxy) => FirstHop {
+                uri: proxy.clone(),
+                // RFC 3261 §26.2.2: every hop of a sips: URI. The certificate there is the proxy's.
+                secure: sips_call || self.uri.is_sips(),
+                tls: TlsProfile { server_name: None, ..tls },
+            },
+            None => FirstHop { uri: self.uri.clone(), secure: sips_call, tls },
+        }
+    }
+
     /// The proxies that it is reached through, where others are reached through `usual`.
-    pub(crate) fn outbound_proxy<'a>(&'a self, usual: &'a OutboundProxy) -> &'a OutboundProxy {
+    pub fn outbound_proxy<'a>(&'a self, usual: &'a OutboundProxy) -> &'a OutboundProxy {
         self.profile.outbound_proxy.as_ref().unwrap_or(usual)
     }
 
@@ -47,6 +75,17 @@ impl FromStr for RecorderTarget {
     fn from_str(text: &str) -> Result<Self, RecorderFault> {
         parse_address(text.trim()).map(Self::new)
     }
+}
+
+/// Where the first request to a recorder goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FirstHop {
+    /// What is to be found.
+    pub uri: Uri,
+    /// By TLS only, whatever the address says.
+    pub secure: bool,
+    /// TLS there.
+    pub tls: TlsProfile,
 }
 
 /// What is particular about a recorder.

@@ -1,5 +1,7 @@
 //! Pools of recorders: what the file says of them, and what is known of each recorder.
 
+mod change;
+mod check;
 mod entry;
 mod file;
 mod roster;
@@ -10,8 +12,10 @@ use std::time::Duration;
 
 use siprec_session::{Pool, PoolName, SessionMode};
 
+pub use change::{RecorderChange, RecorderState, RecorderWatch};
+pub(crate) use check::{Checks, Errand, Identity};
 pub use file::PoolFileError;
-pub(crate) use roster::Roster;
+pub(crate) use roster::{Address, Roster};
 pub use view::{Health, PoolView, RecorderView};
 
 /// How long a busy recorder is left alone at most where its pool does not say otherwise.

@@ -1,6 +1,6 @@
 //! What is known of the recorders: who sits where, who lives, whose turn it is.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use siprec_model::RecordingKey;
@@ -9,8 +9,10 @@ use siprec_session::{
 };
 use siprec_sip::Uri;
 
+use super::change::{RecorderChange, RecorderState};
+use super::check::Verdict;
 use super::view::{Health, PoolView, RecorderView};
-use super::{LONGEST_AWAY, PoolRules, Pools};
+use super::{HealthCheck, LONGEST_AWAY, PoolRules, Pools};
 
 /// Most recorders outside of every pool of which anything is known; when there are more, what is over is forgotten.
 const MOST_STRAYS: usize = 4096;
@@ -42,7 +44,11 @@ pub(crate) struct Standing {
     sessions: u32,
     chosen: u64,
     away_until: Option<Instant>,
-    pub(crate) health: Health,
+    health: Health,
+    /// How it is shown.
+    shown: String,
+    /// Questions in a row that speak against its health as it counts now.
+    doubts: u32,
 }
 
 /// An attempt's place at a recorder.
@@ -65,6 +71,12 @@ impl Roster {
     pub(crate) fn replace(&mut self, pools: Pools, now: Instant) {
         self.pools = pools;
         self.rotations.retain(|name, _| self.pools.get(name).is_some());
+        let checked = self.pools.iter().filter(|(_, rules)| rules.health_check.is_some());
+        let checked: HashSet<Address> = checked.flat_map(|(_, rules)| addresses(&rules.pool)).collect();
+        // Of one that is not asked any more nothing is known.
+        for (_, standing) in self.standings.iter_mut().filter(|(address, _)| !checked.contains(address)) {
+            (standing.health, standing.doubts) = (Health::Unknown, 0);
+        }
         self.forget(now);
     }
 
@@ -104,7 +116,9 @@ impl Roster {
         }
         let target = chosen?;
         let at = Address::of(&target.uri);
-        self.standings.entry(at.clone()).or_default().chosen += 1;
+        let standing = self.standings.entry(at.clone()).or_default();
+        standing.chosen += 1;
+        standing.shown = target.shown();
         self.sit(key, attempt, Seat { at, longest_away });
         Ok(target)
     }
@@ -151,12 +165,61 @@ impl Roster {
     }
 
     /// The recorder of an attempt wants to be left alone.
-    pub(crate) fn send_away(&mut self, key: RecordingKey, attempt: u32, delay: Duration, now: Instant) {
-        let Some(seat) = self.seats.get(&(key, attempt)) else { return };
-        let until = now + delay.min(seat.longest_away);
-        if let Some(standing) = self.standings.get_mut(&seat.at) {
-            standing.away_until = standing.away_until.max(Some(until));
+    pub(crate) fn send_away(
+        &mut self,
+        (key, attempt): (RecordingKey, u32),
+        delay: Duration,
+        now: Instant,
+    ) -> Option<RecorderChange> {
+        let seat = self.seats.get(&(key, attempt))?;
+        let delay = delay.min(seat.longest_away);
+        let standing = self.standings.get_mut(&seat.at)?;
+        standing.away_until = standing.away_until.max(Some(now + delay));
+        (!delay.is_zero()).then(|| RecorderChange {
+            recorder: standing.shown.clone(),
+            state: RecorderState::Away,
+            reason: format!("it is busy, and wants to be left alone for {} s", delay.as_secs()),
+        })
+    }
+
+    /// Whether a recorder wants to be left alone.
+    pub(crate) fn is_away(&self, address: &Address, now: Instant) -> bool {
+        let until = self.standings.get(address).and_then(|standing| standing.away_until);
+        until.is_some_and(|until| now < until)
+    }
+
+    /// Takes the outcome of a question whether a recorder lives. Says whether it counts otherwise from now on.
+    pub(crate) fn judge(
+        &mut self,
+        address: &Address,
+        check: HealthCheck,
+        verdict: Verdict,
+    ) -> Option<RecorderChange> {
+        // It may have left every pool meanwhile.
+        let member = self.pools.iter().flat_map(|(_, rules)| &rules.pool.members);
+        let shown =
+            member.map(|member| &member.target).find(|target| Address::of(&target.uri) == *address)?.shown();
+        let standing = self.standings.entry(address.clone()).or_default();
+        standing.shown = shown;
+        let (health, needed, state, reason) = match verdict {
+            // The first answer of all is enough.
+            Verdict::Alive(reason) if standing.health == Health::Unknown => {
+                (Health::Alive, 1, RecorderState::Alive, reason)
+            }
+            Verdict::Alive(reason) => (Health::Alive, check.recoveries, RecorderState::Alive, reason),
+            Verdict::Dead(reason) => (Health::Dead, check.failures, RecorderState::Dead, reason),
+        };
+        if standing.health == health {
+            standing.doubts = 0;
+            return None;
         }
+        standing.doubts += 1;
+        if standing.doubts < needed {
+            return None;
+        }
+        standing.doubts = 0;
+        standing.health = health;
+        Some(RecorderChange { recorder: standing.shown.clone(), state, reason })
     }
 
     /// An attempt is over.
@@ -183,9 +246,8 @@ impl Roster {
 
     /// Forgets recorders that no pool has, that have no session, and that may be spoken to.
     fn forget(&mut self, now: Instant) {
-        let members = self.pools.iter().flat_map(|(_, rules)| &rules.pool.members);
-        let pooled: std::collections::HashSet<Address> =
-            members.map(|member| Address::of(&member.target.uri)).collect();
+        let pooled: HashSet<Address> =
+            self.pools.iter().flat_map(|(_, rules)| addresses(&rules.pool)).collect();
         self.standings.retain(|address, standing| {
             standing.sessions > 0
                 || standing.away_until.is_some_and(|until| now < until)
@@ -220,6 +282,10 @@ impl Roster {
         });
         pools.collect()
     }
+}
+
+fn addresses(pool: &Pool) -> impl Iterator<Item = Address> + '_ {
+    pool.members.iter().map(|member| Address::of(&member.target.uri))
 }
 
 /// Where a recorder sends somebody: one of the pool, as that says, or a stranger.

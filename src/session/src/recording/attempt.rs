@@ -2,19 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason, TlsProfile};
+use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{Asked, Leg, LegEnd, Lost, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
-use crate::config::{ByePolicy, RecordingConfig, SessionMode};
+use crate::config::{ByePolicy, SessionMode};
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
 use crate::pool::{NoRecorder, RecorderWish};
-use crate::recorder::RecorderTarget;
+use crate::recorder::{FirstHop, RecorderTarget};
 use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
 use crate::session::{Advice, Notice, RecordingSession, Rules};
 
@@ -100,9 +100,9 @@ impl Recording {
         leg.more = false;
         leg.step = Step::Resolving { deadline: now + self.config.timers.resolve };
         let attempt = leg.attempt;
-        let at = recorder.uri.clone();
-        let (uri, secure, tls) = first_hop(recorder, &self.config);
-        self.output.push_back(Output::Resolve { attempt, recorder: at, uri, secure, tls, after });
+        let FirstHop { uri, secure, tls } =
+            recorder.first_hop(&self.config.outbound_proxy, self.config.sips_call);
+        self.output.push_back(Output::Resolve { attempt, recorder: recorder.uri, uri, secure, tls, after });
     }
 
     /// Takes a session's present attempt away, with its dialog where that is not over yet.
@@ -577,18 +577,6 @@ fn may_come_back(reason: &FailureReason) -> bool {
             | FailureReason::Timeout(_)
             | FailureReason::Unreachable(_)
     )
-}
-
-/// Where the first request of an attempt goes: what to find, whether by TLS only, and TLS there.
-fn first_hop(recorder: RecorderTarget, config: &RecordingConfig) -> (Uri, bool, TlsProfile) {
-    match recorder.outbound_proxy(&config.outbound_proxy).first() {
-        Some(proxy) => {
-            // RFC 3261 §26.2.2: every hop of a sips: URI. The certificate there is the proxy's.
-            let secure = config.sips_call || recorder.uri.is_sips();
-            (proxy.clone(), secure, TlsProfile { server_name: None, ..recorder.profile.tls })
-        }
-        None => (recorder.uri, config.sips_call, recorder.profile.tls),
-    }
 }
 
 /// `From` and `Contact`: `sip:user@host:port`, the latter with the transport that leads to us; `sips:` where the
