@@ -190,5 +190,6 @@ fn the_page_of_the_agent_is_complete_and_right() {
     let page = Page::read("agent.md");
     let kind = kind("GstSiprecAgent");
     page.ensure_properties("property", &own(kind));
-    page.ensure_signals(kind, &BTreeSet::from(["shutdown".to_owned()]));
+    let signals = ["recorder-changed", "reload-config", "shutdown"].map(str::to_owned);
+    page.ensure_signals(kind, &BTreeSet::from(signals));
 }

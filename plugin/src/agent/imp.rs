@@ -6,10 +6,11 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
+use siprec_agent::{RecorderChange, RecorderWatch};
 
-use super::properties;
 use super::runtime::{AgentFault, Runtime};
-use super::settings::Settings;
+use super::settings::{Settings, SettingsError};
+use super::{pools, properties};
 use crate::sync::lock;
 
 #[derive(Default)]
@@ -43,6 +44,17 @@ impl ObjectImpl for SiprecAgent {
                         Some(agent.imp().shutdown(Duration::from_nanos(timeout)).to_value())
                     })
                     .build(),
+                glib::subclass::Signal::builder("reload-config")
+                    .action()
+                    .return_type::<Option<String>>()
+                    .class_handler(|arguments| {
+                        let agent = arguments.first()?.get::<super::SiprecAgent>().ok()?;
+                        Some(agent.imp().reload().err().map(|error| error.to_string()).to_value())
+                    })
+                    .build(),
+                glib::subclass::Signal::builder("recorder-changed")
+                    .param_types([String::static_type(), String::static_type(), String::static_type()])
+                    .build(),
             ]
         });
         &SIGNALS
@@ -50,7 +62,11 @@ impl ObjectImpl for SiprecAgent {
 
     fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         lock(&self.settings).set(pspec.name(), value);
-        if lock(&self.runtime).is_some() {
+        let runs = lock(&self.runtime).is_some();
+        if runs && pspec.name() == "config" {
+            // The log has what is wrong, and `reload-config` gives it.
+            let _ = self.reload();
+        } else if runs {
             gst::warning!(
                 crate::CAT,
                 imp = self,
@@ -61,6 +77,11 @@ impl ObjectImpl for SiprecAgent {
     }
 
     fn property(&self, _: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        if pspec.name() == "pools" {
+            let running = lock(&self.runtime).clone();
+            let pools = running.map(|runtime| runtime.pools()).unwrap_or_default();
+            return pools::structure(&pools).to_value();
+        }
         lock(&self.settings).value(pspec.name()).unwrap_or_else(|| pspec.default_value().clone())
     }
 }
@@ -75,13 +96,36 @@ impl super::SiprecAgent {
         if let Some(runtime) = &*current {
             return Ok(runtime.clone());
         }
-        let runtime = Runtime::start(&lock(&imp.settings))?;
+        let agent = self.downgrade();
+        let watcher = RecorderWatch::new(move |RecorderChange { recorder, state, reason }| {
+            if let Some(agent) = agent.upgrade() {
+                agent.emit_by_name::<()>("recorder-changed", &[&recorder, &state.as_str(), &reason]);
+            }
+        });
+        let settings = lock(&imp.settings).clone();
+        let runtime = Runtime::start(&settings, Some(watcher))?;
         *current = Some(runtime.clone());
         Ok(runtime)
     }
 }
 
 impl SiprecAgent {
+    /// Reads the pools; a running agent has them from now on. Where they have a fault, those that there are stay.
+    ///
+    /// # Errors
+    /// The fault, which the log has, too.
+    fn reload(&self) -> Result<(), SettingsError> {
+        let settings = lock(&self.settings).clone();
+        let pools = settings.pools().inspect_err(|error| {
+            gst::error!(crate::CAT, imp = self, "{error}; the pools stay as they are");
+        })?;
+        if let Some(runtime) = lock(&self.runtime).clone() {
+            runtime.set_pools(pools);
+            gst::info!(crate::CAT, imp = self, "the pools of recorders were read again");
+        }
+        Ok(())
+    }
+
     /// Ends every recording and waits for it; an element that goes to READY later starts the agent anew.
     fn shutdown(&self, longest: Duration) -> bool {
         let runtime = lock(&self.runtime).take();

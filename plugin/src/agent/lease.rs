@@ -6,7 +6,7 @@ use std::time::Duration;
 use siprec_agent::RecordingHandle;
 use siprec_engine::{Gate, Tap};
 use siprec_model::SessionEvent;
-use siprec_session::RecordingConfig;
+use siprec_session::{PoolName, RecordingConfig};
 
 use super::SiprecAgent;
 use super::runtime::{AgentFault, Runtime};
@@ -49,6 +49,11 @@ impl Lease {
             exit::prepare();
         }
         self.runtime.open(config, heard)
+    }
+
+    /// Whether the agent has a pool of this name.
+    pub(crate) fn has_pool(&self, name: &PoolName) -> bool {
+        self.runtime.has_pool(name)
     }
 
     /// A tap for one stream of a call, with its gate like this.

@@ -5,6 +5,7 @@ mod exit;
 mod imp;
 mod lease;
 mod log;
+mod pools;
 mod properties;
 mod runtime;
 mod settings;
@@ -20,7 +21,8 @@ glib::wrapper! {
     ///
     /// Creatable by its type name once the plugin `siprec` is loaded. It starts (binds its port, makes its threads)
     /// when the first element that uses it goes to READY, not before. Its action signal `shutdown(timeout)` ends
-    /// every recording and waits, at most `timeout` nanoseconds, for their dialogs.
+    /// every recording and waits, at most `timeout` nanoseconds, for their dialogs; `reload-config()` reads the pools of
+    /// recorders again and gives what is wrong with them, or nothing.
     pub struct SiprecAgent(ObjectSubclass<imp::SiprecAgent>) @extends gst::Object;
 }
 

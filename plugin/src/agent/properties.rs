@@ -118,6 +118,17 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 "Outbound proxy",
                 "SIP URIs of the proxies that recorders are reached through, the first hop first, separated by white space",
             ),
+            text(
+                "config",
+                "Pools of recorders",
+                "TOML file of the pools that elements name by recorder=pool:NAME. Setting it while the agent runs, and \
+                 the action reload-config, have it read again: a file with a fault leaves the pools as they are",
+            ),
+            glib::ParamSpecBoxed::builder::<gst::Structure>("pools")
+                .nick("State of the pools")
+                .blurb("A structure for each pool: strategy, location-policy, and its recorders, each with its state")
+                .read_only()
+                .build(),
         ]
     });
     &PROPERTIES
@@ -153,6 +164,7 @@ impl Settings {
                 self.auth_password = value.get::<Option<String>>().ok().flatten().map(Password::new);
             }
             "auth-realm" => take(&mut self.auth_realm, value),
+            "config" => take(&mut self.config, value),
             "outbound-proxy" => take(&mut self.outbound_proxy, value),
             _ => {}
         }
@@ -178,6 +190,7 @@ impl Settings {
             "max-sessions" => self.max_sessions.to_value(),
             "auth-user" => self.auth_user.to_value(),
             "auth-realm" => self.auth_realm.to_value(),
+            "config" => self.config.to_value(),
             "outbound-proxy" => self.outbound_proxy.to_value(),
             _ => return None,
         })

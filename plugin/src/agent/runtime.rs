@@ -4,10 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use siprec_agent::{Agent, AgentConfig, AgentError, BindError, RecordingHandle};
+use siprec_agent::{
+    Agent, AgentConfig, AgentError, BindError, PoolView, Pools, RecorderWatch, RecordingHandle,
+};
 use siprec_engine::{Engine, EngineConfig, EngineError, Gate, Tap, TapConfig};
 use siprec_model::{MediaControl, SessionEvent};
-use siprec_session::RecordingConfig;
+use siprec_session::{PoolName, RecordingConfig};
 
 use super::log;
 use super::settings::{Settings, SettingsError};
@@ -71,7 +73,10 @@ impl Runtime {
     ///
     /// # Errors
     /// What the settings or the system refuse.
-    pub(super) fn start(settings: &Settings) -> Result<Arc<Self>, AgentFault> {
+    pub(super) fn start(
+        settings: &Settings,
+        watcher: Option<RecorderWatch>,
+    ) -> Result<Arc<Self>, AgentFault> {
         let mut config = AgentConfig {
             local_address: settings.local_address()?,
             sip_port: settings.sip_port,
@@ -85,6 +90,8 @@ impl Runtime {
             dns_server: settings.dns_server()?,
             credentials: settings.credentials()?.into_iter().collect(),
             outbound_proxy: settings.outbound_proxy()?,
+            pools: settings.pools()?,
+            watcher,
             log: Some(log::dispatch()),
             ..AgentConfig::default()
         };
@@ -126,6 +133,21 @@ impl Runtime {
             heard(event);
         };
         Ok(self.agent.open(config, heard)?)
+    }
+
+    /// Whether there is a pool of this name.
+    pub(super) fn has_pool(&self, name: &PoolName) -> bool {
+        self.agent.has_pool(name)
+    }
+
+    /// Has other pools from now on.
+    pub(super) fn set_pools(&self, pools: Pools) {
+        self.agent.set_pools(pools);
+    }
+
+    /// The pools as they are now.
+    pub(super) fn pools(&self) -> Vec<PoolView> {
+        self.agent.pools()
     }
 
     /// A tap for one stream of a call, with its gate like this.

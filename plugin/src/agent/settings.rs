@@ -2,8 +2,11 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::path::Path;
 
-use siprec_agent::{Credentials, CredentialsError, Password, TlsConfig, TlsError, TlsIdentity};
+use siprec_agent::{
+    Credentials, CredentialsError, Password, PoolFileError, Pools, TlsConfig, TlsError, TlsIdentity,
+};
 use siprec_model::{TlsVersion, UnknownTlsVersion};
 use siprec_session::{OutboundProxy, OutboundProxyError, TEXT_LIMIT};
 
@@ -32,6 +35,7 @@ pub(super) struct Settings {
     pub(super) auth_password: Option<Password>,
     pub(super) auth_realm: Option<String>,
     pub(super) outbound_proxy: Option<String>,
+    pub(super) config: Option<String>,
 }
 
 impl Default for Settings {
@@ -56,6 +60,7 @@ impl Default for Settings {
             auth_password: None,
             auth_realm: None,
             outbound_proxy: None,
+            config: None,
         }
     }
 }
@@ -89,6 +94,9 @@ pub(crate) enum SettingsError {
         /// Its value.
         address: IpAddr,
     },
+    /// The file of pools.
+    #[error("agent property \"config\": {0}")]
+    Pools(#[from] PoolFileError),
     /// A text that must not be empty is.
     #[error("agent property \"{0}\": it is empty")]
     Empty(&'static str),
@@ -235,6 +243,12 @@ impl Settings {
     /// The proxies before the recorders.
     pub(super) fn outbound_proxy(&self) -> Result<OutboundProxy, SettingsError> {
         Ok(self.outbound_proxy.as_deref().unwrap_or_default().parse()?)
+    }
+
+    /// The pools of recorders; none when not set.
+    pub(super) fn pools(&self) -> Result<Pools, SettingsError> {
+        let Some(path) = set(self.config.as_deref()) else { return Ok(Pools::default()) };
+        Ok(Pools::read(Path::new(path))?)
     }
 
     /// The ports of media; any when not set.

@@ -29,7 +29,7 @@ pub(super) fn runtime() -> Result<Arc<Runtime>, AgentFault> {
     if let Some(runtime) = shared.upgrade() {
         return Ok(runtime);
     }
-    let runtime = Runtime::start(&Settings::default())?;
+    let runtime = Runtime::start(&Settings::default(), None)?;
     *shared = Arc::downgrade(&runtime);
     Ok(runtime)
 }

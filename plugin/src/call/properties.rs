@@ -33,8 +33,13 @@ fn recorder() -> Vec<glib::ParamSpec> {
         text(
             "recorder",
             "Recorder",
-            "SIP URIs of the recorders in the order in which they are tried, separated by white space. Needed at \
-             NULL to READY with auto-start, else at start",
+            "SIP URIs of the recorders in the order in which they are tried, separated by white space, or pool:NAME for \
+             a pool of the agent's. Needed at NULL to READY with auto-start, else at start",
+        ),
+        text(
+            "location",
+            "Location",
+            "Label of the place where a recorder of the pool should stand; any when not set",
         ),
         structure(
             "recorder-tls",
@@ -281,6 +286,7 @@ impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
             "recorder" => take(&mut self.recorder, value),
+            "location" => take(&mut self.location, value),
             "recorder-tls" => take(&mut self.recorder_tls, value),
             "sips-call" => take(&mut self.sips_call, value),
             "dialect" => take(&mut self.dialect, value),
@@ -316,6 +322,7 @@ impl Settings {
     pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "recorder" => self.recorder.to_value(),
+            "location" => self.location.to_value(),
             "recorder-tls" => self.recorder_tls.to_value(),
             "sips-call" => self.sips_call.to_value(),
             "dialect" => self.dialect.to_value(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use gst::subclass::prelude::*;
 use siprec_agent::RecordingHandle;
@@ -12,6 +13,7 @@ use siprec_session::{Command, SessionMode};
 
 use super::imp::Siprec;
 use super::messages;
+use super::settings::SettingsError;
 use crate::agent::Lease;
 use crate::sync::lock;
 
@@ -95,10 +97,17 @@ impl Siprec {
         settings.check(self.parties().in_order()).map_err(|error| {
             gst::error_msg!(gst::ResourceError::Settings, ("The recording is configured wrongly: {error}"))
         })?;
+        let pool = settings.pool();
         let agent = settings.agent.or_else(|| self.agent_of_context());
         let lease = Lease::acquire(agent.as_ref()).map_err(|error| {
             gst::error_msg!(gst::ResourceError::OpenReadWrite, ("The recording agent cannot start: {error}"))
         })?;
+        if let Some(name) = pool.filter(|name| !lease.has_pool(name)) {
+            lease.end(Duration::ZERO);
+            let error = SettingsError::UnknownPool(name);
+            let text = format!("The recording is configured wrongly: {error}");
+            return Err(gst::error_msg!(gst::ResourceError::Settings, ("{text}")));
+        }
         lock(self.live()).lease = Some(lease);
         Ok(())
     }
@@ -213,7 +222,7 @@ impl Siprec {
     fn opened(&self, lease: &Lease) -> Result<(RecordingHandle, SessionMode), String> {
         let config =
             self.settings().recording(self.parties().in_order()).map_err(|error| error.to_string())?;
-        let (key, mode, progress) = (config.key, config.session_mode(), self.progress().clone());
+        let (key, progress) = (config.key, self.progress().clone());
         progress.begin(key);
         let element = self.obj().downgrade();
         let heard = move |event: SessionEvent| {
@@ -224,6 +233,7 @@ impl Siprec {
             }
         };
         let recording = lease.open(config, heard).map_err(|error| error.to_string())?;
+        let mode = recording.session_mode();
         Ok((recording, mode))
     }
 }

@@ -8,8 +8,7 @@ use siprec_model::{
     BranchLimits, CallUuid, RecordingId, SrtpSuite, TlsProfile, UnknownSuite, UnknownTlsVersion,
 };
 use siprec_session::{
-    ConfigError, Party, RecorderListError, RecorderTarget, RecordingConfig, SecurityPolicy, Text, Timers,
-    parse_recorders,
+    ConfigError, Party, PoolName, RecorderListError, Recorders, RecordingConfig, SecurityPolicy, Text, Timers,
 };
 
 use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp};
@@ -22,6 +21,7 @@ const LATER: &str = "sip:recorder.invalid";
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) recorder: Option<String>,
+    pub(super) location: Option<String>,
     pub(super) recorder_tls: Option<gst::Structure>,
     pub(super) sips_call: bool,
     pub(super) dialect: SiprecDialect,
@@ -55,6 +55,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             recorder: None,
+            location: None,
             recorder_tls: None,
             sips_call: false,
             dialect: SiprecDialect::default(),
@@ -97,14 +98,36 @@ impl Settings {
     /// # Errors
     /// The first setting that no recording can have.
     pub(super) fn recording(&self, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
-        self.recording_by(parse_recorders(self.recorder.as_deref().unwrap_or_default())?, dns)
+        self.recording_by(self.recorders()?, dns)
     }
 
-    fn recording_by(
-        &self,
-        recorders: Vec<RecorderTarget>,
-        dns: Vec<String>,
-    ) -> Result<RecordingConfig, SettingsError> {
+    /// The recorders, or their pool.
+    ///
+    /// # Errors
+    /// They cannot be read, or something is said of a pool that is not for pools, or the other way round.
+    fn recorders(&self) -> Result<Recorders, SettingsError> {
+        let text = self.recorder.as_deref().unwrap_or_default();
+        let recorders = Recorders::parse(text, self.location.as_deref())?;
+        match &recorders {
+            Recorders::Listed(_)
+                if self.location.as_deref().is_some_and(|label| !label.trim().is_empty()) =>
+            {
+                Err(SettingsError::LocationOfList)
+            }
+            Recorders::Pool { .. } if self.recorder_tls.is_some() => Err(SettingsError::TlsOfPool),
+            _ => Ok(recorders),
+        }
+    }
+
+    /// The pool that the recorders are to be chosen from.
+    pub(super) fn pool(&self) -> Option<PoolName> {
+        match self.recorders() {
+            Ok(Recorders::Pool { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn recording_by(&self, recorders: Recorders, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
         let mut config = RecordingConfig::new(recorders);
         if let Some(structure) = self.recorder_tls.as_deref() {
             let tls = tls_profile(structure)?;
@@ -153,8 +176,10 @@ impl Settings {
     /// # Errors
     /// The first such setting.
     pub(super) fn check(&self, dns: Vec<String>) -> Result<(), SettingsError> {
-        let recorders = match parse_recorders(self.recorder.as_deref().unwrap_or_default()) {
-            Err(RecorderListError::Empty) if !self.auto_start => parse_recorders(LATER)?,
+        let recorders = match self.recorders() {
+            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => {
+                Recorders::parse(LATER, None)?
+            }
             recorders => recorders?,
         };
         self.recording_by(recorders, dns)?;
@@ -173,6 +198,17 @@ pub(super) enum SettingsError {
     /// The property `recorder`.
     #[error("property \"recorder\": {0}")]
     Recorder(#[from] RecorderListError),
+    /// Only pools have locations.
+    #[error("property \"location\": it is for pools, and \"recorder\" names none (\"pool:NAME\")")]
+    LocationOfList,
+    /// Pools say more than one element can.
+    #[error("property \"recorder-tls\": the file of pools says what TLS each recorder of a pool needs")]
+    TlsOfPool,
+    /// There is no such pool.
+    #[error(
+        "property \"recorder\": the agent has no pool \"{0}\"; its property \"config\" names the file of pools"
+    )]
+    UnknownPool(PoolName),
     /// A property of which no INVITE can be made.
     #[error("property \"{property}\": {error}")]
     Config {

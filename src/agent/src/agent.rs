@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
-use siprec_session::{Command, Recorders, RecordingConfig};
+use siprec_session::{Command, PoolName, Recorders, RecordingConfig, SessionMode};
 use siprec_sip::Random;
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
@@ -134,7 +134,7 @@ impl Agent {
         config.check()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| AgentError::Randomness(error.to_string()))?;
-        let key = config.key;
+        let (key, mode) = (config.key, config.session_mode());
         self.doors.idle.enter(key, self.config.max_sessions)?;
         let shared = Arc::new(Shared::default());
         let opening = Opening {
@@ -148,7 +148,7 @@ impl Agent {
             self.doors.idle.leave(key);
             return Err(error);
         }
-        Ok(RecordingHandle { key, shared, doors: Arc::clone(&self.doors) })
+        Ok(RecordingHandle { key, mode, shared, doors: Arc::clone(&self.doors) })
     }
 
     /// Takes what happened on a branch, for the engine's thread. Never waits.
@@ -176,6 +176,11 @@ impl Agent {
     pub fn set_pools(&self, pools: Pools) {
         self.doors.roster().replace(pools, Instant::now());
         self.doors.inbox.pools();
+    }
+
+    /// Whether there is a pool of this name.
+    pub fn has_pool(&self, name: &PoolName) -> bool {
+        self.doors.roster().pools().get(name).is_some()
     }
 
     /// The pools and their recorders as they are now.
@@ -236,6 +241,7 @@ impl std::fmt::Debug for Doors {
 #[derive(Clone, Debug)]
 pub struct RecordingHandle {
     key: RecordingKey,
+    mode: SessionMode,
     shared: Arc<Shared>,
     doors: Arc<Doors>,
 }
@@ -244,6 +250,11 @@ impl RecordingHandle {
     /// The recording's number within this process.
     pub fn key(&self) -> RecordingKey {
         self.key
+    }
+
+    /// How its parties are spread over sessions: as its pool says, or its recorders' profiles, or as was asked for.
+    pub fn session_mode(&self) -> SessionMode {
+        self.mode
     }
 
     /// The recording's state as of the last thing that happened to it.

@@ -6,6 +6,7 @@ use siprec_model::TlsProfile;
 use siprec_sip::{Uri, UriBuilder, UriError};
 
 use crate::config::SessionMode;
+use crate::pool::PoolNameError;
 use crate::proxy::OutboundProxy;
 use crate::security::SecurityPolicy;
 
@@ -142,6 +143,12 @@ pub enum RecorderListError {
     /// There is nothing in it.
     #[error("no recorder is given")]
     Empty,
+    /// A pool is named that cannot be.
+    #[error(transparent)]
+    PoolName(#[from] PoolNameError),
+    /// A pool stands for all of them.
+    #[error("a pool stands alone: nothing may stand beside it")]
+    BesidePool,
     /// One entry is wrong.
     #[error("recorder {position} (\"{text}\") {fault}")]
     Entry {

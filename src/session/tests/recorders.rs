@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
-use siprec_session::parse_recorders;
+use siprec_session::{Recorders, parse_recorders};
 
 #[test]
 fn recorders_are_separated_by_any_white_space_and_keep_their_order_and_text() {
@@ -64,4 +64,22 @@ fn no_text_makes_it_panic() {
     for text in ["@", ":", ":@", "@:", "sip:@", "sip:é@é", "\u{a0}", "sip:[", "sip:[]", "é:@", "sip:%"] {
         assert!(parse_recorders(text).is_err(), "{text:?}");
     }
+}
+
+#[test]
+fn a_pool_is_named_instead_of_recorders_and_alone() {
+    let named = |text: &str, location| match Recorders::parse(text, location) {
+        Ok(Recorders::Pool { name, location }) => Ok((name.to_string(), location)),
+        Ok(Recorders::Listed(recorders)) => Err(format!("{} recorders", recorders.len())),
+        Err(error) => Err(error.to_string()),
+    };
+    assert_eq!(named(" pool:East-1.a_b \n", None), Ok(("East-1.a_b".to_owned(), None)));
+    assert_eq!(named("pool:east", Some(" oslo ")), Ok(("east".to_owned(), Some("oslo".to_owned()))));
+    assert_eq!(named("pool:east", Some("")), Ok(("east".to_owned(), None)));
+    assert_eq!(named("sip:a sip:b", Some("oslo")), Err("2 recorders".to_owned()));
+    assert!(named("pool:", None).unwrap_err().contains("is no pool's name"));
+    assert!(named("pool:a/b", None).unwrap_err().contains("is no pool's name"));
+    assert!(named("pool:a pool:b", None).unwrap_err().contains("stands alone"));
+    // Neither a pool nor an address.
+    assert!(named("sip:a pool:b", None).unwrap_err().starts_with("recorder 2 (\"pool:b\")"));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError, Pools, RecorderView};
 use siprec_model::{FailureReason, RecordingState, SessionEventKind as Kind};
-use siprec_session::{Party, Recorders, RecordingConfig};
+use siprec_session::{Party, Recorders, RecordingConfig, SessionMode};
 use siprec_sip::Method;
 
 use crate::support::{Call, DEADLINE, FakeMedia, Recorder, Script, agent_with, config};
@@ -148,7 +148,8 @@ fn a_pool_may_give_each_party_its_session_and_both_have_the_same_recorder() {
         let parties = ["1001", "1002"].map(|dn| Party { dn: dn.to_owned() }).into();
         RecordingConfig { parties, ..pooled() }
     };
-    let _call = recorded(&agent, parties());
+    let call = recorded(&agent, parties());
+    assert_eq!(call.handle.session_mode(), SessionMode::PerParty);
     a.wait_for(&Method::Invite, 2);
     wait_for_sessions(&agent, &[2, 0]);
     let _call = recorded(&agent, parties());

@@ -12,7 +12,7 @@ pub use name::{PoolName, PoolNameError};
 pub use refusal::{NoRecorder, Unfit};
 pub use wish::RecorderWish;
 
-use crate::recorder::RecorderTarget;
+use crate::recorder::{RecorderListError, RecorderTarget, parse_recorders};
 
 /// Recorders among which each session's is chosen. What is particular to a moment is [`MemberState`].
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -130,7 +130,26 @@ pub enum Recorders {
     },
 }
 
+/// Before the name of a pool, where recorders are named.
+const PREFIX: &str = "pool:";
+
 impl Recorders {
+    /// Reads a list of recorders ([`parse_recorders`]), or `pool:NAME`.
+    ///
+    /// # Errors
+    /// What is wrong with the list, or with the name.
+    pub fn parse(text: &str, location: Option<&str>) -> Result<Self, RecorderListError> {
+        let mut entries = text.split_whitespace();
+        match (entries.next().and_then(|first| first.strip_prefix(PREFIX)), entries.next()) {
+            (Some(name), None) => {
+                let location = location.map(str::trim).filter(|location| !location.is_empty());
+                Ok(Self::Pool { name: name.parse()?, location: location.map(str::to_owned) })
+            }
+            (Some(_), Some(_)) => Err(RecorderListError::BesidePool),
+            (None, _) => parse_recorders(text).map(Self::Listed),
+        }
+    }
+
     /// Those of a list; none of a pool.
     pub fn listed(&self) -> &[RecorderTarget] {
         match self {
