@@ -116,16 +116,19 @@ fn calls_are_recorded_by_the_pool_that_they_name_and_it_may_change_meanwhile() {
     assert_eq!(pooled.sessions(), [1]);
 }
 
+/// What is set on an element.
+type Setting<'a> = &'a dyn Fn(&gst::Element);
+
 #[test]
 fn what_is_wrong_with_a_pool_is_an_error_at_ready() {
     let pooled = Pooled::new(&east("", &[("sip:127.0.0.1:9", "")]));
-    let with = |set: &dyn Fn(&gst::Element)| {
+    let with = |set: Setting<'_>| {
         ready(|element| {
             element.set_property("agent", &pooled.agent);
             set(element);
         })
     };
-    let wrong: [(&dyn Fn(&gst::Element), &str); 5] = [
+    let wrong: [(Setting<'_>, &str); 5] = [
         (&|element| element.set_property("recorder", "pool:west"), "the agent has no pool \"west\""),
         (&|element| element.set_property("recorder", "pool:"), "\"\" is no pool's name"),
         (&|element| element.set_property("recorder", "pool:east sip:a"), "a pool stands alone"),
