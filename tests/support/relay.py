@@ -8,6 +8,7 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
     set PAD PROPERTY VALUE     set a property of a pad
     keys PAD LINE              answer request-key of that pad by an a=crypto line from now on
     dot                        write a graph of the pipeline where GST_DEBUG_DUMP_DOT_DIR says
+    agent NAME                 emit an action signal of the agent of its own
     exit                       end the process by exit(), with the call under way
     quit                       end the call, and wait up to 5 s until every session that started has stopped
 """
@@ -63,6 +64,8 @@ def obey(element, line, loop):
     elif command == "dot":
         Gst.debug_bin_to_dot_file(element.get_parent(), Gst.DebugGraphDetails.ALL, "relay")
         print("done: dot", flush=True)
+    elif command == "agent":
+        emit(element.get_property("agent"), *arguments)
     elif command == "exit":
         ctypes.CDLL(None).exit(0)
     elif command == "quit":
@@ -80,6 +83,7 @@ def main():
         for setting in sys.argv[2:]:
             name, value = setting.split("=", 1)
             Gst.util_set_object_arg(agent, name, value)
+        agent.connect("recorder-changed", lambda _, *words: print("changed:", *words, flush=True))
         element.set_property("agent", agent)
     loop = GLib.MainLoop()
     open_sessions = set()

@@ -74,6 +74,11 @@ impl Sipp {
         Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media, _rtcp: reports })
     }
 
+    /// Its SIP URI.
+    pub fn uri(&self) -> &str {
+        &self.uri
+    }
+
     /// A call that it is to record, in a relay that can be led by [`Call::order`].
     ///
     /// # Errors

@@ -326,3 +326,7 @@ fn question(
     }
     Some((request, transport))
 }
+
+#[cfg(test)]
+#[path = "check/tests.rs"]
+mod tests;

@@ -181,6 +181,44 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
     }
 }
 
+/// The keys that a table may have, as the reader itself lists them.
+fn keys(table: &str) -> std::collections::BTreeSet<String> {
+    let error = parse(&format!("{table}\nnot-a-key = 1\n")).unwrap_err();
+    let known = error.split_once("expected one of ").unwrap_or_else(|| panic!("{error}")).1;
+    known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The page says of each key that there is, and of no other; and its example is one.
+#[test]
+fn the_page_of_pools_is_complete_and_right() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/pools.md")).unwrap();
+    let told = |heading: &str| -> std::collections::BTreeSet<String> {
+        let rows = page.lines().skip_while(|line| !line.starts_with(&format!("| {heading} |"))).skip(2);
+        let rows = rows.take_while(|line| line.starts_with("| `"));
+        rows.map(|line| line.split('`').nth(1).unwrap().to_owned()).collect()
+    };
+    for (heading, table) in [
+        ("key of `[pool.NAME]`", "[pool.a]"),
+        ("key of `health-check`", "[pool.a.health-check]"),
+        ("key of `[[pool.NAME.recorder]]`", "[[pool.a.recorder]]"),
+    ] {
+        assert_eq!(told(heading), keys(table), "{heading}");
+    }
+    for table in ["tls", "security"] {
+        let row = page.lines().find(|line| line.starts_with(&format!("| `{table}` |"))).unwrap();
+        for key in keys(&format!("[[pool.a.recorder]]\n[pool.a.recorder.{table}]")) {
+            assert!(row.contains(&format!("`{key}`")), "{table}: {key}");
+        }
+    }
+    let example = page
+        .lines()
+        .skip_while(|line| !line.starts_with("    [pool."))
+        .take_while(|line| line.is_empty() || line.starts_with("    "));
+    let example: Vec<&str> = example.map(str::trim).collect();
+    let pools = parse(&example.join("\n")).unwrap();
+    assert_eq!(rules(&pools, "east").pool.members.len(), 2);
+}
+
 #[test]
 fn an_error_never_shows_a_password() {
     for uri in ["sip:me:secret@a?x=y", "tel:me:secret@a", "sip:me:secret@a:0"] {
