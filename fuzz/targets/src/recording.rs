@@ -131,7 +131,10 @@ impl UnderTest {
                 }
                 Output::Send { attempt, message, .. } => self.peers.entry(attempt).or_default().saw(&message),
                 Output::Branch(command) => self.obey(&command),
-                Output::Event(_) | Output::RecorderAway { .. } | Output::AttemptOver { .. } => {}
+                Output::Event(_)
+                | Output::RecorderSilent { .. }
+                | Output::RecorderAway { .. }
+                | Output::AttemptOver { .. } => {}
                 Output::Finished => self.finished += 1,
             }
         }

@@ -21,6 +21,10 @@ impl Worker {
                 let choice = Box::new(self.roster().choose((key, attempt), &wish, Instant::now()));
                 self.pending.push_back((key, Input::Recorder { attempt, choice }));
             }
+            Output::RecorderSilent { attempt } => {
+                let change = self.roster().miss((key, attempt));
+                self.tell_change(change);
+            }
             Output::RecorderAway { attempt, delay } => {
                 let change = self.roster().send_away((key, attempt), delay, Instant::now());
                 self.tell_change(change);

@@ -16,6 +16,7 @@
 //! | media events | 8192 that only inform | those are dropped and counted; the others are always taken, each branch makes a few |
 //! | events to the application | 64 of a recording | state changes, pauses and gaps merge; the few others are always taken |
 //! | commands to the engine | 16,384, for 2 s | the recording is told that the branch is lost |
+//! | changes of recorders to the application | 64 | the oldest is forgotten |
 //! | SIP, each way | [`Limits`] | see there |
 //!
 //! A panic inside one recording ends that recording, told as a failure; the others go on.

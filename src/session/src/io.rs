@@ -185,6 +185,11 @@ pub enum Output {
         /// How long.
         delay: Duration,
     },
+    /// The recorder of the attempt said nothing, or cannot be reached, at any of its addresses.
+    RecorderSilent {
+        /// Number of the attempt.
+        attempt: u32,
+    },
     /// The attempt is over, and its dialog with it: the recorder has room for another session.
     AttemptOver {
         /// Number of the attempt.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use siprec_model::SessionEventKind;
 use siprec_session::{
-    Input, NoRecorder, Output, RecorderTarget, RecorderWish, Recorders, SessionMode, Unfit,
+    Input, NoRecorder, Output, RecorderTarget, RecorderWish, Recorders, SessionMode, TransportEvent, Unfit,
 };
 use siprec_sip::Method;
 use support::*;
@@ -141,4 +141,36 @@ fn a_partys_session_names_the_recorder_of_the_others() {
     call.answer(&invite, 486, &[], "");
     let (_, wish) = wishes(&mut call).pop().unwrap();
     assert_eq!((wish.tried, wish.companion), (vec![uri("sip:a.example")], Some(uri("sip:a.example"))));
+}
+
+#[test]
+fn a_recorder_that_says_nothing_is_told_from_one_that_refuses() {
+    let silent = |call: &mut Call| {
+        let mut silent = Vec::new();
+        call.check_now(|output| {
+            if let Output::RecorderSilent { attempt } = output {
+                silent.push(*attempt);
+            }
+        });
+        silent
+    };
+    let mut call = Call::inviting_with(config("sip:a.example sip:b.example sip:c.example"));
+    call.wait(Duration::from_secs(2));
+    assert_eq!(silent(&mut call), [1]);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 486, &[], "");
+    assert_eq!(silent(&mut call), []);
+    let reason = "refused".to_owned();
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 3, reason }));
+    assert_eq!(silent(&mut call), [3]);
+    // One of several addresses says nothing of the others.
+    let mut call = Call::new(config("sip:a.example"));
+    call.resolves = false;
+    describe_parties(&mut call);
+    for (attempt, more) in [(1, true), (2, false)] {
+        let flow = call.flow();
+        call.input(Input::Transport(TransportEvent::Resolved { attempt, flow, more }));
+        call.wait(Duration::from_secs(2));
+        assert_eq!(silent(&mut call).is_empty(), more);
+    }
 }

@@ -273,7 +273,8 @@ impl Model {
                     self.check_version(&call_id, &sdp);
                 }
             }
-            Output::RecorderAway { .. }
+            Output::RecorderSilent { .. }
+            | Output::RecorderAway { .. }
             | Output::AttemptOver { .. }
             | Output::ChooseRecorder { .. }
             | Output::Resolve { .. }

@@ -25,6 +25,8 @@ pub(crate) struct Checks {
     checkups: BTreeMap<Address, Checkup>,
     /// By Call-ID of the question that is open.
     open: HashMap<String, Address>,
+    /// When [`Checks::run`] has something to do: the loop asks at each of its turns.
+    due: Option<Instant>,
 }
 
 /// Who asks.
@@ -82,7 +84,7 @@ enum Step {
 
 impl Checks {
     pub(crate) fn new(who: Identity, random: Random) -> Self {
-        Self { who, random, checkups: BTreeMap::new(), open: HashMap::new() }
+        Self { who, random, checkups: BTreeMap::new(), open: HashMap::new(), due: None }
     }
 
     /// Asks the recorders of these pools from now on, and no others. One that is asked already goes on in its time; the
@@ -109,16 +111,24 @@ impl Checks {
         self.open.retain(|call_id, address| {
             checkups.get(address).is_some_and(|checkup| checkup.call_id() == Some(call_id.as_str()))
         });
+        self.set_due();
     }
 
     /// When to call [`Self::run`].
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.checkups.values().map(Checkup::next_deadline).min()
+        self.due
+    }
+
+    fn set_due(&mut self) {
+        self.due = self.checkups.values().map(Checkup::next_deadline).min();
     }
 
     /// Does what is due. Recorders that want to be left alone are, which `is_away` tells.
     pub(crate) fn run(&mut self, now: Instant, is_away: impl Fn(&Address) -> bool) -> Vec<Errand> {
         let mut errands = Vec::new();
+        if self.due.is_none_or(|due| now < due) {
+            return errands;
+        }
         let due: Vec<Address> = self
             .checkups
             .iter()
@@ -156,6 +166,7 @@ impl Checks {
                 Some(Round { step: Step::Finding, .. }) => {}
             }
         }
+        self.set_due();
         errands
     }
 
@@ -204,6 +215,7 @@ impl Checks {
             round.deadline = now + checkup.rules.timeout;
             round.step = Step::Asking { call_id, transaction, destination };
         }
+        self.set_due();
         errands
     }
 
@@ -250,10 +262,12 @@ impl Checks {
 
     fn ends(&mut self, address: &Address, verdict: Verdict) -> Option<Errand> {
         let checkup = self.checkups.get_mut(address)?;
+        let rules = checkup.rules;
         if let Step::Asking { call_id, .. } = checkup.round.take()?.step {
             self.open.remove(&call_id);
         }
-        Some(Errand::Judge(address.clone(), checkup.rules, verdict))
+        self.set_due();
+        Some(Errand::Judge(address.clone(), rules, verdict))
     }
 }
 
@@ -318,7 +332,8 @@ fn question(
     let mut endpoint = Endpoint::new(transport, &host, Some(local.port()), contact).ok()?;
     endpoint.user_agent = Some(who.user_agent.clone()).filter(|agent| !agent.is_empty());
     endpoint.supported = vec!["timer".to_owned()];
-    let (from, uri) = (NameAddr::new(own), recorder.uri.clone());
+    // Of a recording there is none yet, which the user part would name.
+    let (from, uri) = (NameAddr::new(own), recorder.uri.to_builder().user("").build().ok()?);
     let mut request = endpoint.request(Method::Options, uri, &from, &NameAddr::new(to), random);
     request.headers.push(HeaderName::Accept, "application/sdp");
     for hop in recorder.outbound_proxy(&who.outbound_proxy).hops() {

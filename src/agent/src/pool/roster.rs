@@ -182,6 +182,15 @@ impl Roster {
         })
     }
 
+    /// The recorder of an attempt did not answer it, which counts as an unanswered question where it is asked any.
+    pub(crate) fn miss(&mut self, (key, attempt): (RecordingKey, u32)) -> Option<RecorderChange> {
+        let at = self.seats.get(&(key, attempt))?.at.clone();
+        let check = self.pools.iter().find_map(|(_, rules)| {
+            rules.health_check.filter(|_| addresses(&rules.pool).any(|address| address == at))
+        });
+        self.judge(&at, check?, Verdict::Dead("it does not answer an INVITE".to_owned()))
+    }
+
     /// Whether a recorder wants to be left alone.
     pub(crate) fn is_away(&self, address: &Address, now: Instant) -> bool {
         let until = self.standings.get(address).and_then(|standing| standing.away_until);

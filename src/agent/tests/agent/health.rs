@@ -71,11 +71,15 @@ impl Drop for Pulse {
 
 /// An ordered pool of these addresses, asked ten times a second.
 fn pool(head: &str, recorders: &[&str]) -> Pools {
+    Pools::parse(&pool_text(head, recorders), "pools.toml").unwrap()
+}
+
+fn pool_text(head: &str, recorders: &[&str]) -> String {
     let mut text = format!("[pool.east]\nhealth-check.interval = 0.1\n{head}\n");
     for recorder in recorders {
         text += &format!("[[pool.east.recorder]]\nuri = \"sip:{recorder}\"\n");
     }
-    Pools::parse(&text, "pools.toml").unwrap()
+    text
 }
 
 fn watched(pools: Pools) -> (Arc<Agent>, mpsc::Receiver<RecorderChange>) {
@@ -235,4 +239,31 @@ fn a_busy_recorder_is_told_and_not_asked_until_its_time_has_come() {
         assert!(Instant::now() < until);
     }
     assert!(busy.count(&Method::Options) <= asked + 1, "one may have been on its way");
+}
+
+#[test]
+fn an_invite_that_nobody_answers_counts_as_a_question() {
+    let (silent, good) = (Recorder::start(Script::Silent), Recorder::start(Script::Accept));
+    let address = silent.address().to_string();
+    let head = "health-check.failures = 3\n".to_owned();
+    // Asked once by the hour: all that is known comes from calls.
+    let text = pool_text(&head, &[&address, &good.address().to_string()])
+        .replace("interval = 0.1", "interval = 3600");
+    let (agent, changes) = watched(Pools::parse(&text, "pools.toml").unwrap());
+    assert_eq!(next(&changes).0, RecorderState::Alive, "the good one");
+    for calls in 1..=3 {
+        let mut config = pooled();
+        config.timers.first_response = Duration::from_millis(100);
+        let mut call = Call::open(&agent, config);
+        call.wait_for_state(RecordingState::Recording);
+        if changes.try_recv().is_ok_and(|change| change.state == RecorderState::Dead) {
+            assert!(calls >= 2, "with the question at the beginning three are missing");
+            let chosen = agent.pools()[0].recorders[0].chosen;
+            let mut call = Call::open(&agent, pooled());
+            call.wait_for_state(RecordingState::Recording);
+            assert_eq!(agent.pools()[0].recorders[0].chosen, chosen, "it is not tried any more");
+            return;
+        }
+    }
+    assert_eq!(next(&changes).0, RecorderState::Dead);
 }

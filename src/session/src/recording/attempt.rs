@@ -430,10 +430,15 @@ impl Recording {
             return;
         }
         let elsewhere = fails_by_host(&reason, sip_code);
+        let is_silent = matches!(reason, FailureReason::Timeout(_) | FailureReason::Unreachable(_));
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let after = Some(leg.attempt).filter(|_| elsewhere && leg.more);
+        let attempt = leg.attempt;
+        let after = Some(attempt).filter(|_| elsewhere && leg.more);
+        if is_silent && after.is_none() {
+            self.output.push_back(Output::RecorderSilent { attempt });
+        }
         self.retire(id);
         match after {
             Some(after) => self.try_elsewhere(id, after, now),
@@ -461,6 +466,9 @@ impl Recording {
             leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
             leg.again = leg.recorder.clone().map(Box::new);
         }
+        // Where its recorders once sent it is forgotten: they may send it there again.
+        leg.redirects.clear();
+        leg.redirected = 0;
         leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof });
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {

@@ -314,7 +314,10 @@ impl Call {
                     let choice = Box::new(wish.next_listed());
                     self.recording.handle(Input::Recorder { attempt, choice }, self.now);
                 }
-                Output::ChooseRecorder { .. } | Output::RecorderAway { .. } | Output::AttemptOver { .. } => {}
+                Output::ChooseRecorder { .. }
+                | Output::RecorderSilent { .. }
+                | Output::RecorderAway { .. }
+                | Output::AttemptOver { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
                     let event = TransportEvent::Resolved { attempt, flow, more: false };
@@ -335,6 +338,7 @@ impl Call {
             Output::ChooseRecorder { attempt, .. } => drop(self.attempts.insert(*attempt)),
             Output::Resolve { attempt, after: Some(_), .. } => drop(self.attempts.insert(*attempt)),
             Output::Resolve { attempt, .. }
+            | Output::RecorderSilent { attempt }
             | Output::RecorderAway { attempt, .. }
             | Output::Send { attempt, .. } => {
                 assert!(self.attempts.contains(attempt), "attempt {attempt} is not under way: {output:?}");
@@ -397,7 +401,7 @@ impl Call {
     fn line(&self, output: &Output) -> Option<String> {
         Some(match output {
             Output::ChooseRecorder { .. } if self.chooses => return None,
-            Output::AttemptOver { .. } => return None,
+            Output::AttemptOver { .. } | Output::RecorderSilent { .. } => return None,
             Output::ChooseRecorder { .. } => "choose".into(),
             Output::RecorderAway { delay, .. } => format!("away for {delay:?}"),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),
