@@ -103,8 +103,9 @@ impl Sipp {
         Call::start(sandbox, &self.properties())
     }
 
+    /// A scenario says itself what comes: questions whether it lives, which come by the clock, are for tests of their own.
     fn properties(&self) -> String {
-        format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", self.uri)
+        format!("recorder={} probe-interval=0 call-uuid=C1 dn=1001 other-dn=1002", self.uri)
     }
 
     /// Whether the scenario has said this word.
