@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use siprec_system_tests::call::{Call, babble};
+use siprec_system_tests::pki::Authority;
 use siprec_system_tests::process::wait_until;
 use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
@@ -138,4 +139,33 @@ fn a_recorder_that_is_killed_is_not_tried_once_that_is_known_and_drain_moves_cal
     ensure!(failed == 0, "{}", call.relay.output());
     recorder_has(&third, 1)?;
     recorder_has(&second, 1)
+}
+
+#[test]
+fn a_recorder_by_tls_is_asked_by_tls_and_lives_only_with_its_own_certificate() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let (ours, strange) = (Authority::new(&sandbox, "ours")?, Authority::new(&sandbox, "strange")?);
+    let certificate = ours.sign("recorder", "URI:sip:rec.test")?;
+    let shown = |path: &std::path::Path| path.display().to_string();
+    let files = [shown(&certificate.certificate), shown(&certificate.key)];
+    let tls = ["--listen-tls", "127.0.0.1:0", "--certificate", &files[0], "--key", &files[1]];
+    let recorder = Recorder::start(&sandbox, &tls)?;
+    let uri = format!("sips:{}", recorder.tls().context("it listens by TLS")?);
+    for (authority, name, state) in
+        [(&ours, "rec.test", "alive"), (&strange, "rec.test", "dead"), (&ours, "other.test", "dead")]
+    {
+        let text = format!(
+            "[pool.east]\nhealth-check = {{ interval = 3600, failures = 1, timeout = 4 }}\n\
+             [[pool.east.recorder]]\nuri = \"{uri}\"\ntls = {{ ca = \"{}\", server-name = \"{name}\" }}\n",
+            shown(&authority.file())
+        );
+        let file = sandbox.join("pools.toml");
+        std::fs::write(&file, text)?;
+        let mut call = call(&sandbox, "sip:127.0.0.1:9", &[format!("config={}", shown(&file))])?;
+        let changed = call.relay.wait_for_line("changed:", PATIENCE)?;
+        ensure!(changed.starts_with(&format!("changed: {uri} {state} ")), "{name}: {changed}");
+        ensure!(state == "alive" || changed.contains("certificate"), "{name}: {changed}");
+        end(&mut call, [])?;
+    }
+    Ok(())
 }
