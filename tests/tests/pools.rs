@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use siprec_system_tests::call::{Call, babble};
 use siprec_system_tests::pki::Authority;
-use siprec_system_tests::process::wait_until;
+use siprec_system_tests::process::{run, wait_until};
 use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
 use siprec_system_tests::sipp::Sipp;
@@ -167,5 +167,27 @@ fn a_recorder_by_tls_is_asked_by_tls_and_lives_only_with_its_own_certificate() -
         ensure!(state == "alive" || changed.contains("certificate"), "{name}: {changed}");
         end(&mut call, [])?;
     }
+    Ok(())
+}
+
+#[test]
+fn gst_launch_uses_the_pools_that_the_environment_names() -> Result<()> {
+    let sandbox = Sandbox::new()?;
+    let recorder = Recorder::start(&sandbox, &[])?;
+    let launch = |config: &str| -> Result<(std::process::ExitStatus, String)> {
+        let pipeline = "siprec name=rec recorder=pool:east dn=1001 \
+                        audiotestsrc is-live=true num-buffers=50 samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 \
+                        ! mulawenc ! rtppcmupay ! rec.sink_0 rec.src_0 ! fakesink async=false";
+        let mut command = sandbox.gst_launch(pipeline);
+        command.env("GST_SIPREC_CONFIG", sandbox.join(config));
+        run(&sandbox, "launched", &mut command, PATIENCE)
+    };
+    pool(&sandbox, "", &[&recorder.uri()])?;
+    let (status, output) = launch("pools.toml")?;
+    ensure!(status.success(), "{output}");
+    recorder_has(&recorder, 1)?;
+    std::fs::write(sandbox.join("bad.toml"), "[pool.east]\n")?;
+    let (status, output) = launch("bad.toml")?;
+    ensure!(!status.success() && output.contains("bad.toml, line 1: it has 0 recorders"), "{output}");
     Ok(())
 }

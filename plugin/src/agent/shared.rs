@@ -10,6 +10,9 @@ use crate::sync::lock;
 /// Weak: it goes with its last element and recording. The one global of the plugin.
 static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
 
+/// The variable of the environment that stands for the shared agent's property `config`.
+const CONFIG: &str = "GST_SIPREC_CONFIG";
+
 /// Leaves the dialogs of the shared agent, if it runs and nobody is just starting it.
 pub(super) fn leave(longest: Duration) {
     let runtime = SHARED.try_lock().ok().and_then(|shared| shared.upgrade());
@@ -29,7 +32,9 @@ pub(super) fn runtime() -> Result<Arc<Runtime>, AgentFault> {
     if let Some(runtime) = shared.upgrade() {
         return Ok(runtime);
     }
-    let runtime = Runtime::start(&Settings::default(), None)?;
+    // Nobody can set a property of it; whoever starts the process can say where its pools are.
+    let config = std::env::var(CONFIG).ok();
+    let runtime = Runtime::start(&Settings { config, ..Settings::default() }, None)?;
     *shared = Arc::downgrade(&runtime);
     Ok(runtime)
 }
