@@ -125,10 +125,11 @@ impl Agent {
         config.certificate.clone_from(&self.config.certificate);
         config.outbound_proxy.clone_from(&self.config.outbound_proxy);
         if let Recorders::Pool { name, .. } = &config.recorders {
-            let roster = self.doors.roster();
-            let rules = roster.pools().get(name).ok_or_else(|| AgentError::UnknownPool(name.clone()))?;
+            // The loop waits for the roster, but not for what is looked at here.
+            let rules = self.doors.roster().pools().get(name).cloned();
+            let rules = rules.ok_or_else(|| AgentError::UnknownPool(name.clone()))?;
             config.mode = rules.session_mode().unwrap_or(config.mode);
-            let members = rules.pool.members.iter().map(|member| member.target.clone()).collect();
+            let members = rules.pool.members.into_iter().map(|member| member.target).collect();
             RecordingConfig { recorders: Recorders::Listed(members), ..config.clone() }.check()?;
         }
         config.check()?;

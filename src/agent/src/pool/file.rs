@@ -1,6 +1,8 @@
 //! The file of pools.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
@@ -18,7 +20,7 @@ const MOST_POOLS: usize = 256;
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+struct Written {
     #[serde(default)]
     pool: BTreeMap<Spanned<String>, PoolEntry>,
 }
@@ -31,11 +33,17 @@ impl Pools {
     pub fn read(path: &Path) -> Result<Self, PoolFileError> {
         let name = path.display().to_string();
         let unreadable = |reason: String| PoolFileError { file: name.clone(), line: None, fault: reason };
-        let length = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.len();
-        if length > LARGEST {
-            return Err(unreadable(format!("it has {length} bytes, more than {LARGEST}")));
+        // A pipe would keep whoever reads it waiting, and a device need not end.
+        let is_file = std::fs::metadata(path).map_err(|error| unreadable(error.to_string()))?.is_file();
+        if !is_file {
+            return Err(unreadable("it is no file".to_owned()));
         }
-        let text = std::fs::read_to_string(path).map_err(|error| unreadable(error.to_string()))?;
+        let mut text = String::new();
+        let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
+        let length = read.map_err(|error| unreadable(error.to_string()))?;
+        if length as u64 > LARGEST {
+            return Err(unreadable(format!("it has more than {LARGEST} bytes")));
+        }
         Self::parse(&text, &name)
     }
 
@@ -53,7 +61,7 @@ impl Pools {
                 fault: key.map(|key| format!("\"{key}\": ")).unwrap_or_default() + &what,
             }
         };
-        let File { pool } = toml::from_str(text).map_err(|error| {
+        let Written { pool } = toml::from_str(text).map_err(|error| {
             located(Fault { span: error.span(), text: error.message().trim_end().to_owned() })
         })?;
         if pool.len() > MOST_POOLS {

@@ -233,8 +233,12 @@ fn a_file_that_cannot_be_read_is_named() {
     let path = folder.path().join("pools.toml");
     let error = Pools::read(&path).unwrap_err();
     assert!(error.to_string().contains("pools.toml: No such file"), "{error}");
+    assert!(Pools::read(folder.path()).unwrap_err().to_string().ends_with(": it is no file"));
+    assert!(
+        Pools::read(std::path::Path::new("/dev/zero")).unwrap_err().to_string().ends_with(": it is no file")
+    );
     std::fs::write(&path, [b'#'; 1024 * 1024 + 1]).unwrap();
-    assert!(Pools::read(&path).unwrap_err().to_string().contains("more than 1048576"));
+    assert!(Pools::read(&path).unwrap_err().to_string().contains("more than 1048576 bytes"));
     std::fs::write(&path, [0xff]).unwrap();
     assert!(Pools::read(&path).unwrap_err().to_string().contains("UTF-8"));
     std::fs::write(&path, WHOLE).unwrap();
