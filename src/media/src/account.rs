@@ -38,18 +38,16 @@ impl Account {
         self.gaps.lost(cause, packets, duration);
     }
 
-    /// Writes a packet that may leave, and accounts for it either way. Encryption in place belongs at the end of
-    /// this function, where the header is final and its index is known to be new.
+    /// Accounts for a packet of `length` bytes that may leave, or may not. Answers what is written over its header.
     pub(crate) fn leaves(
         &mut self,
         rewrite: Result<Rewrite, DropCause>,
         now: Instant,
         header: &Header,
+        length: usize,
         held: bool,
-        out: &mut Vec<u8>,
-        copy: impl FnOnce(&mut Vec<u8>),
-    ) -> Option<Sent> {
-        let Rewrite { marker_and_type, index } = match rewrite {
+    ) -> Option<(Rewrite, Sent)> {
+        let rewrite = match rewrite {
             Ok(rewrite) => rewrite,
             Err(cause) => {
                 self.dropped(cause, 1, self.spacing);
@@ -57,17 +55,9 @@ impl Account {
             }
         };
         self.gaps.go_on(now);
-        let start = out.len();
-        copy(out);
-        if let Some([_, second, high, low, ..]) = out.get_mut(start..) {
-            *second = marker_and_type;
-            // The low 16 bits are the sequence number, those above the rollover counter (RFC 3711 §3.3.1).
-            [*high, *low] = (index as u16).to_be_bytes();
-        }
-        let length = out.len() - start;
         self.report.sent += 1;
         self.report.sent_bytes += length as u64;
         self.report.held += u64::from(held);
-        Some(Sent { length, index, ssrc: header.ssrc, held })
+        Some((rewrite, Sent { length, index: rewrite.index, ssrc: header.ssrc, held }))
     }
 }

@@ -8,7 +8,7 @@ use crate::account::Account;
 use crate::group::Groups;
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
-use crate::rewrite::Rewriter;
+use crate::rewrite::{Rewrite, Rewriter};
 use crate::ring::{Held, Ring, Times};
 use crate::rtp::{Header, RtpView};
 use crate::source::Sender;
@@ -147,25 +147,26 @@ impl Branch {
         arrival: Instant,
         out: &mut Vec<u8>,
     ) -> Option<Sent> {
-        match &mut self.state {
-            State::Open(open) if open.ring.is_empty() => {
-                self.first_packet.note(&packet.header);
-                self.account.seen(arrival);
-                let rewrite = self.rewriter.rewrite(
-                    &mut open.payloads,
-                    &packet.header,
-                    arrival,
-                    nanos(self.clock.paused),
-                );
-                self.account.leaves(rewrite, arrival, &packet.header, false, out, |out| {
-                    out.extend_from_slice(packet.bytes());
-                })
-            }
-            _ => {
-                self.store_packet(packet, arrival);
+        let (rewrite, sent) = self.pass(packet, arrival)?;
+        let start = out.len();
+        out.extend_from_slice(packet.bytes());
+        rewrite.write(out.get_mut(start..).unwrap_or_default());
+        Some(sent)
+    }
+
+    /// As [`Branch::handle_packet`] for a packet in memory of its own, where it is changed into what leaves. What cannot be
+    /// parsed is dropped and counted.
+    pub fn handle_packet_in_place(&mut self, packet: &mut [u8], arrival: Instant) -> Option<Sent> {
+        let passed = match RtpView::parse(packet) {
+            Ok(packet) => self.pass(&packet, arrival),
+            Err(unusable) => {
+                self.handle_loss(unusable.into(), 1);
                 None
             }
-        }
+        };
+        let (rewrite, sent) = passed?;
+        rewrite.write(packet);
+        Some(sent)
     }
 
     /// Takes a packet of the call that must not leave now although the branch may be open: it arrived before the
@@ -357,15 +358,18 @@ impl Branch {
             open.pacer.left(held.times.active(), now);
             let arrival = self.clock.arrival(held.times);
             let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival, held.times.paused);
-            let sent = self.account.leaves(rewrite, now, &held.header, true, out, |out| {
+            let leaves = self.account.leaves(rewrite, now, &held.header, held.length.into(), true);
+            if let Some((rewrite, _)) = leaves {
+                let start = out.len();
                 open.ring.copy_front(&held, out);
-            });
+                rewrite.write(out.get_mut(start..).unwrap_or_default());
+            }
             open.ring.pop();
             if open.ring.is_empty() {
                 open.pacer.rest();
             }
-            if sent.is_some() {
-                return sent;
+            if let Some((_, sent)) = leaves {
+                return Some(sent);
             }
         }
         None
@@ -437,6 +441,23 @@ impl Branch {
             State::Paused(paused) => {
                 self.clock.paused += now.saturating_duration_since(paused.since);
                 paused.ring
+            }
+        }
+    }
+
+    /// What is written over a packet that leaves at once; else it is stored, or dropped and counted.
+    fn pass(&mut self, packet: &RtpView<'_>, arrival: Instant) -> Option<(Rewrite, Sent)> {
+        match &mut self.state {
+            State::Open(open) if open.ring.is_empty() => {
+                self.first_packet.note(&packet.header);
+                self.account.seen(arrival);
+                let paused = nanos(self.clock.paused);
+                let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
+                self.account.leaves(rewrite, arrival, &packet.header, packet.bytes().len(), false)
+            }
+            _ => {
+                self.store_packet(packet, arrival);
+                None
             }
         }
     }

@@ -27,6 +27,17 @@ pub(crate) struct Rewrite {
     pub(crate) index: u64,
 }
 
+impl Rewrite {
+    /// Writes over the header of a packet.
+    pub(crate) fn write(&self, packet: &mut [u8]) {
+        if let [_, second, high, low, ..] = packet {
+            *second = self.marker_and_type;
+            // The low 16 bits are the sequence number, those above the rollover counter (RFC 3711 §3.3.1).
+            [*high, *low] = (self.index as u16).to_be_bytes();
+        }
+    }
+}
+
 impl Rewriter {
     /// `first_sequence` is brought into 256 ..= 32,767 (RFC 4568 §6.4).
     pub(crate) fn new(medium: Medium, clock_rate: u32, first_sequence: u16) -> Self {

@@ -37,7 +37,7 @@ pub(crate) struct Held {
     /// It begins a group of packets that belong together.
     pub(crate) begins: bool,
     /// Length of the whole packet in bytes.
-    length: u16,
+    pub(crate) length: u16,
 }
 
 /// When a packet came, in nanoseconds of the branch's own clocks.

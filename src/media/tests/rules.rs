@@ -549,3 +549,38 @@ fn only_sequence_marker_and_payload_type_are_written_over() {
     assert_eq!((out[0], &out[1..]), (0xEE, &expected[..]));
     assert_eq!(branch.senders().next().unwrap().octets, 5);
 }
+
+#[test]
+fn a_packet_changed_in_place_is_the_one_that_is_appended() {
+    let now = Instant::now();
+    let settings =
+        BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits: BranchLimits::default() };
+    let branch = || {
+        let mut branch = Branch::new(settings, FIRST, now);
+        branch.open(RULES, now);
+        branch
+    };
+    let (mut appending, mut in_place) = (branch(), branch());
+    let mut last = packet(8, 160, 1, 0);
+    last[0] |= 0x20;
+    let packets = [packet(7, 0, 1, 0), packet(7, 0, 1, 0), packet(9, 320, 1, 99), packet(3, 0, 2, 0), last];
+    for mut packet in packets {
+        let mut out = Vec::new();
+        let appended = match RtpView::parse(&packet) {
+            Ok(view) => appending.handle_packet(&view, now, &mut out),
+            Err(unusable) => {
+                appending.handle_loss(unusable.into(), 1);
+                None
+            }
+        };
+        let before = packet.clone();
+        assert_eq!(in_place.handle_packet_in_place(&mut packet, now), appended);
+        assert_eq!(packet, if appended.is_some() { out } else { before });
+    }
+    assert_eq!(in_place.report(), appending.report());
+    assert_eq!(in_place.report().sent, 2);
+    // What does not leave at once is held as ever.
+    in_place.hold(now);
+    assert_eq!(in_place.handle_packet_in_place(&mut packet(8, 160, 1, 0), now), None);
+    assert_eq!(in_place.held_packets(), 1);
+}

@@ -4,14 +4,13 @@ use aes::cipher::consts::U16;
 use aes::cipher::{BlockCipherEncrypt, KeyInit};
 use ctr::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper};
 use ctr::{CtrCore, flavors};
-use hmac::{Hmac, Mac};
-use sha1::Sha1;
 use siprec_model::SrtpKey;
 use zeroize::Zeroizing;
 
 use super::derivation::{Purpose, SessionKeys};
+use super::hmac_sha1::HmacSha1;
 use super::policy::{Policy, Protection};
-use super::transform::{ENCRYPTED, INDEX_WORD, Refused, Transform};
+use super::transform::{ENCRYPTED, INDEX_WORD, Refused, Transform, split_end};
 
 /// The first counter block; its last two bytes count blocks (RFC 3711 §4.1.1).
 pub(crate) type Iv = [u8; 16];
@@ -34,13 +33,13 @@ pub(crate) struct CounterMode<C> {
     rtcp: Keyed<C>,
 }
 
-/// Key schedule, salt and HMAC midstates of RTP or of RTCP.
+/// Key schedule, salt and HMAC key of RTP or of RTCP.
 struct Keyed<C> {
     /// `None`: the NULL cipher.
     cipher: Option<C>,
     salt: Zeroizing<Iv>,
     /// `None`: no authentication.
-    mac: Option<Hmac<Sha1>>,
+    mac: Option<HmacSha1>,
     tag: usize,
 }
 
@@ -64,13 +63,14 @@ where
         let keys = &self.rtp;
         let (packet, tag) = keys.split_tag(packet)?;
         keys.apply(packet, header, ssrc, index)?;
-        keys.write_tag(tag, packet, &rollover(index))
+        keys.write_tag(tag, packet, Some(rollover(index)));
+        Ok(())
     }
 
     fn open_rtp(&mut self, packet: &mut [u8], header: usize, ssrc: u32, index: u64) -> Result<(), Refused> {
         let keys = &self.rtp;
         let (packet, tag) = keys.split_tag(packet)?;
-        keys.verify(tag, packet, &rollover(index))?;
+        keys.verify(tag, packet, Some(rollover(index)))?;
         keys.apply(packet, header, ssrc, index)
     }
 
@@ -81,13 +81,14 @@ where
         keys.apply(plain, header, ssrc, u64::from(word & !ENCRYPTED))?;
         index_word.copy_from_slice(&word.to_be_bytes());
         // RFC 3711 §3.4: the word with the index is authenticated with the packet.
-        keys.write_tag(tag, packet, &[])
+        keys.write_tag(tag, packet, None);
+        Ok(())
     }
 
     fn open_rtcp(&mut self, packet: &mut [u8], header: usize, ssrc: u32, word: u32) -> Result<(), Refused> {
         let keys = &self.rtcp;
         let (packet, tag) = keys.split_tag(packet)?;
-        keys.verify(tag, packet, &[])?;
+        keys.verify(tag, packet, None)?;
         let (plain, _) = split_end(packet, INDEX_WORD)?;
         keys.apply(plain, header, ssrc, u64::from(word & !ENCRYPTED))
     }
@@ -107,10 +108,7 @@ where
             true => Some(C::new_from_slice(keys.cipher()).map_err(|_| Refused)?),
             false => None,
         };
-        let mac = match protection.tag_length() {
-            0 => None,
-            _ => Some(<Hmac<Sha1> as KeyInit>::new_from_slice(keys.authentication()).map_err(|_| Refused)?),
-        };
+        let mac = (protection.tag_length() > 0).then(|| HmacSha1::new(keys.authentication()));
         let mut salt = Zeroizing::new(Iv::default());
         for (byte, derived) in salt.iter_mut().zip(keys.salt()) {
             *byte = *derived;
@@ -132,18 +130,16 @@ where
         keystream(cipher, &iv).try_apply_keystream(payload).map_err(|_| Refused)
     }
 
-    fn write_tag(&self, tag: &mut [u8], authenticated: &[u8], suffix: &[u8]) -> Result<(), Refused> {
-        let Some(mac) = &self.mac else { return Ok(()) };
-        let full = mac.clone().chain_update(authenticated).chain_update(suffix).finalize().into_bytes();
-        tag.copy_from_slice(full.get(..tag.len()).ok_or(Refused)?);
-        Ok(())
+    fn write_tag(&self, tag: &mut [u8], authenticated: &[u8], rollover: Option<[u8; 4]>) {
+        let Some(mac) = &self.mac else { return };
+        for (byte, made) in tag.iter_mut().zip(mac.tag(authenticated, rollover)) {
+            *byte = made;
+        }
     }
 
-    /// Takes as long wherever the tags differ.
-    fn verify(&self, tag: &[u8], authenticated: &[u8], suffix: &[u8]) -> Result<(), Refused> {
+    fn verify(&self, tag: &[u8], authenticated: &[u8], rollover: Option<[u8; 4]>) -> Result<(), Refused> {
         let Some(mac) = &self.mac else { return Ok(()) };
-        let mac = mac.clone().chain_update(authenticated).chain_update(suffix);
-        mac.verify_truncated_left(tag).map_err(|_| Refused)
+        mac.verifies(tag, authenticated, rollover).then_some(()).ok_or(Refused)
     }
 }
 
@@ -151,11 +147,6 @@ where
 fn rollover(index: u64) -> [u8; 4] {
     let [.., a, b, c, d, _, _] = index.to_be_bytes();
     [a, b, c, d]
-}
-
-fn split_end(bytes: &mut [u8], length: usize) -> Result<(&mut [u8], &mut [u8]), Refused> {
-    let start = bytes.len().checked_sub(length).ok_or(Refused)?;
-    bytes.split_at_mut_checked(start).ok_or(Refused)
 }
 
 #[cfg(test)]

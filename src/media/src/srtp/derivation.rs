@@ -16,7 +16,7 @@ pub(crate) enum Purpose {
 }
 
 /// Bytes of an HMAC-SHA1 key (RFC 3711 §5.2).
-const AUTHENTICATION_KEY: usize = 20;
+pub(crate) const AUTHENTICATION_KEY: usize = 20;
 /// Longest cipher key.
 const LONGEST_KEY: usize = 32;
 /// A salt of counter mode; that of GCM is two bytes shorter.
@@ -76,8 +76,8 @@ impl SessionKeys {
         self.cipher.get(..self.cipher_length).unwrap_or_default()
     }
 
-    pub(crate) fn authentication(&self) -> &[u8] {
-        self.authentication.as_slice()
+    pub(crate) fn authentication(&self) -> &[u8; AUTHENTICATION_KEY] {
+        &self.authentication
     }
 
     /// The first 14 bytes of a counter-mode IV; GCM's are the first 12 of them, since a prefix of a keystream is the
@@ -114,7 +114,7 @@ mod tests {
 
     fn derived(suite: SrtpSuite, master: &str, purpose: Purpose) -> [String; 3] {
         let keys = SessionKeys::derive(&SrtpKey::new(suite, &hex(master)).unwrap(), purpose);
-        [keys.cipher(), keys.salt().as_slice(), keys.authentication()]
+        [keys.cipher(), keys.salt().as_slice(), keys.authentication().as_slice()]
             .map(|key| key.iter().map(|byte| format!("{byte:02X}")).collect())
     }
 

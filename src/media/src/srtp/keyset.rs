@@ -3,7 +3,7 @@
 use siprec_model::SrtpKey;
 
 use super::policy::{Policy, Scheme};
-use super::transform::{Backend, INDEX_WORD, Refused, Transform};
+use super::transform::{Backend, INDEX_WORD, Refused, Transform, split_end};
 
 /// A master key's session keys with its identifier.
 ///
@@ -21,36 +21,40 @@ impl Keyset {
         Ok(Self { transform, mki: key.mki().unwrap_or_default().into(), policy })
     }
 
-    /// Protects the RTP packet that `out` ends with, and that begins at `start`.
+    /// Bytes that are added to an RTP packet.
+    pub(crate) fn rtp_overhead(&self) -> usize {
+        self.policy.rtp().tag_length() + self.mki.len()
+    }
+
+    /// Bytes that are added to an RTCP packet.
+    pub(crate) fn rtcp_overhead(&self) -> usize {
+        INDEX_WORD + self.policy.rtcp().tag_length() + self.mki.len()
+    }
+
+    /// Protects an RTP packet, behind which stands room for what is added, and no more.
     pub(crate) fn seal_rtp(
         &mut self,
-        out: &mut Vec<u8>,
-        start: usize,
+        packet: &mut [u8],
         header: usize,
         ssrc: u32,
         index: u64,
     ) -> Result<(), Refused> {
-        let tag = self.policy.rtp().tag_length();
-        out.resize(out.len() + tag, 0);
-        let packet = out.get_mut(start..).ok_or(Refused)?;
-        self.transform.seal_rtp(packet, header, ssrc, index)?;
-        self.append_mki(out, tag)
+        let (inner, _) = split_end(packet, self.mki.len())?;
+        self.transform.seal_rtp(inner, header, ssrc, index)?;
+        self.insert_mki(packet, self.policy.rtp().tag_length())
     }
 
-    /// Protects the RTCP packet that `out` ends with, and that begins at `start`.
+    /// Protects an RTCP packet, behind which stands room for what is added, and no more.
     pub(crate) fn seal_rtcp(
         &mut self,
-        out: &mut Vec<u8>,
-        start: usize,
+        packet: &mut [u8],
         header: usize,
         ssrc: u32,
         word: u32,
     ) -> Result<(), Refused> {
-        let tag = self.policy.rtcp().tag_length();
-        out.resize(out.len() + INDEX_WORD + tag, 0);
-        let packet = out.get_mut(start..).ok_or(Refused)?;
-        self.transform.seal_rtcp(packet, header, ssrc, word)?;
-        self.append_mki(out, tag)
+        let (inner, _) = split_end(packet, self.mki.len())?;
+        self.transform.seal_rtcp(inner, header, ssrc, word)?;
+        self.insert_mki(packet, self.policy.rtcp().tag_length())
     }
 
     /// Whether a packet is long enough, behind a clear header, and has the identifier of this key.
@@ -138,13 +142,15 @@ impl Keyset {
         }
     }
 
-    fn append_mki(&self, out: &mut Vec<u8>, tag: usize) -> Result<(), Refused> {
+    /// Writes the identifier into its place; the room for it is at the end.
+    fn insert_mki(&self, packet: &mut [u8], tag: usize) -> Result<(), Refused> {
         if self.mki.is_empty() {
             return Ok(());
         }
-        let behind = out.len().checked_sub(self.behind_mki(tag)).ok_or(Refused)?;
-        out.extend_from_slice(&self.mki);
-        out.get_mut(behind..).ok_or(Refused)?.rotate_right(self.mki.len());
+        let (_, end) = split_end(packet, self.mki.len() + self.behind_mki(tag))?;
+        end.rotate_right(self.mki.len());
+        let (place, _) = end.split_at_mut_checked(self.mki.len()).ok_or(Refused)?;
+        place.copy_from_slice(&self.mki);
         Ok(())
     }
 

@@ -42,6 +42,7 @@ mod counter_mode;
 mod derivation;
 mod gcm;
 mod header;
+mod hmac_sha1;
 mod keyset;
 #[cfg(feature = "libsrtp")]
 mod libsrtp;

@@ -168,43 +168,24 @@ impl Protector {
         ssrc: u32,
         index: u64,
     ) -> Result<usize, ProtectFault> {
-        let start = out.len().saturating_sub(length);
-        let done = self.try_protect_rtp(out, start, length, ssrc, index);
-        if done.is_err() {
-            out.truncate(start);
-        }
-        done
+        let overhead = self.keyset.rtp_overhead();
+        append(out, length, overhead, |room| self.protect_rtp_in_place(room, length, ssrc, index))
     }
 
-    /// Protects the RTCP packet in the last `length` bytes of `out`, and gives its new length. Its index is the next of
-    /// its sender.
+    /// The same for a packet at the beginning of `room`, behind which there is room for [`Protector::overhead`] bytes.
     ///
     /// # Errors
-    /// [`ProtectFault`]; then the packet is taken off `out`.
-    pub fn protect_rtcp(&mut self, out: &mut Vec<u8>, length: usize) -> Result<usize, ProtectFault> {
-        let start = out.len().saturating_sub(length);
-        let done = self.try_protect_rtcp(out, start, length);
-        if done.is_err() {
-            out.truncate(start);
-        }
-        done
-    }
-
-    /// Whether session keys would be the same, whatever the identifier and the length of the tag.
-    fn has_master_of(&self, key: &SrtpKey) -> bool {
-        self.key.master() == key.master()
-    }
-
-    fn try_protect_rtp(
+    /// [`ProtectFault`]; then what stands in `room` must not leave.
+    pub fn protect_rtp_in_place(
         &mut self,
-        out: &mut Vec<u8>,
-        start: usize,
+        room: &mut [u8],
         length: usize,
         ssrc: u32,
         index: u64,
     ) -> Result<usize, ProtectFault> {
-        let packet = out.get(start..).filter(|packet| packet.len() == length);
-        let header = packet.and_then(RtpHeader::parse).ok_or(ProtectFault::Malformed)?;
+        let protected = length.saturating_add(self.keyset.rtp_overhead());
+        let packet = room.get_mut(..protected).ok_or(ProtectFault::Malformed)?;
+        let header = packet.get(..length).and_then(RtpHeader::parse).ok_or(ProtectFault::Malformed)?;
         // The recorder derives the index from the packet: they must be the same.
         if header.ssrc != ssrc || u64::from(header.sequence) != index & 0xFFFF {
             return Err(ProtectFault::Malformed);
@@ -227,20 +208,32 @@ impl Protector {
         // Before the keystream exists: an index that was tried counts as used.
         source.used.note(index);
         self.rtp_packets += 1;
-        self.keyset
-            .seal_rtp(out, start, header.length, ssrc, index)
-            .map_err(|Refused| ProtectFault::Refused)?;
-        Ok(out.len() - start)
+        self.keyset.seal_rtp(packet, header.length, ssrc, index).map_err(|Refused| ProtectFault::Refused)?;
+        Ok(protected)
     }
 
-    fn try_protect_rtcp(
-        &mut self,
-        out: &mut Vec<u8>,
-        start: usize,
-        length: usize,
-    ) -> Result<usize, ProtectFault> {
-        let packet = out.get(start..).filter(|packet| packet.len() == length);
-        let ssrc = packet.and_then(rtcp_ssrc).ok_or(ProtectFault::Malformed)?;
+    /// Bytes that protecting adds to an RTP packet.
+    pub fn overhead(&self) -> usize {
+        self.keyset.rtp_overhead()
+    }
+
+    /// Protects the RTCP packet in the last `length` bytes of `out`, and gives its new length. Its index is the next of
+    /// its sender.
+    ///
+    /// # Errors
+    /// [`ProtectFault`]; then the packet is taken off `out`.
+    pub fn protect_rtcp(&mut self, out: &mut Vec<u8>, length: usize) -> Result<usize, ProtectFault> {
+        let overhead = self.keyset.rtcp_overhead();
+        append(out, length, overhead, |room| self.protect_rtcp_in_place(room, length))
+    }
+
+    /// Whether session keys would be the same, whatever the identifier and the length of the tag.
+    fn has_master_of(&self, key: &SrtpKey) -> bool {
+        self.key.master() == key.master()
+    }
+
+    fn protect_rtcp_in_place(&mut self, packet: &mut [u8], length: usize) -> Result<usize, ProtectFault> {
+        let ssrc = packet.get(..length).and_then(rtcp_ssrc).ok_or(ProtectFault::Malformed)?;
         if self.rtcp_packets >= MOST_RTCP {
             return Err(ProtectFault::KeyExhausted);
         }
@@ -252,10 +245,29 @@ impl Protector {
         source.last = index;
         self.rtcp_packets += 1;
         self.keyset
-            .seal_rtcp(out, start, RTCP_HEADER, ssrc, index | ENCRYPTED)
+            .seal_rtcp(packet, RTCP_HEADER, ssrc, index | ENCRYPTED)
             .map_err(|Refused| ProtectFault::Refused)?;
-        Ok(out.len() - start)
+        Ok(packet.len())
     }
+}
+
+/// Gives a packet at the end of `out` room for what `protect` adds to it. One that it refuses is taken off.
+fn append(
+    out: &mut Vec<u8>,
+    length: usize,
+    overhead: usize,
+    protect: impl FnOnce(&mut [u8]) -> Result<usize, ProtectFault>,
+) -> Result<usize, ProtectFault> {
+    let Some(start) = out.len().checked_sub(length) else {
+        out.clear();
+        return Err(ProtectFault::Malformed);
+    };
+    out.resize(out.len() + overhead, 0);
+    let done = protect(out.get_mut(start..).unwrap_or_default());
+    if done.is_err() {
+        out.truncate(start);
+    }
+    done
 }
 
 fn keyset(backend: Backend, key: &SrtpKey) -> Result<Keyset, KeyRefused> {

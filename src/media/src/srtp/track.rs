@@ -140,11 +140,10 @@ pub(crate) struct Guesses {
 
 impl Guesses {
     /// Around each place of the stream that is known or believed.
-    pub(crate) fn around(places: impl IntoIterator<Item = u64>, sequence: u16) -> Self {
+    fn around(places: impl IntoIterator<Item = u64>, sequence: u16) -> Self {
         let mut guesses = Self::default();
         for place in places {
-            // Before the first round and after the last there is none: then it can only be this one.
-            let index = estimate(place, sequence).unwrap_or((place & !0xFFFF) | u64::from(sequence));
+            let index = nearest(place, sequence);
             guesses.push(index);
             for round in rounds_about(index).into_iter().flatten() {
                 guesses.push(round);
@@ -153,7 +152,18 @@ impl Guesses {
         guesses
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+    /// The same one by one. Nearly always the first is right, so the others are only thought of after it.
+    pub(crate) fn each(
+        places: impl Iterator<Item = u64> + Clone,
+        sequence: u16,
+    ) -> impl Iterator<Item = u64> {
+        let likeliest = places.clone().next().map(|place| nearest(place, sequence));
+        let all = std::iter::once_with(move || Self::around(places, sequence));
+        let others = all.flat_map(|guesses| guesses.indices.into_iter().take(guesses.count)).skip(1);
+        likeliest.into_iter().chain(others)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> + '_ {
         self.indices.iter().copied().take(self.count)
     }
 
@@ -165,6 +175,12 @@ impl Guesses {
             self.count += 1;
         }
     }
+}
+
+/// The index of a sequence number that lies nearest to a place.
+fn nearest(place: u64, sequence: u16) -> u64 {
+    // Before the first round and after the last there is none: then it can only be this one.
+    estimate(place, sequence).unwrap_or((place & !0xFFFF) | u64::from(sequence))
 }
 
 #[cfg(test)]
@@ -204,12 +220,11 @@ mod tests {
 
     #[test]
     fn guesses_are_the_place_and_a_round_either_way_once_each() {
-        let guesses =
-            |places: &[u64]| -> Vec<u64> { Guesses::around(places.iter().copied(), 0x10).iter().collect() };
+        let guesses = |places: &[u64]| -> Vec<u64> { Guesses::each(places.iter().copied(), 0x10).collect() };
         assert_eq!(guesses(&[0x2_0005]), [0x2_0010, 0x3_0010, 0x1_0010]);
         assert_eq!(guesses(&[0x2_0005, 0x3_0005]), [0x2_0010, 0x3_0010, 0x1_0010, 0x4_0010]);
         assert_eq!(guesses(&[5]), [0x10, 0x1_0010]);
-        assert_eq!(Guesses::around([5], 0xFFF0).iter().collect::<Vec<_>>(), [0xFFF0, 0x1_FFF0]);
+        assert_eq!(Guesses::each([5].into_iter(), 0xFFF0).collect::<Vec<_>>(), [0xFFF0, 0x1_FFF0]);
         assert_eq!(guesses(&[]), []);
     }
 }

@@ -44,6 +44,12 @@ pub(crate) trait Transform: Send {
     fn spoils_what_it_refuses(&self) -> bool;
 }
 
+/// The last `length` bytes, and what stands before them.
+pub(crate) fn split_end(bytes: &mut [u8], length: usize) -> Result<(&mut [u8], &mut [u8]), Refused> {
+    let start = bytes.len().checked_sub(length).ok_or(Refused)?;
+    bytes.split_at_mut_checked(start).ok_or(Refused)
+}
+
 /// Whose cryptography is used. Both give the same bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backend {

@@ -231,7 +231,7 @@ impl Unprotector {
             let places = [believed, highest, initial];
             // What is told of a key is what its likeliest guess came to.
             let mut of_key = Misses::default();
-            for index in Guesses::around(places.into_iter().flatten(), header.sequence).iter() {
+            for index in Guesses::each(places.into_iter().flatten(), header.sequence) {
                 if let Err(known) = track.check(key.number, index) {
                     of_key.is_known(known);
                     // RFC 3711 §3.3.2: a replay is dropped before any cryptography. What only seems too old may be of

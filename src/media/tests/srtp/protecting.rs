@@ -158,3 +158,52 @@ fn another_key_goes_on_at_the_same_indices_and_a_new_start_begins_at_0() {
         assert_eq!(protector.restart(&keys[2]), Err(KeyRefused::InUse));
     }
 }
+
+#[test]
+fn a_packet_protected_in_place_is_the_one_that_is_appended() {
+    for (suite, one, other) in everything() {
+        for mki in [&[][..], &[9], &[1; 128]] {
+            let key = match mki {
+                [] => key(suite, 0),
+                mki => key(suite, 0).with_mki(mki).unwrap(),
+            };
+            let (mut appending, mut in_place) =
+                (Protector::with_backend(&key, one).unwrap(), Protector::with_backend(&key, other).unwrap());
+            assert_eq!(in_place.overhead(), suite.rtp_tag_length() + mki.len());
+            for index in [1000, 1001, 1003, 1002] {
+                let mut room = rtp(SSRC, index as u16);
+                room.resize(172 + in_place.overhead() + 5, 0xEE);
+                let length = in_place.protect_rtp_in_place(&mut room, 172, SSRC, index).unwrap();
+                assert_eq!(
+                    room[..length],
+                    protected(&mut appending, SSRC, index),
+                    "{suite} {one:?} {other:?}"
+                );
+                assert_eq!(room[length..], [0xEE; 5]);
+            }
+        }
+    }
+}
+
+#[test]
+fn without_room_for_what_is_added_no_packet_is_protected_and_no_index_used() {
+    for suite in SrtpSuite::ALL {
+        let mut protector = Protector::new(&key(suite, 0)).unwrap();
+        let mut room = rtp(SSRC, 1000);
+        for missing in 1..=suite.rtp_tag_length() {
+            room.resize(172 + suite.rtp_tag_length() - missing, 0);
+            let done = protector.protect_rtp_in_place(&mut room, 172, SSRC, 1000);
+            assert_eq!(done, Err(ProtectFault::Malformed));
+            assert_eq!(room[..172], rtp(SSRC, 1000));
+        }
+        assert_eq!(
+            protector.protect_rtp_in_place(&mut [], usize::MAX, SSRC, 1000),
+            Err(ProtectFault::Malformed)
+        );
+        room.resize(172 + suite.rtp_tag_length(), 0);
+        assert!(protector.protect_rtp_in_place(&mut room, 172, SSRC, 1000).is_ok());
+        room[..172].copy_from_slice(&rtp(SSRC, 1000));
+        let again = protector.protect_rtp_in_place(&mut room, 172, SSRC, 1000);
+        assert_eq!(again, Err(ProtectFault::Repeated));
+    }
+}
