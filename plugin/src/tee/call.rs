@@ -5,9 +5,9 @@ use std::time::Instant;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_model::DropCause;
+use siprec_model::{DropCause, SrtpSuite};
 
-use super::copies::Copies;
+use super::copies::Packet;
 use super::decryption::Stop;
 use super::imp::SiprecTee;
 use super::keys_in_use::Taken;
@@ -56,21 +56,23 @@ impl SiprecTee {
         }
     }
 
-    /// Decrypts what was copied, each packet once.
-    pub(super) fn decrypt(&self, packets: &mut Copies, arrival: Instant) {
+    /// Decrypts what was copied, each packet once. Answers what the call is secured with.
+    pub(super) fn decrypt(&self, packets: &mut [Packet], arrival: Instant) -> Option<SrtpSuite> {
         let mut place = 0;
-        loop {
-            // Free again when somebody is asked.
-            let stop = lock(&self.decryption).decrypt(packets, &mut place);
-            match stop {
-                Stop::Ask(ssrc) => self.ask(ssrc),
-                Stop::Done => break,
+        let (begun, suite) = loop {
+            let mut decryption = lock(&self.decryption);
+            match decryption.decrypt(packets, &mut place) {
+                Stop::Ask(ssrc) => {
+                    drop(decryption);
+                    self.ask(ssrc);
+                }
+                Stop::Done => break (decryption.bursts(packets, arrival), decryption.suite()),
             }
-        }
-        let begun = lock(&self.decryption).bursts(packets, arrival);
+        };
         for cause in begun {
             self.tell_burst(cause);
         }
+        suite
     }
 
     /// Asks for the keys of a source, on the stream's own thread.

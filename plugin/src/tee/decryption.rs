@@ -6,7 +6,7 @@ use siprec_media::RtpView;
 use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
 use siprec_model::{DropCause, SrtpSuite};
 
-use super::copies::Copies;
+use super::copies::Packet;
 use crate::keys::CallKeys;
 
 /// Sources that are asked for. A flood of forged ones asks for no more, until the keys change.
@@ -61,10 +61,10 @@ impl Decryption {
     }
 
     /// Decrypts packets in their place, from that at `place` on, which moves along.
-    pub(super) fn decrypt(&mut self, packets: &mut Copies, place: &mut usize) -> Stop {
-        while *place < packets.len() {
+    pub(super) fn decrypt(&mut self, packets: &mut [Packet], place: &mut usize) -> Stop {
+        while let Some(packet) = packets.get_mut(*place) {
             let mut unknown = None;
-            packets.work_on(*place, |packet| {
+            packet.work_on(|packet| {
                 if !RtpView::is_rtp(packet) {
                     return Err(DropCause::NotRtp);
                 }
@@ -84,10 +84,10 @@ impl Decryption {
     }
 
     /// The causes of which a burst of drops begins with these packets.
-    pub(super) fn bursts(&mut self, packets: &Copies, now: Instant) -> Vec<DropCause> {
+    pub(super) fn bursts(&mut self, packets: &[Packet], now: Instant) -> Vec<DropCause> {
         let mut begun = Vec::new();
         // What shares the stream's port is no loss.
-        let faults = packets.iter().filter_map(|(packet, _)| packet.err());
+        let faults = packets.iter().filter_map(Packet::fault);
         for cause in faults.filter(|cause| *cause != DropCause::NotRtp) {
             match self.bursts.iter_mut().find(|(known, _)| *known == cause) {
                 Some((_, last)) => {

@@ -13,6 +13,8 @@ use super::copies::Copies;
 use super::decryption::Decryption;
 use super::keys_in_use::KeysInUse;
 use super::pad::SiprecTeePad;
+use super::pool::Pools;
+use super::protection::Incoming;
 use crate::format::{RTP, SRTP};
 use crate::guard::guarded;
 use crate::passage;
@@ -26,8 +28,8 @@ pub struct SiprecTee {
     numbers: Slots,
     /// The branches as the streaming thread sees them; replaced as a whole.
     branches: Mutex<Arc<[SiprecTeePad]>>,
-    /// Memory that one push leaves for the next.
-    scratch: Mutex<Copies>,
+    /// Memory for copies, of the thread that pushed last.
+    pools: Mutex<Option<Arc<Pools>>>,
     /// Whether the stream's caps allow a copy.
     pub(super) recordable: AtomicBool,
     /// Whether the stream is encrypted.
@@ -74,7 +76,7 @@ impl ObjectSubclass for SiprecTee {
             source,
             numbers: Slots::default(),
             branches: Mutex::new(Arc::new([])),
-            scratch: Mutex::default(),
+            pools: Mutex::default(),
             recordable: AtomicBool::new(true),
             is_secured: AtomicBool::new(false),
             decryption: Mutex::default(),
@@ -240,37 +242,47 @@ impl SiprecTee {
 
     /// The stream's packet: its bytes are copied, the same buffer goes on, and then the branches have their turn.
     fn pass_buffer(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let copied = self.copied(|| std::iter::once(&*buffer), false);
+        let copied = match self.wanting() {
+            Some(branches) => self.copied(branches, |pools| Copies::of_buffer(&buffer, pools)),
+            None => {
+                self.follow(std::iter::once(&*buffer));
+                None
+            }
+        };
         let pushed = self.source.push(buffer);
         self.give(copied, pushed)
     }
 
     /// As [`Self::pass_buffer`], and a list stays a list on every way.
     fn pass_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let copied = self.copied(|| list.iter(), true);
+        let copied = match self.wanting() {
+            Some(branches) => self.copied(branches, |pools| Copies::of_list(&list, pools)),
+            None => {
+                self.follow(list.iter());
+                None
+            }
+        };
         let pushed = self.source.push_list(list);
         self.give(copied, pushed)
     }
 
-    /// Copies, if anybody wants a copy.
-    fn copied<'a, I>(&self, packets: impl Fn() -> I, is_list: bool) -> Option<Copied>
-    where
-        I: Iterator<Item = &'a gst::BufferRef>,
-    {
-        if !self.recordable.load(Ordering::Relaxed) {
-            return None;
+    /// The branches, if any of them wants a copy and one is allowed.
+    fn wanting(&self) -> Option<Arc<[SiprecTeePad]>> {
+        let branches = self.recordable.load(Ordering::Relaxed).then(|| self.branches())?;
+        branches.iter().any(SiprecTeePad::is_wanted).then_some(branches)
+    }
+
+    /// Follows encrypted packets that nobody wants.
+    fn follow<'a>(&self, packets: impl Iterator<Item = &'a gst::BufferRef>) {
+        if self.is_secured.load(Ordering::Relaxed) {
+            guarded(self.obj().upcast_ref(), || packets.for_each(|packet| self.observe(packet)));
         }
-        let branches = self.branches();
-        if !branches.iter().any(SiprecTeePad::is_wanted) {
-            if self.is_secured.load(Ordering::Relaxed) {
-                guarded(self.obj().upcast_ref(), || packets().for_each(|packet| self.observe(packet)));
-            }
-            return None;
-        }
+    }
+
+    fn copied(&self, branches: Arc<[SiprecTeePad]>, copy: impl FnOnce(&Pools) -> Copies) -> Option<Copied> {
         let arrival = Instant::now();
-        let mut copies = std::mem::take(&mut *lock(&self.scratch));
-        guarded(self.obj().upcast_ref(), || copies.take(packets(), is_list))?;
-        Some(Copied { packets: copies, arrival, branches })
+        let copies = guarded(self.obj().upcast_ref(), || copy(Pools::here(&mut lock(&self.pools))))?;
+        Some(Copied { copies, arrival, branches })
     }
 
     /// Gives the copies to the branches, and the stream its own answer.
@@ -279,28 +291,34 @@ impl SiprecTee {
         copied: Option<Copied>,
         pushed: Result<gst::FlowSuccess, gst::FlowError>,
     ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let Some(Copied { mut packets, arrival, branches }) = copied else { return pushed };
+        let Some(Copied { mut copies, arrival, branches }) = copied else { return pushed };
         // A stream that flushes wants its thread back at once.
-        if pushed != Err(gst::FlowError::Flushing) {
-            let ready = guarded(self.obj().upcast_ref(), || {
-                if self.is_secured.load(Ordering::Relaxed) {
-                    self.decrypt(&mut packets, arrival);
-                }
-                self.incoming()
-            });
-            // What is still encrypted is for no branch.
-            if let Some(incoming) = ready {
-                for branch in branches.iter().filter(|branch| branch.is_wanted()) {
-                    guarded(branch.upcast_ref(), || {
-                        if self.settle(branch, incoming) {
-                            self.tell_sticky(branch);
-                        }
-                        branch.send(&packets, arrival);
-                    });
-                }
-            }
+        if pushed == Err(gst::FlowError::Flushing) {
+            return pushed;
         }
-        *lock(&self.scratch) = packets;
+        let ready = guarded(self.obj().upcast_ref(), || {
+            let is_secured = self.is_secured.load(Ordering::Relaxed);
+            let suite = if is_secured { self.decrypt(copies.packets(), arrival) } else { None };
+            Incoming { is_secured, suite }
+        });
+        // What is still encrypted is for no branch.
+        let Some(incoming) = ready else { return pushed };
+        let mut wanting = branches.iter().filter(|branch| branch.is_wanted()).peekable();
+        let mut left = Some(copies);
+        while let Some(branch) = wanting.next() {
+            guarded(branch.upcast_ref(), || {
+                if self.settle(branch, incoming) {
+                    self.tell_sticky(branch);
+                }
+                let copies = match wanting.peek() {
+                    Some(_) => left.as_ref().map(|left| left.again(Pools::here(&mut lock(&self.pools)))),
+                    None => left.take(),
+                };
+                if let Some(copies) = copies {
+                    branch.send(copies, arrival);
+                }
+            });
+        }
         pushed
     }
 
@@ -322,7 +340,7 @@ impl SiprecTee {
 
 /// What one push leaves for the branches.
 struct Copied {
-    packets: Copies,
+    copies: Copies,
     arrival: Instant,
     branches: Arc<[SiprecTeePad]>,
 }

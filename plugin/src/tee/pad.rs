@@ -7,10 +7,10 @@ use std::time::Instant;
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_media::{Branch, BranchSettings};
 use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
 
-use super::copies::{Copies, Timing};
+use super::copies::{Copies, Packet};
 use super::keys_in_use::KeysInUse;
 use super::protection::{Incoming, Outgoing, Protection, Settled};
 use super::suite::SiprecSrtpSuite;
@@ -48,7 +48,8 @@ impl SiprecTeePad {
 
     /// Whether somebody is there who takes packets.
     pub(super) fn is_wanted(&self) -> bool {
-        self.is_linked() && self.imp().active.load(Ordering::Relaxed)
+        let branch = self.imp();
+        branch.linked.load(Ordering::Relaxed) && branch.active.load(Ordering::Relaxed)
     }
 
     /// Settles how packets leave, for a call that comes in like this.
@@ -76,26 +77,27 @@ impl SiprecTeePad {
     }
 
     /// Pushes the branch's view of the packets. Whatever comes of it stays here.
-    pub(super) fn send(&self, packets: &Copies, arrival: Instant) {
+    pub(super) fn send(&self, packets: Copies, arrival: Instant) {
         let branch = self.imp();
         // Not linked, flushing, ended or broken: all the same to the call.
-        if packets.is_list() {
-            let mut list = gst::BufferList::new_sized(packets.len());
-            if let Some(list) = list.get_mut() {
-                packets
-                    .iter()
-                    .filter_map(|(packet, timing)| branch.rewritten(packet, timing, arrival))
-                    .for_each(|buffer| list.add(buffer));
-            }
-            if !list.is_empty() {
-                branch.begin_picture();
-                let _ = self.push_list(list);
-            }
-        } else {
-            for (packet, timing) in packets.iter() {
-                if let Some(buffer) = branch.rewritten(packet, timing, arrival) {
+        match packets {
+            Copies::One(packet) => {
+                if let Some(buffer) = packet.and_then(|packet| branch.rewritten(packet, arrival)) {
                     branch.begin_picture();
                     let _ = self.push(buffer);
+                }
+            }
+            Copies::List(packets) => {
+                let mut list = gst::BufferList::new_sized(packets.len());
+                if let Some(list) = list.get_mut() {
+                    packets
+                        .into_iter()
+                        .filter_map(|packet| branch.rewritten(packet, arrival))
+                        .for_each(|buffer| list.add(buffer));
+                }
+                if !list.is_empty() {
+                    branch.begin_picture();
+                    let _ = self.push_list(list);
                 }
             }
         }
@@ -109,6 +111,8 @@ mod imp {
         /// Never held across a push.
         pub(super) line: Mutex<Line>,
         pub(super) active: AtomicBool,
+        /// What the pad says of itself, without its lock.
+        pub(super) linked: AtomicBool,
         pub(super) is_video: AtomicBool,
         /// Packets left since the branch was linked or became active: its receiver knows what they build on.
         is_under_way: AtomicBool,
@@ -120,8 +124,6 @@ mod imp {
     pub(super) struct Line {
         pub(super) branch: Branch,
         pub(super) protection: Protection,
-        /// A packet at work, in memory that is used again for the next one.
-        out: Vec<u8>,
     }
 
     impl Default for TeePad {
@@ -133,8 +135,9 @@ mod imp {
             let mut branch = Branch::new(settings, first_sequence(), now);
             branch.open(&every_payload_type(), now);
             Self {
-                line: Mutex::new(Line { branch, protection: Protection::new(0), out: Vec::new() }),
+                line: Mutex::new(Line { branch, protection: Protection::new(0) }),
                 active: AtomicBool::new(true),
+                linked: AtomicBool::new(false),
                 is_video: AtomicBool::new(false),
                 is_under_way: AtomicBool::new(false),
                 source: OnceLock::new(),
@@ -234,8 +237,14 @@ mod imp {
     impl GstObjectImpl for TeePad {}
 
     impl PadImpl for TeePad {
+        fn linked(&self, peer: &gst::Pad) {
+            self.parent_linked(peer);
+            self.linked.store(true, Ordering::SeqCst);
+        }
+
         fn unlinked(&self, peer: &gst::Pad) {
             self.parent_unlinked(peer);
+            self.linked.store(false, Ordering::SeqCst);
             self.is_under_way.store(false, Ordering::SeqCst);
         }
     }
@@ -273,34 +282,29 @@ mod imp {
             self.source.get().and_then(glib::WeakRef::upgrade)
         }
 
-        /// The packet as it leaves, in a new buffer. The lock is free again when it is pushed.
-        pub(super) fn rewritten(
-            &self,
-            packet: Result<&[u8], DropCause>,
-            timing: Timing,
-            arrival: Instant,
-        ) -> Option<gst::Buffer> {
+        /// The packet as it leaves. The lock is free again when it is pushed.
+        pub(super) fn rewritten(&self, mut packet: Packet, arrival: Instant) -> Option<gst::Buffer> {
             let line = &mut *lock(&self.line);
-            let packet = match packet {
+            let room = match packet.room() {
                 // Whatever the packet is, it is not for this branch.
                 _ if line.protection.outgoing().is_none() => Err(DropCause::NotProtected),
-                Ok(packet) => RtpView::parse(packet).map_err(DropCause::from),
-                Err(cause) => Err(cause),
+                room => room,
             };
-            let view = match packet {
-                Ok(view) => view,
+            let (length, room) = match room {
+                Ok(room) => room,
                 Err(cause) => {
                     line.branch.handle_loss(cause, 1);
                     return None;
                 }
             };
-            line.out.clear();
-            let sent = line.branch.handle_packet(&view, arrival, &mut line.out)?;
-            if let Err(fault) = line.protection.protect(&mut line.out, &sent) {
-                line.branch.handle_refusal(fault.into(), 1, sent.length as u64);
-                return None;
+            let sent = line.branch.handle_packet_in_place(room.get_mut(..length)?, arrival)?;
+            match line.protection.protect(room, &sent) {
+                Ok(length) => packet.into_buffer(length),
+                Err(fault) => {
+                    line.branch.handle_refusal(fault.into(), 1, sent.length as u64);
+                    None
+                }
             }
-            buffer(&line.out, timing)
         }
 
         fn set_active(&self, wanted: bool) {
@@ -339,14 +343,5 @@ mod imp {
     /// A branch has no agreement with anybody: every payload type leaves as it is.
     fn every_payload_type() -> Vec<PayloadRule> {
         (0..128).map(|number| PayloadRule { from: number, to: number }).collect()
-    }
-
-    fn buffer(bytes: &[u8], timing: Timing) -> Option<gst::Buffer> {
-        let mut buffer = gst::Buffer::with_size(bytes.len()).ok()?;
-        let writable = buffer.get_mut()?;
-        writable.copy_from_slice(0, bytes).ok()?;
-        writable.set_pts(timing.pts);
-        writable.set_dts(timing.dts);
-        Some(buffer)
     }
 }

@@ -115,17 +115,14 @@ impl Protection {
         !std::mem::replace(&mut self.is_told, true)
     }
 
-    /// Encrypts the packet that `out` ends with, if it is to be.
-    pub(super) fn protect(&mut self, out: &mut Vec<u8>, sent: &Sent) -> Result<(), ProtectFault> {
+    /// Encrypts the packet at the beginning of `room`, if it is to be. Answers the length that it has then.
+    pub(super) fn protect(&mut self, room: &mut [u8], sent: &Sent) -> Result<usize, ProtectFault> {
         match (self.outgoing(), &mut self.protector) {
-            (Some(Outgoing::Plain), _) => Ok(()),
+            (Some(Outgoing::Plain), _) => Ok(sent.length),
             (Some(Outgoing::Secured), Some(protector)) => {
-                protector.protect_rtp(out, sent.length, sent.ssrc, sent.index).map(drop)
+                protector.protect_rtp_in_place(room, sent.length, sent.ssrc, sent.index)
             }
-            _ => {
-                out.truncate(out.len().saturating_sub(sent.length));
-                Err(ProtectFault::Refused)
-            }
+            _ => Err(ProtectFault::Refused),
         }
     }
 
