@@ -1,9 +1,10 @@
-//! What decrypting a call's stream and encrypting it anew costs inside a pipeline: `siprectee` with one branch, beside stock
-//! `tee ! srtpdec ! srtpenc`, in the same run and in turns.
+//! What decrypting a call's stream and encrypting it anew costs inside a pipeline: `siprectee` with one branch, and the
+//! engine behind `siprec` without sockets, beside stock `tee ! srtpdec ! srtpenc`, in the same run and in turns.
 //!
 //! Without sockets and queues: the time of a push into the element. In either row the call itself goes on to a pad that
 //! takes it, and so does the branch. The rows without a branch say what of it is the call's. The stock branch has a
-//! probe that makes its buffers writable first, without which `srtpdec` behind a `tee` ends the call.
+//! probe that makes its buffers writable first, without which `srtpdec` behind a `tee` ends the call. The engine's row
+//! is the time of a push into the tap and the processor time of the media thread, its waking up included.
 //!
 //! `--allocations ROW PACKETS` pushes so many packets and nothing else, for `allocations.sh`.
 #![allow(
@@ -16,11 +17,15 @@
 
 #[path = "../plugin/tests/common/mod.rs"]
 mod common;
+mod engine;
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use common::srtp::{SUITES, Suite, buffer};
 use common::{Inlet, Outlet, init, rtp_bytes};
+use engine::Recorded;
 use gst::prelude::*;
 use siprec_media::srtp::Protector;
 use siprec_model::{SrtpKey, SrtpSuite};
@@ -50,7 +55,7 @@ fn main() {
     }
     println!("ns for a packet of 172 bytes, median over rounds; branch = with it - without it");
     println!(
-        "{:<26} {:>7} | {:>7} {:>7} {:>8} | {:>9} {:>9} {:>8} | {:>6}",
+        "{:<26} {:>7} | {:>7} {:>7} {:>8} | {:>9} {:>9} {:>8} {:>6} | {:>8} {:>6}",
         "suite of call and branch",
         "streams",
         "tee",
@@ -59,6 +64,8 @@ fn main() {
         "siprectee",
         "+ branch",
         "branch",
+        "ratio",
+        "engine",
         "ratio"
     );
     for suite in [SUITES[0], SUITES[3]] {
@@ -72,11 +79,16 @@ fn main() {
 fn compare(suite: Suite, streams: usize) {
     let mut rows =
         ROWS.map(|row| (0..streams).map(|number| Stream::new(row, suite, number)).collect::<Vec<_>>());
+    let named = srtp_suite(suite);
+    let mut recorded = Recorded::new(streams, |number| {
+        [1, 2].map(|mark| SrtpKey::new(named, &key(suite, mark, number)).expect("a key")).into()
+    });
     let rounds = PACKETS / streams.max(100) / 10 * 10;
     // A single stream gets many packets a round, so that looking at the clock costs nothing.
     let burst = if streams == 1 { 100 } else { 1 };
     let mut times = ROWS.map(|_| Vec::new());
-    for _ in 0..rounds {
+    let mut of_engine = Vec::new();
+    for round in 0..rounds {
         for (row, times) in rows.iter_mut().zip(&mut times) {
             let packets: Vec<Vec<gst::Buffer>> =
                 row.iter_mut().map(|stream| (0..burst).map(|_| stream.next()).collect()).collect();
@@ -88,21 +100,29 @@ fn compare(suite: Suite, streams: usize) {
             }
             times.push(start.elapsed() / (streams * burst) as u32);
         }
+        // In blocks, since the engine's rounds have a pause each, after which everything is slower.
+        if round % 10 == 9 {
+            of_engine.extend((0..10).map(|_| recorded.round(burst)));
+        }
     }
+    recorded.ensure_all_protected();
     for (row, name) in rows.iter().zip(ROWS) {
         row.iter().for_each(|stream| stream.ensure_all_left(rounds * burst, name));
     }
-    let [tee, stock, siprectee, own] = times.map(|mut times| {
+    let median = |mut times: Vec<Duration>| {
         // The first tenth warms up.
         times.drain(..times.len() / 10);
         times.sort_unstable();
         times[times.len() / 2].as_nanos() as i64
-    });
+    };
+    let ([tee, stock, siprectee, own], engine) = (times.map(median), median(of_engine));
     let (theirs, ours) = (stock - tee, own - siprectee);
+    let ratio = |time| time as f64 / theirs as f64;
     println!(
-        "{:<26} {streams:>7} | {tee:>7} {stock:>7} {theirs:>8} | {siprectee:>9} {own:>9} {ours:>8} | {:>6.3}",
+        "{:<26} {streams:>7} | {tee:>7} {stock:>7} {theirs:>8} | {siprectee:>9} {own:>9} {ours:>8} {:>6.3} | {engine:>8} {:>6.3}",
         suite.name,
-        ours as f64 / theirs as f64
+        ratio(ours),
+        ratio(engine)
     );
 }
 
@@ -113,6 +133,41 @@ fn allocations(row: &str, packets: usize) {
         let packet = stream.next();
         stream.inlet.pad.push(packet).expect("a push");
     }
+    stream.ensure_all_left(packets, row);
+}
+
+fn srtp_suite(suite: Suite) -> SrtpSuite {
+    suite.name.parse().expect("a suite")
+}
+
+/// A key that no other stream has.
+fn key(suite: Suite, mark: u8, number: usize) -> Vec<u8> {
+    let mut key = suite.key(mark);
+    key[..4].copy_from_slice(&(number as u32).to_be_bytes());
+    key
+}
+
+/// What comes in: encrypted packets of one source.
+struct Call {
+    protector: Protector,
+    sequence: u64,
+    out: Vec<u8>,
+}
+
+impl Call {
+    fn new(key: &SrtpKey) -> Self {
+        Self { protector: Protector::new(key).expect("a key"), sequence: 1000, out: Vec::new() }
+    }
+
+    fn next(&mut self) -> &[u8] {
+        self.out.clear();
+        self.out.extend_from_slice(&rtp_bytes(self.sequence as u16));
+        let length = self.out.len();
+        let ssrc = u32::from_be_bytes([self.out[8], self.out[9], self.out[10], self.out[11]]);
+        self.protector.protect_rtp(&mut self.out, length, ssrc, self.sequence).expect("a packet");
+        self.sequence += 1;
+        &self.out
+    }
 }
 
 /// One encrypted stream on its way.
@@ -120,22 +175,14 @@ struct Stream {
     elements: Vec<gst::Element>,
     inlet: Inlet,
     _outlets: Vec<gst::Pad>,
-    branch: Option<gst::Pad>,
-    left: std::sync::Arc<std::sync::atomic::AtomicUsize>,
-    protector: Protector,
-    sequence: u64,
-    out: Vec<u8>,
+    /// How many packets have left on the branch, if there is one.
+    left: Option<Arc<AtomicUsize>>,
+    call: Call,
 }
 
 impl Stream {
     fn new(row: Row, suite: Suite, number: usize) -> Self {
-        let key = |mark: u8| {
-            let mut key = suite.key(mark);
-            key[..4].copy_from_slice(&(number as u32).to_be_bytes());
-            key
-        };
-        let (call, own) = (key(1), key(2));
-        let named: SrtpSuite = suite.name.parse().expect("a suite");
+        let (call, own) = (key(suite, 1, number), key(suite, 2, number));
         let factory = if matches!(row, Row::Tee | Row::Stock) { "tee" } else { "siprectee" };
         let make = |name: &str| gst::ElementFactory::make(name).build().expect("an element");
         let element = make(factory);
@@ -179,15 +226,11 @@ impl Stream {
                 Some(encoder.static_pad("rtp_src_0").expect("a pad"))
             }
         };
-        let left = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
-        if let Some(branch) = &branch {
-            let counted = left.clone();
-            branch.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
-                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                gst::PadProbeReturn::Ok
-            });
-            outlets.push(Outlet::ignoring(branch));
-        }
+        let left = branch.map(|branch| {
+            let (outlet, left) = Outlet::counting(&branch);
+            outlets.push(outlet);
+            left
+        });
         let inlet = Inlet::before(&element.static_pad("sink").expect("a pad"));
         for element in &elements {
             element.set_state(gst::State::Playing).expect("it plays");
@@ -195,27 +238,21 @@ impl Stream {
         let mut keys = suite.caps(&call, None);
         keys.make_mut().set("media", "audio");
         inlet.begin_with(&keys);
-        let protector = Protector::new(&SrtpKey::new(named, &call).expect("a key")).expect("a key");
-        Self { elements, inlet, _outlets: outlets, branch, left, protector, sequence: 1000, out: Vec::new() }
+        let call = Call::new(&SrtpKey::new(srtp_suite(suite), &call).expect("a key"));
+        Self { elements, inlet, _outlets: outlets, left, call }
     }
 
     fn next(&mut self) -> gst::Buffer {
-        self.out.clear();
-        self.out.extend_from_slice(&rtp_bytes(self.sequence as u16));
-        let length = self.out.len();
-        let ssrc = u32::from_be_bytes([self.out[8], self.out[9], self.out[10], self.out[11]]);
-        self.protector.protect_rtp(&mut self.out, length, ssrc, self.sequence).expect("a packet");
-        self.sequence += 1;
-        let mut packet = gst::Buffer::with_size(self.out.len()).expect("a buffer");
-        packet.get_mut().expect("a new one").copy_from_slice(0, &self.out).expect("its size");
-        packet
+        let packet = self.call.next();
+        let mut buffer = gst::Buffer::with_size(packet.len()).expect("a buffer");
+        buffer.get_mut().expect("a new one").copy_from_slice(0, packet).expect("its size");
+        buffer
     }
 
     /// A row that drops packets would be a fast one.
     fn ensure_all_left(&self, pushed: usize, row: Row) {
-        if self.branch.is_some() {
-            let left = self.left.load(std::sync::atomic::Ordering::Relaxed);
-            assert_eq!(left, pushed, "{row:?} lost packets");
+        if let Some(left) = &self.left {
+            assert_eq!(left.load(Ordering::Relaxed), pushed, "{row:?} lost packets");
         }
     }
 }

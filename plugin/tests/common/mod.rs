@@ -7,6 +7,7 @@ pub(crate) mod srtp;
 pub(crate) mod tee;
 
 use std::net::UdpSocket;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Once};
 use std::time::{Duration, Instant};
 
@@ -152,15 +153,25 @@ impl Outlet {
 
     /// Behind `source`, without keeping anything.
     pub(crate) fn ignoring(source: &gst::Pad) -> gst::Pad {
+        Self::counting(source).0
+    }
+
+    /// The same, and how many buffers came.
+    pub(crate) fn counting(source: &gst::Pad) -> (gst::Pad, Arc<AtomicUsize>) {
+        let counted = Arc::new(AtomicUsize::new(0));
+        let of_pad = counted.clone();
         let any = gst::Caps::new_any();
         let (direction, presence) = (gst::PadDirection::Sink, gst::PadPresence::Always);
-        let template = gst::PadTemplate::new("ignoring", direction, presence, &any).unwrap();
+        let template = gst::PadTemplate::new("counting", direction, presence, &any).unwrap();
         let pad = gst::Pad::builder_from_template(&template)
-            .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
+            .chain_function(move |_, _, _| {
+                of_pad.fetch_add(1, Ordering::Relaxed);
+                Ok(gst::FlowSuccess::Ok)
+            })
             .build();
         pad.set_active(true).unwrap();
         source.link(&pad).unwrap();
-        pad
+        (pad, counted)
     }
 
     /// What it answers from now on.
