@@ -69,6 +69,11 @@ impl Secrecy {
         true
     }
 
+    /// Whether an answer is awaited.
+    pub(crate) fn is_asking(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Every key, the newest last.
     pub(crate) fn keys(&self) -> &[CallKey] {
         &self.keys

@@ -28,7 +28,14 @@ struct State {
     tap: Option<Arc<Tap>>,
     /// None while the stream is plain.
     secrecy: Option<Box<Secrecy>>,
+    /// Whether its party's session description says that the call encrypts the stream.
+    confidential: bool,
+    /// Former taps with packets whose key is being asked for: what they hold is still to be delivered.
+    waiting: Vec<Arc<Tap>>,
 }
+
+/// Most former taps that wait for keys. Beyond these the oldest gets none.
+const MOST_WAITING: usize = 4;
 
 impl Feed {
     /// Copies one packet. `place` is named in the log. Gives its source where the key of that is to be asked for: the
@@ -52,15 +59,30 @@ impl Feed {
             if let Some(secrecy) = &mut state.secrecy {
                 secrecy.tell(&tap);
             }
-            state.tap.replace(tap)
+            tap.set_confidential(state.confidential);
+            let before = state.tap.replace(tap);
+            state.leave(before)
         };
         drop(before);
+    }
+
+    /// Whether what comes from here on is confidential although it may come in the clear, since the call encrypts it.
+    pub(crate) fn set_confidential(&self, confidential: bool) {
+        let mut state = lock(&self.state);
+        state.confidential = confidential;
+        if let Some(tap) = &state.tap {
+            tap.set_confidential(confidential);
+        }
     }
 
     /// Lets the tap go. When this returns, nothing that passes is copied; what was copied still reaches the
     /// recording.
     pub(crate) fn disconnect(&self) {
-        let before = lock(&self.state).tap.take();
+        let before = {
+            let mut state = lock(&self.state);
+            let before = state.tap.take();
+            state.leave(before)
+        };
         drop(before);
     }
 
@@ -73,7 +95,7 @@ impl Feed {
     /// session description.
     pub(crate) fn secure(&self, caps: Option<CallKeys>, described: Vec<CallKey>) {
         let mut state = lock(&self.state);
-        let State { tap, secrecy } = &mut *state;
+        let State { tap, secrecy, .. } = &mut *state;
         let secrecy = secrecy.get_or_insert_default();
         secrecy.renew(caps, described);
         if let Some(tap) = tap {
@@ -94,7 +116,7 @@ impl Feed {
     /// Adds keys that are new, while the stream is encrypted.
     pub(crate) fn add_keys(&self, keys: impl IntoIterator<Item = CallKey>) {
         let mut state = lock(&self.state);
-        let State { tap, secrecy: Some(secrecy) } = &mut *state else { return };
+        let State { tap, secrecy: Some(secrecy), .. } = &mut *state else { return };
         for key in keys {
             if secrecy.add(key.clone())
                 && let Some(tap) = tap
@@ -106,14 +128,21 @@ impl Feed {
 
     /// Whoever was asked for a source's key has answered, perhaps in vain.
     pub(crate) fn settle(&self, ssrc: u32, keys: impl IntoIterator<Item = CallKey>) {
-        self.add_keys(keys);
+        let keys: Vec<CallKey> = keys.into_iter().collect();
+        self.add_keys(keys.iter().cloned());
         let mut state = lock(&self.state);
-        let State { tap, secrecy } = &mut *state;
+        let State { tap, secrecy, waiting, .. } = &mut *state;
+        for former in &*waiting {
+            keys.iter().for_each(|key| former.add_key(key.clone()));
+        }
+        for tap in tap.iter().chain(&*waiting) {
+            tap.settle_key(ssrc);
+        }
         if let Some(secrecy) = secrecy {
             secrecy.settle(ssrc);
         }
-        if let Some(tap) = tap {
-            tap.settle_key(ssrc);
+        if secrecy.as_ref().is_none_or(|secrecy| !secrecy.is_asking()) {
+            waiting.clear();
         }
     }
 
@@ -160,7 +189,7 @@ impl Feed {
 
     fn packet(&self, state: &mut State, buffer: &gst::BufferRef, arrival: Instant) -> Option<u32> {
         let copied = with_bytes(buffer, |parts| {
-            let State { tap, secrecy } = state;
+            let State { tap, secrecy, .. } = state;
             let asked = secrecy.as_mut().and_then(|secrecy| secrecy.meet(parts, arrival));
             match (tap, secrecy) {
                 (Some(tap), _) => {
@@ -179,5 +208,17 @@ impl Feed {
             self.unreadable.fetch_add(1, Ordering::Relaxed);
         }
         copied.flatten()
+    }
+}
+
+impl State {
+    /// Keeps a former tap while somebody is asked for a key that its packets wait for; else it is to be dropped.
+    fn leave(&mut self, before: Option<Arc<Tap>>) -> Option<Arc<Tap>> {
+        if !self.secrecy.as_ref().is_some_and(|secrecy| secrecy.is_asking()) {
+            return before;
+        }
+        let oldest = (self.waiting.len() >= MOST_WAITING).then(|| self.waiting.remove(0));
+        self.waiting.extend(before);
+        oldest
     }
 }

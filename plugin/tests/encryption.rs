@@ -387,3 +387,42 @@ fn suites_that_cannot_be_offered_are_named_at_ready() {
         assert!(error.contains("\"srtp-suites\"") && error.contains(wrong), "{error}");
     }
 }
+
+#[test]
+fn a_key_that_is_asked_for_in_the_call_serves_although_it_comes_after_its_end() {
+    for end in ["stop", "eos"] {
+        let recorder = Recorder::start(Script::Accept);
+        let (answer, answers) = channel::<Option<gst::Caps>>();
+        let (tell, asked) = channel();
+        let answers = Mutex::new(answers);
+        let call = Call::new(&recorder.uri(), |siprec| {
+            siprec.set_property("allow-clear-keys", true);
+            siprec.connect("request-key", false, move |_| {
+                tell.send(()).unwrap();
+                Some(answers.lock().unwrap().recv().unwrap().to_value())
+            });
+        });
+        call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(None)));
+        let encoder = Encoder::new(CM80, &CM80.key(1), None);
+        let packets: Vec<_> = (0..10).map(|number| encoder.protect(rtp_bytes(number))).collect();
+        passes(&call, 0, &packets);
+        asked.recv_timeout(Duration::from_secs(15)).unwrap();
+        let invite = recorder.request("INVITE");
+        match end {
+            "stop" => call.wish("stop"),
+            _ => call
+                .parties
+                .iter()
+                .for_each(|(inlet, _)| assert!(inlet.pad.push_event(gst::event::Eos::new()))),
+        }
+        call.wait_for_state("Draining");
+        answer.send(Some(CM80.caps(&CM80.key(1), None))).unwrap();
+        let decoder = Decoder::new(&offered(&invite, 0));
+        for number in 0..10 {
+            assert_eq!(timestamp(&decoder.unprotect(&recorder.packet(0).unwrap()).unwrap()), number * 160);
+        }
+        call.wait_for_state("Stopped");
+        let reports = [call.message("siprec-report"), call.message("siprec-report")];
+        assert!(reports.iter().any(|report| report.get::<u64>("sent") == Ok(10)), "{end}: {reports:?}");
+    }
+}

@@ -84,11 +84,15 @@ impl Siprec {
     /// first, and counts too where the pipeline has decrypted the stream already (RFC 7866 §12: the call is encrypted).
     pub(super) fn security(&self, pad: &SiprecSinkPad) -> StreamSecurity {
         let by_caps = pad.feed().security();
-        let is_described = || self.parties().is_secured(pad.index(), pad.stated_medium());
-        if by_caps.is_secured() || !is_described() {
+        if by_caps.is_secured() || !self.is_described_secured(pad) {
             return by_caps;
         }
         StreamSecurity::Srtp(common_suite(&self.described_keys(pad)))
+    }
+
+    /// Whether the session description of a pad's party says that the call encrypts its stream.
+    pub(super) fn is_described_secured(&self, pad: &SiprecSinkPad) -> bool {
+        self.parties().is_secured(pad.index(), pad.stated_medium())
     }
 
     /// Asks the application for the keys of these sources, on a thread of GStreamer's: their packets wait meanwhile, and

@@ -93,6 +93,7 @@ impl Siprec {
         if let Some(Ok(format)) = format {
             commands.push(Command::StreamFormat { stream, format });
         }
+        pad.feed().set_confidential(self.is_described_secured(pad));
         pad.feed().connect(tap);
         commands
     }
@@ -107,6 +108,7 @@ impl Siprec {
             commands.push(Command::Mute { slot: pad.index(), muted: voice.muted });
             let Some(stream) = pad.feed().tap().map(|tap| tap.stream()) else { continue };
             pad.feed().add_keys(self.described_keys(pad));
+            pad.feed().set_confidential(self.is_described_secured(pad));
             // The security first: what a stream carries may be all that an INVITE waits for.
             commands.push(Command::StreamSecurity { stream, security: self.security(pad) });
             if let Some(Ok(format)) = carried(pad, &negotiated) {

@@ -49,6 +49,7 @@ fn run(streams: u16) -> Result<(), Box<dyn Error>> {
             rtp: remote,
             rtcp: None,
             security: MediaSecurity::Plain,
+            may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
         }))?;
         taps.push(tap);

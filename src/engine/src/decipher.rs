@@ -8,7 +8,7 @@ use siprec_media::srtp::Unprotector;
 use siprec_model::DropCause;
 
 use crate::keyring::News;
-use crate::packed::{Packed, Raw, Verdict};
+use crate::packed::{Mark, Packed, Raw, Verdict};
 
 /// Most bytes of a stream that wait for a key, bookkeeping included. The oldest packets go first.
 const MAX_WAITING: usize = 1 << 20;
@@ -66,15 +66,18 @@ impl Decipher {
         self.waiting.len() as u64
     }
 
-    /// The packets that need not wait any more, decrypted or lost.
-    pub(crate) fn release(&mut self) -> Option<Packed> {
+    /// The packets that need not wait any more, decrypted or lost. `confidential` says what others of the stream are.
+    pub(crate) fn release(&mut self, confidential: bool) -> Option<Packed> {
         if self.waiting.is_empty() || !self.unprotector.has_key() {
             return None;
         }
         let mut packed = Packed::default();
+        // What was encrypted is confidential, whatever the stream has become since.
+        packed.mark(Mark { confidential: Some(true), ..Mark::default() });
         for (packet, arrival) in std::mem::take(&mut self.waiting) {
             packed.push(&[&packet], packet.len(), arrival);
         }
+        packed.mark(Mark { confidential: Some(confidential), ..Mark::default() });
         self.waiting_bytes = 0;
         packed.work(|raw| match raw {
             Raw::Packet(bytes, arrival) => self.judge(bytes, arrival),

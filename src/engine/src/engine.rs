@@ -154,6 +154,7 @@ mod tests {
                     rtp: recorder.local_addr().unwrap(),
                     rtcp: None,
                     security: MediaSecurity::Plain,
+                    may_expose: false,
                     payloads: vec![PayloadRule { from: 0, to: 8 }],
                 }),
             ];

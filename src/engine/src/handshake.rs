@@ -210,7 +210,14 @@ mod tests {
         let branch = BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 };
         let security = MediaSecurity::Dtls(Box::new(terms(&identity)));
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
-        let target = OpenBranch { branch, rtp: address(0), rtcp: Some(address(1)), security, payloads };
+        let target = OpenBranch {
+            branch,
+            rtp: address(0),
+            rtcp: Some(address(1)),
+            security,
+            may_expose: false,
+            payloads,
+        };
         let mut handshakes = Handshakes::new(&identity, &terms(&identity), &target, &ports, start);
         assert!(handshakes.are_of(&terms(&identity)) && handshakes.session() == 5);
         assert_eq!(handshakes.rtcp_keys(), Some(None));

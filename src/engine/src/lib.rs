@@ -22,6 +22,7 @@ mod budget;
 mod burst;
 mod config;
 mod decipher;
+mod discretion;
 mod engine;
 #[cfg(test)]
 mod fault;

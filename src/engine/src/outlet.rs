@@ -15,6 +15,7 @@ use siprec_model::{
 
 use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST, Outcome};
+use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
 use crate::handshake::{Early, Handshakes, News};
 use crate::kit::{Kit, Token, watch};
@@ -53,6 +54,7 @@ pub(crate) struct Outlet {
     /// What is opened as soon as there are keys.
     pending: Option<Box<OpenBranch>>,
     early: Early,
+    discretion: Discretion,
     state: State,
     /// The gate was opened again before the session's word that it had been shut: that word is out of date.
     reopened: bool,
@@ -123,6 +125,7 @@ impl Outlet {
             handshakes: None,
             pending: None,
             early: Early::default(),
+            discretion: Discretion::default(),
             state: State::Holding,
             reopened: false,
             draining: false,
@@ -141,6 +144,11 @@ impl Outlet {
     /// What its sockets are named by in the epoll set; 0 before it had any.
     pub(crate) fn serial(&self) -> u64 {
         self.serial
+    }
+
+    /// What comes to it is confidential, or is not.
+    pub(crate) fn begin_discretion(&mut self, confidential: bool) {
+        self.discretion = Discretion::new(confidential);
     }
 
     /// Learns what the stream carries and whose it is.
@@ -205,6 +213,16 @@ impl Outlet {
         } else {
             self.handshakes = None;
             self.early = Early::default();
+        }
+        match self.discretion.permit(target) {
+            Permission::Granted => {}
+            Permission::AfterForgetting => self.branch.disable(now),
+            Permission::Withheld => {
+                self.branch.hold(now);
+                self.state = State::Holding;
+                self.reopened = false;
+                return;
+            }
         }
         let remote = Remote::new(target);
         let has_moved = self.remote_address(Component::Rtp) != remote.address(Component::Rtp);
@@ -322,6 +340,7 @@ impl Outlet {
 
     /// The recorder is lost: nothing more goes to it, and what it may not have waits for the next one.
     pub(crate) fn recall(&mut self, since: Instant, now: Instant) {
+        self.discretion.revoke();
         self.pending = None;
         self.handshakes = None;
         self.early = Early::default();
@@ -341,6 +360,7 @@ impl Outlet {
             return;
         }
         self.pending = None;
+        self.discretion.revoke();
         self.branch.pause(now);
         self.state = State::Paused;
     }
@@ -348,6 +368,7 @@ impl Outlet {
     /// Keeps what is held and stores what comes.
     pub(crate) fn hold(&mut self, now: Instant) {
         self.pending = None;
+        self.discretion.revoke();
         self.branch.hold(now);
         self.state = State::Holding;
         self.reopened = false;
@@ -356,6 +377,7 @@ impl Outlet {
     /// Forgets what is held and stores nothing.
     pub(crate) fn disable(&mut self, now: Instant) {
         self.pending = None;
+        self.discretion.revoke();
         self.branch.disable(now);
         self.state = State::Disabled;
         self.reopened = false;
@@ -395,6 +417,22 @@ impl Outlet {
                 },
                 Item::Lost(cause) => self.branch.handle_loss(cause, 1),
                 Item::GateOpened => self.meet_open_gate(now),
+                Item::Confidential(true) => {
+                    if self.discretion.begin() && self.is_open() {
+                        if kit.burst.packets() > 0 {
+                            self.transmit(&mut kit.burst, now);
+                        }
+                        section = None;
+                        self.branch.hold(now);
+                        self.state = State::Holding;
+                    }
+                }
+                Item::Confidential(false) => {
+                    if let Some(target) = self.discretion.end() {
+                        self.open(&target, kit, now);
+                        section = if self.is_open() { gate.enter(self.draining) } else { None };
+                    }
+                }
             }
         }
         if kit.burst.packets() > 0 {

@@ -17,6 +17,8 @@ pub(crate) struct Packed {
     overflow: u64,
     /// A mark says that packets are encrypted, or are not any more.
     changes_security: bool,
+    /// What the last mark says of that.
+    confidential: Option<bool>,
 }
 
 /// One thing among packed packets.
@@ -28,6 +30,8 @@ pub(crate) enum Item<'a> {
     Lost(DropCause),
     /// The gate was opened here.
     GateOpened,
+    /// From here on packets are confidential, or are not.
+    Confidential(bool),
 }
 
 /// One thing among packed packets that are still being worked on.
@@ -57,6 +61,8 @@ pub(crate) struct Mark {
     pub(crate) gate_opened: bool,
     /// From here on packets are encrypted, or are not.
     pub(crate) secured: Option<bool>,
+    /// From here on packets are confidential, encrypted or not, or are not.
+    pub(crate) confidential: Option<bool>,
     /// What passed here without being kept.
     pub(crate) passed: Passed,
 }
@@ -99,9 +105,11 @@ impl Packed {
     /// Appends what happened. Between two packets one mark says it all, so that marks take no more room than packets.
     pub(crate) fn mark(&mut self, mark: Mark) {
         self.changes_security |= mark.secured.is_some();
+        self.confidential = mark.confidential.or(self.confidential);
         if let Some(Entry::Mark(last)) = self.entries.last_mut() {
             last.gate_opened |= mark.gate_opened;
             last.secured = mark.secured.or(last.secured);
+            last.confidential = mark.confidential.or(last.confidential);
             last.passed.join(&mark.passed);
         } else {
             self.entries.push(Entry::Mark(Box::new(mark)));
@@ -111,6 +119,11 @@ impl Packed {
     /// Whether something says that packets are encrypted, or are not any more.
     pub(crate) fn changes_security(&self) -> bool {
         self.changes_security
+    }
+
+    /// Whether what comes after all of it is confidential, if any of it says so.
+    pub(crate) fn confidential(&self) -> Option<bool> {
+        self.confidential
     }
 
     /// Counts a packet that found no room.
@@ -134,20 +147,26 @@ impl Packed {
     /// Everything in order.
     pub(crate) fn items(&self) -> impl Iterator<Item = Item<'_>> {
         let mut start = 0;
-        self.entries.iter().filter_map(move |entry| match entry {
-            Entry::Packet { end, arrival, fate } => {
-                let bytes = self.bytes.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default();
-                match *fate {
-                    Fate::Kept(length) => {
-                        Some(Item::Packet(bytes.get(..length as usize).unwrap_or_default(), *arrival))
-                    }
-                    Fate::Lost(cause) => Some(Item::Lost(cause)),
-                    Fate::Removed => None,
+        self.entries
+            .iter()
+            .flat_map(move |entry| match entry {
+                Entry::Packet { end, arrival, fate } => {
+                    let bytes = self.bytes.get(std::mem::replace(&mut start, *end)..*end).unwrap_or_default();
+                    let item = match *fate {
+                        Fate::Kept(length) => {
+                            Some(Item::Packet(bytes.get(..length as usize).unwrap_or_default(), *arrival))
+                        }
+                        Fate::Lost(cause) => Some(Item::Lost(cause)),
+                        Fate::Removed => None,
+                    };
+                    [item, None]
                 }
-            }
-            Entry::Oversized => Some(Item::Lost(DropCause::Malformed)),
-            Entry::Mark(mark) => mark.gate_opened.then_some(Item::GateOpened),
-        })
+                Entry::Oversized => [Some(Item::Lost(DropCause::Malformed)), None],
+                Entry::Mark(mark) => {
+                    [mark.confidential.map(Item::Confidential), mark.gate_opened.then_some(Item::GateOpened)]
+                }
+            })
+            .flatten()
     }
 
     /// Works on everything in order, once. What is answered of a mark does not matter.
@@ -181,6 +200,7 @@ impl Packed {
         self.entries.clear();
         self.overflow = 0;
         self.changes_security = false;
+        self.confidential = None;
     }
 }
 

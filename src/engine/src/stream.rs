@@ -25,6 +25,8 @@ pub(crate) struct Stream {
     tap: Option<Arc<TapState>>,
     /// None while nothing of it was ever encrypted.
     decipher: Option<Box<Decipher>>,
+    /// What comes is confidential.
+    confidential: bool,
     outlets: Vec<Outlet>,
     /// Branches that drain as soon as no packet waits for a key.
     to_drain: Vec<BranchId>,
@@ -47,7 +49,8 @@ impl Stream {
         self.tap.is_some()
     }
 
-    pub(crate) fn add(&mut self, outlet: Outlet) {
+    pub(crate) fn add(&mut self, mut outlet: Outlet) {
+        outlet.begin_discretion(self.confidential);
         self.had_outlet = true;
         self.orphan_until = None;
         self.outlets.push(outlet);
@@ -140,7 +143,7 @@ impl Stream {
             let wanted = self.outlets.iter().any(Outlet::wants_packets);
             if let Some(news) = news {
                 decipher.learn(news);
-                released = decipher.release();
+                released = decipher.release(self.confidential);
             }
             decipher.work(&mut batch, wanted);
             given_up = decipher.given_up();
@@ -157,6 +160,7 @@ impl Stream {
             });
             fed.is_some()
         });
+        self.confidential = batch.confidential().unwrap_or(self.confidential);
         drop(batch);
         self.drain_ready(kit, events, now);
         true
@@ -387,6 +391,7 @@ mod tests {
                 rtp: self.recorder.local_addr().unwrap(),
                 rtcp: None,
                 security: MediaSecurity::Plain,
+                may_expose: false,
                 payloads: vec![PayloadRule { from: 0, to: 0 }],
             };
             self.act(|outlet, kit, now| outlet.open(&target, kit, now));

@@ -67,6 +67,7 @@ impl Tap {
             stream: StreamId::unique(),
             queue: PacketQueue::new(config.queue_bytes.max(66 * 1024)),
             secured: AtomicBool::new(false),
+            described: AtomicBool::new(false),
             has_passed: AtomicBool::new(false),
             passed: Mutex::default(),
             keyring: Keyring::default(),
@@ -133,7 +134,21 @@ impl Tap {
     pub fn set_secured(&self, secured: bool) {
         let mut producer = self.tap.queue.produce();
         if self.tap.secured.swap(secured, Ordering::Relaxed) != secured {
-            let marked = producer.mark(Mark { secured: Some(secured), ..Mark::default() });
+            let confidential = Some(self.tap.is_confidential());
+            let marked = producer.mark(Mark { secured: Some(secured), confidential, ..Mark::default() });
+            drop(producer);
+            self.wake_for(marked);
+        }
+    }
+
+    /// Says that packets pushed from now on are confidential although they come in the clear, since the call encrypts them,
+    /// or are not, as they are not at first. As what is encrypted, they leave in the clear only where
+    /// [`OpenBranch::may_expose`](siprec_model::OpenBranch::may_expose) says so.
+    pub fn set_confidential(&self, confidential: bool) {
+        let mut producer = self.tap.queue.produce();
+        if self.tap.described.swap(confidential, Ordering::Relaxed) != confidential {
+            let confidential = Some(self.tap.is_confidential());
+            let marked = producer.mark(Mark { confidential, ..Mark::default() });
             drop(producer);
             self.wake_for(marked);
         }
@@ -236,6 +251,8 @@ pub(crate) struct TapState {
     pub(crate) keyring: Keyring,
     /// Changed by whoever produces.
     secured: AtomicBool,
+    /// Changed by whoever produces.
+    described: AtomicBool,
     /// Whether `passed` holds anything: nearly never.
     has_passed: AtomicBool,
     /// Encrypted packets that were not kept since the last that was.
@@ -254,6 +271,11 @@ impl TapState {
         let Some(header) = fixed_header(parts) else { return };
         self.passed.lock().unwrap_or_else(PoisonError::into_inner).note(&header);
         self.has_passed.store(true, Ordering::Relaxed);
+    }
+
+    /// For whoever produces.
+    fn is_confidential(&self) -> bool {
+        self.secured.load(Ordering::Relaxed) || self.described.load(Ordering::Relaxed)
     }
 
     fn take_passed(&self) -> Passed {

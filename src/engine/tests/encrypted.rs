@@ -53,8 +53,17 @@ impl Call {
     }
 }
 
+/// A branch that sends in the clear, whatever the call does.
 fn branch(rig: &Rig, call: &Call, slot: u16, recorder: &Recorder) -> BranchId {
     let branch = rig.create(&call.tap, slot, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.expose(branch, recorder);
+    branch
+}
+
+/// A branch that sends in the clear what the call does.
+fn discreet_branch(rig: &Rig, call: &Call, recorder: &Recorder) -> BranchId {
+    let branch = rig.create(&call.tap, 0, FAST);
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     rig.open(branch, recorder);
     branch
@@ -211,14 +220,14 @@ fn rollovers_behind_a_shut_gate_and_before_the_first_packet_are_followed() {
     call.push((201_000..400_000).step_by(1000));
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     call.tap.open_gate();
-    rig.open(branch, &recorder);
+    rig.expose(branch, &recorder);
     call.push([400_000]);
     assert_eq!(recorder.packet().number(), 400_000);
     // The recorder pauses; the gate stays open, and nothing is decrypted.
     rig.command(BranchCommand::Pause { branch });
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     call.push((401_000..600_000).step_by(1000));
-    rig.open(branch, &recorder);
+    rig.expose(branch, &recorder);
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     call.push([600_000]);
     assert_eq!(recorder.packet().number(), 600_000);
@@ -307,4 +316,75 @@ fn a_stream_without_a_key_waits_in_bounded_room_and_all_of_it_is_accounted_for()
     let lost = report.drops.of(DropCause::NoKey);
     assert_eq!(lost + report.drops.of(DropCause::QueueFull), count as u64);
     assert_eq!((report.seen, report.sent, gaps), (count as u64, 0, lost));
+}
+
+/// The payload bytes and sizes of what a recorder has got so far.
+fn sizes(recorder: &Recorder) -> Vec<usize> {
+    std::iter::from_fn(|| receive(&recorder.rtp, Duration::from_millis(50)))
+        .map(|(bytes, _)| bytes.len())
+        .collect()
+}
+
+#[test]
+fn what_the_call_encrypts_waits_behind_a_plain_branch_until_that_is_told_otherwise() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.tap.set_secured(false);
+    let recorder = Recorder::new();
+    let branch = discreet_branch(&rig, &call, &recorder);
+    (0..10).for_each(|number| call.tap.push(&numbered(SSRC, number), Instant::now()));
+    assert_eq!(sizes(&recorder), [172; 10]);
+    // The session knows nothing of it yet.
+    call.add_key();
+    call.tap.set_secured(true);
+    call.push(10..30);
+    assert_eq!(sizes(&recorder), [0; 0]);
+    // Not even an order that was on its way.
+    rig.open(branch, &recorder);
+    assert_eq!(sizes(&recorder), [0; 0]);
+    let own = SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[9; 28]).unwrap();
+    let theirs = SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[8; 28]).unwrap();
+    rig.open_secured(branch, &recorder, &SrtpKeys { own, recorder: vec![theirs], session: 1 });
+    assert_eq!(sizes(&recorder), [172 + 16; 20]);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent), (30, 30));
+}
+
+#[test]
+fn what_is_confidential_in_the_clear_waits_too_and_is_forgotten_where_it_may_not_leave() {
+    let rig = Rig::new(EngineConfig::default());
+    let call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.tap.set_secured(false);
+    let recorder = Recorder::new();
+    let branch = discreet_branch(&rig, &call, &recorder);
+    let push = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| call.tap.push(&numbered(SSRC, number), Instant::now()));
+    };
+    call.tap.set_confidential(true);
+    push(0..10);
+    assert_eq!(sizes(&recorder), [0; 0]);
+    // The call has changed its mind before the session has said anything.
+    call.tap.set_confidential(false);
+    push(10..20);
+    assert_eq!(sizes(&recorder), [172; 10]);
+    call.tap.set_confidential(true);
+    push(20..30);
+    rig.command(BranchCommand::Disable { branch });
+    call.tap.set_confidential(false);
+    rig.open(branch, &recorder);
+    push(30..40);
+    assert_eq!(sizes(&recorder), [172; 10]);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.of(DropCause::Closed)), (40, 20, 20));
+}
+
+#[test]
+fn what_the_call_encrypts_leaves_in_the_clear_where_that_is_allowed() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    let recorder = Recorder::new();
+    branch(&rig, &call, 0, &recorder);
+    call.add_key();
+    call.push(0..10);
+    assert_eq!(sizes(&recorder), [172; 10]);
 }

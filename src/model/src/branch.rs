@@ -160,6 +160,9 @@ pub struct OpenBranch {
     pub rtcp: Option<SocketAddr>,
     /// How packets are secured.
     pub security: MediaSecurity,
+    /// Whether what the call encrypts may leave in the clear, where [`OpenBranch::security`] is that. A branch that may not
+    /// waits for another command from the first such packet on.
+    pub may_expose: bool,
     /// Which of the call's payload types are sent, and as what. Others are dropped and counted
     /// (`protocol` rule 2.3).
     pub payloads: Vec<PayloadRule>,

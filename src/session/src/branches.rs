@@ -52,6 +52,7 @@ mod tests {
             rtp: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             rtcp: None,
             security: MediaSecurity::Plain,
+            may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
         })
     }

@@ -184,10 +184,9 @@ fn encrypted_late(config: RecordingConfig, slots: &[u16]) -> Call {
     let invite = call.answer_invite(&sdp(&[4000, 4002]));
     assert_eq!(transports_of(&invite.body), ["RTP/AVP"; 2]);
     call.take();
-    for slot in slots {
-        let security = StreamSecurity::Srtp(Some(GCM));
-        call.command(Command::StreamSecurity { stream: stream(*slot), security });
-    }
+    let security = StreamSecurity::Srtp(Some(GCM));
+    let turns = |slot: &u16| Command::StreamSecurity { stream: stream(*slot), security };
+    call.command(Command::Batch(slots.iter().map(turns).collect()));
     call
 }
 
@@ -199,15 +198,43 @@ fn a_plain_session_is_encrypted_when_a_stream_turns_out_to_be() {
         "hold 1",
         "> INVITE sendonly/sendonly v2",
     ]);
+    // The other stream goes on as it was: nothing of it is lost on the way.
     let offer = call.request(&Method::Invite);
-    assert_eq!(transports_of(&offer.body), ["RTP/SAVP"; 2]);
-    assert!(opened(&call).values().all(|open| open.security == MediaSecurity::Plain));
-    call.answer(&offer, 200, &[], &answer(&[4000, 4002], 1, GCM));
-    call.expect(&[OPEN_BOTH[0], OPEN_BOTH[1], "> ACK"]);
-    let offered = keys_of(&offer.body);
-    for slot in 0..2 {
-        assert_eq!(keys(&opened(&call)[&slot]).own, offered[usize::from(slot)][&1]);
+    assert_eq!(transports_of(&offer.body), ["RTP/AVP", "RTP/SAVP"]);
+    assert!(opened(&call).values().all(|open| open.security == MediaSecurity::Plain && !open.may_expose));
+    let mixed = sdp(&[4000]) + &format!("m=audio 4002 RTP/SAVP 0\r\na=recvonly\r\n{}", crypto(1, 4002, GCM));
+    call.answer(&offer, 200, &[], &mixed);
+    call.expect(&[OPEN_BOTH[1], "> ACK"]);
+    assert_eq!(keys(&opened(&call)[&1]).own, keys_of(&offer.body)[1][&1]);
+    // It may turn encrypted, too.
+    call.command(Command::StreamSecurity { stream: stream(0), security: StreamSecurity::Srtp(Some(CM)) });
+    let both = call.request(&Method::Invite);
+    assert_eq!(transports_of(&both.body), ["RTP/SAVP"; 2]);
+    assert_eq!(keys_of(&both.body)[1], keys_of(&offer.body)[1], "what has keys keeps them");
+}
+
+#[test]
+fn a_recorder_that_switches_off_what_is_to_be_encrypted_is_left_where_nothing_else_is_in_the_session() {
+    for (slots, off, goes_on) in [(&[0, 1][..], &[0, 0][..], false), (&[1], &[4000, 0], true)] {
+        let mut call = encrypted_late(config("sip:rec.example sip:other.example"), slots);
+        call.take();
+        let offer = call.request(&Method::Invite);
+        call.answer(&offer, 200, &[], &sdp(off));
+        let lines = call.take();
+        let failed = "* failed: security: the call is encrypted, and the recorder refuses to take it so";
+        assert_eq!(lines.contains(&failed.to_owned()), !goes_on, "{lines:?}");
+        assert_eq!(lines.iter().any(|line| line.starts_with("resolve sip:other")), !goes_on, "{lines:?}");
+        assert_eq!(lines.iter().any(|line| line.starts_with("* audio of 1002 off")), goes_on, "{lines:?}");
     }
+}
+
+#[test]
+fn a_recorder_that_may_not_even_be_asked_leads_to_the_next_at_once() {
+    let mut call = half_encrypted(config("sip:a.example sip:b.example"));
+    let lines = call.take();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("* failed")).count(), 2, "{lines:?}");
+    assert!(lines.contains(&"resolve sip:b.example".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"= failed".to_owned()), "no time has passed: {lines:?}");
 }
 
 #[test]

@@ -94,6 +94,18 @@ impl Rig {
         self.open_as(branch, recorder.rtp.local_addr().unwrap(), rtcp, security);
     }
 
+    /// In the clear, also what the call encrypts.
+    pub fn expose(&self, branch: BranchId, recorder: &Recorder) {
+        self.command(BranchCommand::Open(OpenBranch {
+            branch,
+            rtp: recorder.rtp.local_addr().unwrap(),
+            rtcp: Some(recorder.rtcp.local_addr().unwrap()),
+            security: MediaSecurity::Plain,
+            may_expose: true,
+            payloads: vec![PayloadRule { from: 0, to: 0 }],
+        }));
+    }
+
     pub fn open_as(
         &self,
         branch: BranchId,
@@ -102,7 +114,8 @@ impl Rig {
         security: MediaSecurity,
     ) {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
-        self.command(BranchCommand::Open(OpenBranch { branch, rtp, rtcp, security, payloads }));
+        let may_expose = false;
+        self.command(BranchCommand::Open(OpenBranch { branch, rtp, rtcp, security, may_expose, payloads }));
     }
 
     /// A branch that sends to `recorder`, and its local RTP address.

@@ -254,6 +254,7 @@ impl Recording {
             timers: self.config.timers,
             media: flow.media,
             protection,
+            may_expose: self.policy(id).allow_downgrade,
             expects_reports: recorder.profile.expects_reports,
         };
         let wanted = self.wanted(id);

@@ -227,7 +227,9 @@ impl Recording {
             self.secure_sessions(now);
             self.steer(now);
             let news = self.take_notices(now);
-            if !self.close_drained(now) && !news {
+            // An attempt may have failed before anything was sent, and the next one is to be begun.
+            let begins = self.legs.iter().any(Leg::is_choosing);
+            if !self.close_drained(now) && !news && !begins {
                 break;
             }
         }

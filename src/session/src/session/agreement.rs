@@ -61,6 +61,14 @@ impl Agreement {
         Err(SdpFault::NothingTaken(refusal.unwrap_or_else(|| "none was offered".to_owned())))
     }
 
+    /// Whether the recorder takes any stream.
+    pub(super) fn takes_any(&self) -> bool {
+        let is_taken = |(index, line): (usize, &Line)| {
+            line.stream().is_some_and(|stream| stream.ports.is_some() && self.target(index, stream).is_ok())
+        };
+        self.ours.lines.iter().enumerate().any(is_taken)
+    }
+
     /// Whether each encrypted line that the recorder takes is encrypted by its answer: never a silent fall back to something
     /// less (`protocol` section 3).
     ///
@@ -132,7 +140,8 @@ impl Agreement {
         if payloads.is_empty() {
             return disabled("the recorder's answer has none of its formats".to_owned());
         }
-        let open = OpenBranch { branch, rtp: target.rtp, rtcp: target.rtcp, security, payloads };
+        let may_expose = rules.may_expose;
+        let open = OpenBranch { branch, rtp: target.rtp, rtcp: target.rtcp, security, may_expose, payloads };
         Verdict { mode: BranchMode::Open(open), off: None }
     }
 
@@ -147,6 +156,7 @@ impl Agreement {
             rtp: target.rtp,
             rtcp: target.rtcp,
             security,
+            may_expose: rules.may_expose,
             payloads: payload_rules(ours, line, rules.payload_types),
         })
     }

@@ -38,6 +38,8 @@ pub(crate) enum WantedLine {
         format: StreamFormat,
         /// `sendonly`, else `inactive`.
         send: bool,
+        /// The call encrypts it: its line has keys also where others have none.
+        secured: bool,
         /// Which of the stream's parties speaks: another one is told by a new version, even where nothing else changes.
         revision: u32,
     },
@@ -88,6 +90,8 @@ pub(crate) struct ForeignLine {
 pub(crate) struct Layout {
     slots: Vec<SlotHistory>,
     maker: KeyMaker,
+    /// Only lines of streams that the call encrypts have keys: the others were there before.
+    is_mixed: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -101,12 +105,13 @@ struct SlotHistory {
 impl Layout {
     /// A layout whose lines have keys by this maker.
     pub(super) fn new(maker: KeyMaker) -> Self {
-        Self { slots: Vec::new(), maker }
+        Self { slots: Vec::new(), maker, is_mixed: false }
     }
 
-    /// Has what is described from here on have keys by this maker.
+    /// Has the lines of streams that the call encrypts have keys by this maker; those that are plain stay so.
     pub(super) fn secure(&mut self, maker: KeyMaker) {
         self.maker = maker;
+        self.is_mixed = true;
         self.slots.iter_mut().for_each(|slot| slot.keys = None);
     }
 
@@ -134,16 +139,17 @@ impl Layout {
             });
             same.unwrap_or_else(|| usual(medium))
         };
-        let maker = &mut self.maker;
+        let Self { maker, is_mixed, .. } = self;
         let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
             let absent = WantedLine::Absent { medium: Medium::Audio };
             let wanted = wanted.get(index).unwrap_or(&absent);
             match (wanted, before.lines.get(index), &slot.foreign) {
-                (WantedLine::Stream { ports, format, send, revision }, ..) => {
+                (WantedLine::Stream { ports, format, send, secured, revision }, ..) => {
                     slot.foreign = None;
+                    let is_plain = *is_mixed && !secured && slot.keys.is_none();
                     Line::Stream(StreamLine {
                         revision: *revision,
-                        ..slot.stream(Some(*ports), format, *send, maker)
+                        ..slot.stream(Some(*ports), format, *send, (!is_plain).then_some(&mut *maker))
                     })
                 }
                 (_, _, Some(foreign)) => Line::Foreign(foreign.clone()),
@@ -151,11 +157,12 @@ impl Layout {
                     Line::Stream(StreamLine { send: line.send && !silent, ..line.clone() })
                 }
                 (WantedLine::Unready { ports, medium, .. }, _, None) => {
+                    let maker = (!*is_mixed).then_some(&mut *maker);
                     Line::Stream(slot.stream(*ports, &known(*medium), false, maker))
                 }
                 (WantedLine::Absent { .. }, Some(line @ Line::Stream(_)), None) => line.off(),
                 (WantedLine::Absent { medium }, _, None) => {
-                    Line::Stream(slot.stream(None, &known(*medium), false, maker))
+                    Line::Stream(slot.stream(None, &known(*medium), false, None))
                 }
             }
         });
@@ -181,10 +188,10 @@ impl SlotHistory {
         ports: Option<Ports>,
         format: &StreamFormat,
         send: bool,
-        maker: &mut KeyMaker,
+        maker: Option<&mut KeyMaker>,
     ) -> StreamLine {
         StreamLine {
-            keys: ports.and_then(|ports| self.keys_for(ports, maker)),
+            keys: ports.zip(maker).and_then(|(ports, maker)| self.keys_for(ports, maker)),
             accepted: None,
             medium: format.medium,
             ports,
@@ -202,13 +209,6 @@ impl SlotHistory {
             self.keys = maker.make().map(|keys| (ports, keys));
         }
         self.keys.as_ref().map(|(_, keys)| Arc::clone(keys))
-    }
-}
-
-impl StreamLine {
-    /// Whether something may be sent on it in the clear.
-    pub(crate) fn is_plain(&self) -> bool {
-        self.ports.is_some() && self.keys.is_none()
     }
 }
 
@@ -246,6 +246,15 @@ impl Description {
                 }
                 (own, other) => own == other,
             })
+    }
+
+    /// Whether a stream has keys here that was plain `before`.
+    pub(crate) fn turns_secured(&self, before: &Self) -> bool {
+        let turns = |(line, before): (&Line, &Line)| {
+            let (Some(line), Some(before)) = (line.stream(), before.stream()) else { return false };
+            line.keys.is_some() && before.keys.is_none() && before.ports.is_some()
+        };
+        self.lines.iter().zip(&before.lines).any(turns)
     }
 
     /// The lines that are streams.

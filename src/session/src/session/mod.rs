@@ -32,7 +32,7 @@ pub(crate) use advice::Advice;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
-use description::{Description, Layout, Line, StreamLine};
+use description::{Description, Layout, Line};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
@@ -55,6 +55,8 @@ pub(crate) struct Rules {
     pub(crate) media: IpAddr,
     /// How the media is to be protected.
     pub(crate) protection: Protection,
+    /// Whether what the call encrypts may be sent in the clear.
+    pub(crate) may_expose: bool,
     /// The recorder always sends receiver reports.
     pub(crate) expects_reports: bool,
 }
@@ -171,7 +173,7 @@ impl RecordingSession {
         })
     }
 
-    /// Whether its media is encrypted, or is to be by an offer that is not agreed yet.
+    /// Whether its media is encrypted as far as the call's is, or is to be by an offer that is not agreed yet.
     pub(crate) fn is_secured(&self) -> bool {
         self.layout.is_secured()
     }
@@ -179,13 +181,13 @@ impl RecordingSession {
     /// Whether the recorder has not agreed to encrypt what is to be encrypted.
     pub(crate) fn stays_plain(&self) -> bool {
         match &self.phase {
-            Phase::Up(up) => self.is_secured() && up.agreed.ours.streams().any(StreamLine::is_plain),
+            Phase::Up(up) => self.wanted.turns_secured(&up.agreed.ours),
             Phase::Inviting(_) | Phase::Ending => false,
         }
     }
 
-    /// Has the media of a plain session be encrypted: the next of [`Self::want`] says so, on the ports that are there
-    /// (RFC 3264 §8.3.1).
+    /// Has streams of a plain session be encrypted as the call encrypts them: the next of [`Self::want`] says which, on the
+    /// ports that are there (RFC 3264 §8.3.1).
     pub(crate) fn secure(&mut self, protection: Protection, random: &mut Random) {
         self.layout.secure(KeyMaker::new(protection.clone(), random));
         self.writer.protect(&protection);
@@ -402,12 +404,18 @@ impl RecordingSession {
                 up.clock.restart(&response.headers, now);
                 let sent = up.offer.sent();
                 if let Some(offered) = up.offer.take() {
+                    let turns_secured = offered.turns_secured(&up.agreed.ours);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
                     let moved = up.agreed.renew(offered, theirs.ok());
                     up.forget_refusal();
                     if let Err(reason) = up.agreed.check_security(&self.rules) {
                         self.fail_insecure(reason, now);
+                        return;
+                    }
+                    if turns_secured && !up.agreed.takes_any() {
+                        let reason = "the call is encrypted, and the recorder refuses to take it so";
+                        self.fail_insecure(reason.to_owned(), now);
                         return;
                     }
                     self.renew_keys(&moved);

@@ -112,6 +112,7 @@ impl Slot {
                 ports,
                 format: format.clone(),
                 send: !(silent || branch.parked),
+                secured: self.security.is_secured(),
                 revision: self.revision,
             },
             (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), medium, silent },

@@ -1,0 +1,72 @@
+//! What the call encrypts does not leave in the clear, whatever the session knows by then.
+
+use siprec_model::{MediaSecurity, OpenBranch};
+
+/// Whether a branch may send what comes.
+///
+/// That a stream is encrypted stands among its packets. The session hears of it later: until it has said what becomes of the
+/// branch, nothing leaves that it would not have let out.
+#[derive(Debug, Default)]
+pub(crate) struct Discretion {
+    /// What comes now is confidential.
+    confidential: bool,
+    /// Something of it may be held, or kept.
+    keeps_confidential: bool,
+    /// Where the branch was last told to send in the clear, and may not what is confidential.
+    target: Option<Box<OpenBranch>>,
+    /// It does not send there.
+    withheld: bool,
+}
+
+/// What becomes of an order to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Permission {
+    /// It is done.
+    Granted,
+    /// It is done once what is held has been forgotten.
+    AfterForgetting,
+    /// It waits.
+    Withheld,
+}
+
+impl Discretion {
+    /// A branch of a stream that is confidential by now, or is not.
+    pub(crate) fn new(confidential: bool) -> Self {
+        Self { confidential, keeps_confidential: confidential, ..Self::default() }
+    }
+
+    /// The branch is to send.
+    pub(crate) fn permit(&mut self, target: &OpenBranch) -> Permission {
+        let exposes = target.security == MediaSecurity::Plain && !target.may_expose;
+        self.target = exposes.then(|| Box::new(target.clone()));
+        self.withheld = exposes && self.confidential;
+        match (exposes, self.confidential, self.keeps_confidential) {
+            (true, true, _) => Permission::Withheld,
+            (true, false, true) => {
+                self.keeps_confidential = false;
+                Permission::AfterForgetting
+            }
+            _ => Permission::Granted,
+        }
+    }
+
+    /// The session has said otherwise.
+    pub(crate) fn revoke(&mut self) {
+        self.target = None;
+        self.withheld = false;
+    }
+
+    /// Whether the branch must stop to send: what comes from here on is confidential, and would leave in the clear.
+    pub(crate) fn begin(&mut self) -> bool {
+        self.confidential = true;
+        self.keeps_confidential = true;
+        self.withheld = self.target.is_some();
+        self.withheld
+    }
+
+    /// What comes from here on is confidential no more: where the branch may now send again.
+    pub(crate) fn end(&mut self) -> Option<Box<OpenBranch>> {
+        self.confidential = false;
+        if std::mem::take(&mut self.withheld) { self.target.take() } else { None }
+    }
+}
