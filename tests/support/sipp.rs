@@ -103,9 +103,22 @@ impl Sipp {
         Call::start(sandbox, &self.properties())
     }
 
-    /// A scenario says itself what comes: questions whether it lives, which come by the clock, are for tests of their own.
+    /// The same, asked so often whether it lives, in seconds.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn call_probed(&self, sandbox: &Sandbox, seconds: u64) -> Result<Call> {
+        let properties = format!("{} probe-interval={}", self.subject(), seconds * 1_000_000_000);
+        Call::start(sandbox, &properties)
+    }
+
+    /// A scenario knows each message that is to come: it is asked nothing besides.
     fn properties(&self) -> String {
-        format!("recorder={} probe-interval=0 call-uuid=C1 dn=1001 other-dn=1002", self.uri)
+        format!("{} probe-interval=0", self.subject())
+    }
+
+    fn subject(&self) -> String {
+        format!("recorder={} call-uuid=C1 dn=1001 other-dn=1002", self.uri)
     }
 
     /// Whether the scenario has said this word.

@@ -85,6 +85,20 @@ fn an_odd_answer_is_good_enough() {
 }
 
 #[test]
+fn a_recorder_that_answers_options_in_its_dialog_in_any_way_lives() {
+    let sandbox = Sandbox::new().unwrap();
+    let mut sipp = Sipp::start(&sandbox, "asked").unwrap();
+    let mut call = sipp.call_probed(&sandbox, 2).unwrap();
+    let said = [babble(0, 5), babble(1, 5)];
+    call.talk_untouched(&said).unwrap();
+    call.hang_up().unwrap();
+    sipp.finish(&sandbox).unwrap();
+    for (said, recorded) in said.iter().zip(sipp.received().unwrap()) {
+        ensure_recorded(said, &recorded).unwrap();
+    }
+}
+
+#[test]
 fn busy_is_reported_and_the_call_goes_on() {
     fails_without_hurting_the_call(|sandbox| refusing(sandbox, 486, "Busy Here"), Some(486)).unwrap();
 }
