@@ -65,6 +65,7 @@ impl Recorded {
                         recorder: vec![call.clone()],
                         session: 1,
                     })),
+                    may_expose: true,
                     payloads: vec![PayloadRule { from: 0, to: 0 }],
                 }));
                 command(bind(NOWHERE));
