@@ -270,15 +270,59 @@ fn a_stranger_before_the_recorder_does_not_end_the_handshake() {
     let now = Instant::now();
     let mut intruder = Association::new(stranger, terms(DtlsRole::Client, other), now);
     let hello = intruder.poll_transmit().unwrap();
-    let alert = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
     let mut pair = Pair::of(terms(DtlsRole::Client, other), terms(DtlsRole::Server, own));
-    for forged in [&hello[..], &alert, &hello, &[22; 40], &[20], &[63; 2000]] {
+    for forged in [&hello[..], &ALERT, &hello, &[22; 40], &[20], &[63; 2000]] {
         pair.server.handle_datagram(forged, pair.now);
         while pair.server.poll_transmit().is_some() {}
     }
     pair.client.handle_datagram(&[22; 40], pair.now);
     pair.run(all_arrives);
     check(pair.keys());
+}
+
+/// A fatal alert that nobody has authenticated.
+const ALERT: [u8; 15] = [21, 254, 253, 0, 0, 0, 0, 0, 0, 0, 9, 0, 2, 2, 40];
+
+#[test]
+fn alerts_that_nobody_has_authenticated_do_not_even_slow_a_handshake_that_goes_on() {
+    for forged in [1, 50] {
+        let mut pair = Pair::new();
+        let start = pair.now;
+        pair.run(|to_server, datagram| {
+            let alerts = std::iter::repeat_n(ALERT.to_vec(), if to_server { 0 } else { forged });
+            alerts.chain([datagram]).collect()
+        });
+        check(pair.keys());
+        // Whoever begins again pauses before that.
+        assert_eq!(pair.now, start, "{forged}");
+    }
+}
+
+#[test]
+fn a_recorder_that_says_nothing_but_alerts_is_given_up_with_the_alert_after_seven_tries() {
+    let [own, other] = identities();
+    let start = Instant::now();
+    let mut client = Association::new(Arc::clone(own), terms(DtlsRole::Client, other), start);
+    let (mut now, mut randoms) = (start, std::collections::BTreeSet::new());
+    let event = loop {
+        while let Some(hello) = client.poll_transmit() {
+            randoms.insert(hello[27..59].to_vec());
+            client.handle_datagram(&ALERT, now);
+        }
+        if let Some(event) = client.poll_event() {
+            break event;
+        }
+        now = client.next_timeout().unwrap();
+        client.handle_timeout(now);
+    };
+    assert_eq!(event, AssociationEvent::Failed(AssociationFault::Alert(40)));
+    assert_eq!(randoms.len(), 7);
+    assert!((3000..4000).contains(&(now - start).as_millis()), "{:?}", now - start);
+    let text = AssociationFault::Alert(40).to_string();
+    for part in ["alert 40", "handshake_failure", "one possible cause"] {
+        assert!(text.contains(part), "{text}");
+    }
+    assert_eq!(client.next_timeout(), None);
 }
 
 #[test]

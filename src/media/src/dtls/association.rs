@@ -19,6 +19,8 @@ const LINGER: Duration = Duration::from_secs(60);
 /// name must not end it by one datagram.
 const RESTARTS: u8 = 6;
 const RESTART_PAUSE: Duration = Duration::from_millis(300);
+/// How long an alert that nobody has authenticated waits for what proves it wrong: anything else that comes from there.
+const DOUBT: Duration = Duration::from_millis(500);
 /// Largest datagram that is looked at, in bytes. With the bound on how many wait ([`Identity`]), no certificate can be larger
 /// than what is kept for it.
 pub const LARGEST_DATAGRAM: usize = 2048;
@@ -66,8 +68,8 @@ pub enum AssociationFault {
     /// What was negotiated is weaker than what may be.
     #[error("the DTLS handshake ended with {0}, which is weaker than what was asked for")]
     Suite(SrtpSuite),
-    /// The recorder ended it by an alert.
-    #[error("the recorder refuses the DTLS handshake: alert {0}{hint}", hint = hint(*.0))]
+    /// An alert in the recorder's name ended it.
+    #[error("the DTLS handshake failed after alert {0}{hint} came from the recorder's address", hint = hint(*.0))]
     Alert(u8),
     /// It went wrong.
     #[error("the DTLS handshake with the recorder failed: {0}")]
@@ -90,6 +92,8 @@ struct Handshake {
     restarts: u8,
     /// When it begins again.
     again: Option<Instant>,
+    /// When an alert counts that came last.
+    doubt: Option<Instant>,
     /// The random bytes of the client that is answered, where that is the recorder.
     hello: Option<[u8; 32]>,
     last_fault: Option<AssociationFault>,
@@ -105,6 +109,7 @@ impl Association {
             deadline: now + PATIENCE,
             restarts: 0,
             again: None,
+            doubt: None,
             hello: None,
             last_fault: None,
             is_known: false,
@@ -131,7 +136,20 @@ impl Association {
 
     /// Takes a datagram of the recorder's. Whatever is none of DTLS, or too large for a handshake, is passed over.
     pub fn handle_datagram(&mut self, datagram: &[u8], now: Instant) {
-        if datagram.len() <= LARGEST_DATAGRAM && super::is_dtls(datagram) && self.admits(datagram, now) {
+        if datagram.len() > LARGEST_DATAGRAM || !super::is_dtls(datagram) {
+            return;
+        }
+        if let Phase::Handshaking(handshake) = &mut self.phase {
+            if let Some(alert) = plain_alert(datagram) {
+                handshake.last_fault = Some(AssociationFault::Alert(alert));
+                if self.dtls.is_some() {
+                    handshake.doubt.get_or_insert(now + DOUBT);
+                }
+                return;
+            }
+            handshake.doubt = None;
+        }
+        if self.admits(datagram, now) {
             self.advance(Some(datagram), now);
         }
     }
@@ -146,6 +164,10 @@ impl Association {
             Phase::Handshaking(handshake) if handshake.again.is_some_and(|again| again <= now) => {
                 self.begin(now);
             }
+            Phase::Handshaking(handshake) if handshake.doubt.is_some_and(|doubt| doubt <= now) => {
+                handshake.doubt = None;
+                self.believe_alert(now);
+            }
             Phase::Secured { until } if *until <= now => self.end(),
             _ => self.advance(None, now),
         }
@@ -154,9 +176,9 @@ impl Association {
     /// When to call [`Self::handle_timeout`].
     pub fn next_timeout(&self) -> Option<Instant> {
         let own = match &self.phase {
-            Phase::Handshaking(handshake) => [Some(handshake.deadline), handshake.again],
-            Phase::Secured { until } => [Some(*until), None],
-            Phase::Over => [None, None],
+            Phase::Handshaking(handshake) => [Some(handshake.deadline), handshake.again, handshake.doubt],
+            Phase::Secured { until } => [Some(*until), None, None],
+            Phase::Over => [None; 3],
         };
         own.into_iter().chain([self.timeout]).flatten().min()
     }
@@ -175,6 +197,7 @@ impl Association {
     fn begin(&mut self, now: Instant) {
         let Phase::Handshaking(handshake) = &mut self.phase else { return };
         handshake.again = None;
+        handshake.doubt = None;
         handshake.is_known = false;
         handshake.is_connected = false;
         handshake.material = None;
@@ -204,6 +227,21 @@ impl Association {
         true
     }
 
+    /// Nothing has come since an alert. A client begins again, as a recorder that was confused by others needs it; who waits
+    /// for a client goes on waiting.
+    fn believe_alert(&mut self, now: Instant) {
+        let Phase::Handshaking(handshake) = &mut self.phase else { return };
+        if self.terms.role == DtlsRole::Server {
+            return;
+        }
+        if handshake.restarts < RESTARTS {
+            handshake.restarts += 1;
+            self.begin(now);
+        } else if let Some(fault) = handshake.last_fault.take() {
+            self.fail(fault);
+        }
+    }
+
     /// Brings the handshake to `now` and gives it a datagram.
     fn advance(&mut self, datagram: Option<&[u8]>, now: Instant) {
         let mut done = self.act(|dtls| dtls.handle_timeout(now));
@@ -218,6 +256,7 @@ impl Association {
             (Err(error), Phase::Handshaking(handshake)) => {
                 self.dtls = None;
                 self.timeout = None;
+                handshake.doubt = None;
                 handshake.hello = None;
                 let fault = fault(&error);
                 if handshake.restarts >= RESTARTS {
@@ -331,6 +370,19 @@ fn client_random(datagram: &[u8]) -> Option<[u8; 32]> {
     is_first.then(|| body.get(2..34)?.try_into().ok())?
 }
 
+/// The description of a fatal alert that nobody has authenticated: such a record is invalid as far as anybody knows, and
+/// ends nothing by itself (RFC 6347 §4.1.2.7). Later alerts are encrypted, and `dimpl` passes over those that are not.
+fn plain_alert(datagram: &[u8]) -> Option<u8> {
+    const ALERT: u8 = 21;
+    const FATAL: u8 = 2;
+    let (record, alert) = datagram.split_at_checked(13)?;
+    let is_plain = record.first() == Some(&ALERT) && record.get(3..5) == Some(&[0, 0]);
+    match alert {
+        [FATAL, description, ..] if is_plain => Some(*description),
+        _ => None,
+    }
+}
+
 fn fault(error: &Error) -> AssociationFault {
     match error {
         Error::SecurityError(SecurityError::FatalAlert { description }) => {
@@ -340,13 +392,15 @@ fn fault(error: &Error) -> AssociationFault {
     }
 }
 
-/// What an alert most likely means (RFC 5246 §7.2.2), for those that an operator can do something about.
+/// The name of an alert (RFC 5246 §7.2), and what an operator can look at, for those where there is something.
 const fn hint(alert: u8) -> &'static str {
     match alert {
-        40 => " (handshake_failure: no cipher in common; its certificate must be of ECDSA)",
-        42 | 43 | 46 => " (it does not take our certificate)",
+        40 => " (handshake_failure; one possible cause is a certificate of its own that is not of ECDSA)",
+        42 => " (bad_certificate: ours)",
+        43 => " (unsupported_certificate: ours)",
+        46 => " (certificate_unknown: ours)",
         47 => " (illegal_parameter)",
-        70 => " (protocol_version: it must speak DTLS 1.2)",
+        70 => " (protocol_version; it must speak DTLS 1.2)",
         _ => "",
     }
 }
