@@ -3,21 +3,30 @@
 
 mod common;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use common::call::{Call, timestamp};
+use common::recorder::{Recorder, Script, media_sections};
 use common::srtp::{Decoder, Encoder, SUITES, base64, buffer};
 use common::tee::secure;
 use common::{Inlet, Outlet, init, rtp_bytes, siprectee};
 use gst::prelude::*;
+use siprec_media::dtls::{Association, AssociationEvent, Identity, is_dtls};
+use siprec_model::{DtlsAssociation, DtlsRole, SrtpKey, SrtpKeys, SrtpSuite};
 
 /// Everything that was said while it lived.
 struct Captured {
     text: Arc<Mutex<Vec<u8>>>,
     function: gst::log::DebugLogFunction,
+    /// There is one log.
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Captured {
     fn begin() -> Self {
+        static ONE: Mutex<()> = Mutex::new(());
+        let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
         let text = Arc::new(Mutex::new(Vec::new()));
         let said = text.clone();
         let function = gst::log::add_log_function(move |category, _, _, function, _, _, message| {
@@ -29,7 +38,7 @@ impl Captured {
         });
         gst::log::remove_default_log_function();
         gst::log::set_default_threshold(gst::DebugLevel::Memdump);
-        Self { text, function }
+        Self { text, function, _alone: alone }
     }
 
     fn add(&self, text: &str) {
@@ -50,7 +59,8 @@ fn forms(key: &[u8]) -> Vec<(&'static str, String)> {
         let listed = |form: fn(&u8) -> String, separator: &str| {
             part.iter().map(form).collect::<Vec<_>>().join(separator)
         };
-        forms.push(("raw", String::from_utf8(part.to_vec()).unwrap()));
+        // Bytes that are no text cannot stand in one.
+        forms.extend(String::from_utf8(part.to_vec()).map(|raw| ("raw", raw)));
         for separator in ["", " ", ":", ", "] {
             forms.push(("hexadecimal", listed(|byte| format!("{byte:02x}"), separator)));
         }
@@ -66,6 +76,27 @@ fn ensure_absent(said: &str, key: &[u8], whose: &str) {
     for (form, wanted) in forms(key) {
         assert!(!said.contains(&wanted.to_lowercase()), "the key of {whose} is there, {form}");
     }
+}
+
+fn add_properties(captured: &Captured, object: &gst::glib::Object) {
+    let readable =
+        |property: &&gst::glib::ParamSpec| property.flags().contains(gst::glib::ParamFlags::READABLE);
+    for property in object.list_properties().iter().filter(readable) {
+        let value = object.property_value(property.name());
+        // GStreamer does not write down a structure that is not there.
+        if !matches!(value.get::<Option<gst::Structure>>(), Ok(None)) {
+            captured.add(&format!("{value:?}"));
+        }
+    }
+}
+
+fn add_messages(captured: &Captured, bus: &gst::Bus) -> usize {
+    let mut warnings = 0;
+    while let Some(message) = bus.pop() {
+        warnings += usize::from(message.type_() == gst::MessageType::Warning);
+        captured.add(&format!("{:?} {message:?}", message.structure()));
+    }
+    warnings
 }
 
 /// Of printable bytes, so that a text can hold it raw.
@@ -119,18 +150,9 @@ fn no_key_is_in_logs_graphs_messages_or_properties() {
     }
     captured.add(&pipeline.debug_to_dot_data(gst::DebugGraphDetails::all()));
     for object in [pad.upcast_ref::<gst::glib::Object>(), tee.upcast_ref()] {
-        let readable =
-            |property: &&gst::glib::ParamSpec| property.flags().contains(gst::glib::ParamFlags::READABLE);
-        for property in object.list_properties().iter().filter(readable) {
-            captured.add(&format!("{:?}", object.property_value(property.name())));
-        }
+        add_properties(&captured, object);
     }
-    let bus = pipeline.bus().unwrap();
-    let mut warnings = 0;
-    while let Some(message) = bus.pop() {
-        warnings += usize::from(message.type_() == gst::MessageType::Warning);
-        captured.add(&format!("{:?} {message:?}", message.structure()));
-    }
+    let warnings = add_messages(&captured, &pipeline.bus().unwrap());
     assert!(warnings >= 2, "{warnings}");
     captured.add(&format!("{:?}", branch.pad.current_caps()));
     pipeline.set_state(gst::State::Null).unwrap();
@@ -157,4 +179,78 @@ fn no_key_is_in_logs_graphs_messages_or_properties() {
     let (first, second) = (Decoder::new(&own.caps(&own_key, None)), Decoder::new(&own.caps(&next_key, None)));
     assert!(seen[..8].iter().all(|packet| first.unprotect(packet).is_some()));
     assert!(seen[8..].iter().all(|packet| second.unprotect(packet).is_some()));
+}
+
+/// The recorder's end of a handshake, and what came after it.
+fn shake_hands(recorder: &Recorder, invite: &str, identity: &Arc<Identity>) -> (SrtpKeys, Vec<Vec<u8>>) {
+    let section = media_sections(invite).next().unwrap();
+    let value = |name: &str| section.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let ours = format!("127.0.0.1:{}", section.split(' ').nth(1).unwrap());
+    let terms = DtlsAssociation {
+        role: DtlsRole::Client,
+        fingerprints: vec![value("a=fingerprint:").parse().unwrap()],
+        suites: SrtpSuite::ALL.to_vec(),
+        own_id: String::new(),
+        recorder_id: None,
+        session: 1,
+    };
+    let socket = &recorder.sockets(0)[0];
+    socket.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+    let mut association = Association::new(Arc::clone(identity), terms, Instant::now());
+    let (mut keys, mut packets, mut buffer) = (None, Vec::new(), [0; 2048]);
+    let end = Instant::now() + Duration::from_secs(20);
+    while keys.is_none() || packets.len() < 10 {
+        assert!(Instant::now() < end, "{} packets, {association:?}", packets.len());
+        while let Some(datagram) = association.poll_transmit() {
+            socket.send_to(&datagram, &ours).unwrap();
+        }
+        if let Ok((length, _)) = socket.recv_from(&mut buffer) {
+            match &buffer[..length] {
+                datagram if is_dtls(datagram) => association.handle_datagram(datagram, Instant::now()),
+                packet => packets.push(packet.to_vec()),
+            }
+        }
+        association.handle_timeout(Instant::now());
+        if let Some(event) = association.poll_event() {
+            let AssociationEvent::Secured(secured) = event else { panic!("{event:?}") };
+            keys = Some(*secured);
+        }
+    }
+    (keys.unwrap(), packets)
+}
+
+#[test]
+fn no_key_of_a_handshake_is_in_logs_messages_or_properties() {
+    init();
+    let captured = Captured::begin();
+    let identity = Arc::new(Identity::generate().unwrap());
+    let answer = format!("a=setup:active\r\na=fingerprint:{}\r\n", identity.fingerprint());
+    let recorder = Recorder::start(Script::AcceptWith(answer.leak()));
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property_from_str("srtp", "require");
+        siprec.set_property_from_str("srtp-keying", "dtls");
+    });
+    call.begin();
+    (0..10).for_each(|sequence| call.speak(sequence));
+    let (keys, packets) = shake_hands(&recorder, &recorder.request("INVITE"), &identity);
+    add_properties(&captured, call.siprec.upcast_ref());
+    call.end();
+    add_messages(&captured, &call.bus);
+    let said = captured.end();
+
+    let said = String::from_utf8_lossy(&said).to_lowercase();
+    for part in ["siprecagent", "a=fingerprint", "udp/tls/rtp/savp"] {
+        assert!(said.contains(part), "{part}");
+    }
+    let parts = |key: &SrtpKey| key.master().split_at(key.suite().key_length()).0.to_vec();
+    let [theirs] = &keys.recorder[..] else { panic!() };
+    for (key, whose) in [(&keys.own, "the recorder"), (theirs, "the recording")] {
+        ensure_absent(&said, &parts(key), whose);
+    }
+    // And that was the key.
+    let suite = SUITES.into_iter().find(|suite| suite.name == theirs.suite().as_str()).unwrap();
+    let decoder = Decoder::new(&suite.caps(theirs.master(), None));
+    for (number, packet) in (0..).zip(&packets) {
+        assert_eq!(timestamp(&decoder.unprotect(packet).unwrap()), number * 160);
+    }
 }
