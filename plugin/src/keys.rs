@@ -17,7 +17,7 @@ use std::str::FromStr;
 use gst::glib;
 use gst::prelude::*;
 use siprec_media::srtp::{Authentication, CallKey, Cipher, Policy, PolicyFault};
-use siprec_model::{KeyFault, SrtpKey, SrtpSuite};
+use siprec_model::{Component, KeyFault, SrtpKey, SrtpSuite};
 use siprec_sip::sdp::{Crypto, CryptoFault};
 use zeroize::Zeroizing;
 
@@ -37,13 +37,21 @@ pub(crate) struct CallKeys {
     pub(crate) ssrc: Option<u32>,
     /// The rollover counter, of that source, else of every source that nothing is known of.
     pub(crate) roc: Option<u32>,
+    /// The field of the first key that is not taken, since there are too many.
+    pub(crate) excess: Option<String>,
 }
 
 impl CallKeys {
     /// Each key by itself, with all that the caps say of it.
     pub(crate) fn into_keys(self) -> impl Iterator<Item = CallKey> {
-        let Self { keys, policy, ssrc, roc } = self;
+        let Self { keys, policy, ssrc, roc, .. } = self;
         keys.into_iter().map(move |key| CallKey { key, policy, roc, ssrc })
+    }
+
+    /// Which keys are not taken, if any.
+    pub(crate) fn excess_in_words(&self) -> Option<String> {
+        let field = self.excess.as_ref()?;
+        Some(format!("there are more than {MOST_KEYS} keys: \"{field}\" and those after it are not taken"))
     }
 }
 
@@ -92,7 +100,7 @@ pub(crate) enum CapsFault {
         wanted: usize,
     },
     /// Each name is known, and together they are nothing.
-    #[error("the caps' ciphers and authentications do not go together: {0}")]
+    #[error("the caps' ciphers and authentications do not go together: {}", in_fields(*.0))]
     Policy(PolicyFault),
     /// All is `null`.
     #[error(
@@ -126,7 +134,35 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<Option<CallKeys>, CapsFau
         }
         keys.push(key(suite, (&key_field, &master), Some((&mki_field, &own)))?);
     }
-    Ok(Some(CallKeys { keys, policy, ssrc: fields.number("ssrc")?, roc: fields.number("roc")? }))
+    let next = format!("srtp-key{}", MOST_KEYS + 1);
+    let excess = (keys.len() == MOST_KEYS && fields.value(&next).is_some()).then_some(next);
+    Ok(Some(CallKeys { keys, policy, ssrc: fields.number("ssrc")?, roc: fields.number("roc")?, excess }))
+}
+
+/// A fault in the words of the caps' fields.
+fn in_fields(fault: PolicyFault) -> String {
+    match fault {
+        PolicyFault::Plain => fault.to_string(),
+        PolicyFault::Ciphers { rtp, rtcp } => {
+            format!(
+                "\"srtp-cipher\" is \"{rtp}\" and \"srtcp-cipher\" is \"{rtcp}\", which cannot share a key"
+            )
+        }
+        PolicyFault::Twice { of, cipher, authentication } => {
+            let of = match of {
+                Component::Rtp => "srtp",
+                Component::Rtcp => "srtcp",
+            };
+            format!(
+                "\"{of}-cipher\" is \"{cipher}\", which authenticates by itself, so \"{of}-auth\" must be \"null\", \
+                 not \"{authentication}\""
+            )
+        }
+        PolicyFault::UnauthenticatedRtcp(cipher) => format!(
+            "\"srtcp-auth\" is \"null\", and SRTCP must be authenticated where \"srtcp-cipher\" is \"{cipher}\" \
+             (RFC 3711 §3.4); \"srtp-auth\" alone may be \"null\""
+        ),
+    }
 }
 
 /// What caps lack that give no key by [`from_caps`], in words.
@@ -462,7 +498,11 @@ mod tests {
             (2..=20).flat_map(|n| [(format!("srtp-key{n}"), 44), (format!("mki{n}"), 2)]).collect();
         let mut caps = with(&pair[..1]);
         all.iter().for_each(|(field, length)| caps.set(field.as_str(), buffer(&vec![9; *length])));
-        assert_eq!(read(caps).unwrap().unwrap().keys.len(), MOST_KEYS);
+        let read_all = read(caps.clone()).unwrap().unwrap();
+        assert_eq!((read_all.keys.len(), read_all.excess.as_deref()), (MOST_KEYS, Some("srtp-key17")));
+        assert!(read_all.excess_in_words().unwrap().contains("\"srtp-key17\""));
+        caps.remove_field("srtp-key17");
+        assert_eq!(read(caps).unwrap().unwrap().excess_in_words(), None);
     }
 
     #[test]

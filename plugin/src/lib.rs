@@ -14,6 +14,7 @@
 
 mod agent;
 mod call;
+mod complaints;
 mod entry;
 mod format;
 mod guard;

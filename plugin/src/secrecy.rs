@@ -169,7 +169,7 @@ mod tests {
     fn caps(ssrc: Option<u32>) -> CallKeys {
         let suite = SrtpSuite::AeadAes128Gcm;
         let keys = vec![SrtpKey::new(suite, &[7; 28]).unwrap()];
-        CallKeys { keys, policy: Policy::from(suite), ssrc, roc: None }
+        CallKeys { keys, policy: Policy::from(suite), ssrc, roc: None, excess: None }
     }
 
     fn asked(secrecy: &mut Secrecy, sources: impl IntoIterator<Item = u32>, now: Instant) -> Vec<u32> {

@@ -14,6 +14,7 @@ use siprec_sip::sdp::Crypto;
 use super::imp::Siprec;
 use super::pad::SiprecSinkPad;
 use super::recording::Fault;
+use crate::complaints::Complaint;
 use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
 use crate::secrecy::common_suite;
 
@@ -59,8 +60,18 @@ pub(super) fn described(text: &str) -> (DescribedKeys, Vec<String>) {
 impl Siprec {
     /// A stream is encrypted from here on.
     pub(super) fn secure(&self, pad: &SiprecSinkPad, caps: Result<Option<CallKeys>, CapsFault>) {
-        if let Err(fault) = &caps {
-            self.complain(pad, &format!("its key cannot be used: {fault}"));
+        match &caps {
+            Err(fault) => {
+                // What nobody has is told by that, too.
+                pad.lacks_key_newly();
+                self.complain(
+                    pad,
+                    Complaint::Caps(fault.clone()),
+                    &format!("its key cannot be used: {fault}"),
+                );
+            }
+            Ok(Some(found)) => self.complain_of_excess(pad, found),
+            Ok(None) => {}
         }
         pad.feed().secure(caps.ok().flatten(), self.described_keys(pad));
     }
@@ -103,9 +114,10 @@ impl Siprec {
         let element = self.obj();
         if !REQUEST.is_some_and(|signal| has_handler(element.upcast_ref(), signal)) {
             sources.iter().for_each(|ssrc| pad.feed().settle(*ssrc, None));
-            if !pad.feed().is_readable() && pad.complains() {
+            if !pad.feed().is_readable() && pad.lacks_key_newly() {
                 self.complain(
                     pad,
+                    Complaint::Keyless,
                     "nobody has its key: neither its caps (srtp-key) nor a handler of request-key nor the session \
                      description of its party (set-party-sdp). What comes waits for one as long as there is room",
                 );
@@ -123,20 +135,25 @@ impl Siprec {
 
     fn take_answer(&self, pad: &SiprecSinkPad, ssrc: u32, caps: Option<gst::Caps>) {
         let found = match caps.as_ref().map(|caps| (keys::from_caps(caps), caps)) {
-            Some((Ok(Some(found)), _)) => Some(found),
+            Some((Ok(Some(found)), _)) => {
+                self.complain_of_excess(pad, &found);
+                Some(found)
+            }
             Some((Ok(None), caps)) => {
                 let lack = keys::keyless(caps);
-                self.complain(pad, &format!("the caps that request-key gave for source {ssrc} {lack}"));
+                let reason = format!("the caps that request-key gave for source {ssrc} {lack}");
+                self.complain(pad, Complaint::KeylessAnswer(lack), &reason);
                 None
             }
             Some((Err(fault), _)) => {
                 let reason =
                     format!("the key that request-key gave for source {ssrc} cannot be used: {fault}");
-                self.complain(pad, &reason);
+                self.complain(pad, Complaint::Answer(fault), &reason);
                 None
             }
             None => {
-                self.complain(pad, &format!("request-key gave no key for source {ssrc}"));
+                let reason = format!("request-key gave no key for source {ssrc}");
+                self.complain(pad, Complaint::Unanswered, &reason);
                 None
             }
         };
@@ -146,9 +163,22 @@ impl Siprec {
         self.with_live(|live| self.refresh(live));
     }
 
+    /// Says which keys are too many.
+    fn complain_of_excess(&self, pad: &SiprecSinkPad, found: &CallKeys) {
+        if let Some(excess) = found.excess_in_words() {
+            self.complain(pad, Complaint::TooManyKeys, &excess);
+        }
+    }
+
     /// Tells the application what is wrong with the keys of a stream, on a thread of GStreamer's: the call does not wait.
-    fn complain(&self, pad: &SiprecSinkPad, what: &str) {
+    /// What it has heard a moment ago it hears again only later, with how often it was.
+    fn complain(&self, pad: &SiprecSinkPad, complaint: Complaint, what: &str) {
         let reason = format!("the stream of {} is encrypted (application/x-srtp), and {what}", pad.name());
+        let Some(more) = pad.admit(complaint) else {
+            gst::debug!(crate::CAT, obj = pad, "told a moment ago: {reason}");
+            return;
+        };
+        let reason = reason + &more;
         self.obj().call_async(move |element| {
             element.imp().with_live(|live| live.faults.push(Fault::Command(reason)));
         });

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::time::Instant;
 
 use gst::glib;
 use gst::prelude::*;
@@ -10,6 +11,7 @@ use siprec_model::{Medium, StreamFormat};
 
 use super::Siprec;
 use super::party::Parties;
+use crate::complaints::{Complaint, Complaints};
 use crate::format::{self, Unrecordable};
 use crate::guard::guarded;
 use crate::keys;
@@ -77,9 +79,15 @@ impl SiprecSinkPad {
         Some(if media == "video" { Medium::Video } else { Medium::Audio })
     }
 
-    /// Whether the application has not heard yet that there is no key for the stream. It has, from here on.
-    pub(super) fn complains(&self) -> bool {
-        self.imp().complains()
+    /// Whether the application has not heard yet, under these caps, that there is no key for the stream. It has, from here
+    /// on.
+    pub(super) fn lacks_key_newly(&self) -> bool {
+        self.imp().lacks_key_newly()
+    }
+
+    /// Whether the application is to hear of this now: see [`Complaints::admit`].
+    pub(super) fn admit(&self, complaint: Complaint) -> Option<String> {
+        self.imp().admit(complaint)
     }
 
     /// What the stream's caps said last; `None` before there were any. See [`super::streams::carried`].
@@ -99,6 +107,7 @@ mod imp {
         ended: AtomicBool,
         /// The application was told that there is no key under these caps.
         keyless_told: AtomicBool,
+        complaints: Mutex<Complaints>,
     }
 
     struct Place {
@@ -263,8 +272,12 @@ mod imp {
             });
         }
 
-        pub(super) fn complains(&self) -> bool {
+        pub(super) fn lacks_key_newly(&self) -> bool {
             !self.keyless_told.swap(true, Ordering::SeqCst)
+        }
+
+        pub(super) fn admit(&self, complaint: Complaint) -> Option<String> {
+            lock(&self.complaints).admit(complaint, Instant::now())
         }
 
         fn with_element(&self, work: impl FnOnce(&super::super::imp::Siprec)) {

@@ -11,6 +11,7 @@ use super::copies::Packet;
 use super::decryption::Stop;
 use super::imp::SiprecTee;
 use super::keys_in_use::Taken;
+use crate::complaints::Complaint;
 use crate::keys::{self, CallKeys, REQUEST_KEY};
 use crate::sync::lock;
 
@@ -41,10 +42,12 @@ impl SiprecTee {
         lock(&self.decryption).ask_again();
         match keys::from_caps(caps) {
             Ok(None) if self.is_answered() => {}
-            Ok(None) => self
-                .tell("its caps, application/x-srtp, have no \"srtp-key\", and nobody answers request-key"),
+            Ok(None) => self.tell(
+                Complaint::Keyless,
+                "its caps, application/x-srtp, have no \"srtp-key\", and nobody answers request-key",
+            ),
             Ok(Some(keys)) => self.take_keys(keys),
-            Err(fault) => self.tell(&format!("{fault}")),
+            Err(fault) => self.tell(Complaint::Caps(fault.clone()), &fault.to_string()),
         }
     }
 
@@ -59,18 +62,19 @@ impl SiprecTee {
     /// Decrypts what was copied, each packet once. Answers what the call is secured with.
     pub(super) fn decrypt(&self, packets: &mut [Packet], arrival: Instant) -> Option<SrtpSuite> {
         let mut place = 0;
-        let (begun, suite) = loop {
+        let suite = loop {
             let mut decryption = lock(&self.decryption);
             match decryption.decrypt(packets, &mut place) {
                 Stop::Ask(ssrc) => {
                     drop(decryption);
                     self.ask(ssrc);
                 }
-                Stop::Done => break (decryption.bursts(packets, arrival), decryption.suite()),
+                Stop::Done => break decryption.suite(),
             }
         };
-        for cause in begun {
-            self.tell_burst(cause);
+        // What shares the stream's port is no loss.
+        for cause in packets.iter().filter_map(Packet::fault).filter(|cause| *cause != DropCause::NotRtp) {
+            self.tell_loss(cause, arrival);
         }
         suite
     }
@@ -82,11 +86,13 @@ impl SiprecTee {
             None => gst::debug!(crate::CAT, imp = self, "nobody has keys of the source {ssrc:#010x}"),
             Some((Ok(None), caps)) => {
                 let lack = keys::keyless(caps);
-                self.tell(&format!("the caps that request-key gave for {ssrc:#010x} {lack}"));
+                let fault = format!("the caps that request-key gave for {ssrc:#010x} {lack}");
+                self.tell(Complaint::KeylessAnswer(lack), &fault);
             }
             Some((Ok(Some(keys)), _)) => self.take_keys(CallKeys { ssrc: Some(ssrc), ..keys }),
             Some((Err(fault), _)) => {
-                self.tell(&format!("what request-key answered for {ssrc:#010x}: {fault}"))
+                let words = format!("what request-key answered for {ssrc:#010x}: {fault}");
+                self.tell(Complaint::Answer(fault), &words);
             }
         }
     }
@@ -99,28 +105,41 @@ impl SiprecTee {
 
     fn take_keys(&self, keys: CallKeys) {
         if keys.keys.iter().any(|key| self.keys.of_call(key) == Err(Taken)) {
-            self.tell("a key of the call is that of a branch");
-        } else if let Err(refused) = lock(&self.decryption).add(keys) {
-            self.tell(&format!("a key of the call: {refused}"));
+            self.tell(Complaint::KeyInUse, "a key of the call is that of a branch");
+            return;
+        }
+        if let Some(excess) = keys.excess_in_words() {
+            self.tell(Complaint::TooManyKeys, &excess);
+        }
+        if let Err(refused) = lock(&self.decryption).add(keys) {
+            self.tell(Complaint::KeyRefused, &format!("a key of the call: {refused}"));
         }
     }
 
     /// What is missing in the recording is a WARNING; what is no loss stands in the log.
-    fn tell_burst(&self, cause: DropCause) {
+    fn tell_loss(&self, cause: DropCause, now: Instant) {
+        let Some(more) = lock(&self.complaints).admit(Complaint::Lost(cause), now) else { return };
         match cause {
-            DropCause::NoKey => self.tell("there is no key for what comes in (no-key)"),
-            DropCause::NotAuthentic => {
-                self.tell(
-                    "no key decrypts what comes in: forged, damaged, or of another key (not-authentic)",
-                );
-            }
+            DropCause::NoKey => self.warn_of(&format!("there is no key for what comes in (no-key){more}")),
+            DropCause::NotAuthentic => self.warn_of(&format!(
+                "no key decrypts what comes in: forged, damaged, or of another key (not-authentic){more}"
+            )),
             other => {
-                gst::warning!(crate::CAT, imp = self, "packets that are not recorded: {}", other.as_str())
+                let cause = other.as_str();
+                gst::warning!(crate::CAT, imp = self, "packets that are not recorded: {cause}{more}");
             }
         }
     }
 
-    fn tell(&self, fault: &str) {
+    fn tell(&self, complaint: Complaint, fault: &str) {
+        match lock(&self.complaints).admit(complaint, Instant::now()) {
+            Some(more) => self.warn_of(&format!("{fault}{more}")),
+            None => gst::debug!(crate::CAT, imp = self, "told a moment ago: {fault}"),
+        }
+    }
+
+    /// With no lock held.
+    fn warn_of(&self, fault: &str) {
         gst::element_imp_warning!(
             self,
             gst::StreamError::Decrypt,

@@ -1,7 +1,5 @@
 //! The call's side of an encrypted stream: its keys, whom to ask for them, and what could not be decrypted.
 
-use std::time::{Duration, Instant};
-
 use siprec_media::RtpView;
 use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
 use siprec_model::{DropCause, SrtpSuite};
@@ -12,9 +10,6 @@ use crate::keys::CallKeys;
 /// Sources that are asked for. A flood of forged ones asks for no more, until the keys change.
 const MOST_ASKED: usize = 256;
 
-/// Drops of one cause within this time of each other are one burst.
-const BURST_END: Duration = Duration::from_secs(5);
-
 /// What decrypts a stream.
 #[derive(Default)]
 pub(super) struct Decryption {
@@ -23,7 +18,6 @@ pub(super) struct Decryption {
     suite: Option<SrtpSuite>,
     /// Sources that `request-key` was emitted for since the keys changed.
     asked: Vec<u32>,
-    bursts: Vec<(DropCause, Instant)>,
 }
 
 /// Where decrypting stopped.
@@ -81,28 +75,6 @@ impl Decryption {
             *place += 1;
         }
         Stop::Done
-    }
-
-    /// The causes of which a burst of drops begins with these packets.
-    pub(super) fn bursts(&mut self, packets: &[Packet], now: Instant) -> Vec<DropCause> {
-        let mut begun = Vec::new();
-        // What shares the stream's port is no loss.
-        let faults = packets.iter().filter_map(Packet::fault);
-        for cause in faults.filter(|cause| *cause != DropCause::NotRtp) {
-            match self.bursts.iter_mut().find(|(known, _)| *known == cause) {
-                Some((_, last)) => {
-                    if now.saturating_duration_since(*last) > BURST_END {
-                        begun.push(cause);
-                    }
-                    *last = now;
-                }
-                None => {
-                    self.bursts.push((cause, now));
-                    begun.push(cause);
-                }
-            }
-        }
-        begun
     }
 
     fn is_to_be_asked(&self, ssrc: u32) -> bool {

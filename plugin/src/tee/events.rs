@@ -2,6 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use gst::prelude::*;
 use gst::subclass::prelude::*;
@@ -9,6 +10,7 @@ use gst::subclass::prelude::*;
 use super::imp::SiprecTee;
 use super::pad::SiprecTeePad;
 use super::protection::{Incoming, Outgoing};
+use crate::complaints::Complaint;
 use crate::format::{self, RTP, SRTP, Unrecordable};
 use crate::sync::lock;
 
@@ -79,11 +81,14 @@ impl SiprecTee {
             && branch.is_linked()
             && branch.is_news()
         {
-            gst::element_imp_warning!(
-                self,
-                gst::StreamError::Format,
-                ("The recording branch {} gets nothing: {refusal}", branch.name())
-            );
+            match branch.admit(refusal) {
+                Some(more) => gst::element_imp_warning!(
+                    self,
+                    gst::StreamError::Format,
+                    ("The recording branch {} gets nothing: {refusal}{more}", branch.name())
+                ),
+                None => gst::debug!(crate::CAT, obj = branch, "told a moment ago: {refusal}"),
+            }
         }
         settled.is_new
     }
@@ -153,10 +158,12 @@ impl SiprecTee {
     }
 
     fn warn(&self, fault: &Unrecordable) {
+        let complaint = Complaint::Unrecordable(fault.clone());
+        let Some(more) = lock(&self.complaints).admit(complaint, Instant::now()) else { return };
         gst::element_imp_warning!(
             self,
             gst::StreamError::Format,
-            ("The recording branches of this stream get nothing: {fault}")
+            ("The recording branches of this stream get nothing: {fault}{more}")
         );
     }
 }

@@ -15,6 +15,7 @@ use super::keys_in_use::KeysInUse;
 use super::pad::SiprecTeePad;
 use super::pool::Pools;
 use super::protection::Incoming;
+use crate::complaints::Complaints;
 use crate::format::{RTP, SRTP};
 use crate::guard::guarded;
 use crate::passage;
@@ -35,6 +36,7 @@ pub struct SiprecTee {
     /// Whether the stream is encrypted.
     pub(super) is_secured: AtomicBool,
     pub(super) decryption: Mutex<Decryption>,
+    pub(super) complaints: Mutex<Complaints>,
     pub(super) keys: KeysInUse,
     branches_made: AtomicU64,
 }
@@ -80,6 +82,7 @@ impl ObjectSubclass for SiprecTee {
             recordable: AtomicBool::new(true),
             is_secured: AtomicBool::new(false),
             decryption: Mutex::default(),
+            complaints: Mutex::default(),
             keys: KeysInUse::default(),
             branches_made: AtomicU64::new(0),
         }
@@ -171,6 +174,7 @@ impl ElementImpl for SiprecTee {
         if transition == gst::StateChange::PausedToReady {
             // The call has ended, and its keys with it.
             *lock(&self.decryption) = Decryption::default();
+            *lock(&self.complaints) = Complaints::default();
             self.is_secured.store(false, Ordering::SeqCst);
             self.recordable.store(true, Ordering::SeqCst);
         }

@@ -12,8 +12,9 @@ use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule};
 
 use super::copies::{Copies, Packet};
 use super::keys_in_use::KeysInUse;
-use super::protection::{Incoming, Outgoing, Protection, Settled};
+use super::protection::{Incoming, Outgoing, Protection, Refusal, Settled};
 use super::suite::SiprecSrtpSuite;
+use crate::complaints::Complaints;
 use crate::keyframe;
 use crate::keys::secret;
 use crate::passage;
@@ -71,6 +72,11 @@ impl SiprecTeePad {
         lock(&self.imp().line).protection.is_news()
     }
 
+    /// Whether the application is to hear of this now: see [`Complaints::admit`].
+    pub(super) fn admit(&self, refusal: Refusal) -> Option<String> {
+        lock(&self.imp().complaints).admit(refusal, Instant::now())
+    }
+
     /// How packets leave; `None` where they do not.
     pub(super) fn outgoing(&self) -> Option<Outgoing> {
         lock(&self.imp().line).protection.outgoing()
@@ -114,6 +120,7 @@ mod imp {
         /// What the pad says of itself, without its lock.
         pub(super) linked: AtomicBool,
         pub(super) is_video: AtomicBool,
+        pub(super) complaints: Mutex<Complaints<Refusal>>,
         /// Packets left since the branch was linked or became active: its receiver knows what they build on.
         is_under_way: AtomicBool,
         /// Where the stream comes in.
@@ -139,6 +146,7 @@ mod imp {
                 active: AtomicBool::new(true),
                 linked: AtomicBool::new(false),
                 is_video: AtomicBool::new(false),
+                complaints: Mutex::default(),
                 is_under_way: AtomicBool::new(false),
                 source: OnceLock::new(),
             }
@@ -206,6 +214,8 @@ mod imp {
         fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
             let change = |change: &dyn Fn(&mut super::super::protection::Wish)| {
                 lock(&self.line).protection.change(change);
+                // What comes of what the application does it hears at once.
+                *lock(&self.complaints) = Complaints::default();
             };
             match pspec.name() {
                 "active" => {

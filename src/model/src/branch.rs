@@ -1,5 +1,6 @@
 //! What the recording session tells the media engine, and what the engine reports.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -244,6 +245,15 @@ pub enum Component {
     Rtp,
     /// RTCP
     Rtcp,
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rtp => "RTP",
+            Self::Rtcp => "RTCP",
+        })
+    }
 }
 
 /// Bounds of a branch's ring and of its catch-up.

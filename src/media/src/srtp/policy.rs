@@ -1,8 +1,9 @@
 //! What protects RTP and what protects RTCP under one key.
 
+use std::fmt;
 use std::str::FromStr;
 
-use siprec_model::SrtpSuite;
+use siprec_model::{Component, SrtpSuite};
 
 /// How packets are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,33 +36,63 @@ pub enum Authentication {
 #[error("\"{0}\" is no SRTP cipher or authentication that is known")]
 pub struct UnknownName(String);
 
+impl Cipher {
+    const ALL: [Self; 5] = [Self::Null, Self::AesCm128, Self::AesCm256, Self::AesGcm128, Self::AesGcm256];
+
+    /// The name that GStreamer's `srtpdec` has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::AesCm128 => "aes-128-icm",
+            Self::AesCm256 => "aes-256-icm",
+            Self::AesGcm128 => "aes-128-gcm",
+            Self::AesGcm256 => "aes-256-gcm",
+        }
+    }
+}
+
+impl Authentication {
+    const ALL: [Self; 3] = [Self::Null, Self::HmacSha1_32, Self::HmacSha1_80];
+
+    /// The name that GStreamer's `srtpdec` has for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::HmacSha1_32 => "hmac-sha1-32",
+            Self::HmacSha1_80 => "hmac-sha1-80",
+        }
+    }
+}
+
+impl fmt::Display for Cipher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Display for Authentication {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 impl FromStr for Cipher {
     type Err = UnknownName;
 
-    /// Reads the name that GStreamer's `srtpdec` has for it.
+    /// Reads what [`Cipher::as_str`] writes.
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        match text {
-            "null" => Ok(Self::Null),
-            "aes-128-icm" => Ok(Self::AesCm128),
-            "aes-256-icm" => Ok(Self::AesCm256),
-            "aes-128-gcm" => Ok(Self::AesGcm128),
-            "aes-256-gcm" => Ok(Self::AesGcm256),
-            _ => Err(UnknownName(text.to_owned())),
-        }
+        let known = Self::ALL.into_iter().find(|cipher| cipher.as_str() == text);
+        known.ok_or_else(|| UnknownName(text.to_owned()))
     }
 }
 
 impl FromStr for Authentication {
     type Err = UnknownName;
 
-    /// Reads the name that GStreamer's `srtpdec` has for it.
+    /// Reads what [`Authentication::as_str`] writes.
     fn from_str(text: &str) -> Result<Self, UnknownName> {
-        match text {
-            "null" => Ok(Self::Null),
-            "hmac-sha1-32" => Ok(Self::HmacSha1_32),
-            "hmac-sha1-80" => Ok(Self::HmacSha1_80),
-            _ => Err(UnknownName(text.to_owned())),
-        }
+        let known = Self::ALL.into_iter().find(|authentication| authentication.as_str() == text);
+        known.ok_or_else(|| UnknownName(text.to_owned()))
     }
 }
 
@@ -72,7 +103,7 @@ pub enum PolicyFault {
     #[error("neither RTP nor RTCP would be encrypted or authenticated")]
     Plain,
     /// One master key cannot be for both.
-    #[error("{rtp:?} for RTP and {rtcp:?} for RTCP cannot share a key")]
+    #[error("{rtp} for RTP and {rtcp} for RTCP cannot share a key")]
     Ciphers {
         /// Of RTP.
         rtp: Cipher,
@@ -80,11 +111,18 @@ pub enum PolicyFault {
         rtcp: Cipher,
     },
     /// GCM authenticates by itself and takes nothing beside it (RFC 7714 §14).
-    #[error("{0:?} authenticates by itself and goes with no {1:?}")]
-    Twice(Cipher, Authentication),
+    #[error("{of}: {cipher} authenticates by itself and goes with no {authentication}")]
+    Twice {
+        /// Which packets.
+        of: Component,
+        /// Theirs.
+        cipher: Cipher,
+        /// Theirs.
+        authentication: Authentication,
+    },
     /// SRTCP is always authenticated when it is encrypted (RFC 3711 §3.4).
-    #[error("RTCP that is encrypted must be authenticated")]
-    UnauthenticatedRtcp,
+    #[error("RTCP: what {0} encrypts must be authenticated")]
+    UnauthenticatedRtcp(Cipher),
 }
 
 /// What protects RTP and what protects RTCP under one key: that of a suite, or on the call's side whatever was asked for.
@@ -137,13 +175,13 @@ impl Policy {
         if (rtp, rtcp) == (plain, plain) {
             return Err(PolicyFault::Plain);
         }
-        for (cipher, authentication) in [rtp, rtcp] {
+        for (of, (cipher, authentication)) in [(Component::Rtp, rtp), (Component::Rtcp, rtcp)] {
             if cipher.is_gcm() && authentication != Authentication::Null {
-                return Err(PolicyFault::Twice(cipher, authentication));
+                return Err(PolicyFault::Twice { of, cipher, authentication });
             }
         }
         if rtcp.0 != Cipher::Null && !rtcp.0.is_gcm() && rtcp.1 == Authentication::Null {
-            return Err(PolicyFault::UnauthenticatedRtcp);
+            return Err(PolicyFault::UnauthenticatedRtcp(rtcp.0));
         }
         let is_shared = match (rtp.0, rtcp.0) {
             (one, other) if one == other => true,
@@ -281,6 +319,7 @@ mod tests {
         for (names, reason) in refused {
             let fault = named(names).unwrap_err().to_string();
             assert!(fault.contains(reason), "{names:?}: {fault}");
+            assert!(!fault.contains("Aes") && !fault.contains("Hmac"), "names are those of caps: {fault}");
         }
         assert!("aes-192-icm".parse::<Cipher>().unwrap_err().to_string().contains("aes-192-icm"));
         assert!("hmac-md5".parse::<Authentication>().unwrap_err().to_string().contains("hmac-md5"));

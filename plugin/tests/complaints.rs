@@ -1,0 +1,154 @@
+//! What is wrong with an encrypted stream is told at once, in words that help, and not once for each packet.
+#![cfg(test)]
+
+mod common;
+
+use common::call::Call;
+use common::recorder::{Recorder, Script};
+use common::srtp::{SUITES, Suite, buffer, srtp_caps as srtp};
+use common::tee::Tee;
+use common::{PCMU, rtp_bytes};
+use gst::prelude::*;
+
+const CM80: Suite = SUITES[0];
+const GCM: Suite = SUITES[3];
+
+fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
+    let mut packet = rtp_bytes(sequence);
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
+    packet
+}
+
+fn plain() -> gst::Caps {
+    PCMU.parse().unwrap()
+}
+
+fn call(recorder: &Recorder) -> Call {
+    Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true))
+}
+
+/// The WARNINGs that a call gave about the keys of its streams. The first is waited for, and the call is ended for the others.
+fn complaints(call: &Call) -> Vec<String> {
+    let mut told = Vec::new();
+    let mut take = |wait| {
+        let message = call.bus.timed_pop_filtered(wait, &[gst::MessageType::Warning])?;
+        let gst::MessageView::Warning(warning) = message.view() else { panic!() };
+        told.push(warning.error().to_string());
+        Some(told.iter().any(|text| text.contains("is encrypted (application/x-srtp)")))
+    };
+    while !take(gst::ClockTime::from_seconds(15)).expect("a warning") {}
+    call.end();
+    while take(gst::ClockTime::ZERO).is_some() {}
+    told.retain(|text| text.contains("is encrypted (application/x-srtp)"));
+    told
+}
+
+#[test]
+fn a_stream_that_turns_encrypted_with_every_packet_is_told_of_once() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = call(&recorder);
+    call.begin();
+    let inlet = &call.parties[0].0;
+    for number in 0..150 {
+        inlet.pad.push_event(gst::event::Caps::new(&srtp(None)));
+        inlet.pad.push(buffer(&packet(1, number))).unwrap();
+        inlet.pad.push_event(gst::event::Caps::new(&plain()));
+    }
+    let told = complaints(&call);
+    assert!(told.len() == 1 && told[0].contains("nobody has its key"), "{told:?}");
+}
+
+#[test]
+fn a_flood_of_sources_whose_key_nobody_gives_is_told_of_once() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = call(&recorder);
+    call.siprec.connect("request-key", false, |_| Some(None::<gst::Caps>.to_value()));
+    let inlet = &call.parties[0].0;
+    inlet.begin_with(&srtp(None));
+    for ssrc in 0..200 {
+        inlet.pad.push(buffer(&packet(ssrc, 1))).unwrap();
+    }
+    let told = complaints(&call);
+    assert!(told.len() == 1 && told[0].contains("request-key gave no key for source"), "{told:?}");
+}
+
+#[test]
+fn a_key_of_caps_that_cannot_be_used_is_told_by_its_fields_alone() {
+    for (change, words) in [
+        (
+            ("srtp-auth", "hmac-sha1-80"),
+            &["\"srtp-auth\"", "\"srtp-cipher\"", "\"aes-128-gcm\"", "\"hmac-sha1-80\""],
+        ),
+        (
+            ("srtcp-auth", "hmac-sha1-32"),
+            &["\"srtcp-auth\"", "\"srtcp-cipher\"", "\"aes-128-gcm\"", "\"hmac-sha1-32\""],
+        ),
+        (
+            ("srtcp-cipher", "aes-128-icm"),
+            &["\"srtcp-auth\"", "\"srtcp-cipher\"", "\"aes-128-icm\"", "\"null\""],
+        ),
+        (
+            ("srtcp-cipher", "aes-256-gcm"),
+            &["\"srtp-cipher\"", "\"srtcp-cipher\"", "\"aes-128-gcm\"", "\"aes-256-gcm\""],
+        ),
+    ] {
+        let recorder = Recorder::start(Script::Accept);
+        let call = call(&recorder);
+        let mut caps = srtp(Some(&GCM.caps(&GCM.key(1), None)));
+        caps.make_mut().set(change.0, change.1);
+        let inlet = &call.parties[0].0;
+        inlet.begin_with(&caps);
+        for number in 0..10 {
+            inlet.pad.push(buffer(&packet(1, number))).unwrap();
+        }
+        let told = complaints(&call);
+        assert!(told.len() == 1 && told[0].contains("its key cannot be used"), "{told:?}");
+        assert!(words.iter().all(|word| told[0].contains(word)), "{told:?}");
+        assert!(!told[0].contains("nobody has its key"), "{told:?}");
+    }
+}
+
+#[test]
+fn keys_that_are_too_many_are_told_by_the_first_that_is_not_taken() {
+    let mut keys = CM80.caps(&CM80.key(1), Some(&[0, 1]));
+    for number in 2..=40 {
+        let fields = keys.make_mut();
+        fields.set(format!("srtp-key{number}"), buffer(&CM80.key(number)));
+        fields.set(format!("mki{number}"), buffer(&[0, number]));
+    }
+    let text = "there are more than 16 keys: \"srtp-key17\" and those after it are not taken";
+
+    let recorder = Recorder::start(Script::Accept);
+    let call = call(&recorder);
+    call.parties[0].0.begin_with(&srtp(Some(&keys)));
+    let told = complaints(&call);
+    assert!(told.len() == 1 && told[0].contains(text), "{told:?}");
+
+    let tee = Tee::new(&keys, |_| ());
+    let told = tee.warnings();
+    assert!(told.iter().any(|told| told.contains(text)), "{told:?}");
+}
+
+#[test]
+fn a_stream_through_the_tee_that_turns_encrypted_with_every_packet_is_told_of_once_for_each_kind() {
+    let key = CM80.key(1);
+    for (caps, kinds) in [
+        (CM80.caps(&key, None), &["rec_0 gets nothing"][..]),
+        (
+            gst::Caps::new_empty_simple("application/x-srtp"),
+            &["have no \"srtp-key\"", "rec_0 gets nothing", "(no-key)"],
+        ),
+    ] {
+        let tee = Tee::new(&plain(), |_| ());
+        for number in 0..300 {
+            tee.new_caps(&caps);
+            tee.push(&rtp_bytes(number));
+            tee.new_caps(&plain());
+            tee.push(&rtp_bytes(number));
+        }
+        let told = tee.warnings();
+        let once = |kind: &&str| told.iter().filter(|text| text.contains(*kind)).count() == 1;
+        let authentic = usize::from(told.iter().any(|text| text.contains("(not-authentic)")));
+        assert!(kinds.iter().all(once) && told.len() == kinds.len() + authentic, "{told:?}");
+    }
+}
