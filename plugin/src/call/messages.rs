@@ -3,7 +3,7 @@
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_model::{BranchReport, Medium, SessionEvent, SessionEventKind, SessionInfo};
+use siprec_model::{BranchReport, DropCause, Medium, SessionEvent, SessionEventKind, SessionInfo};
 
 use super::Siprec;
 use super::enums::SiprecState;
@@ -60,9 +60,7 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
                 .field("packets", *packets)
                 .field("duration", nanoseconds(*duration));
             post(element, message);
-            let text =
-                format!("The recording has a gap of {} ({})", packets_in_words(*packets), cause.as_str());
-            warn(element, &text, info);
+            warn(element, &gap_in_words(*packets, *cause), info);
         }
         SessionEventKind::KeyframeWanted => {
             element.imp().ask_key_frame(info.dn.as_deref());
@@ -170,6 +168,19 @@ fn packets_in_words(count: u64) -> String {
     }
 }
 
+/// What is lost. Of packets that nobody can read it is not known that they belonged to the call.
+fn gap_in_words(packets: u64, cause: DropCause) -> String {
+    let (packets, name) = (packets_in_words(packets), cause.as_str());
+    let what = match cause {
+        DropCause::NotAuthentic => "forged, damaged or under another key",
+        DropCause::NoKey => "under a key that nobody gave",
+        _ => return format!("The recording has a gap of {packets} ({name})"),
+    };
+    format!(
+        "Dropped {packets} that came {what} ({name}): the recording has a gap where the stream has nothing else"
+    )
+}
+
 /// Which recording and which session of it, in words.
 fn whence(info: &SessionInfo) -> String {
     let mut text = format!("recording {}", info.recording_id.as_str());
@@ -208,6 +219,19 @@ mod tests {
         info.recorder = Some("sip:rec.example".to_owned());
         info.session = Some("abc".to_owned());
         assert_eq!(whence(&info), "recording R1 at sip:rec.example, session abc");
+    }
+
+    #[test]
+    fn what_nobody_can_read_is_not_said_to_be_missing() {
+        assert_eq!(
+            gap_in_words(2, DropCause::QueueFull),
+            "The recording has a gap of 2 packets (queue-full)"
+        );
+        for cause in [DropCause::NotAuthentic, DropCause::NoKey] {
+            let text = gap_in_words(1, cause);
+            assert!(text.starts_with("Dropped 1 packet ") && text.contains(cause.as_str()), "{text}");
+            assert!(text.contains("where the stream has nothing else"), "{text}");
+        }
     }
 
     #[test]

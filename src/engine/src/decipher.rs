@@ -29,7 +29,24 @@ pub(crate) struct Decipher {
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
     /// Packets that waited in vain since somebody asked.
-    given_up: u64,
+    given_up: Waited,
+}
+
+/// Packets that wait, or waited, for a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Waited {
+    /// How many.
+    pub(crate) packets: u64,
+    /// When the first and the last of them arrived; `None` where there is none.
+    pub(crate) arrivals: Option<(Instant, Instant)>,
+}
+
+impl Waited {
+    fn add(&mut self, arrival: Instant) {
+        self.packets += 1;
+        let (first, last) = self.arrivals.unwrap_or((arrival, arrival));
+        self.arrivals = Some((first.min(arrival), last.max(arrival)));
+    }
 }
 
 impl Decipher {
@@ -61,9 +78,11 @@ impl Decipher {
         });
     }
 
-    /// How many packets wait.
-    pub(crate) fn waiting(&self) -> u64 {
-        self.waiting.len() as u64
+    /// The packets that wait.
+    pub(crate) fn waiting(&self) -> Waited {
+        let (first, last) = (self.waiting.front(), self.waiting.back());
+        let arrivals = first.zip(last).map(|((_, first), (_, last))| (*first, *last));
+        Waited { packets: self.waiting.len() as u64, arrivals }
     }
 
     /// The packets that need not wait any more, decrypted or lost. `confidential` says what others of the stream are.
@@ -92,18 +111,18 @@ impl Decipher {
             return;
         }
         let Self { awaited, waiting, waiting_bytes, given_up, .. } = self;
-        waiting.retain(|(packet, _)| {
+        waiting.retain(|(packet, arrival)| {
             let waits = RtpView::source(packet).is_some_and(|ssrc| awaited.contains(&ssrc));
             if !waits {
                 *waiting_bytes -= packet.len() + ENTRY;
-                *given_up += 1;
+                given_up.add(*arrival);
             }
             waits
         });
     }
 
-    /// How many packets have waited in vain since this was last asked.
-    pub(crate) fn given_up(&mut self) -> u64 {
+    /// The packets that have waited in vain since this was last asked.
+    pub(crate) fn given_up(&mut self) -> Waited {
         std::mem::take(&mut self.given_up)
     }
 
@@ -133,10 +152,10 @@ impl Decipher {
         self.waiting_bytes += bytes.len() + ENTRY;
         self.waiting.push_back((bytes.to_vec(), arrival));
         while self.waiting_bytes > MAX_WAITING
-            && let Some((oldest, _)) = self.waiting.pop_front()
+            && let Some((oldest, arrival)) = self.waiting.pop_front()
         {
             self.waiting_bytes -= oldest.len() + ENTRY;
-            self.given_up += 1;
+            self.given_up.add(arrival);
         }
     }
 }

@@ -15,6 +15,7 @@ use siprec_model::{
 
 use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST, Outcome};
+use crate::decipher::Waited;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
 use crate::handshake::{Early, Handshakes, News};
@@ -415,7 +416,7 @@ impl Outlet {
                     Ok(packet) => self.branch.store_packet(&packet, arrival),
                     Err(unusable) => self.branch.handle_loss(unusable.into(), 1),
                 },
-                Item::Lost(cause) => self.branch.handle_loss(cause, 1),
+                Item::Lost(cause, arrival) => self.branch.handle_lost_packet(cause, arrival),
                 Item::GateOpened => self.meet_open_gate(now),
                 Item::Confidential(true) => {
                     if self.discretion.begin() && self.is_open() {
@@ -446,10 +447,12 @@ impl Outlet {
         self.report(kit, now);
     }
 
-    /// Accounts for packets that never got here.
-    pub(crate) fn lose(&mut self, cause: DropCause, packets: u64, now: Instant) {
-        self.branch.handle_loss(cause, packets);
-        self.branch.tell_lasting_losses(now);
+    /// Accounts for packets that waited for a key and never got here.
+    pub(crate) fn lose(&mut self, waited: Waited, now: Instant) {
+        if let Some(arrivals) = waited.arrivals {
+            self.branch.handle_vain_wait(waited.packets, arrivals);
+            self.branch.tell_lasting_losses(now);
+        }
     }
 
     /// Whether packets that come now are stored or sent.

@@ -26,8 +26,8 @@ pub(crate) struct Packed {
 pub(crate) enum Item<'a> {
     /// A packet and when it arrived.
     Packet(&'a [u8], Instant),
-    /// A packet that is no use, and why.
-    Lost(DropCause),
+    /// A packet that is no use, why, and when it arrived, where that is known.
+    Lost(DropCause, Option<Instant>),
     /// The gate was opened here.
     GateOpened,
     /// From here on packets are confidential, or are not.
@@ -156,12 +156,12 @@ impl Packed {
                         Fate::Kept(length) => {
                             Some(Item::Packet(bytes.get(..length as usize).unwrap_or_default(), *arrival))
                         }
-                        Fate::Lost(cause) => Some(Item::Lost(cause)),
+                        Fate::Lost(cause) => Some(Item::Lost(cause, Some(*arrival))),
                         Fate::Removed => None,
                     };
                     [item, None]
                 }
-                Entry::Oversized => [Some(Item::Lost(DropCause::Malformed)), None],
+                Entry::Oversized => [Some(Item::Lost(DropCause::Malformed, None)), None],
                 Entry::Mark(mark) => {
                     [mark.confidential.map(Item::Confidential), mark.gate_opened.then_some(Item::GateOpened)]
                 }
@@ -232,10 +232,11 @@ mod tests {
             .items()
             .map(|item| match item {
                 Item::Packet(bytes, _) => String::from_utf8_lossy(bytes).into_owned(),
+                Item::Lost(cause, arrival) => format!("{cause:?}, {}", arrival.is_some()),
                 other => format!("{other:?}"),
             })
             .collect();
-        assert_eq!(words, ["one", "ee", "Lost(NoKey)", "nine"]);
+        assert_eq!(words, ["one", "ee", "NoKey, true", "nine"]);
     }
 
     #[test]

@@ -250,7 +250,7 @@ mod tests {
         let batch = queue.take();
         assert!(matches!(
             batch.items().collect::<Vec<_>>().as_slice(),
-            [Item::Packet(bytes, _), Item::Lost(DropCause::Malformed)] if bytes.len() == MAX_PACKET
+            [Item::Packet(bytes, _), Item::Lost(DropCause::Malformed, None)] if bytes.len() == MAX_PACKET
         ));
     }
 

@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, BranchId, DropCause};
+use siprec_model::{BranchEvent, BranchId};
 
-use crate::decipher::Decipher;
+use crate::decipher::{Decipher, Waited};
 use crate::gate::Gate;
 use crate::kit::Kit;
 use crate::outlet::Outlet;
@@ -138,7 +138,7 @@ impl Stream {
             self.decipher = Some(Box::default());
         }
         let mut released = None;
-        let mut given_up = 0;
+        let mut given_up = Waited::default();
         if let Some(decipher) = &mut self.decipher {
             let wanted = self.outlets.iter().any(Outlet::wants_packets);
             if let Some(news) = news {
@@ -150,9 +150,7 @@ impl Stream {
         }
         self.outlets.retain_mut(|outlet| {
             let fed = guarded(outlet, kit, events, now, |outlet, kit| {
-                if given_up > 0 {
-                    outlet.lose(DropCause::NoKey, given_up, now);
-                }
+                outlet.lose(given_up, now);
                 if let Some(released) = &released {
                     outlet.accept(released, gate, kit, now);
                 }
@@ -176,9 +174,7 @@ impl Stream {
         if is_over && let Some(decipher) = &mut self.decipher {
             decipher.give_up();
             let given_up = decipher.given_up();
-            if given_up > 0 {
-                self.each(kit, events, now, |outlet, _| outlet.lose(DropCause::NoKey, given_up, now));
-            }
+            self.each(kit, events, now, |outlet, _| outlet.lose(given_up, now));
         }
         if !self.has_waiting() {
             let branches = std::mem::take(&mut self.to_drain);
@@ -205,14 +201,14 @@ impl Stream {
         self.drain_ready(kit, events, now);
     }
 
-    /// How many packets wait for a key of the call.
-    fn waiting(&self) -> u64 {
-        self.decipher.as_ref().map_or(0, |decipher| decipher.waiting())
+    /// The packets that wait for a key of the call.
+    fn waiting(&self) -> Waited {
+        self.decipher.as_ref().map(|decipher| decipher.waiting()).unwrap_or_default()
     }
 
     /// Whether any does.
     fn has_waiting(&self) -> bool {
-        self.waiting() > 0
+        self.waiting().packets > 0
     }
 
     /// Runs `act` on every branch.
@@ -272,7 +268,7 @@ impl Stream {
         let gate = Gate::new(section, self.tap.as_deref());
         if let Some(report) = guarded(&mut outlet, kit, events, now, |outlet, kit| {
             // Others may still get them; this branch does not.
-            outlet.lose(DropCause::NoKey, waiting, now);
+            outlet.lose(waiting, now);
             outlet.close(gate, kit, now)
         }) {
             outlet.release(&mut kit.pool, now);

@@ -137,6 +137,59 @@ fn at_the_end_nothing_waits_for_a_key_that_was_refused() {
 }
 
 #[test]
+fn what_waited_in_vain_is_accounted_for_by_when_it_came_although_there_was_a_pause_meanwhile() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);
+    let branch = branch(&rig, &call, 0, &Recorder::new());
+    let arrival = Instant::now();
+    for number in 0..20 {
+        let packet = call.packet(SSRC, number);
+        call.tap.push(&packet, arrival + Duration::from_millis(20 * u64::from(number)));
+    }
+    call.tap.close_gate();
+    rig.command(BranchCommand::Pause { branch });
+    let (events, report) = rig.close(branch);
+    let duration = Duration::from_millis(19 * 20);
+    assert!(
+        events.contains(&BranchEvent::Gap { packets: 20, duration, cause: DropCause::NoKey }),
+        "{events:?}"
+    );
+    assert_eq!((report.seen, report.drops.of(DropCause::NoKey)), (20, 20));
+}
+
+#[test]
+fn a_flood_of_forgeries_is_told_by_the_time_over_which_it_came() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let start = Instant::now();
+    // What is authentic comes every 20 ms as far as its arrival says.
+    for number in 0..20 {
+        let arrival = start + Duration::from_millis(20 * u64::from(number));
+        let packet = call.packet(SSRC, number);
+        call.tap.push(&packet, arrival);
+        for forgery in 0..50 {
+            let mut forged = packet.clone();
+            forged[2] ^= 0x40;
+            forged[3] ^= forgery;
+            call.tap.push(&forged, arrival);
+        }
+    }
+    assert_eq!(recorder.packets(20).len(), 20);
+    let (events, report) = rig.close(branch);
+    assert_eq!((report.sent, report.drops.of(DropCause::NotAuthentic)), (20, 1000));
+    let mut told = Duration::ZERO;
+    for event in events {
+        if let BranchEvent::Gap { duration, cause: DropCause::NotAuthentic, .. } = event {
+            told += duration;
+        }
+    }
+    assert!(told <= Duration::from_millis(19 * 20), "{told:?}");
+}
+
+#[test]
 fn a_source_waits_while_its_key_is_asked_for_and_no_other_does() {
     let rig = Rig::new(EngineConfig::default());
     let mut call = Call::new(&rig, SrtpSuite::AeadAes256Gcm);

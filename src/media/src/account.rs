@@ -32,6 +32,13 @@ impl Account {
         self.last_arrival = Some(arrival);
     }
 
+    /// Packets that should be recorded and cannot be decrypted, and when the first and the last of them came.
+    pub(crate) fn undecrypted(&mut self, cause: DropCause, packets: u64, (first, last): (Instant, Instant)) {
+        self.report.seen += packets;
+        self.report.drops.add(cause, packets);
+        self.gaps.lost_between(cause, packets, first, last);
+    }
+
     /// Packets that do not leave, a hole of `duration`.
     pub(crate) fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration) {
         self.report.drops.add(cause, packets);

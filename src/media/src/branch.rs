@@ -213,6 +213,24 @@ impl Branch {
         }
     }
 
+    /// The same for one packet, where it is known when it came: what could not be decrypted is told by that.
+    pub fn handle_lost_packet(&mut self, cause: DropCause, arrival: Option<Instant>) {
+        match (cause, arrival) {
+            (DropCause::NoKey | DropCause::NotAuthentic, Some(arrival)) => {
+                if !matches!(self.state, State::Paused(_)) {
+                    self.account.undecrypted(cause, 1, (arrival, arrival));
+                }
+            }
+            _ => self.handle_loss(cause, 1),
+        }
+    }
+
+    /// Accounts for packets that came from `first` to `last` and waited for a key in vain. They were to be recorded when
+    /// they came: a pause that has begun since makes no difference.
+    pub fn handle_vain_wait(&mut self, packets: u64, (first, last): (Instant, Instant)) {
+        self.account.undecrypted(DropCause::NoKey, packets, (first, last));
+    }
+
     /// What is sent from now on is for a receiver whose rollover counter begins at 0. Numbers of the upper half, which would
     /// soon wrap, begin anew with `first_sequence`, the others go on.
     pub fn make_room(&mut self, first_sequence: u16) {

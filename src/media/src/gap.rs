@@ -9,7 +9,8 @@ const MERGE: Duration = Duration::from_secs(1);
 
 /// How long a loss that never ends goes untold at first, and then between two accounts of it.
 const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
-/// Causes that can last as long as the call.
+/// Causes that can last as long as the call. Anybody may send such packets, as many as he likes: their number says nothing
+/// about time, so that the hole is as long as the time over which they came.
 const LASTING: [DropCause; 2] = [DropCause::NoKey, DropCause::NotAuthentic];
 
 /// Causes that make a hole in what should have been recorded. The others are told in another way
@@ -41,6 +42,8 @@ pub(crate) struct Gaps {
 struct Hole {
     packets: u64,
     duration: Duration,
+    /// When the first and the last came, of a cause that can last.
+    arrivals: Option<(Instant, Instant)>,
     complete: bool,
     /// When a loss of this cause that lasts was first looked at.
     since: Option<Instant>,
@@ -48,6 +51,17 @@ struct Hole {
 }
 
 impl Hole {
+    /// Packets of it came from `first` to `last`.
+    fn span(&mut self, first: Instant, last: Instant) {
+        let (from, to) = self.arrivals.unwrap_or((first, last));
+        self.arrivals = Some((from.min(first), to.max(last)));
+    }
+
+    fn take_duration(&mut self) -> Duration {
+        let duration = std::mem::take(&mut self.duration);
+        self.arrivals.take().map_or(duration, |(first, last)| last.saturating_duration_since(first))
+    }
+
     /// It is to be told as it is now.
     fn complete(&mut self, now: Instant) {
         self.complete = true;
@@ -56,10 +70,17 @@ impl Hole {
 }
 
 impl Gaps {
+    /// Adds lost packets of a cause that can last, which came from `first` to `last`.
+    pub(crate) fn lost_between(&mut self, cause: DropCause, packets: u64, first: Instant, last: Instant) {
+        self.lost(cause, packets, Duration::ZERO);
+        if let Some(hole) = self.hole(cause).filter(|_| packets > 0) {
+            hole.span(first, last);
+        }
+    }
+
     /// Adds lost packets that span `duration`.
     pub(crate) fn lost(&mut self, cause: DropCause, packets: u64, duration: Duration) {
-        let place = CAUSES.iter().position(|known| *known == cause);
-        if let Some(hole) = place.and_then(|place| self.collecting.get_mut(place)).filter(|_| packets > 0) {
+        if let Some(hole) = self.hole(cause).filter(|_| packets > 0) {
             hole.packets = hole.packets.saturating_add(packets);
             hole.duration = hole.duration.saturating_add(duration);
             self.any = true;
@@ -70,7 +91,11 @@ impl Gaps {
     pub(crate) fn go_on(&mut self, now: Instant) {
         if self.any {
             self.complete(
-                |hole| hole.last_told.is_none_or(|last| now.saturating_duration_since(last) >= MERGE),
+                |hole, cause| {
+                    // What can be made without end is told by time alone: see `persist`.
+                    !LASTING.contains(&cause)
+                        && hole.last_told.is_none_or(|last| now.saturating_duration_since(last) >= MERGE)
+                },
                 now,
             );
         }
@@ -96,7 +121,7 @@ impl Gaps {
 
     /// The recording is over: everything is told.
     pub(crate) fn end(&mut self, now: Instant) {
-        self.complete(|_| true, now);
+        self.complete(|_, _| true, now);
     }
 
     /// The next complete hole.
@@ -107,7 +132,7 @@ impl Gaps {
         for (hole, cause) in self.collecting.iter_mut().zip(CAUSES) {
             if std::mem::take(&mut hole.complete) {
                 let packets = std::mem::take(&mut hole.packets);
-                let duration = std::mem::take(&mut hole.duration);
+                let duration = hole.take_duration();
                 return Some(BranchEvent::Gap { packets, duration, cause });
             }
         }
@@ -120,10 +145,16 @@ impl Gaps {
         self.count
     }
 
-    fn complete(&mut self, is_due: impl Fn(&Hole) -> bool, now: Instant) {
+    fn hole(&mut self, cause: DropCause) -> Option<&mut Hole> {
+        let place = CAUSES.iter().position(|known| *known == cause)?;
+        self.collecting.get_mut(place)
+    }
+
+    fn complete(&mut self, is_due: impl Fn(&Hole, DropCause) -> bool, now: Instant) {
         self.any = false;
-        for hole in self.collecting.iter_mut().filter(|hole| hole.packets > 0 && !hole.complete) {
-            if is_due(hole) {
+        let holes = self.collecting.iter_mut().zip(CAUSES);
+        for (hole, cause) in holes.filter(|(hole, _)| hole.packets > 0 && !hole.complete) {
+            if is_due(hole, cause) {
                 hole.complete(now);
                 self.count += 1;
                 self.ready = true;
@@ -170,6 +201,28 @@ mod tests {
         let causes = [gap(1, 20, DropCause::QueueFull), gap(100, 2000, DropCause::QueueFull)];
         assert_eq!(events[..2], causes.map(Option::unwrap));
         assert_eq!(events.len(), 3);
+    }
+
+    #[test]
+    fn what_anybody_can_send_is_as_long_as_the_time_over_which_it_came_and_told_by_time_alone() {
+        let start = Instant::now();
+        let mut gaps = Gaps::default();
+        let mut events = Vec::new();
+        for ms in 0..25_000 {
+            let now = start + Duration::from_millis(ms);
+            for _ in 0..20 {
+                gaps.lost_between(DropCause::NotAuthentic, 1, now, now);
+            }
+            // What is authentic goes on all the while.
+            gaps.go_on(now);
+            gaps.persist(now);
+            events.extend(gaps.poll());
+        }
+        gaps.end(start + Duration::from_secs(60));
+        events.extend(gaps.poll());
+        let told = [(20_020, 1000), (200_000, 9999), (200_000, 9999), (79_980, 3998)];
+        let told = told.map(|(packets, ms)| gap(packets, ms, DropCause::NotAuthentic).unwrap());
+        assert_eq!(events, told);
     }
 
     #[test]
