@@ -161,7 +161,7 @@ pub fn rtcp(data: &[u8]) {
     while let Some((length, after)) = rest.split_first() {
         let (datagram, after) = after.split_at_checked(usize::from(*length)).unwrap_or((after, &[]));
         rest = after;
-        reporter.handle_datagram(datagram, &stream.branch, stream.now);
+        reporter.handle_datagram(datagram, &mut stream.branch, stream.now);
         let events = std::iter::from_fn(|| reporter.poll_event()).take(10).count();
         assert!(events < 10, "it does not stop talking");
         stream.now += Duration::from_secs(1);

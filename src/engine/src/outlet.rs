@@ -554,7 +554,7 @@ impl Outlet {
                             None => Some(&*datagram),
                         };
                         if let Some(plain) = plain {
-                            self.reporter.handle_datagram(plain, &self.branch, now);
+                            self.reporter.handle_datagram(plain, &mut self.branch, now);
                         }
                     }
                 }

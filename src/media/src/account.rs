@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use siprec_model::{BranchReport, DropCause};
 
 use crate::Sent;
+use crate::entry::{Entry, Fate};
+use crate::forgotten::Lost;
 use crate::gap::Gaps;
 use crate::rewrite::Rewrite;
 use crate::rtp::Header;
@@ -19,6 +21,17 @@ pub(crate) struct Account {
     last_arrival: Option<Instant>,
     /// Mean time between packets: the length of a lost packet that nobody saw.
     pub(crate) spacing: Duration,
+}
+
+/// From where a packet leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// From the call.
+    Live,
+    /// From the ring, for the first time.
+    Held,
+    /// From the ring, after it had left to a recorder that was lost.
+    Again,
 }
 
 impl Account {
@@ -45,6 +58,48 @@ impl Account {
         self.gaps.lost(cause, packets, duration);
     }
 
+    /// A packet that had left waits again.
+    pub(crate) fn recalled(&mut self, entry: &Entry) {
+        let report = &mut self.report;
+        report.held = report.held.saturating_sub(entry.has_waited().into());
+        report.resent = report.resent.saturating_sub(entry.is_recalled().into());
+        let cause = match entry.fate() {
+            Fate::Sent | Fate::Void => {
+                report.sent = report.sent.saturating_sub(1);
+                report.sent_bytes = report.sent_bytes.saturating_sub(entry.length().into());
+                return;
+            }
+            Fate::SendFailed => DropCause::SendFailed,
+            Fate::NotProtected => DropCause::NotProtected,
+        };
+        report.drops.take_back(cause, 1);
+        self.gaps.regained(cause, 1, self.spacing);
+    }
+
+    /// A recorder was lost that may not have these, and they are no longer held.
+    pub(crate) fn lost(&mut self, lost: Lost) {
+        let packets = lost.packets.min(self.report.sent);
+        self.report.sent -= packets;
+        self.bound();
+        self.dropped(DropCause::RecorderLost, packets, lost.duration);
+    }
+
+    /// Packets that were given out as sent have not left.
+    pub(crate) fn refused(&mut self, cause: DropCause, packets: u64, bytes: u64) {
+        let packets = packets.min(self.report.sent);
+        self.report.sent -= packets;
+        self.report.sent_bytes = self.report.sent_bytes.saturating_sub(bytes);
+        self.bound();
+        let duration = self.spacing.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX));
+        self.dropped(cause, packets, duration);
+    }
+
+    fn bound(&mut self) {
+        let report = &mut self.report;
+        report.held = report.held.min(report.sent);
+        report.resent = report.resent.min(report.sent);
+    }
+
     /// Accounts for a packet of `length` bytes that may leave, or may not. Answers what is written over its header.
     pub(crate) fn leaves(
         &mut self,
@@ -52,7 +107,7 @@ impl Account {
         now: Instant,
         header: &Header,
         length: usize,
-        held: bool,
+        way: Way,
     ) -> Option<(Rewrite, Sent)> {
         let rewrite = match rewrite {
             Ok(rewrite) => rewrite,
@@ -64,7 +119,9 @@ impl Account {
         self.gaps.go_on(now);
         self.report.sent += 1;
         self.report.sent_bytes += length as u64;
-        self.report.held += u64::from(held);
+        self.report.held += u64::from(way != Way::Live);
+        self.report.resent += u64::from(way == Way::Again);
+        let held = way != Way::Live;
         Some((rewrite, Sent { length, index: rewrite.index, ssrc: header.ssrc, held }))
     }
 }

@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule, VideoCodec};
 
-use crate::account::Account;
+use crate::account::{Account, Way};
+use crate::entry::{Entry, Fate, Times};
 use crate::group::Groups;
+use crate::hold::{Hold, Judge};
+use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
 use crate::rewrite::{Rewrite, Rewriter};
-use crate::ring::{Held, Ring, Times};
 use crate::rtp::{Header, RtpView};
 use crate::source::Sender;
 
@@ -23,19 +25,25 @@ use crate::source::Sender;
 /// | *paused* | is not stored and not counted | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
 ///
+/// What has left is kept in any state, behind what waits, until receiver reports acknowledge it, or time, bytes or the
+/// shared [`HoldMemory`] run out: [`recall`](Branch::recall) has it wait again. It never takes the room of what waits.
+///
 /// # Use
 /// 1. Packets: [`RtpView::parse`], then [`Branch::handle_packet`]; what cannot be parsed, or never got here, goes to
 ///    [`Branch::handle_loss`]. While the caller's gate is shut, [`Branch::store_packet`] instead.
 /// 2. Commands: [`open`](Branch::open), [`pause`](Branch::pause), [`hold`](Branch::hold),
-///    [`disable`](Branch::disable), [`drain`](Branch::drain), [`close`](Branch::close), in any state.
+///    [`disable`](Branch::disable), [`recall`](Branch::recall), [`drain`](Branch::drain), [`close`](Branch::close), in any
+///    state.
 /// 3. Sending: [`Branch::next_packet`] until `None`, again at [`Branch::next_timeout`]. A branch that is not asked
-///    keeps what it holds. What the socket refused goes to [`Branch::handle_send_failure`].
+///    keeps what it holds. What the socket refused goes to [`Branch::handle_send_failure`] before anything else leaves,
+///    what receiver reports say to [`Branch::acknowledge`].
 /// 4. Then [`Branch::poll_event`] until `None`.
 ///
 /// At any time `seen = sent + drops.total() + held`, see [`Branch::report`] and [`Branch::held_packets`].
 #[derive(Debug)]
 pub struct Branch {
     state: State,
+    hold: Hold,
     clock: BranchClock,
     limits: BranchLimits,
     medium: Medium,
@@ -74,21 +82,15 @@ pub struct Sent {
 #[derive(Debug)]
 enum State {
     Closed,
-    Holding(Holding),
+    /// Packets wait until a recorder takes them.
+    Holding,
     Open(Open),
     Paused(Paused),
-}
-
-/// Packets wait until a recorder takes them.
-#[derive(Debug)]
-struct Holding {
-    ring: Ring,
 }
 
 /// Packets leave.
 #[derive(Debug)]
 struct Open {
-    ring: Ring,
     payloads: PayloadMap,
     pacer: Pacer,
 }
@@ -96,7 +98,6 @@ struct Open {
 /// What is held is frozen; what comes is not for the recorder.
 #[derive(Debug)]
 struct Paused {
-    ring: Ring,
     since: Instant,
 }
 
@@ -127,7 +128,8 @@ impl Branch {
     pub fn new(settings: BranchSettings, first_sequence: u16, now: Instant) -> Self {
         let BranchSettings { medium, clock_rate, limits } = settings;
         Self {
-            state: State::Holding(Holding { ring: Ring::new(hold_bytes(&limits, medium)) }),
+            state: State::Holding,
+            hold: Hold::new(hold_bytes(&limits, medium)),
             clock: BranchClock { start: now, paused: Duration::ZERO },
             limits,
             medium,
@@ -137,6 +139,11 @@ impl Branch {
             first_packet: FirstPacket::Awaited,
             drain: Drain::NotAsked,
         }
+    }
+
+    /// What it holds and keeps is part of this budget from now on.
+    pub fn share_memory(&mut self, memory: HoldMemory) {
+        self.hold.ring.join(memory);
     }
 
     /// Takes a packet of the call that arrived at `arrival`. If it leaves at once, its bytes are appended to `out`
@@ -173,36 +180,47 @@ impl Branch {
     /// gate of its tap was shut.
     pub fn store_packet(&mut self, packet: &RtpView<'_>, arrival: Instant) {
         let times = self.clock.times(arrival);
-        let (ring, hold_time) = match &mut self.state {
+        let ages = match &self.state {
             State::Closed => {
                 self.account.seen(arrival);
                 self.account.dropped(DropCause::Closed, 1, Duration::ZERO);
+                self.forget_older(times);
                 return;
             }
             State::Paused(paused) if arrival >= paused.since => return,
-            State::Paused(paused) => (&mut paused.ring, None),
-            State::Holding(holding) => (&mut holding.ring, Some(self.limits.hold_time)),
+            State::Holding => true,
             // Time does not count once packets may leave: a slow drain must not lose what it has promised.
-            State::Open(open) => (&mut open.ring, None),
+            State::Paused(_) | State::Open(_) => false,
         };
         self.first_packet.note(&packet.header);
         self.account.seen(arrival);
-        if !ring.could_hold(packet) {
+        if !self.hold.ring.could_hold(packet) {
             self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
             return;
         }
-        let oldest = hold_time.map(|limit| times.active().saturating_sub(nanos(limit)));
-        let next = Held::arriving(packet, times);
+        self.forget_older(times);
+        let oldest = self.oldest(times);
+        let next = Entry::arriving(packet, times);
         let mut evicted = false;
-        while ring.front().is_some_and(|front| {
-            !ring.has_room_for(packet) || oldest.is_some_and(|oldest| front.times.active() < oldest)
-        }) {
-            evicted |= self.groups.evict(ring, &mut self.account, self.rewriter.clock_rate(), Some(&next));
+        loop {
+            let is_old = ages && self.hold.ring.front().is_some_and(|front| front.ages_from() < oldest);
+            let judge = judge(&self.groups, &self.rewriter, &self.account);
+            if !is_old && self.hold.makes_room_for(packet, Purpose::Waiting, judge) {
+                break;
+            }
+            if !self.evict(Some(&next)) {
+                // Others have used the memory up.
+                self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
+                self.rewriter.begin_interval();
+                return;
+            }
+            evicted = true;
         }
         if evicted {
             self.rewriter.begin_interval();
         }
-        ring.push(packet, times, self.groups.begins(packet));
+        let begins = self.groups.begins(packet);
+        self.hold.ring.push(packet, times, begins);
     }
 
     /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
@@ -250,19 +268,31 @@ impl Branch {
         self.account.gaps.persist(now);
     }
 
-    /// Accounts for packets, `bytes` in all, that were given out as sent but did not leave the host.
+    /// Accounts for the last packets that were given out as sent, `bytes` in all, which did not leave the host. They are
+    /// kept: the next recorder may get them.
     pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
         self.handle_refusal(DropCause::SendFailed, packets, bytes);
     }
 
     /// The same for packets that were not let out for this cause.
     pub fn handle_refusal(&mut self, cause: DropCause, packets: u64, bytes: u64) {
-        let report = &mut self.account.report;
-        let packets = packets.min(report.sent);
-        report.sent -= packets;
-        report.sent_bytes = report.sent_bytes.saturating_sub(bytes);
-        report.held = report.held.min(report.sent);
-        self.account.dropped(cause, packets, times(self.account.spacing, packets));
+        self.account.refused(cause, packets, bytes);
+        let fate = match cause {
+            DropCause::SendFailed => Fate::SendFailed,
+            DropCause::NotProtected => Fate::NotProtected,
+            _ => Fate::Void,
+        };
+        self.hold.ring.fail(packets, fate);
+    }
+
+    /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
+    /// highest sequence number (RFC 3550 §6.4.1), but for what was lost on the way. That need not be kept, apart from the
+    /// last second before the report. What contradicts the packets that were sent is ignored.
+    pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, now: Instant) {
+        let at = self.clock.times(now).arrival;
+        if self.rewriter.sources.acknowledge(ssrc, highest_sequence, at) {
+            self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
+        }
     }
 
     /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open
@@ -276,15 +306,14 @@ impl Branch {
             }
             return;
         }
-        let mut ring = self.leave_state(now);
-        let oldest = self.clock.times(now).active().saturating_sub(nanos(self.limits.hold_time));
+        self.leave_state(now);
+        let oldest = self.oldest(self.clock.times(now));
         let no_catch_up = self.limits.catch_up == 0.0;
-        while ring.front().is_some_and(|front| no_catch_up || front.times.active() < oldest) {
-            self.groups.evict(&mut ring, &mut self.account, self.rewriter.clock_rate(), None);
+        while self.hold.ring.front().is_some_and(|front| no_catch_up || front.ages_from() < oldest) {
+            self.evict(None);
         }
         self.rewriter.begin_interval();
-        let pacer = Pacer::new(self.limits.catch_up);
-        self.state = State::Open(Open { ring, payloads, pacer });
+        self.state = State::Open(Open { payloads, pacer: Pacer::new(self.limits.catch_up) });
     }
 
     /// What the stream carries has become known. From now on durations are reckoned with this clock rate (in Hz; 0
@@ -294,16 +323,18 @@ impl Branch {
         self.medium = medium;
         self.rewriter.describe(medium, clock_rate);
         let regroups = self.groups.describe(medium, codec);
-        let Some(ring) = self.state.ring_mut() else { return };
         if regroups {
-            ring.regroup(|packet| self.groups.begins(packet));
+            self.hold.ring.regroup(|packet| self.groups.begins(packet));
         }
-        ring.set_limit(hold_bytes(&self.limits, medium));
+        self.hold.ring.set_limit(hold_bytes(&self.limits, medium));
+        while self.hold.ring.is_over() && self.hold.forget(judge(&self.groups, &self.rewriter, &self.account))
+        {
+        }
         let mut evicted = false;
-        while ring.is_over() {
-            evicted |= self.groups.evict(ring, &mut self.account, self.rewriter.clock_rate(), None);
+        while self.hold.ring.is_over() {
+            evicted |= self.evict(None);
         }
-        ring.fit();
+        self.hold.ring.fit();
         if evicted {
             self.rewriter.begin_interval();
         }
@@ -317,22 +348,30 @@ impl Branch {
     /// Stops sending. What is held stays, and goes first when the branch opens again.
     pub fn pause(&mut self, now: Instant) {
         if !matches!(self.state, State::Paused(_)) {
-            let ring = self.leave_state(now);
-            self.state = State::Paused(Paused { ring, since: now });
+            self.leave_state(now);
+            self.state = State::Paused(Paused { since: now });
         }
     }
 
     /// Waits for the next opening, storing what comes.
     pub fn hold(&mut self, now: Instant) {
-        if !matches!(self.state, State::Holding(_)) {
-            let ring = self.leave_state(now);
-            self.state = State::Holding(Holding { ring });
+        if !matches!(self.state, State::Holding) {
+            self.leave_state(now);
+            self.state = State::Holding;
         }
     }
 
-    /// The recorder is lost, which gave its last sign of life at `since`: stops sending, and waits for the next opening.
-    /// A branch that is paused or disabled stays so.
-    pub fn recall(&mut self, _since: Instant, now: Instant) {
+    /// The recorder is lost, which gave its last sign of life at `since`, but for its receiver reports. What it may not
+    /// have waits again, in front of what waits, as [`BranchCommand::Recall`] says. An open branch holds; one that is
+    /// paused or closed stays so.
+    ///
+    /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
+    pub fn recall(&mut self, since: Instant, now: Instant) {
+        let since = self.clock.times(since).arrival;
+        let judge = judge(&self.groups, &self.rewriter, &self.account);
+        let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
+        self.account.lost(lost);
+        self.rewriter.sources.forget_reports();
         if let State::Open(_) = self.state {
             self.hold(now);
         }
@@ -341,10 +380,12 @@ impl Branch {
         }
     }
 
-    /// Stops sending and forgets what is held: the stream is off at this recorder.
+    /// Stops sending and forgets what waits: the stream is off at this recorder.
     pub fn disable(&mut self, now: Instant) {
-        let ring = self.leave_state(now);
-        self.account.dropped(DropCause::Closed, ring.packets() as u64, Duration::ZERO);
+        self.leave_state(now);
+        let packets = self.hold.ring.packets();
+        while self.hold.ring.discard().is_some() {}
+        self.account.dropped(DropCause::Closed, packets as u64, Duration::ZERO);
         self.account.gaps.end(now);
     }
 
@@ -358,9 +399,11 @@ impl Branch {
     /// The recording is over: what is still held is lost and told as a gap. [`Branch::report`] is final after this,
     /// apart from [`Branch::handle_send_failure`]; packets that come nevertheless count as [`DropCause::Closed`].
     pub fn close(&mut self, now: Instant) {
-        let mut ring = self.leave_state(now);
-        while let Some(held) = ring.pop() {
-            let span = self.groups.span(&held, ring.front().as_ref(), self.rewriter.clock_rate());
+        self.leave_state(now);
+        self.hold.forget_all();
+        while let Some(held) = self.hold.ring.discard() {
+            let next = self.hold.ring.front();
+            let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
             self.account.dropped(DropCause::NotDrained, 1, span.unwrap_or(self.account.spacing));
         }
         self.account.gaps.end(now);
@@ -369,21 +412,29 @@ impl Branch {
     /// Appends the next held packet that is due at `now` to `out`.
     pub fn next_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
         let State::Open(open) = &mut self.state else { return None };
-        while let Some(held) = open.ring.front() {
+        while let Some(held) = self.hold.ring.front() {
             if open.pacer.due(held.times.active(), now) > now {
                 return None;
             }
             open.pacer.left(held.times.active(), now);
+            let way = if held.is_recalled() { Way::Again } else { Way::Held };
+            if way == Way::Again && held.is_afresh() {
+                // Where there was a hole of our making before the recorder was lost, there is one now.
+                self.rewriter.begin_interval();
+            }
             let arrival = self.clock.arrival(held.times);
             let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival, held.times.paused);
-            let leaves = self.account.leaves(rewrite, now, &held.header, held.length.into(), true);
-            if let Some((rewrite, _)) = leaves {
+            let length = held.length().into();
+            let leaves = self.account.leaves(rewrite, now, &held.header, length, way);
+            if let Some((rewrite, sent)) = leaves {
                 let start = out.len();
-                open.ring.copy_front(&held, out);
+                self.hold.ring.copy_front(&held, out);
                 rewrite.write(out.get_mut(start..).unwrap_or_default());
+                self.hold.leave(held, sent.index, self.clock.times(now), self.rewriter.opening());
+            } else {
+                self.hold.ring.discard();
             }
-            open.ring.pop();
-            if open.ring.is_empty() {
+            if self.hold.ring.is_empty() {
                 open.pacer.rest();
             }
             if let Some((_, sent)) = leaves {
@@ -396,8 +447,8 @@ impl Branch {
     /// When [`Branch::next_packet`] has something to give, at the earliest; `None` when nothing may leave.
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.state {
-            State::Open(open) => open.ring.front().map(|held| open.pacer.due(held.times.active(), now)),
-            State::Closed | State::Holding(_) | State::Paused(_) => None,
+            State::Open(open) => self.hold.ring.front().map(|held| open.pacer.due(held.times.active(), now)),
+            State::Closed | State::Holding | State::Paused(_) => None,
         }
     }
 
@@ -432,12 +483,17 @@ impl Branch {
 
     /// Packets that wait.
     pub fn held_packets(&self) -> usize {
-        self.state.ring().map_or(0, Ring::packets)
+        self.hold.ring.packets()
     }
 
     /// Bytes that wait, a few bytes of bookkeeping for each packet included.
     pub fn held_bytes(&self) -> usize {
-        self.state.ring().map_or(0, Ring::bytes)
+        self.hold.ring.bytes()
+    }
+
+    /// Bytes of packets that have left and are kept, bookkeeping included.
+    pub fn kept_bytes(&self) -> usize {
+        self.hold.ring.kept_bytes()
     }
 
     /// What sender reports say of each source, in the order in which they appeared.
@@ -450,34 +506,54 @@ impl Branch {
         self.rewriter.sources.last_ssrc()
     }
 
-    /// Ends the present state and takes out its ring, leaving *closed*.
-    fn leave_state(&mut self, now: Instant) -> Ring {
-        match std::mem::replace(&mut self.state, State::Closed) {
-            State::Closed => Ring::new(hold_bytes(&self.limits, self.medium)),
-            State::Holding(holding) => holding.ring,
-            State::Open(open) => open.ring,
-            State::Paused(paused) => {
-                self.clock.paused += now.saturating_duration_since(paused.since);
-                paused.ring
-            }
+    /// Ends the present state, leaving *closed*.
+    fn leave_state(&mut self, now: Instant) {
+        if let State::Paused(paused) = std::mem::replace(&mut self.state, State::Closed) {
+            self.clock.paused += now.saturating_duration_since(paused.since);
         }
     }
 
     /// What is written over a packet that leaves at once; else it is stored, or dropped and counted.
     fn pass(&mut self, packet: &RtpView<'_>, arrival: Instant) -> Option<(Rewrite, Sent)> {
-        match &mut self.state {
-            State::Open(open) if open.ring.is_empty() => {
-                self.first_packet.note(&packet.header);
-                self.account.seen(arrival);
-                let paused = nanos(self.clock.paused);
-                let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
-                self.account.leaves(rewrite, arrival, &packet.header, packet.bytes().len(), false)
-            }
-            _ => {
-                self.store_packet(packet, arrival);
-                None
-            }
+        let State::Open(open) = &mut self.state else {
+            self.store_packet(packet, arrival);
+            return None;
+        };
+        if !self.hold.ring.is_empty() {
+            self.store_packet(packet, arrival);
+            return None;
         }
+        self.first_packet.note(&packet.header);
+        self.account.seen(arrival);
+        let paused = nanos(self.clock.paused);
+        let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
+        let length = packet.bytes().len();
+        let (rewrite, sent) = self.account.leaves(rewrite, arrival, &packet.header, length, Way::Live)?;
+        if self.hold.ring.is_wanted() {
+            let times = self.clock.times(arrival);
+            self.forget_older(times);
+            let begins = self.groups.begins(packet);
+            let judge = judge(&self.groups, &self.rewriter, &self.account);
+            self.hold.keep(packet, times, begins, sent.index, judge);
+        }
+        Some((rewrite, sent))
+    }
+
+    /// Throws out the first packet that waits and what belongs to it; whether there was one. `next` is the one behind
+    /// when no other waits.
+    fn evict(&mut self, next: Option<&Entry>) -> bool {
+        self.groups.evict(&mut self.hold.ring, &mut self.account, self.rewriter.clock_rate(), next)
+    }
+
+    /// What left before this is no longer kept, and what came before it no longer held, in the branch's time without its
+    /// pauses.
+    fn oldest(&self, now: Times) -> u64 {
+        now.active().saturating_sub(nanos(self.limits.hold_time))
+    }
+
+    fn forget_older(&mut self, now: Times) {
+        let oldest = self.oldest(now);
+        self.hold.forget_older(oldest, judge(&self.groups, &self.rewriter, &self.account));
     }
 
     /// A source after the first: the first is told by [`BranchEvent::FirstPacket`].
@@ -486,26 +562,6 @@ impl Branch {
         let untold = admitted.checked_sub(self.account.sources_told.max(1)).filter(|untold| *untold > 0)?;
         self.account.sources_told = admitted - untold + 1;
         self.rewriter.sources.newest(untold - 1)
-    }
-}
-
-impl State {
-    fn ring(&self) -> Option<&Ring> {
-        match self {
-            Self::Closed => None,
-            Self::Holding(Holding { ring })
-            | Self::Open(Open { ring, .. })
-            | Self::Paused(Paused { ring, .. }) => Some(ring),
-        }
-    }
-
-    fn ring_mut(&mut self) -> Option<&mut Ring> {
-        match self {
-            Self::Closed => None,
-            Self::Holding(Holding { ring })
-            | Self::Open(Open { ring, .. })
-            | Self::Paused(Paused { ring, .. }) => Some(ring),
-        }
     }
 }
 
@@ -526,6 +582,10 @@ impl BranchClock {
     fn arrival(&self, times: Times) -> Instant {
         self.start + Duration::from_nanos(times.arrival)
     }
+}
+
+fn judge<'a>(groups: &'a Groups, rewriter: &'a Rewriter, account: &Account) -> Judge<'a> {
+    Judge { groups, rewriter, spacing: account.spacing }
 }
 
 /// Most bytes that the ring of such a stream holds.

@@ -5,8 +5,9 @@ use std::time::Duration;
 use siprec_model::{DropCause, Medium, VideoCodec};
 
 use crate::account::Account;
+use crate::entry::Entry;
 use crate::keyframe::begins_keyframe;
-use crate::ring::{Held, Ring};
+use crate::ring::Ring;
 use crate::rtp::RtpView;
 
 /// Divides a stream into what belongs together: packets of audio stand alone, those of video in groups of pictures.
@@ -41,6 +42,11 @@ impl Groups {
         true
     }
 
+    /// Whether what belongs together can be told.
+    pub(crate) fn are_known(&self) -> bool {
+        self.codec.is_some()
+    }
+
     /// Whether a packet begins a group. Packets are judged in the order in which they came.
     pub(crate) fn begins(&mut self, packet: &RtpView<'_>) -> bool {
         let Some(codec) = self.codec else { return false };
@@ -59,15 +65,16 @@ impl Groups {
         ring: &mut Ring,
         account: &mut Account,
         clock_rate: u32,
-        next: Option<&Held>,
+        next: Option<&Entry>,
     ) -> bool {
-        let Some(oldest) = ring.pop() else { return false };
+        let Some(oldest) = ring.discard() else { return false };
         let mut packets = 1;
         if self.medium == Medium::Video {
             let by_group = ring.groups() > 0;
-            let belongs = |held: &Held| if by_group { !held.begins } else { held.is_same_picture(&oldest) };
+            let belongs =
+                |held: &Entry| if by_group { !held.begins() } else { held.is_same_picture(&oldest) };
             while ring.front().as_ref().is_some_and(belongs) {
-                ring.pop();
+                ring.discard();
                 packets += 1;
             }
         }
@@ -78,7 +85,7 @@ impl Groups {
 
     /// The time from one packet to a later one. For audio in the stream's own time: by RTP timestamp where that makes
     /// sense, else by arrival. For video by arrival, since its pictures may come in another order than they show.
-    pub(crate) fn span(&self, from: &Held, to: Option<&Held>, clock_rate: u32) -> Option<Duration> {
+    pub(crate) fn span(&self, from: &Entry, to: Option<&Entry>, clock_rate: u32) -> Option<Duration> {
         let to = to?;
         let ticks = to.header.timestamp.wrapping_sub(from.header.timestamp);
         if self.medium == Medium::Audio && from.header.ssrc == to.header.ssrc && ticks.cast_signed() >= 0 {

@@ -73,6 +73,11 @@ impl Numbering {
         }
     }
 
+    /// The highest index given.
+    pub(crate) fn highest(&self) -> u64 {
+        self.highest
+    }
+
     /// Numbers the next packet of the source in the open interval `interval`.
     pub(crate) fn assign(
         &mut self,

@@ -57,6 +57,11 @@ impl Rewriter {
         self.clock_rate
     }
 
+    /// The interval that the next packet leaves in.
+    pub(crate) fn opening(&self) -> u32 {
+        self.opening
+    }
+
     /// From now on the numbers of each source go on at the last one + 1.
     pub(crate) fn begin_interval(&mut self) {
         self.opening = self.opening.wrapping_add(1);
@@ -91,7 +96,7 @@ impl Rewriter {
             .map_err(|_| DropCause::Stale)?;
         // The receiver's play-out starts afresh after a hole of our making (RFC 3551 §4.1).
         let restarts = begins && self.medium == Medium::Audio && !source.is_new();
-        source.sent(header, arrival, begins);
+        source.sent(header, arrival, begins, index);
         let marker = if header.marker || restarts { 0x80 } else { 0 };
         Ok(Rewrite { marker_and_type: marker | payload_type, index })
     }

@@ -1,75 +1,92 @@
-//! Packets that wait: a packed, bounded ring of bytes.
+//! Packets that wait, behind those that were sent and are kept: a packed, bounded ring of bytes.
 
 use std::fmt;
 
+use crate::entry::{Entry, Fate, Left, PREFIX, Times};
+use crate::memory::{HoldMemory, Purpose, Share};
 use crate::rtp::{Header, RtpView};
 
-/// Bytes that stand before each packet in the ring.
-const PREFIX: usize = 20;
-/// Stands in the count of paused nanoseconds for a packet that begins a group: time does not reach that far.
-const BEGINS: u64 = 1 << 63;
-/// Where the byte with [`BEGINS`] stands before a packet.
-const BEGINS_BYTE: usize = 15;
 /// Capacity of the first allocation, and the most that an emptied ring keeps, in bytes.
 const SMALL: usize = 16 * 1024;
+/// After so many packets it is seen whether the ring has more memory than it needs.
+const INSPECTION: u16 = 2048;
 
-/// Packets in the order in which they came, back to back in one circular buffer that doubles up to its limit.
+/// Packets in the order in which they came, back to back in one circular buffer that grows up to its limit.
 ///
-/// Held packets are few in a healthy call and many when a recorder is late, so memory follows what is held: an
-/// empty ring of a branch that just passes packets on owns (almost) none.
+/// ```text
+///   oldest ── kept: they have left ──▶ front ── waiting ──▶ newest
+/// ```
+/// A packet that leaves stays where it is, and becomes one that is kept. Memory follows what there is: the buffer grows
+/// by a quarter when it is full, shrinks when it has been a third empty for a while, and goes with its last packet.
 pub(crate) struct Ring {
     buffer: Box<[u8]>,
+    share: Share,
     /// Where the oldest packet starts; less than the buffer's length unless that is 0.
     start: usize,
     /// Bytes in use.
     used: usize,
-    packets: usize,
-    /// Packets that begin a group.
+    /// How many of them, from the oldest on, are of packets that are kept.
+    kept_bytes: usize,
+    kept: usize,
+    /// Packets behind those, and how many of them are out of use: the others wait. The first one does.
+    rest: usize,
+    void: usize,
+    /// Waiting packets that begin a group.
     groups: usize,
+    /// Length of the newest entry.
+    newest: u16,
     limit: usize,
-}
-
-/// What the ring knows of a packet without its payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) header: Header,
-    pub(crate) times: Times,
-    /// It begins a group of packets that belong together.
-    pub(crate) begins: bool,
-    /// Length of the whole packet in bytes.
-    pub(crate) length: u16,
-}
-
-/// When a packet came, in nanoseconds of the branch's own clocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Times {
-    /// Since the branch was made.
-    pub(crate) arrival: u64,
-    /// How much of that the branch was paused.
-    pub(crate) paused: u64,
+    /// Most bytes in use since the last inspection, and packets since.
+    peak: usize,
+    pushed: u16,
 }
 
 impl Ring {
     /// An empty ring that holds at most `limit` bytes, a few bytes of bookkeeping for each packet included.
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: Box::default(), start: 0, used: 0, packets: 0, groups: 0, limit }
+        Self {
+            buffer: Box::default(),
+            share: Share::default(),
+            start: 0,
+            used: 0,
+            kept_bytes: 0,
+            kept: 0,
+            rest: 0,
+            void: 0,
+            groups: 0,
+            newest: 0,
+            limit,
+            peak: 0,
+            pushed: 0,
+        }
     }
 
+    /// Shares this budget with other rings.
+    pub(crate) fn join(&mut self, memory: HoldMemory) {
+        self.share.join(memory);
+    }
+
+    /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.packets == 0
+        self.rest == 0
     }
 
-    /// Packets held.
+    /// Packets that wait.
     pub(crate) fn packets(&self) -> usize {
-        self.packets
+        self.rest - self.void
     }
 
-    /// Bytes held, bookkeeping included.
+    /// Bytes that wait, bookkeeping included.
     pub(crate) fn bytes(&self) -> usize {
-        self.used
+        self.used - self.kept_bytes
     }
 
-    /// Packets held that begin a group.
+    /// Bytes that are kept, bookkeeping included.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Waiting packets that begin a group.
     pub(crate) fn groups(&self) -> usize {
         self.groups
     }
@@ -87,8 +104,13 @@ impl Ring {
     /// Gives back the memory beyond the limit.
     pub(crate) fn fit(&mut self) {
         if self.buffer.len() > self.limit.max(SMALL) {
-            self.move_to(self.limit.max(self.used));
+            self.resize_to(self.limit.max(self.used));
         }
+    }
+
+    /// Whether it may hold anything at all.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.limit > 0
     }
 
     /// Whether the packet would fit into an empty ring.
@@ -96,23 +118,37 @@ impl Ring {
         PREFIX + packet.bytes().len() <= self.limit
     }
 
-    /// Whether the packet fits beside what is held.
-    pub(crate) fn has_room_for(&self, packet: &RtpView<'_>) -> bool {
-        self.used + PREFIX + packet.bytes().len() <= self.limit
+    /// Whether the packet fits beside what there is, after the buffer has grown if that is allowed.
+    pub(crate) fn makes_room_for(&mut self, packet: &RtpView<'_>, purpose: Purpose) -> bool {
+        let needed = self.used + PREFIX + packet.bytes().len();
+        if needed > self.limit {
+            return false;
+        }
+        if needed <= self.buffer.len() {
+            return true;
+        }
+        let capacity = self.buffer.len() + self.buffer.len() / 4;
+        let capacity = capacity.max(needed).max(SMALL).min(self.limit.max(needed));
+        let allowed = self.share.resize(capacity, purpose);
+        if allowed {
+            self.move_to(capacity);
+        }
+        allowed
     }
 
-    /// Appends a packet, which `begins` a group or not. The caller has made room.
+    /// Appends a packet that waits, which `begins` a group or not. The caller has made room.
     pub(crate) fn push(&mut self, packet: &RtpView<'_>, times: Times, begins: bool) {
-        let bytes = packet.bytes();
-        let Ok(length) = u16::try_from(bytes.len()) else { return };
-        self.grow_to(self.used + PREFIX + bytes.len());
-        self.append(&times.arrival.to_le_bytes());
-        self.append(&(times.paused & !BEGINS | if begins { BEGINS } else { 0 }).to_le_bytes());
-        self.append(&length.to_le_bytes());
-        self.append(&packet.header.payload_octets.to_le_bytes());
-        self.append(bytes);
-        self.packets += 1;
+        self.append(&Entry::arriving(packet, times).beginning(begins), packet.bytes());
+        self.rest += 1;
         self.groups += usize::from(begins);
+    }
+
+    /// Appends a packet that has left at once. Nothing waits, and the caller has made room.
+    pub(crate) fn push_left(&mut self, packet: &RtpView<'_>, times: Times, begins: bool, left: Left) {
+        let entry = Entry::arriving(packet, times).beginning(begins).left(left);
+        self.append(&entry, packet.bytes());
+        self.kept += 1;
+        self.kept_bytes = self.used;
     }
 
     /// Judges anew, from the oldest on, which packets begin a group.
@@ -120,50 +156,162 @@ impl Ring {
         let mut at = self.start;
         let mut bytes = Vec::new();
         self.groups = 0;
-        for _ in 0..self.packets {
-            let Some(held) = self.read(at) else { return };
+        for place in 0..self.kept + self.rest {
+            let Some(entry) = self.read(at) else { return };
             bytes.clear();
-            self.copy(at, &held, &mut bytes);
+            self.copy(at, &entry, &mut bytes);
             let begins = RtpView::parse(&bytes).is_ok_and(|packet| begins(&packet));
-            self.groups += usize::from(begins);
-            let mark_at = self.wrap(at + BEGINS_BYTE);
-            if let Some(mark) = self.buffer.get_mut(mark_at) {
-                *mark = *mark & 0x7F | if begins { 0x80 } else { 0 };
-            }
-            at = self.wrap(at + held.size());
+            self.groups += usize::from(begins && place >= self.kept && entry.fate() != Fate::Void);
+            self.write(at, &entry.beginning(begins));
+            at = self.wrap(at + entry.size());
         }
     }
 
-    /// The oldest packet.
-    pub(crate) fn front(&self) -> Option<Held> {
-        self.read(self.start)
+    /// The first packet that waits.
+    pub(crate) fn front(&self) -> Option<Entry> {
+        if self.rest == 0 { None } else { self.read(self.front_at()) }
     }
 
-    /// Appends the bytes of the oldest packet to `out`.
-    pub(crate) fn copy_front(&self, held: &Held, out: &mut Vec<u8>) {
-        self.copy(self.start, held, out);
+    /// Appends the bytes of the first packet that waits to `out`.
+    pub(crate) fn copy_front(&self, front: &Entry, out: &mut Vec<u8>) {
+        self.copy(self.front_at(), front, out);
     }
 
-    /// Forgets the oldest packet.
-    pub(crate) fn pop(&mut self) -> Option<Held> {
-        let held = self.front()?;
-        self.start = self.wrap(self.start + held.size());
-        self.used -= held.size();
-        self.packets -= 1;
-        self.groups -= usize::from(held.begins);
-        if self.packets == 0 {
+    /// The first packet that waits has left, and is kept.
+    pub(crate) fn leave(&mut self, front: Entry, left: Left) {
+        self.pass(front.left(left));
+    }
+
+    /// The first packet that waits is out of use. It goes from memory with those before it.
+    pub(crate) fn discard(&mut self) -> Option<Entry> {
+        let front = self.front()?;
+        let is_oldest = self.kept == 0;
+        self.pass(front.with_fate(Fate::Void));
+        if is_oldest {
+            self.forget_all();
+        }
+        Some(front)
+    }
+
+    /// The oldest packet that is kept, out of use or not.
+    pub(crate) fn oldest(&self) -> Option<Entry> {
+        if self.kept == 0 { None } else { self.read(self.start) }
+    }
+
+    /// The packet behind the oldest one, kept or not.
+    pub(crate) fn second(&self) -> Option<Entry> {
+        let oldest = self.oldest()?;
+        if self.kept + self.rest > 1 { self.read(self.wrap(self.start + oldest.size())) } else { None }
+    }
+
+    /// Forgets the oldest packet that is kept.
+    pub(crate) fn forget(&mut self) -> Option<Entry> {
+        let oldest = self.oldest()?;
+        self.start = self.wrap(self.start + oldest.size());
+        self.used -= oldest.size();
+        self.kept_bytes -= oldest.size();
+        self.kept -= 1;
+        if self.used == 0 {
             self.start = 0;
             if self.buffer.len() > SMALL {
-                self.buffer = Box::default();
+                self.resize_to(0);
             }
         }
-        Some(held)
+        Some(oldest)
     }
 
-    fn read(&self, at: usize) -> Option<Held> {
-        if self.packets == 0 {
-            return None;
+    /// Forgets everything that is kept.
+    pub(crate) fn forget_all(&mut self) {
+        while self.forget().is_some() {}
+    }
+
+    /// Forgets kept packets, from the oldest on, while they are `settled`. With `by_group`, what is left begins a group
+    /// if any of what is settled does.
+    pub(crate) fn settle(&mut self, by_group: bool, settled: impl Fn(&Entry) -> bool) {
+        let (mut at, mut count, mut whole) = (self.start, 0, None);
+        while count < self.kept
+            && let Some(entry) = self.read(at)
+        {
+            if entry.begins() {
+                whole = Some(count);
+            }
+            if !settled(&entry) {
+                break;
+            }
+            count += 1;
+            at = self.wrap(at + entry.size());
         }
+        let count = whole.filter(|_| by_group).unwrap_or(count);
+        for _ in 0..count {
+            self.forget();
+        }
+    }
+
+    /// Everything that is kept waits again, in front of what waits. Each packet is told of as it was kept.
+    pub(crate) fn recall(&mut self, mut told: impl FnMut(&Entry)) {
+        let mut at = self.start;
+        for _ in 0..std::mem::take(&mut self.kept) {
+            let Some(entry) = self.read(at) else { break };
+            if entry.fate() == Fate::Void {
+                self.void += 1;
+            } else {
+                told(&entry);
+                self.groups += usize::from(entry.begins());
+                self.write(at, &entry.recalled());
+            }
+            self.rest += 1;
+            at = self.wrap(at + entry.size());
+        }
+        self.kept_bytes = 0;
+        self.pass_void();
+    }
+
+    /// The `count` packets that left last did not get far: this is what became of them.
+    pub(crate) fn fail(&mut self, mut count: u64, fate: Fate) {
+        let mut at = self.front_at();
+        // Behind the newest stands nobody who knows its length.
+        let mut length = match self.read(at).filter(|_| self.kept_bytes < self.used) {
+            Some(front) => front.previous(),
+            None => self.newest,
+        };
+        let mut left = self.kept;
+        while count > 0 && left > 0 {
+            at = self.wrap(at + self.buffer.len() - usize::from(length) - PREFIX);
+            let Some(entry) = self.read(at) else { return };
+            if entry.fate() == Fate::Sent {
+                self.write(at, &entry.with_fate(fate));
+                count -= 1;
+            }
+            length = entry.previous();
+            left -= 1;
+        }
+    }
+
+    /// The first packet that waits is kept from now on, as `entry` says.
+    fn pass(&mut self, entry: Entry) {
+        self.write(self.front_at(), &entry);
+        self.kept_bytes += entry.size();
+        self.kept += 1;
+        self.rest -= 1;
+        self.groups -= usize::from(entry.begins());
+        self.pass_void();
+    }
+
+    /// What is out of use does not wait.
+    fn pass_void(&mut self) {
+        while let Some(front) = self.front().filter(|front| front.fate() == Fate::Void) {
+            self.kept_bytes += front.size();
+            self.kept += 1;
+            self.rest -= 1;
+            self.void -= 1;
+        }
+    }
+
+    fn front_at(&self) -> usize {
+        self.wrap(self.start + self.kept_bytes)
+    }
+
+    fn read(&self, at: usize) -> Option<Entry> {
         let mut bytes = [0; PREFIX + Header::FIXED];
         let (head, tail) = self.slices(at, bytes.len());
         if let Some(to) = bytes.get_mut(..head.len()) {
@@ -172,22 +320,16 @@ impl Ring {
         if let Some(to) = bytes.get_mut(head.len()..head.len() + tail.len()) {
             to.copy_from_slice(tail);
         }
-        let (prefix, fixed) = bytes.split_first_chunk::<PREFIX>()?;
-        let (arrival, rest) = prefix.split_first_chunk::<8>()?;
-        let (paused, rest) = rest.split_first_chunk::<8>()?;
-        let [l0, l1, p0, p1] = *rest.first_chunk::<4>()?;
-        let paused = u64::from_le_bytes(*paused);
-        Some(Held {
-            header: Header::of_checked(*fixed.first_chunk()?, u16::from_le_bytes([p0, p1])),
-            times: Times { arrival: u64::from_le_bytes(*arrival), paused: paused & !BEGINS },
-            begins: paused & BEGINS != 0,
-            length: u16::from_le_bytes([l0, l1]),
-        })
+        Entry::from_bytes(&bytes)
+    }
+
+    fn write(&mut self, at: usize, entry: &Entry) {
+        self.overwrite(at, &entry.prefix());
     }
 
     /// Appends the bytes of the packet at position `at` to `out`.
-    fn copy(&self, at: usize, held: &Held, out: &mut Vec<u8>) {
-        let (head, tail) = self.slices(self.wrap(at + PREFIX), usize::from(held.length));
+    fn copy(&self, at: usize, entry: &Entry, out: &mut Vec<u8>) {
+        let (head, tail) = self.slices(self.wrap(at + PREFIX), usize::from(entry.length()));
         out.extend_from_slice(head);
         out.extend_from_slice(tail);
     }
@@ -200,8 +342,20 @@ impl Ring {
         (head, tail)
     }
 
-    fn append(&mut self, bytes: &[u8]) {
+    fn append(&mut self, entry: &Entry, bytes: &[u8]) {
         let at = self.wrap(self.start + self.used);
+        self.overwrite(at, &entry.behind(self.newest).prefix());
+        self.overwrite(self.wrap(at + PREFIX), bytes);
+        self.used += PREFIX + bytes.len();
+        self.newest = entry.length();
+        self.peak = self.peak.max(self.used);
+        self.pushed += 1;
+        if self.pushed >= INSPECTION {
+            self.inspect();
+        }
+    }
+
+    fn overwrite(&mut self, at: usize, bytes: &[u8]) {
         let (head, tail) = bytes.split_at(bytes.len().min(self.buffer.len() - at));
         if let Some(to) = self.buffer.get_mut(at..at + head.len()) {
             to.copy_from_slice(head);
@@ -209,17 +363,23 @@ impl Ring {
         if let Some(to) = self.buffer.get_mut(..tail.len()) {
             to.copy_from_slice(tail);
         }
-        self.used += bytes.len();
     }
 
-    fn grow_to(&mut self, needed: usize) {
-        if needed <= self.buffer.len() {
-            return;
+    /// Gives back memory that has not been needed for a while.
+    fn inspect(&mut self) {
+        if self.peak + self.peak / 2 < self.buffer.len() && self.buffer.len() > SMALL {
+            self.resize_to((self.peak + self.peak / 4).max(SMALL));
         }
-        self.move_to(needed.max(self.buffer.len() * 2).max(SMALL).min(self.limit.max(needed)));
+        (self.peak, self.pushed) = (self.used, 0);
     }
 
-    /// Moves what is held into a new buffer, which has room for it.
+    /// Moves to a buffer that is not larger than the present one.
+    fn resize_to(&mut self, capacity: usize) {
+        self.share.resize(capacity, Purpose::Waiting);
+        self.move_to(capacity);
+    }
+
+    /// Moves what there is into a new buffer, which has room for it.
     fn move_to(&mut self, capacity: usize) {
         let mut grown = Vec::with_capacity(capacity);
         let (head, tail) = self.slices(self.start, self.used);
@@ -239,31 +399,12 @@ impl Ring {
 /// Without the packets: they are somebody's words.
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { packets, used, limit, .. } = self;
-        f.debug_struct("Ring").field("packets", packets).field("used", used).field("limit", limit).finish()
-    }
-}
-
-impl Times {
-    /// The branch's time without its pauses: what is held does not grow old while it may not leave.
-    pub(crate) fn active(&self) -> u64 {
-        self.arrival.saturating_sub(self.paused)
-    }
-}
-
-impl Held {
-    /// What the ring will know of a packet that is about to be pushed.
-    pub(crate) fn arriving(packet: &RtpView<'_>, times: Times) -> Self {
-        let length = u16::try_from(packet.bytes().len()).unwrap_or(u16::MAX);
-        Self { header: packet.header, times, begins: false, length }
-    }
-
-    /// Whether both are of one picture, or one moment of sound.
-    pub(crate) fn is_same_picture(&self, other: &Self) -> bool {
-        self.header.ssrc == other.header.ssrc && self.header.timestamp == other.header.timestamp
-    }
-
-    fn size(&self) -> usize {
-        PREFIX + usize::from(self.length)
+        let Self { kept, used, limit, .. } = self;
+        f.debug_struct("Ring")
+            .field("packets", &self.packets())
+            .field("kept", kept)
+            .field("used", used)
+            .field("limit", limit)
+            .finish()
     }
 }

@@ -33,6 +33,18 @@ pub(crate) struct Source {
     pub(crate) numbering: Numbering,
     sender: Sender,
     last_arrival: Instant,
+    /// The first index that this recorder was sent.
+    first_index: Option<u64>,
+    acknowledged: Option<Acknowledged>,
+}
+
+/// What a recorder has of a source, as its receiver reports say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Acknowledged {
+    /// Everything up to this index, but for what was lost on the way.
+    pub(crate) index: u64,
+    /// When the report came, in nanoseconds since the branch was made.
+    pub(crate) at: u64,
 }
 
 /// The sources that a branch has sent packets of.
@@ -74,6 +86,30 @@ impl Sources {
     pub(crate) fn make_room(&mut self, first_sequence: u16) {
         self.first_sequence = first_sequence;
         self.active.iter_mut().for_each(|source| source.numbering.make_room(first_sequence));
+        self.forget_reports();
+    }
+
+    /// What reports said is no more evidence: numbers or recorder are others.
+    pub(crate) fn forget_reports(&mut self) {
+        for source in &mut self.active {
+            (source.first_index, source.acknowledged) = (None, None);
+        }
+    }
+
+    /// A receiver report came, see [`Source::acknowledge`]; whether it says anything of a source that has sent.
+    pub(crate) fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, at: u64) -> bool {
+        let source = self.active.iter_mut().find(|source| source.sender.ssrc == ssrc);
+        source.is_some_and(|source| source.acknowledge(highest_sequence, at))
+    }
+
+    /// What the recorder has of a source.
+    pub(crate) fn acknowledged(&self, ssrc: u32) -> Option<Acknowledged> {
+        self.active.iter().find(|source| source.sender.ssrc == ssrc)?.acknowledged
+    }
+
+    /// Whether reports have come of any source.
+    pub(crate) fn have_reports(&self) -> bool {
+        self.active.iter().any(|source| source.acknowledged.is_some())
     }
 
     /// For a receiver that knows nothing, under a key that none of the numbers given has been used with.
@@ -114,6 +150,8 @@ impl Sources {
             numbering: Numbering::starting_at(self.first_sequence),
             sender: Sender { ssrc: header.ssrc, packets: 0, octets: 0, timestamp: header.timestamp, arrival },
             last_arrival: arrival,
+            first_index: None,
+            acknowledged: None,
         });
         Ok(self.active.len() - 1)
     }
@@ -136,7 +174,8 @@ impl Source {
     }
 
     /// Accounts for a packet that leaves; `begins` a run of numbers, so that its timestamp owes nothing to the last.
-    pub(crate) fn sent(&mut self, header: &Header, arrival: Instant, begins: bool) {
+    pub(crate) fn sent(&mut self, header: &Header, arrival: Instant, begins: bool, index: u64) {
+        self.first_index.get_or_insert(index);
         // Packets that share a timestamp (a video frame, a telephone event, RFC 4733 §2.2.1) arrive one after the
         // other; the first of them is the moment that the timestamp means.
         let newer = header.timestamp.wrapping_sub(self.sender.timestamp).cast_signed() > 0;
@@ -147,5 +186,26 @@ impl Source {
         self.sender.packets += 1;
         self.sender.octets += u64::from(header.payload_octets);
         self.last_arrival = arrival;
+    }
+
+    /// A receiver report says that this is the highest sequence number received, extended by the receiver's count of
+    /// cycles (RFC 3550 §6.4.1). That count begins when the receiver does, so only the low 16 bits say which packet is
+    /// meant. A report that contradicts what was sent says nothing: ahead of it, before the first packet, or going
+    /// backwards. Whether it says anything.
+    fn acknowledge(&mut self, highest_sequence: u32, at: u64) -> bool {
+        let sent = self.numbering.highest();
+        let back = (sent as u16).wrapping_sub(highest_sequence as u16);
+        let is_ahead = u64::from(highest_sequence) > sent || back > 0x7FFF;
+        let earliest = self.acknowledged.map(|before| before.index).or(self.first_index);
+        let index = sent
+            .checked_sub(u64::from(back))
+            .filter(|index| earliest.is_some_and(|earliest| *index >= earliest));
+        match index {
+            Some(index) if !is_ahead => {
+                self.acknowledged = Some(Acknowledged { index, at });
+                true
+            }
+            _ => false,
+        }
     }
 }

@@ -96,7 +96,8 @@ impl Session {
     }
 
     fn hear(&mut self, datagram: &[u8]) -> Option<BranchEvent> {
-        self.reporter.handle_datagram(datagram, &self.branch, self.now());
+        let now = self.now();
+        self.reporter.handle_datagram(datagram, &mut self.branch, now);
         self.reporter.poll_event()
     }
 
@@ -349,7 +350,7 @@ fn key_frame_requests_for_our_sources_are_told_as_one() {
     session.packet(A, 160);
     let of = |ssrc| written(PayloadFeedback::builder_owned(Pli::builder()).sender_ssrc(99).media_ssrc(ssrc));
     assert_eq!(session.hear(&of(B)), None);
-    session.reporter.handle_datagram(&of(A), &session.branch, session.start);
+    session.reporter.handle_datagram(&of(A), &mut session.branch, session.start);
     assert_eq!(session.hear(&of(A)), Some(BranchEvent::KeyframeWanted));
     assert_eq!(session.reporter.poll_event(), None);
 }

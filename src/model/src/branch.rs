@@ -448,6 +448,13 @@ impl DropCounts {
         }
     }
 
+    /// Takes `packets` off the count of `cause`: they are not lost after all.
+    pub fn take_back(&mut self, cause: DropCause, packets: u64) {
+        if let Some(count) = self.0.get_mut(cause as usize) {
+            *count = count.saturating_sub(packets);
+        }
+    }
+
     /// The count of `cause`.
     pub fn of(&self, cause: DropCause) -> u64 {
         self.0.get(cause as usize).copied().unwrap_or(0)
@@ -500,5 +507,8 @@ mod tests {
             assert_eq!(counts.of(cause), count);
         }
         assert_eq!(counts.total(), 120);
+        counts.take_back(DropCause::RecorderLost, 7);
+        counts.take_back(DropCause::NotRtp, 2);
+        assert_eq!((counts.total(), counts.of(DropCause::NotRtp)), (112, 0));
     }
 }

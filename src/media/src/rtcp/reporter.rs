@@ -134,17 +134,21 @@ impl Reporter {
     }
 
     /// Takes a datagram that came from the recorder on the RTCP port. What makes no sense is passed over.
-    pub fn handle_datagram(&mut self, datagram: &[u8], branch: &Branch, now: Instant) {
-        let is_ours = |ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
+    /// What it acknowledges the branch need not keep.
+    pub fn handle_datagram(&mut self, datagram: &[u8], branch: &mut Branch, now: Instant) {
+        let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
         let reception = &mut self.reception;
         feedback(datagram, |told| match told {
-            Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost } if is_ours(ssrc) => {
+            Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost }
+                if is_ours(branch, ssrc) =>
+            {
+                branch.acknowledge(ssrc, highest_sequence, now);
                 reception.came(now);
                 reception.lost = Some(cumulative_lost);
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
-            Feedback::KeyframeWanted { ssrc } if is_ours(ssrc) => reception.untold_keyframe = true,
+            Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
             Feedback::Bye => reception.expected = None,
             Feedback::Report { .. } | Feedback::KeyframeWanted { .. } => {}
         });

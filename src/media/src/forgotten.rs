@@ -1,0 +1,144 @@
+//! What a recorder may not have, and can no longer be sent to another one.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::entry::Entry;
+
+/// Losses that follow each other within this time are remembered as one, in nanoseconds.
+const MERGE: u64 = 1_000_000_000;
+/// So many are remembered; of more, the oldest two become one.
+const MOST: usize = 32;
+
+/// Packets that were sent and were thrown out of the ring before their recorder had acknowledged them.
+///
+/// They count as lost only if the recorder is, and only those that left after its last sign of life. So this remembers when
+/// they left, as exactly as its bound allows: second by second, less so what was long ago.
+#[derive(Debug, Default)]
+pub(crate) struct Forgotten {
+    stretches: VecDeque<Stretch>,
+}
+
+/// Packets of one source that left one after the other.
+#[derive(Debug)]
+struct Stretch {
+    newest: Entry,
+    /// When the first and the last of them left, in nanoseconds since the branch was made.
+    from: u64,
+    to: u64,
+    packets: u64,
+    duration: Duration,
+}
+
+/// A hole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) packets: u64,
+    pub(crate) duration: Duration,
+}
+
+impl Forgotten {
+    /// Remembers a packet, after which the stream goes on `duration` later.
+    pub(crate) fn note(&mut self, entry: &Entry, duration: Duration) {
+        let at = entry.left_at();
+        if let Some(last) = self.stretches.back_mut()
+            && last.newest.header.ssrc == entry.header.ssrc
+            && at.saturating_sub(last.from) < MERGE
+        {
+            last.newest = *entry;
+            last.to = last.to.max(at);
+            last.packets += 1;
+            last.duration += duration;
+            return;
+        }
+        if self.stretches.len() >= MOST
+            && let Some(oldest) = self.stretches.pop_front()
+            && let Some(next) = self.stretches.front_mut()
+        {
+            next.from = oldest.from;
+            next.packets += oldest.packets;
+            next.duration += oldest.duration;
+        }
+        self.stretches.push_back(Stretch { newest: *entry, from: at, to: at, packets: 1, duration });
+    }
+
+    /// Forgets for good what a recorder has acknowledged.
+    pub(crate) fn settle(&mut self, settled: impl Fn(&Entry) -> bool) {
+        self.stretches.retain(|stretch| !settled(&stretch.newest));
+    }
+
+    /// The recorder is lost, and so is what is remembered here: of sources that it has `reported` on all, of others what
+    /// left at `since` or later, in nanoseconds since the branch was made.
+    pub(crate) fn take(&mut self, since: u64, reported: impl Fn(u32) -> bool) -> Lost {
+        let mut lost = Lost::default();
+        for stretch in self.stretches.drain(..) {
+            let part = if reported(stretch.newest.header.ssrc) { 1.0 } else { stretch.part_after(since) };
+            lost.packets += (stretch.packets as f64 * part).round() as u64;
+            lost.duration += stretch.duration.mul_f64(part);
+        }
+        lost
+    }
+}
+
+impl Stretch {
+    /// How much of it left at `since` or later, 0 to 1.
+    fn part_after(&self, since: u64) -> f64 {
+        if since <= self.from {
+            1.0
+        } else if since > self.to {
+            0.0
+        } else {
+            (self.to - since) as f64 / (self.to - self.from) as f64
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::Times;
+    use crate::rtp::RtpView;
+
+    const SPACING: Duration = Duration::from_millis(20);
+
+    fn entry(ssrc: u8, number: u64) -> Entry {
+        let packet = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ssrc];
+        let times = Times { arrival: number * 20_000_000, paused: 0 };
+        Entry::arriving(&RtpView::parse(&packet).unwrap(), times)
+    }
+
+    fn of(packets: std::ops::Range<u64>) -> Forgotten {
+        let mut forgotten = Forgotten::default();
+        packets.for_each(|number| forgotten.note(&entry(1, number), SPACING));
+        forgotten
+    }
+
+    fn lost(packets: u64) -> Lost {
+        Lost { packets, duration: SPACING * packets as u32 }
+    }
+
+    #[test]
+    fn what_left_after_the_last_sign_of_life_is_lost() {
+        for (since, expected) in [(0, 500), (500, 0), (250, 250), (100, 400)] {
+            assert_eq!(of(0..500).take(since * 20_000_000, |_| false), lost(expected), "since {since}");
+        }
+        assert_eq!(of(0..500).take(400 * 20_000_000, |_| true), lost(500));
+    }
+
+    #[test]
+    fn little_is_remembered_and_recent_things_exactly() {
+        let mut forgotten = of(0..200_000);
+        assert!(forgotten.stretches.len() <= MOST);
+        assert_eq!(forgotten.take(199_000 * 20_000_000, |_| false), lost(1000));
+        assert_eq!(forgotten.take(0, |_| true), lost(0), "told once");
+        assert_eq!(of(0..200_000).take(0, |_| false), lost(200_000));
+    }
+
+    #[test]
+    fn what_was_acknowledged_is_not_lost() {
+        let mut forgotten = of(0..500);
+        forgotten.note(&entry(2, 500), SPACING);
+        forgotten.settle(|entry| entry.header.ssrc == 1);
+        assert_eq!(forgotten.take(0, |_| false), lost(1));
+    }
+}

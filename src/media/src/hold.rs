@@ -1,0 +1,147 @@
+//! What a branch holds: packets that wait for a recorder, and packets that one may have, should it be lost.
+
+use std::time::Duration;
+
+use crate::entry::{Entry, Left, Times};
+use crate::forgotten::{Forgotten, Lost};
+use crate::group::Groups;
+use crate::memory::Purpose;
+use crate::rewrite::Rewriter;
+use crate::ring::Ring;
+use crate::rtp::RtpView;
+use crate::source::Acknowledged;
+
+/// So much before the last evidence of a recorder is sent again, in nanoseconds: what it had received by then it may not
+/// have written. It also makes good for the time that a packet takes from its arrival to its leaving.
+const OVERLAP: u64 = 1_000_000_000;
+
+/// The ring, and what has gone from it too early.
+///
+/// Packets that were sent make room before any that wait does: what no recorder has is worth more than what one may
+/// have.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) ring: Ring,
+    forgotten: Forgotten,
+    /// The interval of numbers in which the last packet left.
+    opening: Option<u32>,
+}
+
+/// What decides on kept packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judge<'a> {
+    pub(crate) groups: &'a Groups,
+    pub(crate) rewriter: &'a Rewriter,
+    /// Mean time between packets.
+    pub(crate) spacing: Duration,
+}
+
+impl Hold {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { ring: Ring::new(limit), forgotten: Forgotten::default(), opening: None }
+    }
+
+    /// Keeps a packet that has left at once.
+    pub(crate) fn keep(
+        &mut self,
+        packet: &RtpView<'_>,
+        times: Times,
+        begins: bool,
+        index: u64,
+        judge: Judge<'_>,
+    ) {
+        let afresh = self.enter(judge.rewriter.opening());
+        let left = Left { index, at: times, afresh, waited: false };
+        if self.makes_room_for(packet, Purpose::Kept, judge) {
+            self.ring.push_left(packet, times, begins, left);
+        } else if self.ring.is_wanted() {
+            self.forgotten.note(&Entry::arriving(packet, times).left(left), judge.spacing);
+        }
+    }
+
+    /// The first packet that waits has left as `index` at the time `at`.
+    pub(crate) fn leave(&mut self, front: Entry, index: u64, at: Times, opening: u32) {
+        let afresh = self.enter(opening);
+        self.ring.leave(front, Left { index, at, afresh, waited: true });
+    }
+
+    /// Forgets packets that are kept until the ring has room for another; whether it has then.
+    pub(crate) fn makes_room_for(
+        &mut self,
+        packet: &RtpView<'_>,
+        purpose: Purpose,
+        judge: Judge<'_>,
+    ) -> bool {
+        while !self.ring.makes_room_for(packet, purpose) {
+            if !self.forget(judge) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Forgets the kept packets that left before `oldest`, a moment of [`Entry::ages_from`].
+    pub(crate) fn forget_older(&mut self, oldest: u64, judge: Judge<'_>) {
+        while self.ring.oldest().is_some_and(|entry| entry.ages_from() < oldest) {
+            self.forget(judge);
+        }
+    }
+
+    /// Forgets the oldest packet that is kept; whether there was one.
+    pub(crate) fn forget(&mut self, judge: Judge<'_>) -> bool {
+        let second = self.ring.second();
+        let Some(oldest) = self.ring.forget() else { return false };
+        if oldest.is_sent() && !judge.is_acknowledged(&oldest) {
+            self.forgotten.note(&oldest, judge.span(&oldest, second.as_ref()));
+        }
+        true
+    }
+
+    /// Receiver reports have come: what they acknowledge is the recorder's.
+    pub(crate) fn settle(&mut self, judge: Judge<'_>) {
+        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, None));
+        self.forgotten.settle(|entry| judge.is_acknowledged(entry));
+    }
+
+    /// The recorder is lost, which gave its last sign of life at `since`, in nanoseconds since the branch was made, but
+    /// for its reports. What it may not have waits again; each packet is told of as it was kept. What is no longer here is
+    /// lost.
+    pub(crate) fn recall(&mut self, since: u64, judge: Judge<'_>, told: impl FnMut(&Entry)) -> Lost {
+        let since_if_silent = (!judge.rewriter.sources.have_reports()).then_some(since);
+        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since_if_silent));
+        self.ring.recall(told);
+        self.opening = None;
+        self.forgotten.take(since, |ssrc| judge.rewriter.sources.acknowledged(ssrc).is_some())
+    }
+
+    /// Forgets everything that is kept, for good.
+    pub(crate) fn forget_all(&mut self) {
+        self.ring.forget_all();
+        self.forgotten = Forgotten::default();
+    }
+
+    /// Whether the packet that leaves now is the first of an interval.
+    fn enter(&mut self, opening: u32) -> bool {
+        self.opening.replace(opening) != Some(opening)
+    }
+}
+
+impl Judge<'_> {
+    /// Whether the recorder has it for certain: received a while ago.
+    fn is_settled(&self, entry: &Entry, since: Option<u64>) -> bool {
+        let safe = entry.left_at().saturating_add(OVERLAP);
+        match self.rewriter.sources.acknowledged(entry.header.ssrc) {
+            Some(Acknowledged { index, at }) => entry.is_within(index) && safe <= at,
+            None => since.is_some_and(|since| safe < since),
+        }
+    }
+
+    fn is_acknowledged(&self, entry: &Entry) -> bool {
+        let acknowledged = self.rewriter.sources.acknowledged(entry.header.ssrc);
+        acknowledged.is_some_and(|Acknowledged { index, .. }| entry.is_within(index))
+    }
+
+    fn span(&self, from: &Entry, to: Option<&Entry>) -> Duration {
+        self.groups.span(from, to, self.rewriter.clock_rate()).unwrap_or(self.spacing)
+    }
+}
