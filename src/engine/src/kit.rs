@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use siprec_media::WallClock;
 use siprec_media::dtls::Identity;
+use siprec_media::{HoldMemory, WallClock};
 use siprec_model::Component;
 
 use crate::budget::Budget;
@@ -16,6 +16,8 @@ use crate::sys::Epoll;
 pub(crate) struct Kit {
     pub(crate) burst: Burst,
     pub(crate) budget: Budget,
+    /// What all rings may have.
+    pub(crate) memory: HoldMemory,
     pub(crate) clock: WallClock,
     pub(crate) epoll: Epoll,
     pub(crate) pool: PortPool,

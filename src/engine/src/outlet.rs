@@ -112,9 +112,11 @@ impl Outlet {
         let settings = BranchSettings { medium, clock_rate, limits };
         // Its time begins earlier than itself: what its tap has kept for it came before.
         let epoch = now.checked_sub(EARLIEST_ARRIVAL).unwrap_or(now);
+        let mut branch = Branch::new(settings, numbers.first(), epoch);
+        branch.share_memory(kit.memory.clone());
         Self {
             id,
-            branch: Branch::new(settings, numbers.first(), epoch),
+            branch,
             reporter: Reporter::new(&cname, seed, now),
             ports: None,
             serial: 0,

@@ -319,8 +319,8 @@ mod tests {
 
     use rtcp_types::prelude::*;
     use rtcp_types::{ReceiverReport, ReportBlock};
-    use siprec_media::WallClock;
     use siprec_media::dtls::Identity;
+    use siprec_media::{HoldMemory, WallClock};
     use siprec_model::{
         BranchLimits, Component, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
     };
@@ -356,6 +356,7 @@ mod tests {
             let mut kit = Kit {
                 burst: Burst::default(),
                 budget: Budget::new(5000, now),
+                memory: HoldMemory::new(1 << 20),
                 clock: WallClock::new(now, SystemTime::now()),
                 epoll: Epoll::new().unwrap(),
                 pool: PortPool::new(None, None),

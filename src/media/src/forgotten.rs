@@ -51,6 +51,8 @@ impl Forgotten {
             last.duration += duration;
             return;
         }
+        // One allocation, in a stream's life.
+        self.stretches.reserve(MOST.saturating_sub(self.stretches.len()));
         if self.stretches.len() >= MOST
             && let Some(oldest) = self.stretches.pop_front()
             && let Some(next) = self.stretches.front_mut()

@@ -106,9 +106,10 @@ fn the_counter_counts() {
 fn an_open_branch_allocates_nothing_for_a_packet() {
     let mut call = Call::new(512 * 1024);
     call.branch.open(&RULES, call.now);
-    (0..10).for_each(|_| call.packet());
+    // What was sent is kept for 30 s, in memory that grows until then.
+    (0..4000).for_each(|_| call.packet());
     assert_eq!(allocations(|| (0..10_000).for_each(|_| call.packet())), 0);
-    assert_eq!(call.branch.report().sent, 10_010);
+    assert_eq!(call.branch.report().sent, 14_000);
 }
 
 #[test]
@@ -116,12 +117,12 @@ fn a_full_ring_allocates_nothing_for_a_packet() {
     let mut call = Call::new(20_000);
     (0..200).for_each(|_| call.packet());
     assert_eq!(allocations(|| (0..10_000).for_each(|_| call.packet())), 0);
-    assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - 104);
+    assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - 96);
 }
 
 #[test]
 fn a_backlog_that_leaves_allocates_nothing_for_a_packet() {
-    let mut call = Call::new(512 * 1024);
+    let mut call = Call::new(1000 * 207);
     (0..1000).for_each(|_| call.packet());
     call.branch.open(&RULES, call.now);
     (0..10).for_each(|_| call.packet());
@@ -133,9 +134,9 @@ fn a_backlog_that_leaves_allocates_nothing_for_a_packet() {
 fn a_ring_that_fills_and_empties_allocates_nothing_for_a_packet() {
     let mut call = Call::new(512 * 1024);
     call.branch.open(&RULES, call.now);
-    call.store_and_send();
+    (0..4000).for_each(|_| call.store_and_send());
     assert_eq!(allocations(|| (0..1000).for_each(|_| call.store_and_send())), 0);
-    assert_eq!(call.branch.report().held, 1001);
+    assert_eq!(call.branch.report().held, 5000);
 }
 
 /// Video of one packet a picture, every tenth of which is a key frame.
@@ -156,7 +157,7 @@ fn a_full_ring_of_video_allocates_nothing_for_a_packet() {
     (0..200).for_each(|_| picture(&mut call));
     assert_eq!(allocations(|| (0..10_000).for_each(|_| picture(&mut call))), 0);
     let held = call.branch.held_packets() as u64;
-    assert!((90..=104).contains(&held), "{held}");
+    assert!((82..=96).contains(&held), "{held}");
     assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - held);
 }
 
