@@ -375,7 +375,8 @@ impl Model {
         self.settle((!reported).then_some(since));
         for mut kept in std::mem::take(&mut self.kept).into_iter().rev() {
             if let (Some(left), false) = (&mut kept.left, kept.is_void) {
-                self.resent -= u64::from(kept.again);
+                // Failures leave it rough: it is at most what was sent.
+                self.resent = self.resent.saturating_sub(u64::from(kept.again));
                 if std::mem::take(&mut left.failed) {
                     self.drops.take_back(DropCause::SendFailed, 1);
                     self.regained += 1;
