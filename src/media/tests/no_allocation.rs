@@ -122,7 +122,7 @@ fn a_full_ring_allocates_nothing_for_a_packet() {
 
 #[test]
 fn a_backlog_that_leaves_allocates_nothing_for_a_packet() {
-    let mut call = Call::new(1000 * 207);
+    let mut call = Call::new(1005 * 207);
     (0..1000).for_each(|_| call.packet());
     call.branch.open(&RULES, call.now);
     (0..10).for_each(|_| call.packet());
