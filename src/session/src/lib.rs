@@ -33,6 +33,7 @@
 //! | pause, mute, parties that come and go | `protocol` 1.3 | `parties`, `recording` |
 //! | the choice of a recorder | `protocol` 1.7 | `pool` |
 //! | failure, the next recorder | `protocol` 1.6 | `recording` |
+//! | several recorders at once, as one | `protocol` 1.6 | `copies` |
 //! | m-lines and whose they are | `protocol` 1.2, 2.1 | `recording::lines` |
 //! | payload type numbers | `protocol` 2.2, RFC 3264 §8.3.2 | `numbering` |
 
@@ -40,6 +41,7 @@
 
 mod branches;
 mod config;
+mod copies;
 mod dialect;
 mod io;
 mod numbering;
@@ -53,6 +55,7 @@ mod security;
 mod session;
 
 pub use config::{ByePolicy, ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text, Timers};
+pub use copies::{Copies, Indication, News, Session};
 pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
 pub use parties::{PartyKey, Voice, silent_streams};
