@@ -18,6 +18,9 @@ use crate::tap::TapState;
 /// a call may be over sooner.
 const ORPHAN_TIME: Duration = Duration::from_secs(10);
 
+/// How long packets wait for the other branches that are to have them once the first is there.
+const GATHER_TIME: Duration = Duration::from_secs(1);
+
 /// A tapped stream and the branches that it feeds.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
@@ -28,10 +31,14 @@ pub(crate) struct Stream {
     /// What comes is confidential.
     confidential: bool,
     outlets: Vec<Outlet>,
-    /// Branches that drain as soon as no packet waits for a key.
+    /// Branches that drain as soon as no packet waits for a key, or for another branch.
     to_drain: Vec<BranchId>,
-    /// A branch was made: packets are no longer kept for one to come.
-    had_outlet: bool,
+    /// Branches that end as soon as no packet waits for another branch.
+    to_close: Vec<BranchId>,
+    /// How many branches were made. From the first on, packets are no longer kept for one to come.
+    made: usize,
+    /// Until when packets wait for the other branches that are to have them.
+    gathers_until: Option<Instant>,
     /// Until when the packets that a tap left behind wait for a first branch.
     orphan_until: Option<Instant>,
 }
@@ -49,16 +56,27 @@ impl Stream {
         self.tap.is_some()
     }
 
-    pub(crate) fn add(&mut self, mut outlet: Outlet) {
+    pub(crate) fn add(&mut self, mut outlet: Outlet, now: Instant) {
         outlet.begin_discretion(self.confidential);
-        self.had_outlet = true;
+        self.made += 1;
         self.orphan_until = None;
         self.outlets.push(outlet);
+        if self.tap.as_ref().is_none_or(|tap| self.made >= tap.branches) {
+            self.gathers_until = None;
+        } else if self.made == 1 {
+            self.gathers_until = Some(now + GATHER_TIME);
+        }
+    }
+
+    /// Packets wait for no other branch any more.
+    pub(crate) fn stop_gathering(&mut self) {
+        self.gathers_until = None;
     }
 
     /// Whether a branch has packets to take.
     pub(crate) fn is_fed(&self) -> bool {
-        self.had_outlet
+        self.made > 0
+            && self.gathers_until.is_none()
             && self.tap.as_ref().is_some_and(|tap| tap.queue.is_filled() || tap.keyring.has_news())
     }
 
@@ -70,7 +88,7 @@ impl Stream {
         }
         match &self.tap {
             Some(tap) if !tap.is_gone() => false,
-            Some(tap) if !self.had_outlet && tap.queue.is_filled() => {
+            Some(tap) if self.made == 0 && tap.queue.is_filled() => {
                 now >= *self.orphan_until.get_or_insert(now + ORPHAN_TIME)
             }
             _ => true,
@@ -84,7 +102,8 @@ impl Stream {
 
     /// When [`Stream::handle_timeout`] or [`Stream::is_over`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        self.outlets.iter().filter_map(Outlet::next_timeout).chain(self.orphan_until).min()
+        let waits = self.orphan_until.into_iter().chain(self.gathers_until);
+        self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
     }
 
     /// Takes what the tap has queued to all branches, and sends what is due; whether there was anything to do.
@@ -95,7 +114,15 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) -> bool {
+        self.gathers_until = self.gathers_until.filter(|until| now < *until);
         let fed = self.feed(section, kit, events, now);
+        if self.gathers_until.is_none() {
+            // Where nothing was queued, nothing else does.
+            self.drain_ready(kit, events, now);
+            for branch in std::mem::take(&mut self.to_close) {
+                self.close(branch, section, kit, events, now);
+            }
+        }
         let gate = Gate::new(section, self.tap.as_deref());
         let mut flushed = false;
         let mut index = 0;
@@ -168,7 +195,7 @@ impl Stream {
     fn drain_ready(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         let Self { to_drain, outlets, .. } = self;
         let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
-        if to_drain.is_empty() {
+        if to_drain.is_empty() || self.gathers_until.is_some() {
             return;
         }
         if is_over && let Some(decipher) = &mut self.decipher {
@@ -252,7 +279,7 @@ impl Stream {
         });
     }
 
-    /// Ends one branch.
+    /// Ends one branch, once it has what came before.
     pub(crate) fn close(
         &mut self,
         branch: BranchId,
@@ -261,6 +288,9 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) {
+        if self.gathers_until.is_some() {
+            return self.to_close.push(branch);
+        }
         self.feed(section, kit, events, now);
         let Some(index) = self.outlets.iter().position(|outlet| outlet.id() == branch) else { return };
         let mut outlet = self.outlets.remove(index);
@@ -352,6 +382,10 @@ mod tests {
     impl Rig {
         /// A backlog leaves at `catch_up` times real time.
         fn new(catch_up: f32) -> Self {
+            Self::with(catch_up, TapConfig::default())
+        }
+
+        fn with(catch_up: f32, tap: TapConfig) -> Self {
             let now = Instant::now();
             let mut kit = Kit {
                 burst: Burst::default(),
@@ -365,20 +399,15 @@ mod tests {
                 segmentation: false,
             };
             let shared = Arc::new(Shared::new(1, Waker::new().unwrap()));
-            let (tap, state) = Tap::new(TapConfig::default(), shared.clone());
-            let branch = BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 };
-            let limits = BranchLimits { catch_up, ..BranchLimits::default() };
-            let cname = "party".to_owned();
-            let creation =
-                Creation { branch, medium: Medium::Audio, clock_rate: 8000, cname, limits, seed: 1 };
-            let mut outlet = Outlet::new(creation, &kit, now);
+            let (tap, state) = Tap::new(tap, shared.clone());
+            let (branch, mut outlet) = outlet(catch_up, &kit, now);
             let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
             let recorder = UdpSocket::bind((local, 0)).unwrap();
             recorder.set_nonblocking(true).unwrap();
             outlet.bind(local, RtcpMode::Mux, 1, &mut kit, now);
             let mut stream = Stream::default();
             stream.meet_tap(state);
-            stream.add(outlet);
+            stream.add(outlet, now);
             Self { shared, kit, stream, tap, branch, recorder, events: Events::new(), now }
         }
 
@@ -415,6 +444,53 @@ mod tests {
 
         fn told(&mut self) -> Vec<BranchEvent> {
             self.events.drain(..).map(|(_, event)| event).collect()
+        }
+    }
+
+    /// A branch of a recording of its own.
+    fn outlet(catch_up: f32, kit: &Kit, now: Instant) -> (BranchId, Outlet) {
+        let branch = BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 };
+        let limits = BranchLimits { catch_up, ..BranchLimits::default() };
+        let cname = "party".to_owned();
+        let creation = Creation { branch, medium: Medium::Audio, clock_rate: 8000, cname, limits, seed: 1 };
+        (branch, Outlet::new(creation, kit, now))
+    }
+
+    #[test]
+    fn packets_wait_for_every_branch_that_their_tap_was_promised_and_not_for_ever() {
+        for comes in [true, false] {
+            let mut rig = Rig::with(1.0, TapConfig { branches: 2, ..TapConfig::default() });
+            let first = rig.branch;
+            rig.push(0, rig.now);
+            rig.push(1, rig.now);
+            assert!(!rig.serve());
+            // The first branch is to end before the second is there.
+            let Rig { shared, kit, stream, events, now, .. } = &mut rig;
+            stream.drain(first, &shared.section, kit, events, *now);
+            stream.close(first, &shared.section, kit, events, *now);
+            let (second, outlet) = outlet(1.0, kit, *now);
+            let end = stream.next_timeout().unwrap();
+            assert!(end <= *now + GATHER_TIME);
+            if comes {
+                stream.add(outlet, *now);
+            } else {
+                rig.now = end - Duration::from_millis(1);
+                assert!(!rig.serve());
+                rig.now = end;
+            }
+            rig.serve();
+            let mut branches = vec![first];
+            if comes {
+                let Rig { shared, kit, stream, events, now, .. } = &mut rig;
+                stream.close(second, &shared.section, kit, events, *now);
+                branches.push(second);
+            }
+            let closed = |(branch, event): (BranchId, BranchEvent)| match event {
+                BranchEvent::Closed(report) => Some((branch, report.seen)),
+                _ => None,
+            };
+            let seen: Vec<_> = rig.events.drain(..).filter_map(closed).collect();
+            assert_eq!(seen, branches.into_iter().map(|branch| (branch, 2)).collect::<Vec<_>>());
         }
     }
 

@@ -24,11 +24,14 @@ pub struct TapConfig {
     pub queue_bytes: usize,
     /// Whether packets are taken from the start. Default open.
     pub gate: Gate,
+    /// How many branches are to have the stream from its first packet on: from the first branch on, packets wait for the
+    /// others, at most a second. Default 1.
+    pub branches: usize,
 }
 
 impl Default for TapConfig {
     fn default() -> Self {
-        Self { queue_bytes: 256 * 1024, gate: Gate::Open }
+        Self { queue_bytes: 256 * 1024, gate: Gate::Open, branches: 1 }
     }
 }
 
@@ -65,6 +68,7 @@ impl Tap {
     pub(crate) fn new(config: TapConfig, engine: Arc<Shared>) -> (Self, Arc<TapState>) {
         let tap = Arc::new(TapState {
             stream: StreamId::unique(),
+            branches: config.branches,
             queue: PacketQueue::new(config.queue_bytes.max(66 * 1024)),
             secured: AtomicBool::new(false),
             described: AtomicBool::new(false),
@@ -247,6 +251,8 @@ impl Drop for Tap {
 #[derive(Debug)]
 pub(crate) struct TapState {
     pub(crate) stream: StreamId,
+    /// How many branches have it from the first packet on.
+    pub(crate) branches: usize,
     pub(crate) queue: PacketQueue,
     pub(crate) keyring: Keyring,
     /// Changed by whoever produces.

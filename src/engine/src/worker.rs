@@ -101,6 +101,7 @@ impl Worker {
             self.run_timers(now);
         }
         self.obey(Instant::now());
+        self.streams.values_mut().for_each(Stream::stop_gathering);
         let branches: Vec<BranchId> = self.routes.branches.keys().copied().collect();
         for branch in branches {
             self.execute(BranchCommand::Close { branch }, Instant::now());
@@ -204,9 +205,10 @@ impl Worker {
         self.routes.branches.insert(creation.branch, Route { stream, serial: 0 });
         let outlet = Outlet::new(creation, &self.kit, now);
         let stream = self.streams.entry(stream).or_default();
-        // What came before the first branch is for it; what came before any other was for those before it.
+        // What came before the first branch is for it, and for those that its tap was promised; what came before any other
+        // was for those before it.
         stream.feed(&self.shared.section, &mut self.kit, &mut self.events, now);
-        stream.add(outlet);
+        stream.add(outlet, now);
     }
 
     fn act<R>(
