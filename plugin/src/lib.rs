@@ -34,7 +34,8 @@ use std::sync::LazyLock;
 
 pub use agent::{AGENT_CONTEXT, SiprecAgent};
 pub use call::{
-    Siprec, SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSinkPad, SiprecSrtp, SiprecState,
+    Siprec, SiprecBye, SiprecDialect, SiprecKeying, SiprecPolicy, SiprecSessionMode, SiprecSinkPad,
+    SiprecSrtp, SiprecState,
 };
 /// Makes the plugin known in a process that links this crate, instead of loading the shared library.
 pub use entry::plugin_register_static;

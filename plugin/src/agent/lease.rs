@@ -56,9 +56,9 @@ impl Lease {
         self.runtime.has_pool(name)
     }
 
-    /// A tap for one stream of a call, with its gate like this.
-    pub(crate) fn tap(&self, gate: Gate) -> Tap {
-        self.runtime.tap(gate)
+    /// A tap for one stream of a call, with its gate like this, for so many copies.
+    pub(crate) fn tap(&self, gate: Gate, copies: usize) -> Tap {
+        self.runtime.tap(gate, copies)
     }
 
     /// Ends the use. The last user of the shared agent waits until its dialogs have ended, at most `longest`: a

@@ -150,9 +150,9 @@ impl Runtime {
         self.agent.pools()
     }
 
-    /// A tap for one stream of a call, with its gate like this.
-    pub(super) fn tap(&self, gate: Gate) -> Tap {
-        self.engine.tap(TapConfig { gate, ..TapConfig::default() })
+    /// A tap for one stream of a call, with its gate like this, that so many branches are to have from its beginning on.
+    pub(super) fn tap(&self, gate: Gate, branches: usize) -> Tap {
+        self.engine.tap(TapConfig { gate, branches, ..TapConfig::default() })
     }
 
     /// One more element uses it.

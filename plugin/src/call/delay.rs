@@ -65,6 +65,6 @@ impl Siprec {
     fn is_recording(&self) -> bool {
         let live = lock(self.live());
         let goes_on = |recording: &RecordingHandle| !recording.state().is_final();
-        !live.ending && live.recording.as_ref().is_some_and(goes_on)
+        !live.ending && live.recordings.iter().any(goes_on)
     }
 }

@@ -119,6 +119,19 @@ impl From<SiprecBye> for ByePolicy {
     }
 }
 
+/// What a recording that is impossible means for its call (`policy`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstSiprecPolicy")]
+pub enum SiprecPolicy {
+    /// Nothing.
+    #[default]
+    #[enum_value(name = "The call goes on without a recording", nick = "best-effort")]
+    BestEffort,
+    /// Its end.
+    #[enum_value(name = "The application is told to end the call (siprec-call-must-end)", nick = "mandatory")]
+    Mandatory,
+}
+
 /// Where a recording is (`state`, `state-changed`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstSiprecState")]

@@ -11,8 +11,9 @@ use super::enums::SiprecState;
 use super::messages;
 use super::pad::SiprecSinkPad;
 use super::party::Parties;
-use super::recording::{Live, Progress, Wish};
+use super::recording::{Live, Wish};
 use super::settings::Settings;
+use super::whole::Progress;
 use super::{actions, keys, properties, templates};
 use crate::agent::{AGENT_CONTEXT, SiprecAgent};
 use crate::passage;
@@ -26,7 +27,7 @@ pub struct Siprec {
     streams: Slots,
     rtcp: Slots,
     live: Mutex<Live>,
-    progress: Arc<Progress>,
+    progress: Progress,
     context: Mutex<Option<SiprecAgent>>,
 }
 
@@ -218,7 +219,7 @@ impl Siprec {
         &self.live
     }
 
-    pub(super) fn progress(&self) -> &Arc<Progress> {
+    pub(super) fn progress(&self) -> &Progress {
         &self.progress
     }
 
@@ -286,6 +287,7 @@ impl Siprec {
             .fold(gst::Structure::builder("siprec-stats").field("state", state), |stats, pad| {
                 stats.field(pad.name().as_str(), pad.property::<gst::Structure>("stats"))
             })
+            .field("copies", self.progress.copies())
             .build()
     }
 }

@@ -1,40 +1,60 @@
 //! How an application hears of a recording: element messages, WARNINGs, and the signal `state-changed`.
 
+use std::sync::Arc;
+
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_model::{BranchReport, DropCause, Medium, SessionEvent, SessionEventKind, SessionInfo};
+use siprec_model::{
+    BranchReport, CallUuid, DropCause, FailureReason, Medium, RecordingId, SessionEvent, SessionEventKind,
+    SessionInfo,
+};
+use siprec_session::{Indication, News};
 
 use super::Siprec;
 use super::enums::SiprecState;
 use super::recording::Fault;
+use super::whole::{Names, Whole};
 
-/// Tells the application of an event. Called on the notifier's thread, with no lock held.
-pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
-    let info = &event.info;
+/// Tells the application of what happened to a copy, counted from 0. Called on the notifier's thread, with no lock held.
+pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &SessionEvent) {
+    let (news, indication) = whole.note(copy, event);
+    let about = About { info: &event.info, copy, indication };
+    let info = about.info;
     match &event.kind {
-        SessionEventKind::StateChanged { state, reason } => {
-            element.emit_by_name::<()>("state-changed", &[&SiprecState::from(*state), reason]);
+        SessionEventKind::StateChanged { .. } => {
+            // Not the element's any more where another recording has followed.
+            if let Some(news) = news.filter(|_| element.imp().progress().is_latest(whole))
+                && let Some(reason) = tell_state(element, whole, &about, &news)
+            {
+                element.emit_by_name::<()>("state-changed", &[&SiprecState::from(news.whole), &reason]);
+            }
         }
-        SessionEventKind::Started => post(element, about(info, "siprec-started")),
-        SessionEventKind::Paused => post(element, about(info, "siprec-paused")),
-        SessionEventKind::Resumed => post(element, about(info, "siprec-resumed")),
+        SessionEventKind::Started => post(element, about.of_call("siprec-started")),
+        SessionEventKind::Paused => post(element, about.of_call("siprec-paused")),
+        SessionEventKind::Resumed => post(element, about.of_call("siprec-resumed")),
         SessionEventKind::Stopped { reason } => {
-            post(element, about(info, "siprec-stopped").field("reason", reason.as_str()));
+            post(element, about.of_call("siprec-stopped").field("reason", reason.as_str()));
         }
         SessionEventKind::Failed { reason, sip_code } => {
-            let message = about(info, "siprec-failed")
+            let text = match reason {
+                FailureReason::Refused { phrase, .. } => Some(phrase.as_str()),
+                _ => None,
+            };
+            let message = about
+                .of_call("siprec-failed")
                 .field("reason", reason.to_string())
-                .field_if_some("sip-code", sip_code.map(u32::from));
+                .field_if_some("sip-code", sip_code.map(u32::from))
+                .field_if_some("sip-text", text);
             post(element, message);
             warn(element, &format!("The recording failed: {reason}"), info);
         }
         SessionEventKind::FailedOver { from, uncertain } => {
-            let message = about(info, "siprec-failed-over").field("from", from);
+            let message = about.of_call("siprec-failed-over").field("from", from);
             post(element, message.field("uncertain", nanoseconds(*uncertain)));
         }
         SessionEventKind::MediumOff { medium, reason } => {
-            post(element, about(info, off(*medium)).field("reason", reason));
+            post(element, about.message(off(*medium)).field("reason", reason));
             let whose = info.dn.as_ref().map(|dn| format!(" of {dn}")).unwrap_or_default();
             warn(element, &format!("The recording goes on without the {medium}{whose}: {reason}"), info);
         }
@@ -43,18 +63,19 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
                 Medium::Audio => "siprec-audio-on",
                 Medium::Video => "siprec-video-on",
             };
-            post(element, about(info, name));
+            post(element, about.message(name));
         }
         SessionEventKind::Weakened { reason } => {
-            post(element, about(info, "siprec-weakened").field("reason", reason));
+            post(element, about.message("siprec-weakened").field("reason", reason));
             warn(element, &format!("The recording is protected less than it could be: {reason}"), info);
         }
         SessionEventKind::Suspected { reason } => {
-            post(element, about(info, "siprec-suspected").field("reason", reason));
+            post(element, about.message("siprec-suspected").field("reason", reason));
             warn(element, &format!("The recorder may be lost: {reason}"), info);
         }
         SessionEventKind::Gap { medium, packets, duration, cause } => {
-            let message = about(info, "siprec-gap")
+            let message = about
+                .message("siprec-gap")
                 .field("medium", medium.as_str())
                 .field("reason", cause.as_str())
                 .field("packets", *packets)
@@ -64,39 +85,118 @@ pub(super) fn tell(element: &Siprec, event: &SessionEvent) {
         }
         SessionEventKind::KeyframeWanted => {
             element.imp().ask_key_frame(info.dn.as_deref());
-            post(element, about(info, "siprec-keyframe-wanted"));
+            post(element, about.message("siprec-keyframe-wanted"));
         }
         SessionEventKind::Report { medium, report } => {
-            post(element, account(about(info, "siprec-report").field("medium", medium.as_str()), report));
+            post(element, account(about.message("siprec-report").field("medium", medium.as_str()), report));
         }
     }
 }
 
+/// Tells of a copy's new state and, where its end leaves the call without a recording, what is to become of the call.
+/// Gives the reason of the whole's new state, for whoever emits the signal: last, since a handler may end everything.
+fn tell_state(element: &Siprec, whole: &Whole, about: &About<'_>, news: &News) -> Option<String> {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let message = about
+        .of_call("siprec-state")
+        .field("state", SiprecState::from(news.copy))
+        .field("reason", &news.copy_reason)
+        .field("whole", SiprecState::from(news.whole))
+        .field("copies", number(whole.copies()))
+        .field("copies-recording", number(news.recording));
+    post(element, message);
+    if let Some(reason) = news.impossible.as_ref().filter(|_| whole.is_mandatory) {
+        let info = &SessionInfo { session: None, recorder: None, dn: None, ..about.info.clone() };
+        post(element, About { info, ..*about }.of_whole("siprec-call-must-end").field("reason", reason));
+        warn(element, &format!("The call must end, since it cannot be recorded: {reason}"), info);
+    }
+    news.changed.clone()
+}
+
 /// Tells the application of something that the agent knows nothing of. Called with no lock held.
 pub(super) fn tell_fault(element: &Siprec, fault: &Fault) {
-    let (Fault::Start(reason) | Fault::Stream { reason, .. } | Fault::Command(reason)) = fault;
-    let settings = element.imp().settings();
-    let named = |name: &str| {
-        gst::Structure::builder(name)
-            .field_if_some("recording-id", settings.recording_id.as_deref())
-            .field_if_some("call-uuid", settings.call_uuid.as_deref())
-            .field("reason", reason)
-    };
-    match fault {
-        Fault::Start(_) => post(element, named("siprec-failed")),
-        Fault::Stream { dn, medium, .. } => {
-            post(element, named(off(*medium)).field_if_some("dn", dn.as_deref()));
+    let reason = match fault {
+        Fault::Start { whole, copy, reason } => return tell_refusal(element, whole, *copy, reason),
+        Fault::Stream { dn, medium, reason } => {
+            let latest = element.imp().progress().latest();
+            let names = latest.map_or_else(|| Names::set(&element.imp().settings()), |it| it.names.clone());
+            let message = gst::Structure::builder(off(*medium))
+                .field_if_some("recording-id", names.recording_id)
+                .field_if_some("call-uuid", names.call_uuid)
+                .field("reason", reason)
+                .field_if_some("dn", dn.as_deref());
+            post(element, message);
+            reason
         }
         // The recording goes on, as it was.
-        Fault::Command(_) => {}
-    }
+        Fault::Command(reason) => reason,
+    };
     gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));
-    if let Fault::Start(reason) = fault {
+}
+
+/// Tells that a copy cannot begin.
+fn tell_refusal(element: &Siprec, whole: &Arc<Whole>, copy: usize, reason: &str) {
+    let (news, indication) = whole.refuse(copy, reason);
+    let text = |name: &Option<String>| name.clone().unwrap_or_default();
+    let info = &SessionInfo {
+        session: None,
+        recording_id: RecordingId::new(text(&whole.names.recording_id)),
+        call_uuid: CallUuid::new(text(&whole.names.call_uuid)),
+        recorder: None,
+        dn: None,
+    };
+    let about = About { info, copy, indication };
+    post(element, about.of_call("siprec-failed").field("reason", reason));
+    gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));
+    let Some(news) = news.filter(|_| element.imp().progress().is_latest(whole)) else { return };
+    if let Some(reason) = tell_state(element, whole, &about, &news) {
         // On a thread of GStreamer's: a handler that starts again at once would else call itself for ever.
-        let reason = reason.clone();
         element.call_async(move |element| {
-            element.emit_by_name::<()>("state-changed", &[&SiprecState::Failed, &reason]);
+            element.emit_by_name::<()>("state-changed", &[&SiprecState::from(news.whole), &reason]);
         });
+    }
+}
+
+/// What a message speaks of.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    info: &'a SessionInfo,
+    /// Counted from 0.
+    copy: usize,
+    /// What the call is to be told from now on.
+    indication: Indication,
+}
+
+impl About<'_> {
+    /// A message about a copy's session, or the copy itself.
+    fn message(&self, name: &str) -> Builder {
+        self.named(name)
+            .field("copy", u32::try_from(self.copy).unwrap_or(u32::MAX).saturating_add(1))
+            .field_if_some("session", self.info.session.as_deref())
+            .field_if_some("recorder", self.info.recorder.as_deref())
+            .field_if_some("dn", self.info.dn.as_deref())
+    }
+
+    /// The same, of something that the call's parties may have to be told of (`protocol` 1.6).
+    fn of_call(&self, name: &str) -> Builder {
+        self.indicated(self.message(name))
+    }
+
+    /// A message about the recording as a whole, of which the call's parties may have to be told.
+    fn of_whole(&self, name: &str) -> Builder {
+        self.indicated(self.named(name))
+    }
+
+    fn named(&self, name: &str) -> Builder {
+        gst::Structure::builder(name)
+            .field("recording-id", self.info.recording_id.as_str())
+            .field("call-uuid", self.info.call_uuid.as_str())
+    }
+
+    fn indicated(&self, message: Builder) -> Builder {
+        message
+            .field("GSIP_RECORD", self.indication.as_str())
+            .field("GSIP_REC_FN", self.info.recording_id.as_str())
     }
 }
 
@@ -109,16 +209,6 @@ fn off(medium: Medium) -> &'static str {
 }
 
 type Builder = gst::structure::Builder;
-
-/// The fields that say which session a message speaks of.
-fn about(info: &SessionInfo, name: &str) -> Builder {
-    gst::Structure::builder(name)
-        .field_if_some("session", info.session.as_deref())
-        .field("recording-id", info.recording_id.as_str())
-        .field("call-uuid", info.call_uuid.as_str())
-        .field_if_some("recorder", info.recorder.as_deref())
-        .field_if_some("dn", info.dn.as_deref())
-}
 
 fn account(message: Builder, report: &BranchReport) -> Builder {
     let message = message
@@ -145,7 +235,7 @@ fn post(element: &Siprec, structure: Builder) {
     if element.post_message(message).is_err() {
         let number = |field: &str| structure.get::<u64>(field).unwrap_or_default();
         let is_loss = match structure.name().as_str() {
-            "siprec-gap" | "siprec-failed" => true,
+            "siprec-gap" | "siprec-failed" | "siprec-call-must-end" => true,
             "siprec-report" => number("seen") > number("sent"),
             _ => false,
         };
@@ -202,8 +292,6 @@ pub(super) fn state_changed() -> glib::subclass::Signal {
 
 #[cfg(test)]
 mod tests {
-    use siprec_model::{CallUuid, RecordingId};
-
     use super::*;
 
     #[test]

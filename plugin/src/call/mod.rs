@@ -13,11 +13,14 @@ mod recording;
 mod settings;
 mod streams;
 mod templates;
+mod whole;
 
 use gst::glib;
 use gst::prelude::*;
 
-pub use enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
+pub use enums::{
+    SiprecBye, SiprecDialect, SiprecKeying, SiprecPolicy, SiprecSessionMode, SiprecSrtp, SiprecState,
+};
 pub use pad::SiprecSinkPad;
 
 glib::wrapper! {
@@ -36,6 +39,7 @@ pub(crate) fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     SiprecSinkPad::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     SiprecDialect::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     SiprecSessionMode::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    SiprecPolicy::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     SiprecState::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
     gst::Element::register(Some(plugin), "siprec", gst::Rank::NONE, Siprec::static_type())
 }

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use gst::glib;
 use gst::prelude::*;
 
-use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp, SiprecState};
+use super::enums::{
+    SiprecBye, SiprecDialect, SiprecKeying, SiprecPolicy, SiprecSessionMode, SiprecSrtp, SiprecState,
+};
 use super::settings::Settings;
 use crate::agent::SiprecAgent;
 use crate::value::take;
@@ -35,6 +37,12 @@ fn recorder() -> Vec<glib::ParamSpec> {
             "Recorder",
             "SIP URIs of the recorders in the order in which they are tried, separated by white space, or pool:NAME for \
              a pool of the agent's. Needed at NULL to READY with auto-start, else at start",
+        ),
+        text(
+            "second-recorder",
+            "Second recorder",
+            "The recorders of a second copy of the recording, which is independent of the first, in the words of recorder; \
+             no second copy when not set",
         ),
         text(
             "location",
@@ -177,6 +185,11 @@ fn course(defaults: &Settings) -> Vec<glib::ParamSpec> {
             .default_value(defaults.probe_interval.nseconds())
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("policy", SiprecPolicy::default())
+            .nick("Policy")
+            .blurb("What becomes of the call when its recording is impossible")
+            .mutable_ready()
+            .build(),
         glib::ParamSpecEnum::builder_with_default("recorder-bye", SiprecBye::default())
             .nick("Recorder's BYE")
             .blurb("What it means that the recorder hangs up")
@@ -233,8 +246,8 @@ fn report() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "state, and a structure for each sink pad by its name: packets, bytes, gated, queue-full, \
-                 unreadable, secured, recordable",
+                "state, a structure for each sink pad by its name (packets, bytes, gated, queue-full, unreadable, \
+                 secured, recordable), and copies: for each its state and its sessions with recorders",
             )
             .read_only()
             .build(),
@@ -286,6 +299,7 @@ impl Settings {
     pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
             "recorder" => take(&mut self.recorder, value),
+            "second-recorder" => take(&mut self.second_recorder, value),
             "location" => take(&mut self.location, value),
             "recorder-tls" => take(&mut self.recorder_tls, value),
             "sips-call" => take(&mut self.sips_call, value),
@@ -307,6 +321,7 @@ impl Settings {
             "allow-clear-keys" => take(&mut self.allow_clear_keys, value),
             "probe-interval" => take_time(&mut self.probe_interval, value),
             "recorder-bye" => take(&mut self.recorder_bye, value),
+            "policy" => take(&mut self.policy, value),
             "hold-time" => take_time(&mut self.hold_time, value),
             "hold-bytes" => take(&mut self.hold_bytes, value),
             "video-hold-bytes" => take(&mut self.video_hold_bytes, value),
@@ -322,6 +337,7 @@ impl Settings {
     pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
         Some(match name {
             "recorder" => self.recorder.to_value(),
+            "second-recorder" => self.second_recorder.to_value(),
             "location" => self.location.to_value(),
             "recorder-tls" => self.recorder_tls.to_value(),
             "sips-call" => self.sips_call.to_value(),
@@ -343,6 +359,7 @@ impl Settings {
             "allow-clear-keys" => self.allow_clear_keys.to_value(),
             "probe-interval" => self.probe_interval.nseconds().to_value(),
             "recorder-bye" => self.recorder_bye.to_value(),
+            "policy" => self.policy.to_value(),
             "hold-time" => self.hold_time.nseconds().to_value(),
             "hold-bytes" => self.hold_bytes.to_value(),
             "video-hold-bytes" => self.video_hold_bytes.to_value(),

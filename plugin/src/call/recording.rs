@@ -1,19 +1,18 @@
 //! The recording behind the element: opened, fed and ended as the call goes.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use gst::subclass::prelude::*;
 use siprec_agent::RecordingHandle;
-use siprec_model::{
-    Medium, RecordingKey, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamId,
-};
-use siprec_session::{Command, SessionMode};
+use siprec_model::{Medium, RecordingState, SessionEvent, StopReason, StreamId};
+use siprec_session::{Command, RecordingConfig, SessionMode};
 
 use super::imp::Siprec;
 use super::messages;
 use super::settings::SettingsError;
+use super::whole::Whole;
 use crate::agent::Lease;
 use crate::sync::lock;
 
@@ -25,7 +24,11 @@ use crate::sync::lock;
 pub(super) struct Live {
     /// From NULL to READY on.
     pub(super) lease: Option<Lease>,
-    pub(super) recording: Option<RecordingHandle>,
+    /// The call's recording: a handle for each copy that could begin. The copies know nothing of each other, and each gets
+    /// every command; the taps are common to all.
+    pub(super) recordings: Vec<RecordingHandle>,
+    /// What the copies amount to.
+    pub(super) whole: Option<Arc<Whole>>,
     /// The recording was asked to end. It may still deliver what it holds, but takes nothing new.
     pub(super) ending: bool,
     /// How the recording spreads parties over sessions.
@@ -41,43 +44,12 @@ pub(super) struct Live {
 
 /// What goes wrong on this side of the agent, each with its reason in words for people.
 pub(super) enum Fault {
-    /// A recording cannot begin.
-    Start(String),
+    /// A copy of a recording, counted from 0, cannot begin.
+    Start { whole: Arc<Whole>, copy: usize, reason: String },
     /// A stream of a party cannot be recorded.
     Stream { dn: Option<String>, medium: Medium, reason: String },
     /// A command was not taken.
     Command(String),
-}
-
-/// The state of the element's latest recording, right even when notices to the application are lost.
-#[derive(Default)]
-pub(super) struct Progress(Mutex<(Option<RecordingKey>, RecordingState)>);
-
-impl Progress {
-    pub(super) fn state(&self) -> RecordingState {
-        lock(&self.0).1
-    }
-
-    fn begin(&self, key: RecordingKey) {
-        *lock(&self.0) = (Some(key), RecordingState::Idle);
-    }
-
-    /// The latest recording could not even begin.
-    fn fail(&self) {
-        *lock(&self.0) = (None, RecordingState::Failed);
-    }
-
-    /// Takes note of an event. Says whether the application should hear of it: the states of a recording that another
-    /// one has followed are not the element's any more.
-    fn note(&self, key: RecordingKey, event: &SessionEvent) -> bool {
-        let SessionEventKind::StateChanged { state, .. } = &event.kind else { return true };
-        let mut latest = lock(&self.0);
-        let is_latest = latest.0 == Some(key);
-        if is_latest {
-            latest.1 = *state;
-        }
-        is_latest
-    }
 }
 
 /// What the application or the call wants of a recording.
@@ -94,17 +66,17 @@ impl Siprec {
     /// NULL to READY: everything that can be wrong with the configuration is found here.
     pub(super) fn acquire_agent(&self) -> Result<(), gst::ErrorMessage> {
         let settings = self.settings();
-        settings.check(self.parties().in_order()).map_err(|error| {
+        settings.check(&self.parties().in_order()).map_err(|error| {
             gst::error_msg!(gst::ResourceError::Settings, ("The recording is configured wrongly: {error}"))
         })?;
-        let pool = settings.pool();
+        let pools = settings.pools();
         let agent = settings.agent.or_else(|| self.agent_of_context());
         let lease = Lease::acquire(agent.as_ref()).map_err(|error| {
             gst::error_msg!(gst::ResourceError::OpenReadWrite, ("The recording agent cannot start: {error}"))
         })?;
-        if let Some(name) = pool.filter(|name| !lease.has_pool(name)) {
+        if let Some((property, name)) = pools.into_iter().find(|(_, name)| !lease.has_pool(name)) {
             lease.end(Duration::ZERO);
-            let error = SettingsError::UnknownPool(name);
+            let error = SettingsError::UnknownPool { property, name };
             let text = format!("The recording is configured wrongly: {error}");
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{text}")));
         }
@@ -125,7 +97,7 @@ impl Siprec {
     pub(super) fn call_begins(&self) {
         if self.settings().records_from_the_first_packet() {
             self.with_live(|live| {
-                if live.recording.is_none() {
+                if live.recordings.is_empty() {
                     self.open(live);
                 }
             });
@@ -135,7 +107,7 @@ impl Siprec {
     /// PAUSED to READY, after the last packet: what is held is still delivered, by agent and engine alone.
     pub(super) fn call_ends(&self) {
         self.wish(Wish::Stop(StopReason::CallEnded));
-        lock(self.live()).recording = None;
+        lock(self.live()).recordings.clear();
     }
 
     /// Does what the application or the call wants. Never waits for the recorder.
@@ -146,7 +118,7 @@ impl Siprec {
                     let state = recording.state();
                     state.is_final() || state == RecordingState::Draining
                 };
-                if live.ending || live.recording.as_ref().is_none_or(over) {
+                if live.ending || live.recordings.iter().all(over) {
                     self.open(live);
                 }
                 live.order(Command::Start);
@@ -194,62 +166,80 @@ impl Siprec {
         }
     }
 
-    /// Opens a recording for the streams that are there.
+    /// Opens a recording for the streams that are there, in every copy.
     fn open(&self, live: &mut Live) {
         let Some(lease) = live.lease.as_ref() else {
             gst::warning!(crate::CAT, imp = self, "there is no recording in state NULL");
             return;
         };
-        match self.opened(lease) {
-            Ok((recording, mode)) => {
-                live.recording = Some(recording);
-                live.mode = mode;
-                live.ending = false;
-                if live.paused {
-                    live.order(Command::Pause);
+        let settings = self.settings();
+        let (whole, named) = Whole::new(&settings);
+        self.progress().begin(whole.clone());
+        live.whole = Some(whole.clone());
+        live.recordings.clear();
+        let configs = named.map_err(|error| error.to_string()).and_then(|()| {
+            settings.recordings(&self.parties().in_order()).map_err(|error| error.to_string())
+        });
+        let configs = match configs {
+            Ok(configs) => configs.into_iter().map(Ok).collect(),
+            Err(reason) => vec![Err(reason); whole.copies()],
+        };
+        for (copy, config) in configs.into_iter().enumerate() {
+            let beside = live.recordings.first().map(RecordingHandle::session_mode);
+            match config.and_then(|config| self.opened(lease, &whole, copy, config, beside)) {
+                Ok(recording) => live.recordings.push(recording),
+                Err(reason) => {
+                    let reason = format!("the recording cannot start: {reason}");
+                    live.faults.push(Fault::Start { whole: whole.clone(), copy, reason });
                 }
-                live.left.clear();
-                self.sink_pads().for_each(|pad| self.attach(live, &pad));
-            }
-            Err(reason) => {
-                live.recording = None;
-                self.progress().fail();
-                live.faults.push(Fault::Start(format!("the recording cannot start: {reason}")));
             }
         }
+        let Some(first) = live.recordings.first() else { return };
+        live.mode = first.session_mode();
+        live.ending = false;
+        if live.paused {
+            live.order(Command::Pause);
+        }
+        live.left.clear();
+        self.sink_pads().for_each(|pad| self.attach(live, &pad));
     }
 
-    fn opened(&self, lease: &Lease) -> Result<(RecordingHandle, SessionMode), String> {
-        let config =
-            self.settings().recording(self.parties().in_order()).map_err(|error| error.to_string())?;
-        let (key, progress) = (config.key, self.progress().clone());
-        progress.begin(key);
-        let element = self.obj().downgrade();
+    /// Opens one copy, whose parties are spread over sessions as those of the one `beside` it, if there is one.
+    fn opened(
+        &self,
+        lease: &Lease,
+        whole: &Arc<Whole>,
+        copy: usize,
+        mut config: RecordingConfig,
+        beside: Option<SessionMode>,
+    ) -> Result<RecordingHandle, String> {
+        whole.names.give(&mut config);
+        config.required_mode = beside;
+        let (element, whole) = (self.obj().downgrade(), whole.clone());
         let heard = move |event: SessionEvent| {
-            if progress.note(key, &event)
-                && let Some(element) = element.upgrade()
-            {
-                messages::tell(&element, &event);
+            if let Some(element) = element.upgrade() {
+                messages::tell(&element, &whole, copy, &event);
             }
         };
-        let recording = lease.open(config, heard).map_err(|error| error.to_string())?;
-        let mode = recording.session_mode();
-        Ok((recording, mode))
+        lease.open(config, heard).map_err(|error| error.to_string())
     }
 }
 
 impl Live {
-    /// Gives the recording a command, where there is one.
+    /// Gives every copy of the recording a command, where there is one. What one does not take, the others do.
     pub(super) fn order(&mut self, command: Command) {
-        let Some(recording) = &self.recording else { return };
-        if let Err(error) = recording.command(command) {
-            self.faults.push(Fault::Command(format!("the recording agent did not take a command: {error}")));
+        for recording in &self.recordings {
+            if let Err(error) = recording.command(command.clone()) {
+                let reason = format!("the recording agent did not take a command: {error}");
+                self.faults.push(Fault::Command(reason));
+            }
         }
     }
 
     /// Has the recording end, by this command.
     fn end(&mut self, command: Command) {
         self.ending = true;
+        self.whole.iter().for_each(|whole| whole.end());
         self.order(command);
     }
 }

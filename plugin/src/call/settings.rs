@@ -11,16 +11,20 @@ use siprec_session::{
     ConfigError, Party, PoolName, RecorderListError, Recorders, RecordingConfig, SecurityPolicy, Text, Timers,
 };
 
-use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecSessionMode, SiprecSrtp};
+use super::enums::{SiprecBye, SiprecDialect, SiprecKeying, SiprecPolicy, SiprecSessionMode, SiprecSrtp};
 use crate::agent::SiprecAgent;
 
 /// Stands for the recorder that the application gives before `start`, so that all else can be checked before.
 const LATER: &str = "sip:recorder.invalid";
 
+/// The properties that name recorders, each those of one copy of the recording.
+const RECORDERS: [&str; 2] = ["recorder", "second-recorder"];
+
 /// The element's properties.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) recorder: Option<String>,
+    pub(super) second_recorder: Option<String>,
     pub(super) location: Option<String>,
     pub(super) recorder_tls: Option<gst::Structure>,
     pub(super) sips_call: bool,
@@ -42,6 +46,7 @@ pub(super) struct Settings {
     pub(super) allow_clear_keys: bool,
     pub(super) probe_interval: gst::ClockTime,
     pub(super) recorder_bye: SiprecBye,
+    pub(super) policy: SiprecPolicy,
     pub(super) hold_time: gst::ClockTime,
     pub(super) hold_bytes: u32,
     pub(super) video_hold_bytes: u32,
@@ -55,6 +60,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             recorder: None,
+            second_recorder: None,
             location: None,
             recorder_tls: None,
             sips_call: false,
@@ -76,6 +82,7 @@ impl Default for Settings {
             allow_clear_keys: false,
             probe_interval: gst::ClockTime::from_seconds(5),
             recorder_bye: SiprecBye::default(),
+            policy: SiprecPolicy::default(),
             hold_time: gst::ClockTime::from_seconds(30),
             hold_bytes: 512 * 1024,
             video_hold_bytes: 8 * 1024 * 1024,
@@ -93,41 +100,77 @@ impl Settings {
         self.auto_start || self.pre_record
     }
 
-    /// The recording that these settings ask for; `dns` by pad index.
+    /// The recordings that these settings ask for, one for each copy; `dns` by pad index.
     ///
     /// # Errors
     /// The first setting that no recording can have.
-    pub(super) fn recording(&self, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
-        self.recording_by(self.recorders()?, dns)
+    pub(super) fn recordings(&self, dns: &[String]) -> Result<Vec<RecordingConfig>, SettingsError> {
+        self.recordings_by(self.recorders(None)?, dns)
     }
 
-    /// The recorders, or their pool.
+    /// How many copies of the recording there are to be.
+    pub(super) fn copies(&self) -> usize {
+        1 + usize::from(self.second().is_some())
+    }
+
+    fn second(&self) -> Option<&str> {
+        self.second_recorder.as_deref().filter(|text| !text.trim().is_empty())
+    }
+
+    /// The recorders of each copy, or their pool; those of the first that are not given yet are `later`.
     ///
     /// # Errors
-    /// They cannot be read, or something is said of a pool that is not for pools, or the other way round.
-    fn recorders(&self) -> Result<Recorders, SettingsError> {
-        let text = self.recorder.as_deref().unwrap_or_default();
-        let recorders = Recorders::parse(text, self.location.as_deref())?;
-        match &recorders {
-            Recorders::Listed(_)
-                if self.location.as_deref().is_some_and(|label| !label.trim().is_empty()) =>
-            {
-                Err(SettingsError::LocationOfList)
-            }
-            Recorders::Pool { .. } if self.recorder_tls.is_some() => Err(SettingsError::TlsOfPool),
-            _ => Ok(recorders),
+    /// They cannot be read, or something is said of pools that is not for pools, or the other way round.
+    fn recorders(&self, later: Option<&str>) -> Result<Vec<Recorders>, SettingsError> {
+        let location = self.location.as_deref().filter(|label| !label.trim().is_empty());
+        let first = self.recorder.as_deref().unwrap_or_default();
+        let texts = std::iter::once(first).chain(self.second()).zip(RECORDERS);
+        let read = |(text, property)| {
+            let recorders = match (Recorders::parse(text, location), later) {
+                (Err(RecorderListError::Empty), Some(later)) => Recorders::parse(later, None),
+                (recorders, _) => recorders,
+            };
+            recorders.map_err(|error| SettingsError::Recorder { property, error })
+        };
+        let recorders = texts.map(read).collect::<Result<Vec<_>, _>>()?;
+        let is_pool = |recorders: &Recorders| matches!(recorders, Recorders::Pool { .. });
+        let is_known = later.is_none() || !first.trim().is_empty();
+        if location.is_some() && is_known && !recorders.iter().any(is_pool) {
+            return Err(SettingsError::LocationOfList);
         }
+        if self.recorder_tls.is_some() && recorders.iter().all(is_pool) {
+            return Err(SettingsError::TlsOfPool);
+        }
+        Ok(recorders)
     }
 
-    /// The pool that the recorders are to be chosen from.
-    pub(super) fn pool(&self) -> Option<PoolName> {
-        match self.recorders() {
-            Ok(Recorders::Pool { name, .. }) => Some(name),
-            _ => None,
-        }
+    /// The pools that recorders are to be chosen from, each with the property that names it.
+    pub(super) fn pools(&self) -> Vec<(&'static str, PoolName)> {
+        let recorders = self.recorders(None).unwrap_or_default().into_iter().zip(RECORDERS);
+        let pool = |(recorders, property)| match recorders {
+            Recorders::Pool { name, .. } => Some((property, name)),
+            Recorders::Listed(_) => None,
+        };
+        recorders.filter_map(pool).collect()
     }
 
-    fn recording_by(&self, recorders: Recorders, dns: Vec<String>) -> Result<RecordingConfig, SettingsError> {
+    fn recordings_by(
+        &self,
+        recorders: Vec<Recorders>,
+        dns: &[String],
+    ) -> Result<Vec<RecordingConfig>, SettingsError> {
+        let of = |(recorders, property)| {
+            self.recording_by(recorders, dns).map_err(|error| match error {
+                SettingsError::Config { property: "recorder", error } => {
+                    SettingsError::Config { property, error }
+                }
+                other => other,
+            })
+        };
+        recorders.into_iter().zip(RECORDERS).map(of).collect()
+    }
+
+    fn recording_by(&self, recorders: Recorders, dns: &[String]) -> Result<RecordingConfig, SettingsError> {
         let mut config = RecordingConfig::new(recorders);
         if let Some(structure) = self.recorder_tls.as_deref() {
             let tls = tls_profile(structure)?;
@@ -138,7 +181,7 @@ impl Settings {
         config.mode = self.session_mode.into();
         config.call_uuid = self.call_uuid.as_deref().map(CallUuid::new);
         config.recording_id = self.recording_id.as_deref().map(RecordingId::new);
-        config.parties = dns.into_iter().map(|dn| Party { dn }).collect();
+        config.parties = dns.iter().map(|dn| Party { dn: dn.clone() }).collect();
         config.record_dn = self.record_dn.clone();
         config.extra_parameters = fields("extra-parameters", self.extra_parameters.as_deref())?;
         config.extra_headers = fields("extra-headers", self.extra_headers.as_deref())?;
@@ -175,14 +218,9 @@ impl Settings {
     ///
     /// # Errors
     /// The first such setting.
-    pub(super) fn check(&self, dns: Vec<String>) -> Result<(), SettingsError> {
-        let recorders = match self.recorders() {
-            Err(SettingsError::Recorder(RecorderListError::Empty)) if !self.auto_start => {
-                Recorders::parse(LATER, None)?
-            }
-            recorders => recorders?,
-        };
-        self.recording_by(recorders, dns)?;
+    pub(super) fn check(&self, dns: &[String]) -> Result<(), SettingsError> {
+        let later = if self.auto_start { None } else { Some(LATER) };
+        self.recordings_by(self.recorders(later)?, dns)?;
         self.recorder_tls.as_deref().map_or(Ok(()), |structure| readable(tls_profile(structure)?))
     }
 
@@ -195,9 +233,14 @@ impl Settings {
 /// A setting that no recording can have.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub(super) enum SettingsError {
-    /// The property `recorder`.
-    #[error("property \"recorder\": {0}")]
-    Recorder(#[from] RecorderListError),
+    /// A property that names recorders.
+    #[error("property \"{property}\": {error}")]
+    Recorder {
+        /// The property.
+        property: &'static str,
+        /// What is wrong with it.
+        error: RecorderListError,
+    },
     /// Only pools have locations.
     #[error("property \"location\": it is for pools, and \"recorder\" names none (\"pool:NAME\")")]
     LocationOfList,
@@ -206,9 +249,14 @@ pub(super) enum SettingsError {
     TlsOfPool,
     /// There is no such pool.
     #[error(
-        "property \"recorder\": the agent has no pool \"{0}\"; its property \"config\" names the file of pools"
+        "property \"{property}\": the agent has no pool \"{name}\"; its property \"config\" names the file of pools"
     )]
-    UnknownPool(PoolName),
+    UnknownPool {
+        /// The property that names it.
+        property: &'static str,
+        /// Its name.
+        name: PoolName,
+    },
     /// A property of which no INVITE can be made.
     #[error("property \"{property}\": {error}")]
     Config {
@@ -254,7 +302,7 @@ impl From<ConfigError> for SettingsError {
         let property = match error {
             ConfigError::NoRecorder | ConfigError::Recorder { .. } => "recorder",
             ConfigError::CatchUp(_) => "catch-up",
-            ConfigError::SessionMode { .. } => "session-mode",
+            ConfigError::SessionMode { .. } | ConfigError::OtherSessionMode => "session-mode",
             ConfigError::RefusedParameter { .. }
             | ConfigError::BadParameterName(_)
             | ConfigError::DuplicateParameter(_) => "extra-parameters",
@@ -345,9 +393,33 @@ mod tests {
         Settings { recorder: Some(recorder.to_owned()), ..Settings::default() }
     }
 
+    /// The only copy.
+    fn recording(settings: &Settings, dns: &[String]) -> RecordingConfig {
+        let mut configs = settings.recordings(dns).unwrap();
+        assert_eq!((configs.len(), settings.copies()), (1, 1));
+        configs.remove(0)
+    }
+
+    #[test]
+    fn a_second_recorder_is_a_recording_of_its_own() {
+        let mut two = settings("sip:a.example");
+        two.second_recorder = Some("sip:b.example sip:c.example".to_owned());
+        let configs = two.recordings(&[]).unwrap();
+        let hosts = |config: &RecordingConfig| config.recorders.listed().len();
+        assert_eq!((configs.iter().map(hosts).collect::<Vec<_>>(), two.copies()), (vec![1, 2], 2));
+        assert_ne!(configs[0].key, configs[1].key);
+        two.second_recorder = Some("pool:east".to_owned());
+        let pools: Vec<_> = two.pools().into_iter().map(|(property, _)| property).collect();
+        assert_eq!(pools, ["second-recorder"]);
+        two.second_recorder = Some("http://b.example".to_owned());
+        assert!(two.check(&[]).unwrap_err().to_string().starts_with("property \"second-recorder\": "));
+        two.second_recorder = Some(" ".to_owned());
+        assert_eq!(two.copies(), 1);
+    }
+
     #[test]
     fn the_defaults_with_a_recorder_are_a_recording() {
-        let config = settings("sip:recorder.example").recording(vec!["1001".to_owned()]).unwrap();
+        let config = recording(&settings("sip:recorder.example"), &["1001".to_owned()]);
         assert_eq!(config.recorders.listed().len(), 1);
         assert_eq!(config.dn(0), Some("1001"));
         assert_eq!(config.limits, BranchLimits::default());
@@ -358,10 +430,11 @@ mod tests {
     fn a_missing_recorder_is_a_fault_unless_the_application_starts() {
         gst::init().unwrap();
         let mut settings = Settings::default();
-        assert_eq!(settings.check(Vec::new()), Err(SettingsError::Recorder(RecorderListError::Empty)));
+        let error = RecorderListError::Empty;
+        assert_eq!(settings.check(&[]), Err(SettingsError::Recorder { property: "recorder", error }));
         settings.auto_start = false;
-        settings.check(Vec::new()).unwrap();
-        assert!(settings.recording(Vec::new()).is_err());
+        settings.check(&[]).unwrap();
+        assert!(settings.recordings(&[]).is_err());
     }
 
     #[test]
@@ -369,7 +442,7 @@ mod tests {
         let mut settings = settings("sip:recorder.example");
         let structure = gst::Structure::builder("p").field("zebra", "[T].p").field("agentid", 7i32).build();
         settings.extra_parameters = Some(structure);
-        let config = settings.recording(Vec::new()).unwrap();
+        let config = recording(&settings, &[]);
         let expected = [("zebra", "[T].p"), ("agentid", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(config.extra_parameters, expected);
     }
@@ -380,7 +453,7 @@ mod tests {
         let text = "tls,server-name=rec.example,ca=/etc/ca.pem,min-version=1.3";
         settings.recorder_tls = Some(text.parse().unwrap());
         settings.sips_call = true;
-        let config = settings.recording(Vec::new()).unwrap();
+        let config = recording(&settings, &[]);
         let expected = TlsProfile {
             server_name: Some("rec.example".to_owned()),
             ca: Some("/etc/ca.pem".into()),
@@ -392,7 +465,7 @@ mod tests {
         );
         for (wrong, named) in [("tls,name=x", "\"name\""), ("tls,min-version=(string)1.1", "\"1.1\"")] {
             settings.recorder_tls = Some(wrong.parse().unwrap());
-            assert!(settings.check(Vec::new()).unwrap_err().to_string().contains(named));
+            assert!(settings.check(&[]).unwrap_err().to_string().contains(named));
         }
     }
 
@@ -400,13 +473,13 @@ mod tests {
     fn wrong_settings_are_named() {
         let mut wrong = settings("sip:recorder.example");
         wrong.extra_parameters = Some(gst::Structure::builder("p").field("tag", "1").build());
-        assert!(wrong.check(Vec::new()).unwrap_err().to_string().contains("tag"));
+        assert!(wrong.check(&[]).unwrap_err().to_string().contains("tag"));
         let mut wrong = settings("http://recorder.example");
-        assert!(wrong.check(Vec::new()).unwrap_err().to_string().contains("http"));
+        assert!(wrong.check(&[]).unwrap_err().to_string().contains("http"));
         wrong = settings("sip:recorder.example");
         let nested = gst::Structure::new_empty("nested");
         wrong.extra_headers = Some(gst::Structure::builder("h").field("X-A", nested).build());
         let field = SettingsError::Field { property: "extra-headers", field: "X-A".to_owned() };
-        assert_eq!(wrong.check(Vec::new()), Err(field));
+        assert_eq!(wrong.check(&[]), Err(field));
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use gst::prelude::*;
+use siprec_agent::RecordingHandle;
 use siprec_engine::{Gate, Tap};
 use siprec_model::{Medium, StreamFormat};
 use siprec_session::{Command, Voice, silent_streams};
@@ -76,11 +77,13 @@ impl Siprec {
     pub(super) fn attached(&self, live: &mut Live, pad: &SiprecSinkPad) -> Vec<Command> {
         let format = self.format(pad);
         let forbidden = matches!(format, Some(Err(_))) || self.parties().has_left(pad.index());
-        let (Some(lease), Some(_), false) = (&live.lease, &live.recording, forbidden) else {
+        let goes_on = |recording: &&RecordingHandle| !recording.state().is_final();
+        let copies = live.recordings.iter().filter(goes_on).count();
+        let (Some(lease), false, false) = (&live.lease, live.recordings.is_empty(), forbidden) else {
             return Vec::new();
         };
         let silent = self.silences(live).iter().any(|(other, silent)| other == pad && *silent);
-        let tap = Arc::new(lease.tap(if silent { Gate::Closed } else { Gate::Open }));
+        let tap = Arc::new(lease.tap(if silent { Gate::Closed } else { Gate::Open }, copies));
         let (slot, stream) = (pad.index(), tap.stream());
         let voices = self.voices(std::slice::from_ref(pad), &self.settings());
         let muted = voices.iter().any(|voice| voice.muted);

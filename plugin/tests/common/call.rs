@@ -88,6 +88,24 @@ impl Call {
         }
     }
 
+    /// Element messages that are to be found again.
+    pub(crate) fn put_back(&self, messages: Vec<gst::Structure>) {
+        self.passed.borrow_mut().splice(0..0, messages);
+    }
+
+    /// The element messages that nobody has asked for yet. An ERROR ends the test.
+    pub(crate) fn messages_so_far(&self) -> Vec<gst::Structure> {
+        let mut messages = std::mem::take(&mut *self.passed.borrow_mut());
+        while let Some(message) = self.bus.pop_filtered(&[gst::MessageType::Element, gst::MessageType::Error])
+        {
+            match message.view() {
+                gst::MessageView::Element(element) => messages.push(element.structure().unwrap().to_owned()),
+                other => panic!("{other:?}"),
+            }
+        }
+        messages
+    }
+
     pub(crate) fn wait_for_state(&self, wanted: &str) -> String {
         loop {
             let (state, reason) = self

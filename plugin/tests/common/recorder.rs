@@ -29,6 +29,7 @@ pub(crate) enum Script {
 /// A recorder on its own thread, until it is dropped.
 pub(crate) struct Recorder {
     address: SocketAddr,
+    socket: UdpSocket,
     requests: Mutex<Receiver<String>>,
     /// Sockets for RTP and, each above its own, for RTCP, which nobody reads: left free, its port may become a phone's.
     media: Vec<[UdpSocket; 2]>,
@@ -46,17 +47,38 @@ impl Recorder {
         let stop = Arc::new(AtomicBool::new(false));
         let ends = stop.clone();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        let ours = socket.try_clone().unwrap();
         let thread = std::thread::spawn(move || {
             let mut desk = Desk { socket, script, ports, tell, late: Vec::new(), dialogs: Vec::new() };
             while !ends.load(Ordering::SeqCst) {
                 desk.turn();
             }
         });
-        Self { address, requests: Mutex::new(requests), media, stop, thread: Some(thread) }
+        Self { address, socket: ours, requests: Mutex::new(requests), media, stop, thread: Some(thread) }
     }
 
     pub(crate) fn uri(&self) -> String {
         format!("sip:{}", self.address)
+    }
+
+    /// Ends the dialog of an INVITE that was answered 200, by BYE.
+    pub(crate) fn hang_up(&self, invite: &str) {
+        let line = |name: &str| {
+            let found = invite.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_else(|| panic!("no {name} in {invite}")).trim().to_owned()
+        };
+        let contact = line("Contact:");
+        let target = contact.split(['<', '>']).nth(1).unwrap();
+        let (us, call_id) = (self.address, line("Call-ID:"));
+        let bye = format!(
+            "BYE {target} SIP/2.0\r\nVia: SIP/2.0/UDP {us};branch=z9hG4bK-hang-up\r\nMax-Forwards: 70\r\n\
+             From: {};tag=recorder\r\nTo: {}\r\nCall-ID: {call_id}\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+            line("To:"),
+            line("From:"),
+        );
+        let host = target.trim_start_matches("sip:").split([';', '?']).next().unwrap();
+        let to = host.rsplit('@').next().unwrap();
+        self.socket.send_to(bye.as_bytes(), to).unwrap();
     }
 
     /// The next request of this method, with everything before it skipped.
@@ -127,6 +149,9 @@ impl Desk {
         let mut datagram = [0; 4096];
         let Ok((length, from)) = self.socket.recv_from(&mut datagram) else { return };
         let request = String::from_utf8_lossy(&datagram[..length]).into_owned();
+        if request.starts_with("SIP/2.0") {
+            return;
+        }
         let _ = self.tell.send(request.clone());
         match request.split(' ').next().unwrap_or_default() {
             "INVITE" => self.invited(&request, from),

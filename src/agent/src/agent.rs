@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
-use siprec_session::{Command, PoolName, Recorders, RecordingConfig, SessionMode};
+use siprec_session::{Command, PoolName, Recorders, RecordingConfig, SessionMode, random_uuid};
 use siprec_sip::Random;
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
@@ -236,6 +236,16 @@ impl std::fmt::Debug for Doors {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Doors").field("idle", &self.idle).finish_non_exhaustive()
     }
+}
+
+/// A random UUID, as a recording makes for itself where it is given no name: for names that several recordings share.
+///
+/// # Errors
+/// [`AgentError::Randomness`].
+pub fn new_uuid() -> Result<String, AgentError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| AgentError::Randomness(error.to_string()))?;
+    Ok(random_uuid(bytes))
 }
 
 /// The way to one recording.

@@ -41,7 +41,7 @@ mod routes;
 mod runtime;
 mod worker;
 
-pub use agent::{Agent, RecordingHandle};
+pub use agent::{Agent, RecordingHandle, new_uuid};
 pub use config::AgentConfig;
 pub use error::AgentError;
 pub use pool::{

@@ -29,6 +29,8 @@ pub struct RecordingConfig {
     /// How parties are spread over sessions, unless the recorders' profiles say so
     /// ([`RecordingConfig::session_mode`]).
     pub mode: SessionMode,
+    /// How they must be, where another recording of the same call has its gates in common with this one.
+    pub required_mode: Option<SessionMode>,
     /// The recording's name at the recorder; a random UUID where the controller gives none.
     pub recording_id: Option<RecordingId>,
     /// The controller's name of the call; a random UUID where it gives none.
@@ -80,6 +82,7 @@ impl RecordingConfig {
             recorders: recorders.into(),
             dialect: Dialect::default(),
             mode: SessionMode::default(),
+            required_mode: None,
             recording_id: None,
             call_uuid: None,
             parties: Vec::new(),
@@ -146,6 +149,9 @@ impl RecordingConfig {
             self.recorders.listed().iter().find(|recorder| mode(recorder) != self.session_mode())
         {
             return Err(ConfigError::SessionMode { recorder: other.shown() });
+        }
+        if self.required_mode.is_some_and(|required| required != self.session_mode()) {
+            return Err(ConfigError::OtherSessionMode);
         }
         self.dialect.check(self)
     }
@@ -256,6 +262,9 @@ pub enum ConfigError {
         /// The first that differs, without user and password.
         recorder: String,
     },
+    /// Two recordings of a call must agree on the sessions.
+    #[error("the session mode is another one than that of the recorder that records beside")]
+    OtherSessionMode,
     /// There is no suite to offer.
     #[error("no SRTP suite is given")]
     NoSuite,

@@ -210,7 +210,8 @@ impl Copies {
         if let [copy] = self.copies.as_slice() {
             return copy.reason.clone();
         }
-        let reasons = self.copies.iter().zip(1..).map(|(copy, number)| format!("copy {number}: {}", copy.reason));
+        let reasons =
+            self.copies.iter().zip(1..).map(|(copy, number)| format!("copy {number}: {}", copy.reason));
         reasons.collect::<Vec<_>>().join("; ")
     }
 }

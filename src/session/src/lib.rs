@@ -69,5 +69,5 @@ pub use recorder::{
     FirstHop, PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget,
     parse_recorders,
 };
-pub use recording::Recording;
+pub use recording::{Recording, random_uuid};
 pub use security::{Keying, SecurityPolicy, SrtpUse, StreamSecurity};

@@ -3,8 +3,8 @@
 
 use siprec_model::RecordingState::{Draining, Failed, Idle, Paused, Recording, Starting, Stopped};
 use siprec_model::{
-    CallUuid, FailureReason, Medium, RecordingId, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
-    StopReason,
+    CallUuid, FailureReason, Medium, RecordingId, RecordingState, SessionEvent, SessionEventKind,
+    SessionInfo, StopReason,
 };
 use siprec_session::{Copies, Indication, News};
 

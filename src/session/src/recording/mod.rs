@@ -254,10 +254,14 @@ impl Recording {
     }
 }
 
-/// A random UUID (RFC 9562 §5.4).
 fn uuid(random: &mut Random) -> String {
     let mut bytes = [0; 16];
     random.fill(&mut bytes);
+    random_uuid(bytes)
+}
+
+/// The UUID of random bytes (RFC 9562 §5.4).
+pub fn random_uuid(bytes: [u8; 16]) -> String {
     let number = u128::from_be_bytes(bytes);
     let number = number & !(0xf << 76) | 4 << 76;
     let number = number & !(0x3 << 62) | 2 << 62;
