@@ -10,7 +10,7 @@ use siprec_model::{Medium, RecordingState, SessionEvent, SessionEventKind, StopR
 /// the order in which the application hears them, and says what they amount to.
 ///
 /// The state of the whole is that of the copy that is best off: `recording` before `paused` before `starting` before
-/// `draining` before `idle` before `stopped` before `failed`.
+/// `draining` before `idle` before `stopped` before `failed`. Once the end was asked for, `draining` comes before `starting`.
 #[derive(Debug)]
 pub struct Copies {
     copies: Vec<Copy>,
@@ -135,7 +135,12 @@ impl Copies {
     /// The state of the whole.
     pub fn state(&self) -> RecordingState {
         let has = |state: &RecordingState| self.copies.iter().any(|copy| copy.state == *state);
-        BEST_FIRST.into_iter().find(has).unwrap_or_default()
+        // Nothing begins any more: one that is late with its end does not take the whole back.
+        let draining = Some(RecordingState::Draining).filter(|state| self.ending && has(state));
+        match BEST_FIRST.into_iter().find(has).unwrap_or_default() {
+            RecordingState::Starting => draining.unwrap_or(RecordingState::Starting),
+            best => best,
+        }
     }
 
     /// The state of a copy, counted from 0.

@@ -124,6 +124,17 @@ fn an_end_that_was_asked_for_is_no_impossibility() {
 }
 
 #[test]
+fn a_copy_that_is_late_with_its_end_does_not_take_the_whole_back_to_its_start() {
+    let mut copies = Copies::new(2);
+    both(&mut copies, &state(Starting, ""));
+    copies.note(1, &state(Recording, ""));
+    copies.end();
+    let news = copies.note(1, &state(Draining, "asked")).unwrap();
+    assert_eq!((news.whole, news.changed.as_deref()), (Draining, Some("asked")));
+    assert_eq!(copies.note(0, &state(Draining, "asked")).unwrap().changed, None);
+}
+
+#[test]
 fn a_call_is_indicated_as_recorded_while_any_session_of_any_copy_takes_it() {
     let mut copies = Copies::new(2);
     assert_eq!(copies.indication(), Indication::Off);
