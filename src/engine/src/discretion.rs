@@ -14,8 +14,6 @@ pub(crate) struct Discretion {
     keeps_confidential: bool,
     /// Where the branch was last told to send in the clear, and may not what is confidential.
     target: Option<Box<OpenBranch>>,
-    /// It does not send there.
-    withheld: bool,
 }
 
 /// What becomes of an order to send.
@@ -39,7 +37,6 @@ impl Discretion {
     pub(crate) fn permit(&mut self, target: &OpenBranch) -> Permission {
         let exposes = target.security == MediaSecurity::Plain && !target.may_expose;
         self.target = exposes.then(|| Box::new(target.clone()));
-        self.withheld = exposes && self.confidential;
         match (exposes, self.confidential, self.keeps_confidential) {
             (true, true, _) => Permission::Withheld,
             (true, false, true) => {
@@ -53,20 +50,17 @@ impl Discretion {
     /// The session has said otherwise.
     pub(crate) fn revoke(&mut self) {
         self.target = None;
-        self.withheld = false;
     }
 
     /// Whether the branch must stop to send: what comes from here on is confidential, and would leave in the clear.
     pub(crate) fn begin(&mut self) -> bool {
         self.confidential = true;
         self.keeps_confidential = true;
-        self.withheld = self.target.is_some();
-        self.withheld
+        self.target.is_some()
     }
 
     /// What comes from here on is confidential no more: where the branch may now send again.
     pub(crate) fn end(&mut self) -> Option<Box<OpenBranch>> {
-        self.confidential = false;
-        if std::mem::take(&mut self.withheld) { self.target.take() } else { None }
+        if std::mem::take(&mut self.confidential) { self.target.take() } else { None }
     }
 }

@@ -1,12 +1,13 @@
 //! One branch with its sockets: what the media thread runs.
 
+mod keys;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use siprec_media::dtls::is_dtls;
 use siprec_media::rtcp::Reporter;
-use siprec_media::srtp::KeyRefused;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
 use siprec_model::{
     BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, MediaSecurity, Medium,
@@ -18,7 +19,7 @@ use crate::burst::{Burst, MAX_BURST, Outcome};
 use crate::decipher::Waited;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
-use crate::handshake::{Early, Handshakes, News};
+use crate::handshake::{Early, Handshakes};
 use crate::kit::{Kit, Token, watch};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
@@ -221,9 +222,7 @@ impl Outlet {
             Permission::Granted => {}
             Permission::AfterForgetting => self.branch.disable(now),
             Permission::Withheld => {
-                self.branch.hold(now);
-                self.state = State::Holding;
-                self.reopened = false;
+                self.wait(now);
                 return;
             }
         }
@@ -242,103 +241,6 @@ impl Outlet {
         self.remote = Some(remote);
         self.state = State::Open;
         self.reopened = false;
-    }
-
-    /// Begins the handshakes of an association, unless they are there.
-    pub(crate) fn associate(&mut self, target: &OpenBranch, kit: &Kit, now: Instant) {
-        let (MediaSecurity::Dtls(terms), Some(ports)) = (&target.security, &self.ports) else { return };
-        match &mut self.handshakes {
-            Some(handshakes) if handshakes.are_of(terms) => handshakes.move_to(target),
-            handshakes => {
-                let begun = handshakes.insert(Handshakes::new(&kit.identity, terms, target, ports, now));
-                self.early.give(begun, now);
-            }
-        }
-        self.advance(kit, now);
-    }
-
-    /// Takes what came of the handshakes.
-    fn advance(&mut self, kit: &Kit, now: Instant) {
-        while let (Some(handshakes), Some(ports)) = (&mut self.handshakes, &self.ports) {
-            match handshakes.poll(ports) {
-                None => break,
-                Some(News::Secured(Component::Rtp)) => {
-                    if let Some(target) = self.pending.take() {
-                        self.open(&target, kit, now);
-                    }
-                }
-                Some(News::Secured(Component::Rtcp)) => {
-                    if let (Some(shield), Some(Some(keys))) = (&mut self.shield, handshakes.rtcp_keys()) {
-                        // Refused keys leave RTCP without any, and so silent.
-                        let _ = shield.separate_rtcp(Some(keys));
-                    }
-                }
-                Some(News::Failed(fault)) => {
-                    self.pending = None;
-                    let (session, reason) = (handshakes.session(), fault.to_string());
-                    self.events.push_back(BranchEvent::SecurityFailed { session, reason });
-                }
-            }
-        }
-    }
-
-    fn secure(&mut self, security: &MediaSecurity, has_moved: bool) -> Result<(), KeyRefused> {
-        let (keys, has_moved, rtcp) = match (security, &self.handshakes) {
-            (MediaSecurity::Plain, _) => {
-                if let Some(shield) = self.shield.take() {
-                    self.former_keys.remember(shield.own_key());
-                }
-                if self.begins_anew {
-                    self.begin_numbers();
-                }
-                return Ok(());
-            }
-            (MediaSecurity::Srtp(keys), _) => (&**keys, has_moved, None),
-            // Other keys are those of another association, which begins at a rollover counter of 0.
-            (MediaSecurity::Dtls(_), Some(handshakes)) => {
-                (handshakes.keys().ok_or(KeyRefused::Policy)?, true, handshakes.rtcp_keys())
-            }
-            // A kind of security that this engine does not know.
-            _ => return Err(KeyRefused::Policy),
-        };
-        if self.former_keys.contain(&keys.own) {
-            return Err(KeyRefused::InUse);
-        }
-        let (shield, begins) = match &mut self.shield {
-            Some(shield) => {
-                let former = shield.own_key().clone();
-                // Under the key that it has numbers go on, whoever the receiver is.
-                let begins = shield.renew(keys, has_moved)?;
-                if former.master() != keys.own.master() {
-                    self.former_keys.remember(&former);
-                }
-                (shield, begins)
-            }
-            // What went in the clear before may have used the numbers up.
-            none => (none.insert(Shield::new(keys)?), true),
-        };
-        let rtcp = match rtcp {
-            None => {
-                shield.share_rtcp();
-                Ok(())
-            }
-            Some(keys) => shield.separate_rtcp(keys),
-        };
-        if begins {
-            self.begin_numbers();
-        }
-        self.begins_anew = false;
-        rtcp
-    }
-
-    /// Sequence numbers for a receiver whose rollover counter begins at 0, under a key that nothing has left under.
-    fn begin_numbers(&mut self) {
-        self.numbers.renew();
-        if std::mem::take(&mut self.begins_anew) {
-            self.branch.begin_session(self.numbers.first());
-        } else {
-            self.branch.make_room(self.numbers.first());
-        }
     }
 
     /// The recorder is lost: nothing more goes to it, and what it may not have waits for the next one.
@@ -372,6 +274,10 @@ impl Outlet {
     pub(crate) fn hold(&mut self, now: Instant) {
         self.pending = None;
         self.discretion.revoke();
+        self.wait(now);
+    }
+
+    fn wait(&mut self, now: Instant) {
         self.branch.hold(now);
         self.state = State::Holding;
         self.reopened = false;

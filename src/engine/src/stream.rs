@@ -194,10 +194,10 @@ impl Stream {
     /// Drains the branches for which nothing waits for a key any more.
     fn drain_ready(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         let Self { to_drain, outlets, .. } = self;
-        let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
         if to_drain.is_empty() || self.gathers_until.is_some() {
             return;
         }
+        let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
         if is_over && let Some(decipher) = &mut self.decipher {
             decipher.give_up();
             let given_up = decipher.given_up();
