@@ -1,7 +1,7 @@
 //! The agent's doors.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
@@ -14,7 +14,7 @@ use crate::idle::Idle;
 use crate::inbox::{Inbox, Opening, Shared};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
-use crate::pool::{Checks, Identity, PoolView, Pools, Roster};
+use crate::pool::{self, Checks, Identity, PoolView, Pools, Roster};
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
 use crate::worker::{Parts, Worker};
@@ -46,7 +46,7 @@ struct Doors {
 
 impl Doors {
     fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        pool::lock(&self.roster)
     }
 }
 

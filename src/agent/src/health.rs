@@ -7,7 +7,7 @@ use siprec_sip::{Message, Response};
 use siprec_transport::{Destination, ResolveError};
 use tracing::instrument::WithSubscriber as _;
 
-use crate::pool::{Address, Errand, RecorderChange, RecorderState};
+use crate::pool::{self, Address, Errand, RecorderChange, RecorderState};
 use crate::redact::Redacted;
 use crate::worker::{Worker, call_id};
 
@@ -23,9 +23,8 @@ impl Worker {
 
     /// Asks whom it is time to ask.
     pub(crate) fn run_checks(&mut self, now: Instant) {
-        let roster = std::sync::Arc::clone(&self.parts.roster);
         let errands = {
-            let roster = roster.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let roster = pool::lock(&self.parts.roster);
             self.checks.run(now, |address| roster.is_away(address, now))
         };
         self.run_errands(errands);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use siprec_model::{RecordingKey, RecordingState, StopReason};
@@ -19,7 +19,7 @@ use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
 use crate::notifier::Notifier;
 use crate::outbox::Outbox;
-use crate::pool::{Checks, Roster};
+use crate::pool::{self, Checks, Roster};
 use crate::redact::Redacted;
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
@@ -319,7 +319,7 @@ impl Worker {
     }
 
     pub(crate) fn roster(&self) -> MutexGuard<'_, Roster> {
-        self.parts.roster.lock().unwrap_or_else(PoisonError::into_inner)
+        pool::lock(&self.parts.roster)
     }
 
     fn claim(&self, message: &Message) -> Option<&Claim> {

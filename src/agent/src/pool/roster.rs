@@ -1,6 +1,7 @@
 //! What is known of the recorders: who sits where, who lives, whose turn it is.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use siprec_model::RecordingKey;
@@ -56,6 +57,11 @@ pub(crate) struct Standing {
 struct Seat {
     at: Address,
     longest_away: Duration,
+}
+
+/// The agent's doors and its loop have it in common; neither holds it for long.
+pub(crate) fn lock(roster: &Mutex<Roster>) -> MutexGuard<'_, Roster> {
+    roster.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Roster {
@@ -139,12 +145,12 @@ impl Roster {
     }
 
     fn state(&self, uri: &Uri) -> MemberState {
-        let standing = self.standings.get(&Address::of(uri)).cloned().unwrap_or_default();
-        MemberState {
+        let standing = self.standings.get(&Address::of(uri));
+        standing.map_or_else(MemberState::default, |standing| MemberState {
             sessions: standing.sessions,
             unhealthy: standing.health == Health::Dead,
             away_until: standing.away_until,
-        }
+        })
     }
 
     /// An attempt goes to this recorder, whether it was chosen or is tried at another address of it.

@@ -41,12 +41,13 @@ impl Life {
     }
 
     /// The recorder has answered what was sent at `sent`, or has sent something now.
-    pub(super) fn prove(&mut self, sent: Instant) {
+    pub(super) fn prove(&mut self, sent: Instant, timers: &Timers, now: Instant) {
         self.proof = self.proof.max(sent);
+        self.postpone(timers, now);
     }
 
     /// Something came that makes the next question unnecessary.
-    pub(super) fn postpone(&mut self, timers: &Timers, now: Instant) {
+    fn postpone(&mut self, timers: &Timers, now: Instant) {
         let interval = if self.ignores_options { timers.probe * RARELY } else { timers.probe };
         if let Some(next) = &mut self.next {
             *next = now + interval;

@@ -65,8 +65,7 @@ impl RecordingSession {
     /// The recorder has answered what was sent at `sent`.
     pub(super) fn prove(&mut self, sent: Instant, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
-        up.life.prove(sent);
-        up.life.postpone(&self.rules.timers, now);
+        up.life.prove(sent, &self.rules.timers, now);
         if let Some(sign) = up.doubt.answered() {
             self.lose_media(sign, now);
         }
@@ -79,8 +78,7 @@ impl RecordingSession {
         if matches!(response.status, 408 | 481) {
             self.lose(&format!("{} {}", response.status, response.reason), now);
         } else {
-            up.life.prove(sent);
-            up.life.postpone(&self.rules.timers, now);
+            up.life.prove(sent, &self.rules.timers, now);
         }
     }
 
