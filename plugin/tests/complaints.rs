@@ -7,17 +7,11 @@ use common::call::Call;
 use common::recorder::{Recorder, Script};
 use common::srtp::{SUITES, Suite, buffer, srtp_caps as srtp};
 use common::tee::Tee;
-use common::{PCMU, rtp_bytes};
+use common::{PCMU, rtp_bytes, rtp_bytes_of as packet};
 use gst::prelude::*;
 
 const CM80: Suite = SUITES[0];
 const GCM: Suite = SUITES[3];
-
-fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
-    let mut packet = rtp_bytes(sequence);
-    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-    packet
-}
 
 fn plain() -> gst::Caps {
     PCMU.parse().unwrap()

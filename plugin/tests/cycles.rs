@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use common::leaks::Leaks;
 use common::recorder::{Recorder, Script};
 use common::{Inlet, Outlet, init, rtp};
 use gst::prelude::*;
@@ -67,9 +67,7 @@ fn a_thousand_calls_leave_no_object_no_file_and_no_thread() {
     }
     let before = (open_files(), threads());
     let files_before = files();
-    gst::Plugin::load_by_name("coretracers").unwrap();
-    let leaks = gst::glib::Object::with_type(gst::glib::Type::from_name("GstLeaksTracer").unwrap());
-    leaks.emit_by_name::<()>("activity-start-tracking", &[]);
+    let leaks = Leaks::track();
     let again = siprec(&recorder.uri());
     for round in 0..500 {
         call(&again);
@@ -80,21 +78,7 @@ fn a_thousand_calls_leave_no_object_no_file_and_no_thread() {
         }
     }
     drop(again);
-    let activity = leaks.emit_by_name::<gst::Structure>("activity-get-checkpoint", &[]);
-    let objects = |list: &str| -> Vec<(String, String)> {
-        let list = activity.get::<gst::List>(list).unwrap();
-        let field = |object: &gst::Structure, name: &str| object.get::<String>(name).unwrap();
-        list.iter()
-            .map(|object| object.get::<gst::Structure>().unwrap())
-            .map(|object| (field(&object, "type-name"), field(&object, "address")))
-            .collect()
-    };
-    let mut alive: BTreeMap<_, i32> = BTreeMap::new();
-    objects("objects-created-list").into_iter().for_each(|object| *alive.entry(object).or_default() += 1);
-    assert!(alive.keys().any(|(kind, _)| kind == "GstSiprec"), "the tracer sees nothing");
-    objects("objects-removed-list").into_iter().for_each(|object| *alive.entry(object).or_default() -= 1);
-    alive.retain(|_, count| *count != 0);
-    assert!(alive.is_empty(), "{alive:?}");
+    leaks.assert_none_left("GstSiprec");
     // A goodbye whose answer was lost keeps its agent for 64 x T1 = 32 s (RFC 3261 §17.1.2.2).
     let deadline = Instant::now() + Duration::from_secs(40);
     while open_files() > before.0 || threads() > before.1 {

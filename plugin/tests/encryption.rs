@@ -12,18 +12,12 @@ use std::time::Duration;
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script, media_sections};
 use common::srtp::{Decoder, Encoder, SUITES, Suite, base64, offered, srtp_caps as srtp};
-use common::{ready, rtp_bytes};
+use common::{ready, rtp_bytes, rtp_bytes_of as packet};
 use gst::prelude::*;
 
 const SSRC: u32 = 0xC0FF_EE00;
 const CM80: Suite = SUITES[0];
 const GCM: Suite = SUITES[3];
-
-fn packet(ssrc: u32, sequence: u16) -> Vec<u8> {
-    let mut packet = rtp_bytes(sequence);
-    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
-    packet
-}
 
 fn buffer(packet: &[u8]) -> gst::Buffer {
     gst::Buffer::from_mut_slice(packet.to_vec())

@@ -3,9 +3,9 @@
 
 mod common;
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use common::leaks::Leaks;
 use common::{Inlet, Outlet, Way, init, rtp_bytes, siprectee};
 use gst::prelude::*;
 
@@ -109,9 +109,7 @@ fn nothing_is_left_of_tees_that_flush_and_change_state_while_somebody_keeps_thei
     init();
     // The bindings' allocator, which lives as long as the process.
     drop(gst::Buffer::from_slice([0]));
-    gst::Plugin::load_by_name("coretracers").unwrap();
-    let leaks = gst::glib::Object::with_type(gst::glib::Type::from_name("GstLeaksTracer").unwrap());
-    leaks.emit_by_name::<()>("activity-start-tracking", &[]);
+    let leaks = Leaks::track();
     let outlive = {
         let tee = siprectee();
         let source = tee.static_pad("src").unwrap();
@@ -157,19 +155,5 @@ fn nothing_is_left_of_tees_that_flush_and_change_state_while_somebody_keeps_thei
     };
     assert_eq!(outlive.len(), 40 * 21);
     drop(outlive);
-    let activity = leaks.emit_by_name::<gst::Structure>("activity-get-checkpoint", &[]);
-    let objects = |list: &str| -> Vec<(String, String)> {
-        let list = activity.get::<gst::List>(list).unwrap();
-        let field = |object: &gst::Structure, name: &str| object.get::<String>(name).unwrap();
-        list.iter()
-            .map(|object| object.get::<gst::Structure>().unwrap())
-            .map(|object| (field(&object, "type-name"), field(&object, "address")))
-            .collect()
-    };
-    let mut alive: BTreeMap<_, i32> = BTreeMap::new();
-    objects("objects-created-list").into_iter().for_each(|object| *alive.entry(object).or_default() += 1);
-    assert!(alive.keys().any(|(kind, _)| kind == "GstSiprecPacketPool"), "the tracer sees no pool");
-    objects("objects-removed-list").into_iter().for_each(|object| *alive.entry(object).or_default() -= 1);
-    alive.retain(|_, count| *count != 0);
-    assert!(alive.is_empty(), "{alive:?}");
+    leaks.assert_none_left("GstSiprecPacketPool");
 }

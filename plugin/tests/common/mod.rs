@@ -2,6 +2,7 @@
 #![allow(dead_code, missing_docs, reason = "each test binary uses its own part")]
 
 pub(crate) mod call;
+pub(crate) mod leaks;
 pub(crate) mod recorder;
 pub(crate) mod srtp;
 pub(crate) mod tee;
@@ -82,6 +83,13 @@ pub(crate) fn rtp_bytes(sequence: u16) -> Vec<u8> {
     packet.extend((u32::from(sequence) * 160).to_be_bytes());
     packet.extend(0xC0FF_EE00_u32.to_be_bytes());
     packet.extend([0x55; 160]);
+    packet
+}
+
+/// The same of this source.
+pub(crate) fn rtp_bytes_of(ssrc: u32, sequence: u16) -> Vec<u8> {
+    let mut packet = rtp_bytes(sequence);
+    packet[8..12].copy_from_slice(&ssrc.to_be_bytes());
     packet
 }
 
