@@ -62,6 +62,9 @@ for step in "${steps[@]}"; do
     # What the step itself counted: the last summary line of its test runner, if it has one.
     counted=$(grep -aE 'tests? run:|^test result:' "$logs/$step.log" | tail -n 1 | sed 's/\x1b\[[0-9;]*m//g; s/^ *//')
     summary+=$(printf '%-10s %-7s %4d s  %s' "$step" "$result" $((SECONDS - started)) "$counted")$'\n'
+    # Tests that passed at their second try only: to be looked into.
+    flaky=$(sed 's/\x1b\[[0-9;]*m//g' "$logs/$step.log" | sed -n 's/^ *FLAKY [^]]*\] *\(([^)]*) *\)\{0,1\}//p' | sort -u)
+    [ -n "$flaky" ] && summary+=$(sed 's/^/           second try: /' <<< "$flaky")$'\n'
     # Nothing after a missing system package means anything.
     [ "$step" = bootstrap ] && [ "$result" = FAILED ] && break
 done
