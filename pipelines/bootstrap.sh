@@ -16,7 +16,7 @@ run_packages="
 test_packages="
     libssl-dev libclang-dev
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
-    sip-tester baresip-core rtpengine-daemon tshark dnsmasq-base kamailio kamailio-tls-modules"
+    sip-tester baresip-core rtpengine-daemon tshark dnsmasq-base kamailio kamailio-tls-modules valgrind"
 
 case "${1:-run}" in
     run) packages=$run_packages ;;

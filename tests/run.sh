@@ -6,7 +6,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 
-steps=(bootstrap fmt clippy doc build test libsrtp doctest demo)
+steps=(bootstrap fmt clippy doc build test libsrtp doctest counts demo)
 logs=${CARGO_TARGET_DIR:-target}/run-logs
 # Everything is built once; what would make a second build faster costs as much disk as the first.
 export CARGO_INCREMENTAL=${CARGO_INCREMENTAL:-0}
@@ -37,6 +37,8 @@ step_libsrtp() {
     fi
 }
 step_doctest() { cargo test --locked --workspace --doc; }
+# Instructions and allocations of packet path and session core, held to benches/counts/counts.txt.
+step_counts() { cargo run --locked --release -p siprec-counts; }
 # Twice in a row: the second run must not stumble over what the first one left. And the encrypted call.
 step_demo() { pipelines/demo.sh && pipelines/demo.sh && pipelines/demo.sh --srtp; }
 
