@@ -20,6 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["siprec-model", "siprec-sip", "siprec-session", "siprec-media", "siprec-engine", "siprec-agent"],
     ),
     ("siprec", &["siprec-recorder"]),
+    ("siprec-compare", &["siprec-model", "siprec-media"]),
     ("siprec-fuzz-targets", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
     ("siprec-counts", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
 ];

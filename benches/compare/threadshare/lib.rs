@@ -1,0 +1,3 @@
+//! The plugin of `gst-plugin-threadshare`, as it is.
+
+pub use plugin::*;
