@@ -480,14 +480,22 @@ impl Outlet {
         advanced
     }
 
+    /// Says goodbye, and sends nothing more. What was sent is kept.
+    pub(crate) fn part(&mut self, kit: &mut Kit, now: Instant) {
+        self.say_goodbye(kit, now);
+        self.remote = None;
+        self.pending = None;
+        self.discretion.revoke();
+        self.branch.pause(now);
+        self.state = State::Paused;
+        self.reopened = false;
+    }
+
     /// Sends what is due, and says goodbye. The account is final.
     pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
         self.flush(gate, kit, now);
         self.branch.close(now);
-        kit.scratch.clear();
-        if self.reporter.goodbye(&self.branch, &kit.clock, &mut kit.scratch).is_some() {
-            self.send_rtcp(&mut kit.scratch, now);
-        }
+        self.say_goodbye(kit, now);
         BranchReport { receiver_lost: self.reporter.receiver_lost(), ..self.branch.report() }
     }
 
@@ -573,6 +581,13 @@ impl Outlet {
         }
         kit.scratch.clear();
         if self.reporter.poll_report(&self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
+            self.send_rtcp(&mut kit.scratch, now);
+        }
+    }
+
+    fn say_goodbye(&mut self, kit: &mut Kit, now: Instant) {
+        kit.scratch.clear();
+        if self.reporter.goodbye(&self.branch, &kit.clock, &mut kit.scratch).is_some() {
             self.send_rtcp(&mut kit.scratch, now);
         }
     }

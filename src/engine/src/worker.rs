@@ -188,6 +188,9 @@ impl Worker {
                     stream.drain(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
                 }
             }
+            BranchCommand::Part { .. } => {
+                self.act(branch, now, |outlet, kit| outlet.part(kit, now));
+            }
             BranchCommand::Close { .. } => self.close(branch, now),
         }
         self.next_timer = Some(now);

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{FAST, LOCAL, Packet, Recorder, Rig, assert_in_order, numbered};
+use common::{FAST, LOCAL, Packet, Recorder, Rig, SILENCE, assert_in_order, numbered, receive};
 use siprec_engine::EngineConfig;
 use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, RtcpMode};
 
@@ -66,6 +66,74 @@ fn the_next_recorder_gets_everything_since_the_last_proof_of_life_and_a_second_m
     let (numbers, report) = after_recall(EngineConfig::default(), FAST, 500);
     assert_eq!(numbers, (450..1010).collect::<Vec<u32>>());
     assert_eq!((report.seen, report.sent, report.resent, report.drops.total()), (1010, 1010, 550, 0));
+}
+
+#[test]
+fn a_session_that_is_over_says_goodbye_once_and_keeps_what_was_sent_until_its_recorder_has_answered() {
+    let rig = Rig::new(EngineConfig::default());
+    for is_lost in [false, true] {
+        let (tap, recorder, next) = (rig.tap(), Recorder::new(), Recorder::new());
+        let branch = rig.create(&tap, u16::from(is_lost), FAST);
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        rig.open(branch, &recorder);
+        let start = Instant::now();
+        (0..10).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+        recorder.packets(10);
+        rig.command(BranchCommand::Drain { branch });
+        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+        rig.command(BranchCommand::Part { branch });
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        // The call goes on, but not for the recorder.
+        tap.push(&numbered(SSRC, 10), Instant::now());
+        if is_lost {
+            rig.command(BranchCommand::Recall { branch, since: start });
+            rig.bind(branch, LOCAL, RtcpMode::Pair);
+            rig.open(branch, &next);
+            assert_eq!(
+                next.packets(10).iter().map(Packet::number).collect::<Vec<_>>(),
+                (0..10).collect::<Vec<_>>()
+            );
+            rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+        }
+        let (_, report) = rig.close(branch);
+        assert_eq!((report.seen, report.sent, report.drops.total()), (10, 10, 0));
+        recorder.assert_silence();
+        let goodbyes = std::iter::from_fn(|| receive(&recorder.rtcp, SILENCE))
+            .filter(|(packet, _)| says_goodbye(packet));
+        assert_eq!(goodbyes.count(), 1);
+    }
+}
+
+#[test]
+fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, &recorder);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let start = Instant::now() - Duration::from_secs(20);
+    (0..1000).for_each(|number| tap.push(&numbered(SSRC, number), start + SPACING * number));
+    recorder.packets(1000);
+    rig.command(BranchCommand::Part { branch });
+    rig.command(BranchCommand::Recall { branch, since: start + SPACING * 500 });
+    let (events, report) = rig.close(branch);
+    let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap { .. })).collect();
+    let (packets, duration, cause) = (550, SPACING * 550, DropCause::RecorderLost);
+    assert_eq!(gaps, [BranchEvent::Gap { packets, duration, cause }]);
+    assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 450, 550));
+}
+
+/// Whether an RTCP compound packet has a BYE (RFC 3550 §6.6).
+fn says_goodbye(mut compound: &[u8]) -> bool {
+    while let [_, kind, high, low, ..] = compound {
+        if *kind == 203 {
+            return true;
+        }
+        let length = 4 * (usize::from(u16::from_be_bytes([*high, *low])) + 1);
+        compound = compound.get(length..).unwrap_or_default();
+    }
+    false
 }
 
 #[test]

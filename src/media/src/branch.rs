@@ -396,7 +396,8 @@ impl Branch {
         }
     }
 
-    /// The recording is over: what is still held is lost and told as a gap. [`Branch::report`] is final after this,
+    /// The recording is over: what is still held is lost and told as a gap, what had gone to a recorder that was lost as
+    /// lost with that. [`Branch::report`] is final after this,
     /// apart from [`Branch::handle_send_failure`]; packets that come nevertheless count as [`DropCause::Closed`].
     pub fn close(&mut self, now: Instant) {
         self.leave_state(now);
@@ -404,7 +405,8 @@ impl Branch {
         while let Some(held) = self.hold.ring.discard() {
             let next = self.hold.ring.front();
             let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
-            self.account.dropped(DropCause::NotDrained, 1, span.unwrap_or(self.account.spacing));
+            let cause = if held.is_recalled() { DropCause::RecorderLost } else { DropCause::NotDrained };
+            self.account.dropped(cause, 1, span.unwrap_or(self.account.spacing));
         }
         self.account.gaps.end(now);
     }

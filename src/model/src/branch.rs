@@ -123,7 +123,15 @@ pub enum BranchCommand {
         /// The branch.
         branch: BranchId,
     },
-    /// RTCP BYE, release of ports and ring. What is still held is reported as lost. Answered by
+    /// The session is over, as far as it is ours to say: RTCP BYE, and nothing more leaves, neither RTP nor RTCP. What was
+    /// sent is still kept, and what is held stays held, until it is known whether the recorder has lived to the end:
+    /// [`BranchCommand::Close`] follows, or [`BranchCommand::Recall`]. What comes is not stored.
+    Part {
+        /// The branch.
+        branch: BranchId,
+    },
+    /// RTCP BYE, release of ports and ring. What is still held is reported as lost: as [`DropCause::RecorderLost`] what
+    /// was put back by [`BranchCommand::Recall`], else as [`DropCause::NotDrained`]. Answered by
     /// [`BranchEvent::Closed`].
     Close {
         /// The branch.
@@ -143,6 +151,7 @@ impl BranchCommand {
             | Self::Disable { branch }
             | Self::Recall { branch, .. }
             | Self::Drain { branch }
+            | Self::Part { branch }
             | Self::Close { branch } => *branch,
             Self::Open(open) => open.branch,
             Self::Associate(open) => open.branch,
@@ -390,7 +399,8 @@ pub enum DropCause {
     Replayed,
     /// It could not be encrypted for the recorder: the key is used up, or the cryptography refused.
     NotProtected,
-    /// Sent to a recorder that was lost and may not have it, and not kept long enough to be sent to the next one.
+    /// Sent to a recorder that was lost and may not have it, and not sent to the next one: not kept long enough, or there
+    /// was none in time.
     RecorderLost,
 }
 

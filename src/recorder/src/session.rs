@@ -251,7 +251,7 @@ impl Session {
                 self.ringing = None;
                 let (state, reason) = match why {
                     Termination::RemoteBye(_) => ("ended", "BYE from the client"),
-                    Termination::LocalBye => ("ended", "BYE from the recorder"),
+                    Termination::LocalBye { .. } => ("ended", "BYE from the recorder"),
                     Termination::Cancelled => ("cancelled", "CANCEL from the client"),
                     Termination::NotEstablished => ("refused", ""),
                     Termination::Unacknowledged => ("failed", "the answer was never acknowledged"),

@@ -33,18 +33,9 @@ fn a_call_is_recorded_from_its_first_packet_to_bye() {
     ]);
     assert_eq!(call.recording.state(), RecordingState::Recording);
     call.command(Command::Stop(StopReason::CallEnded));
-    call.expect(&[
-        "drain 0",
-        "drain 1",
-        "= draining",
-        "close 0",
-        "close 1",
-        "> BYE",
-        "* stopped: call-ended",
-        "= stopped",
-    ]);
+    call.expect(&["drain 0", "drain 1", "= draining", "part 0", "part 1", "> BYE"]);
     call.answer_bye();
-    call.expect(&["finished"]);
+    call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"]);
 }
 
 #[test]
@@ -197,9 +188,9 @@ fn a_call_shorter_than_the_set_up_is_delivered_whole() {
     call.media(0, BranchEvent::BacklogEmpty);
     call.expect(&[]);
     call.media(1, BranchEvent::BacklogEmpty);
-    call.expect(&["close 0", "close 1", "> BYE", "* stopped: call-ended", "= stopped"]);
+    call.expect(&["part 0", "part 1", "> BYE"]);
     call.answer_bye();
-    call.expect(&["finished"]);
+    call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"]);
 }
 
 #[test]
@@ -220,16 +211,9 @@ fn a_call_that_ends_before_the_invite_is_still_recorded() {
         "> INVITE sendonly/inactive v1",
     ]);
     call.answer_invite(&sdp(&[4000, 4002]));
-    call.expect(&[
-        "open 0 to 192.0.2.9:4000",
-        "* started",
-        "> ACK",
-        "close 0",
-        "close 1",
-        "> BYE",
-        "* stopped: call-ended",
-        "= stopped",
-    ]);
+    call.expect(&["open 0 to 192.0.2.9:4000", "* started", "> ACK", "part 0", "part 1", "> BYE"]);
+    call.answer_bye();
+    call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"]);
 }
 
 #[test]
@@ -339,7 +323,9 @@ fn what_is_not_delivered_within_the_drain_time_is_given_up() {
     call.wait_ms(9_999);
     call.expect(&["drain 0", "drain 1", "= draining"]);
     call.wait_ms(1);
-    call.expect(&["close 0", "close 1", "> BYE", "* stopped: drain-timeout", "= stopped"]);
+    call.expect(&["part 0", "part 1", "> BYE"]);
+    call.answer_bye();
+    call.expect(&["close 0", "close 1", "* stopped: drain-timeout", "= stopped", "finished"]);
 }
 
 #[test]

@@ -391,5 +391,7 @@ fn a_call_that_ends_while_its_recorder_is_lost_is_delivered_to_the_next() {
         call.media(slot, BranchEvent::BacklogEmpty);
     }
     let lines = call.take();
-    assert!(lines.contains(&"> BYE".to_owned()) && lines.contains(&"close 0".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"> BYE".to_owned()) && lines.contains(&"part 0".to_owned()), "{lines:?}");
+    call.answer_bye();
+    call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped"]);
 }

@@ -339,6 +339,7 @@ impl Model {
                 BranchCommand::Pause { .. }
                 | BranchCommand::Hold { .. }
                 | BranchCommand::Disable { .. }
+                | BranchCommand::Part { .. }
                 | BranchCommand::Recall { .. },
                 Some(branch),
             ) => branch.is_open = false,

@@ -219,9 +219,11 @@ impl Bench {
     }
 
     pub(super) fn finish(mut self) {
-        let held = self.branch.held_packets() as u64;
         self.branch.close(self.at());
-        self.model.drops.add(DropCause::NotDrained, held);
+        for held in self.model.held.iter().filter(|held| !held.is_void) {
+            let cause = if held.again { DropCause::RecorderLost } else { DropCause::NotDrained };
+            self.model.drops.add(cause, 1);
+        }
         self.model.held.clear();
         self.model.kept.clear();
         self.check();

@@ -181,7 +181,7 @@ impl Client {
     /// Sends BYE and waits for its answer.
     pub(crate) async fn bye(&mut self) {
         self.request(Method::Bye, None);
-        assert!(matches!(self.end().await, Termination::LocalBye));
+        assert!(matches!(self.end().await, Termination::LocalBye { .. }));
     }
 
     /// Waits for the end of the dialog.

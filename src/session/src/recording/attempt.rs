@@ -357,6 +357,7 @@ impl Recording {
                 any = true;
                 match notice {
                     Notice::Answered => self.tell_answered(id, now),
+                    Notice::Parted => self.parted(id, now),
                     Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
                     Notice::Failed { reason, sip_code, advice } => {
                         self.take_advice(id, &advice);
@@ -434,6 +435,10 @@ impl Recording {
         let is_silent = matches!(reason, FailureReason::Timeout(_) | FailureReason::Unreachable(_));
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
+        let is_tail = self.legs.get(id).is_some_and(|leg| leg.parting.is_some());
+        if is_tail && !self.may_redeliver(id, now) {
+            return self.give_up_tail(id, now);
+        }
         let Some(leg) = self.legs.get_mut(id) else { return };
         let attempt = leg.attempt;
         let after = Some(attempt).filter(|_| elsewhere && leg.more);
@@ -471,9 +476,14 @@ impl Recording {
         leg.redirects.clear();
         leg.redirected = 0;
         leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof });
+        if leg.parting.is_some() {
+            return leg.lose_tail();
+        }
+        // A stream that had ended had been delivered, and is to be once more.
+        let again = Some(now + self.config.timers.drain).filter(|_| matches!(self.stage, Stage::Running));
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(lived.proof, &mut commands);
+            slot.recall(lived.proof, again, &mut commands);
         }
         self.branches(commands);
     }

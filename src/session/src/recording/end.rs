@@ -8,7 +8,6 @@ use super::leg::{Leg, LegEnd};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
-use crate::config::SessionMode;
 use crate::io::Output;
 
 /// How a recording ended.
@@ -64,18 +63,21 @@ impl Recording {
             && drained.len() == self.slots.len()
         {
             let overdue = self.slots.values().any(|slot| slot.is_overdue(now));
-            self.close(Outcome::Stopped(if overdue { StopReason::DrainTimeout } else { reason }), now);
-            return true;
+            return self.part_all(if overdue { StopReason::DrainTimeout } else { reason }, now);
         }
         if !matches!(self.stage, Stage::Idle { .. } | Stage::Running | Stage::Draining { .. }) {
             return false;
         }
+        let mut any = self.part_deserted(&drained, now);
         let successors = self.waiting_for_lines();
-        let mut any = false;
         let mut commands = Vec::new();
         for number in drained {
             let Some(slot) = self.slots.get(&number) else { continue };
             let leg = slot.leg();
+            let parts = leg.and_then(|id| self.legs.get(id)).is_some_and(|leg| leg.parting.is_some());
+            if parts || !slot.is_live() {
+                continue;
+            }
             let has_successor =
                 successors.iter().filter_map(|number| self.slots.get(number)).any(|successor| {
                     successor.leg() == leg
@@ -98,28 +100,7 @@ impl Recording {
             }
         }
         self.branches(commands);
-        self.end_deserted(now) || any
-    }
-
-    /// Ends the sessions of parties that have no stream any more.
-    fn end_deserted(&mut self, now: Instant) -> bool {
-        if self.mode != SessionMode::PerParty || !matches!(self.stage, Stage::Running) {
-            return false;
-        }
-        let is_deserted = |id: usize, leg: &Leg| {
-            leg.is_active() && !self.slots.values().any(|slot| slot.is_of(id) && slot.is_live())
-        };
-        let deserted: Vec<usize> = self
-            .legs
-            .iter()
-            .enumerate()
-            .filter(|(id, leg)| is_deserted(*id, leg))
-            .map(|(id, _)| id)
-            .collect();
-        for id in &deserted {
-            self.end_leg(*id, LegEnd::Stopped { reason: StopReason::PartyLeft, told: false }, now);
-        }
-        !deserted.is_empty()
+        any
     }
 
     /// Ends one session: CANCEL or BYE, and its branches are closed. The recording ends with its last session, unless
@@ -134,6 +115,7 @@ impl Recording {
             session.end(now);
         }
         self.retire(id);
+        self.recall_tail(id);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.abandon(&mut commands);
@@ -166,6 +148,7 @@ impl Recording {
             return;
         }
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
+        (0..self.legs.len()).for_each(|id| self.recall_tail(id));
         let mut commands = Vec::new();
         for slot in self.slots.values_mut() {
             slot.close(&mut commands);

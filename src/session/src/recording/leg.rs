@@ -46,6 +46,8 @@ pub(super) struct Leg {
     pub(super) told: RecordingState,
     /// What the application was told of as weak, in the attempt of this number.
     pub(super) weaknesses: (u32, Vec<String>),
+    /// The recorder was told that the session is over, and has not said yet that it has lived to the end.
+    pub(super) parting: Option<Parting>,
     /// How it ended.
     pub(super) end: Option<LegEnd>,
 }
@@ -57,6 +59,19 @@ pub(super) struct Lost {
     pub(super) recorder: String,
     /// When it was last alive for sure.
     pub(super) proof: Instant,
+}
+
+/// The end of a session, of which it is not known yet whether the recorder has all that was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parting {
+    /// Why it ends.
+    pub(super) reason: StopReason,
+    /// The attempt that is over by our BYE.
+    pub(super) attempt: u32,
+    /// When the recorder of that was last alive for sure.
+    pub(super) proof: Instant,
+    /// It has not answered: what it may not have goes to the next one that accepts.
+    pub(super) is_lost: bool,
 }
 
 /// How a session ended.
@@ -112,6 +127,7 @@ impl Leg {
             losses: 0,
             again: None,
             weaknesses: (0, Vec::new()),
+            parting: None,
             end: None,
         }
     }
@@ -119,6 +135,11 @@ impl Leg {
     /// Whether it has not ended.
     pub(super) fn is_active(&self) -> bool {
         self.end.is_none()
+    }
+
+    /// Whether it goes on, as far as it is ours to say.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_active() && self.parting.is_none()
     }
 
     /// Whether the present attempt has this number.

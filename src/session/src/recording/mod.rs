@@ -4,6 +4,7 @@ mod attempt;
 mod end;
 mod leg;
 mod lines;
+mod parting;
 mod redirect;
 mod slot;
 mod streams;
@@ -224,6 +225,8 @@ impl Recording {
                 return self.ask_for_a_recorder();
             }
             self.invite_when_bound(now);
+            self.hear_late_farewells(now);
+            self.recall_tails();
             self.secure_sessions(now);
             self.steer(now);
             let news = self.take_notices(now);

@@ -17,6 +17,10 @@ use crate::session::{Ports, Sign};
 /// that seems never to have held anything is not given up too early.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// What a recorder has received it may not have written yet: so much of what was sent before its last sign of life is not its
+/// for certain, as in [`BranchCommand::Recall`].
+const OVERLAP: Duration = Duration::from_secs(1);
+
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 
@@ -66,6 +70,8 @@ struct Branch {
     drained: bool,
     /// Silent for a successor of the stream, which has ended.
     parked: bool,
+    /// Until when packets may have been sent, as far as it is over.
+    sent: Option<Instant>,
     /// Whether ports were ever asked for.
     asked: bool,
     /// The DTLS association that it was last told to have.

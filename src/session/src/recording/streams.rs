@@ -157,7 +157,7 @@ impl Recording {
         let Some(slot) = self.slots.get_mut(&id.slot) else { return };
         let (leg, medium) = (slot.leg(), slot.medium());
         let mut commands = Vec::new();
-        let news = slot.handle(&event, &mut commands);
+        let news = slot.handle(&event, &mut commands, now);
         let changed = slot.medium() != medium;
         if changed {
             self.release_line(leg, id.slot);
@@ -235,7 +235,7 @@ impl Recording {
                 SessionMode::PerParty if slot.is_described() => Some(slot.party().clone()),
                 SessionMode::PerParty => continue,
             };
-            let found = self.legs.iter().position(|leg| leg.is_active() && leg.party == party);
+            let found = self.legs.iter().position(|leg| leg.is_running() && leg.party == party);
             // Where the session of all has ended, the recording has.
             let id = found.unwrap_or_else(|| {
                 // Nearly every recording has one or two, and there are many recordings.
@@ -289,7 +289,7 @@ impl Recording {
     }
 
     /// Brings every branch into the mode that silence and agreement ask for.
-    fn steer_branches(&mut self) {
+    fn steer_branches(&mut self, now: Instant) {
         let numbers: Vec<u16> = self.slots.keys().copied().collect();
         let voice = |slot: &Slot| Voice { party: self.group(slot), muted: slot.is_muted() };
         let voices: Vec<Voice> = self.slots.values().map(voice).collect();
@@ -315,7 +315,7 @@ impl Recording {
             }
             let Verdict { mode, off } = verdict;
             slot.associate(association, &mut commands);
-            let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands);
+            let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands, now);
             if opens && slot.medium() == Medium::Video {
                 news.push((number, SessionEventKind::KeyframeWanted));
             }
@@ -347,9 +347,9 @@ impl Recording {
                 leg.want(&wanted);
             }
         }
-        self.steer_branches();
+        self.steer_branches(now);
         self.legs.iter_mut().for_each(|leg| leg.offer(now));
-        self.steer_branches();
+        self.steer_branches(now);
     }
 
     /// Whether a stream that holds something may yet be sent to a recorder.

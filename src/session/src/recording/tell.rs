@@ -113,7 +113,7 @@ impl Recording {
 
     /// Tells whether a session is paused or goes on.
     fn tell_leg(&mut self, id: usize) {
-        let Some(state) = self.legs.get(id).filter(|leg| leg.is_active()).map(|leg| self.leg_state(id, leg))
+        let Some(state) = self.legs.get(id).filter(|leg| leg.is_running()).map(|leg| self.leg_state(id, leg))
         else {
             return;
         };
@@ -149,7 +149,7 @@ impl Recording {
     /// A recording records when any session does, and is paused when all are that have an answer.
     fn tell_aggregate(&mut self) {
         use RecordingState::{Paused, Recording, Starting};
-        let active = || self.legs.iter().enumerate().filter(|(_, leg)| leg.is_active());
+        let active = || self.legs.iter().enumerate().filter(|(_, leg)| leg.is_running());
         let found = [Recording, Starting, Paused]
             .into_iter()
             .find_map(|state| active().find(|(_, leg)| leg.told == state).map(|(id, _)| (state, id)));

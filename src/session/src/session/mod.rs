@@ -5,6 +5,7 @@ mod agreement;
 mod clock;
 mod description;
 mod doubt;
+mod farewell;
 mod incoming;
 mod keys;
 mod life;
@@ -36,6 +37,7 @@ use description::{Description, Layout, Line};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
+use farewell::Farewell;
 use keys::KeyMaker;
 use life::Life;
 use offer::{Offer, Refusal};
@@ -75,6 +77,7 @@ pub(crate) struct RecordingSession {
     phase: Phase,
     /// Since when the recorder has accepted, and when it was last alive for sure.
     lived: Option<Lived>,
+    farewell: Farewell,
     notices: VecDeque<Notice>,
 }
 
@@ -128,6 +131,8 @@ pub(crate) enum Notice {
     Failed { reason: FailureReason, sip_code: Option<u16>, advice: Advice },
     /// The recorder sent BYE.
     EndedByRecorder,
+    /// The recorder has answered our BYE: it lived to the end.
+    Parted,
     /// The recorder asks for a key frame.
     KeyframeWanted,
     /// The recorder may be lost; it is being asked.
@@ -169,6 +174,7 @@ impl RecordingSession {
             wanted: description,
             phase: Phase::Inviting(inviting),
             lived: None,
+            farewell: Farewell::default(),
             notices: VecDeque::new(),
         })
     }
@@ -291,7 +297,7 @@ impl RecordingSession {
                 self.examine(now);
                 self.offer_difference(now);
             }
-            Phase::Ending => {}
+            Phase::Ending => self.await_farewell(now),
         }
     }
 
@@ -311,7 +317,7 @@ impl RecordingSession {
                 [inviting.first_response, Some(inviting.answer)].into_iter().flatten().min()
             }
             Phase::Up(up) => up.next_deadline(self.ua.may_offer(), &self.rules.timers),
-            Phase::Ending => None,
+            Phase::Ending => self.farewell.next_deadline(),
         };
         own.into_iter().chain(self.ua.next_timeout()).min()
     }
@@ -510,7 +516,7 @@ impl RecordingSession {
 
     fn terminated(&mut self, how: &Termination, now: Instant) {
         match (&self.phase, how) {
-            (Phase::Ending, _) => {}
+            (Phase::Ending, _) => self.hear_farewell(how),
             (Phase::Up(_), Termination::RemoteBye(_)) => {
                 self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
                 self.phase = Phase::Ending;

@@ -247,6 +247,20 @@ impl Call {
         self.answer(&bye, 200, &[], "");
     }
 
+    /// The same in the dialog that `invite` opened; other messages stay.
+    pub fn answer_bye_of(&mut self, invite: &Request) {
+        let of_dialog = |message: &Message| match message {
+            Message::Request(request) => {
+                request.method == Method::Bye
+                    && request.headers.call_id().ok() == invite.headers.call_id().ok()
+            }
+            Message::Response(_) => false,
+        };
+        let place = self.wire.iter().position(|(_, message)| of_dialog(message)).expect("a BYE");
+        let (_, Message::Request(bye)) = self.wire.remove(place) else { unreachable!() };
+        self.answer(&bye, 200, &[], "");
+    }
+
     pub fn receive(&mut self, bytes: &str) {
         let message = Message::parse(bytes.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{bytes}"));
         self.input(Input::Message(message));
@@ -379,6 +393,7 @@ impl Call {
             BranchCommand::Pause { .. }
             | BranchCommand::Hold { .. }
             | BranchCommand::Disable { .. }
+            | BranchCommand::Part { .. }
             | BranchCommand::Recall { .. } => {
                 self.open.remove(&id.slot);
                 None
@@ -423,6 +438,7 @@ impl Call {
                     BranchCommand::Disable { .. } => format!("disable {slot}"),
                     BranchCommand::Recall { .. } => format!("recall {slot}"),
                     BranchCommand::Drain { .. } => format!("drain {slot}"),
+                    BranchCommand::Part { .. } => format!("part {slot}"),
                     BranchCommand::Close { .. } => format!("close {slot}"),
                 }
             }

@@ -97,7 +97,10 @@ pub enum Termination {
     /// The first INVITE was cancelled, by either side.
     Cancelled,
     /// Our BYE was answered, or had no answer.
-    LocalBye,
+    LocalBye {
+        /// Its final status, 200-699; None where it had none.
+        status: Option<u16>,
+    },
     /// The peer hung up with this BYE, which has been answered 200.
     RemoteBye(Box<Request>),
     /// The peer never acknowledged our 2xx. We sent BYE (RFC 3261 §13.3.1.4).

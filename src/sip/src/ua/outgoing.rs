@@ -68,7 +68,7 @@ impl DialogUa {
             Method::Ack | Method::Cancel => return Err(RequestError::Method),
             Method::Bye => {
                 let token = RequestToken(self.next_token());
-                self.hang_up(HeldBye { token, headers, body }, Termination::LocalBye, now);
+                self.hang_up(HeldBye { token, headers, body }, Termination::LocalBye { status: None }, now);
                 token
             }
             method => self.send(method, headers, body, now)?,

@@ -72,7 +72,7 @@ impl DialogUa {
             Purpose::ReInvite(_) if status < 200 => self.emit(DialogEvent::Progress { token, response }),
             Purpose::ReInvite(invitation) if status < 300 => self.on_answer(token, invitation, response),
             Purpose::ReInvite(_) => self.emit(DialogEvent::Refused { token, response, fault }),
-            Purpose::Bye if status >= 200 => self.end(now),
+            Purpose::Bye if status >= 200 => self.end(Some(status), now),
             Purpose::Update { .. } | Purpose::Other if status >= 200 => {
                 self.refresh_target(&response);
                 self.emit(DialogEvent::Responded { token, response, fault });
@@ -200,17 +200,20 @@ impl DialogUa {
                 self.emit(DialogEvent::Failed { token, failure });
                 self.terminate(why, now);
             }
-            Kind::Bye => self.end(now),
+            Kind::Bye => self.end(None, now),
             // The INVITE has its own time limit, and what was repeated its outcome.
             Kind::Cancel | Kind::Repeated => {}
             Kind::Other => self.emit(DialogEvent::Failed { token, failure }),
         }
     }
 
-    /// Our BYE is done.
-    fn end(&mut self, now: Instant) {
+    /// Our BYE is done, by a final response of this status or without one.
+    fn end(&mut self, status: Option<u16>, now: Instant) {
         if let State::Ending(ending) = &mut self.state {
-            let why = std::mem::replace(&mut ending.why, Termination::LocalBye);
+            let why = match std::mem::replace(&mut ending.why, Termination::NotEstablished) {
+                Termination::LocalBye { .. } => Termination::LocalBye { status },
+                other => other,
+            };
             self.terminate(why, now);
         }
     }

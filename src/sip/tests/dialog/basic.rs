@@ -20,7 +20,7 @@ fn a_call_is_invited_answered_acknowledged_and_ended_by_either_side() {
         let number = if side == Side::Caller { 2 } else { 1 };
         pair.request(side, Method::Bye, None).unwrap();
         pair.run_for(Duration::from_secs(1));
-        assert!(matches!(pair.termination(side), Some(Termination::LocalBye)));
+        assert!(matches!(pair.termination(side), Some(Termination::LocalBye { .. })));
         assert!(matches!(pair.termination(side.other()), Some(Termination::RemoteBye(_))));
         let bye = format!("BYE {number}");
         let ok = format!("200 BYE {number}");

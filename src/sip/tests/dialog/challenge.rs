@@ -188,7 +188,7 @@ fn every_request_in_the_dialog_can_be_challenged() {
                 [DialogEvent::Answered { token: own, .. } | DialogEvent::Responded { token: own, .. }] => {
                     assert_eq!(*own, token, "{method}: the same request to its user");
                 }
-                [DialogEvent::Terminated(Termination::LocalBye)] => assert_eq!(method, Method::Bye),
+                [DialogEvent::Terminated(Termination::LocalBye { .. })] => assert_eq!(method, Method::Bye),
                 other => panic!("{method}: {other:?}"),
             }
             solo.messages();
@@ -202,7 +202,7 @@ fn without_credentials_a_challenged_bye_ends_the_dialog() {
     solo.ua.request(Method::Bye, Headers::new(), None, solo.now).unwrap();
     let bye = solo.next_request();
     assert!(refuse(&mut solo, &bye, 401, "n", "").is_empty(), "without credentials there is nothing to say");
-    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye)]));
+    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn our_bye_ends_what_is_open_and_later_requests_find_nothing() {
     assert_eq!(solo.ask(Method::Options, 2, &[], b"").status, 481);
     let ok = solo.response(bye, 200, &[]);
     solo.deliver(ok);
-    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye)]));
+    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
     assert_eq!(solo.ask(Method::Options, 3, &[], b"").status, 481);
     assert_eq!(solo.ask(Method::Bye, 4, &[], b"").status, 200);
     assert!(solo.events().is_empty(), "the end comes once");
@@ -186,12 +186,12 @@ fn our_bye_without_an_answer_ends_the_dialog_all_the_same() {
     solo.wait(Duration::from_millis(31_999));
     assert!(solo.events().is_empty());
     solo.wait(Duration::from_millis(1));
-    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye)]));
+    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
 
     let mut solo = Solo::caller();
     solo.ua.request(Method::Bye, Headers::new(), None, solo.now).unwrap();
     solo.ua.handle_transport_error(solo.now);
-    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye)]));
+    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
 }
 
 #[test]

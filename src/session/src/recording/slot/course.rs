@@ -8,7 +8,7 @@ use siprec_model::{
     StreamFormat,
 };
 
-use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
+use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, OVERLAP, PortsState, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
 use crate::session::{Ports, Sign, WantedLine};
@@ -68,6 +68,7 @@ impl Slot {
             fed: false,
             drained: false,
             parked: false,
+            sent: None,
             asked: false,
             association: None,
         });
@@ -122,7 +123,12 @@ impl Slot {
     }
 
     /// Brings the branch into a mode. One that has no ports or no format cannot be open. Says whether it opens anew.
-    pub(in crate::recording) fn steer(&mut self, mode: BranchMode, out: &mut Vec<BranchCommand>) -> bool {
+    pub(in crate::recording) fn steer(
+        &mut self,
+        mode: BranchMode,
+        out: &mut Vec<BranchCommand>,
+        now: Instant,
+    ) -> bool {
         let Some(branch) = &mut self.branch else { return false };
         let ready = self.format.is_some() && matches!(branch.ports, PortsState::Bound(_));
         let mode = match mode {
@@ -132,20 +138,51 @@ impl Slot {
         };
         let command = difference(self.id, &branch.mode, &mode);
         let opens = matches!(command, Some(BranchCommand::Open(_)));
+        if branch.is_sending() && !matches!(mode, BranchMode::Open(_)) {
+            branch.sent = Some(now);
+        }
         out.extend(command);
         branch.mode = mode;
         opens
     }
 
-    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one.
-    pub(in crate::recording) fn recall(&mut self, since: Instant, out: &mut Vec<BranchCommand>) {
+    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one. What a
+    /// stream left that has ended may be delivered until `again`, too.
+    pub(in crate::recording) fn recall(
+        &mut self,
+        since: Instant,
+        again: Option<Instant>,
+        out: &mut Vec<BranchCommand>,
+    ) {
         let Some(branch) = &mut self.branch else { return };
         if let BranchMode::Open(_) = branch.mode {
             branch.mode = BranchMode::Holding;
         }
-        branch.drained = false;
+        if let (Some(end), Some(again)) = (&mut self.ended, again) {
+            end.deadline = end.deadline.max(again);
+        }
+        (branch.drained, branch.parked) = (false, false);
         branch.association = None;
         out.push(BranchCommand::Recall { branch: self.id, since });
+    }
+
+    /// Its session is over as far as it is ours to say: nothing more leaves, and what was sent is kept.
+    pub(in crate::recording) fn part(&mut self, out: &mut Vec<BranchCommand>) {
+        if let Some(branch) = &mut self.branch {
+            branch.mode = BranchMode::Paused;
+            out.push(BranchCommand::Part { branch: self.id });
+        }
+    }
+
+    /// Whether anything was sent that a recorder may not have that was last alive for sure at `proof`.
+    pub(in crate::recording) fn may_be_lost(&self, proof: Instant) -> bool {
+        let sent_later = |branch: &Branch| branch.sent.is_some_and(|sent| sent + OVERLAP >= proof);
+        self.branch.as_ref().is_some_and(|branch| branch.is_sending() || sent_later(branch))
+    }
+
+    /// Whether what an ended stream left may no longer be delivered.
+    pub(in crate::recording) fn is_out_of_time(&self, now: Instant) -> bool {
+        self.ended.is_some_and(|end| now >= end.deadline)
     }
 
     /// Has the branch begin its handshake as soon as it may, whether it is to send or not.
@@ -224,7 +261,7 @@ impl Slot {
     /// Whether an ended stream ran out of time with something undelivered.
     pub(in crate::recording) fn is_overdue(&self, now: Instant) -> bool {
         let undelivered = self.branch.as_ref().is_some_and(|branch| branch.fed && !branch.drained);
-        undelivered && self.ended.is_some_and(|end| now >= end.deadline)
+        undelivered && self.is_out_of_time(now)
     }
 
     /// When [`Slot::is_drained`] may change by itself.
@@ -263,6 +300,7 @@ impl Slot {
         &mut self,
         event: &BranchEvent,
         out: &mut Vec<BranchCommand>,
+        now: Instant,
     ) -> SlotNews {
         let ends = matches!(event, BranchEvent::Closed(_) | BranchEvent::Crashed { .. });
         if self.closing {
@@ -293,6 +331,9 @@ impl Slot {
                 SlotNews::FirstPacket
             }
             BranchEvent::BacklogEmpty => {
+                if branch.is_sending() {
+                    branch.sent = Some(now);
+                }
                 branch.drained = self.ended.is_some();
                 SlotNews::None
             }
@@ -320,5 +361,12 @@ impl Slot {
             | BranchEvent::KeyframeWanted
             | BranchEvent::Gap { .. } => SlotNews::None,
         }
+    }
+}
+
+impl Branch {
+    /// Whether packets of the stream may be leaving.
+    fn is_sending(&self) -> bool {
+        self.fed && !self.drained && matches!(self.mode, BranchMode::Open(_))
     }
 }

@@ -1,0 +1,272 @@
+//! The last seconds of a session: the recorder has what was sent only where it lives to the end.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchCommand, RecordingState, StopReason};
+use siprec_session::{ByePolicy, Command, Input, RecordingConfig, SessionMode, TransportEvent};
+use siprec_sip::{Method, Request};
+use support::*;
+
+const LOST: &str = "* failed: the dialog with the recorder is lost: the BYE was";
+const CONFIRMED: [&str; 5] = ["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"];
+
+fn two_recorders() -> RecordingConfig {
+    config("sip:a.example sip:b.example")
+}
+
+/// A call that is being recorded ends: the INVITE that began it, and the BYE.
+fn ended(config: RecordingConfig) -> (Call, Request, Request) {
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(10_000);
+    call.take();
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.expect(&["drain 0", "drain 1", "= draining", "part 0", "part 1", "> BYE"]);
+    let bye = call.request(&Method::Bye);
+    (call, invite, bye)
+}
+
+/// Which branches were told that what was sent since when may be missing.
+fn recalled(call: &Call) -> Vec<(u16, Instant)> {
+    let since = |command: &BranchCommand| match command {
+        BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
+        _ => None,
+    };
+    call.branches.iter().filter_map(since).collect()
+}
+
+fn position(lines: &[String], line: &str) -> usize {
+    let found = lines.iter().position(|other| other.starts_with(line));
+    found.unwrap_or_else(|| panic!("no {line:?}: {lines:?}"))
+}
+
+/// The next recorder accepts, and gets what the lost one may not have.
+#[track_caller]
+fn assert_redelivered(call: &mut Call, since: Instant) {
+    let lines = call.take();
+    assert!(position(&lines, LOST) < position(&lines, "> INVITE sendonly/sendonly v1"), "{lines:?}");
+    assert_eq!(recalled(call), [], "it may still answer");
+    call.answer_invite(&sdp(&[6000, 6002]));
+    assert_eq!(recalled(call), [(0, since), (1, since)]);
+    let lines = call.take();
+    let order =
+        ["recall 1", "open 0 to 192.0.2.9:6000", "* failed over from sip:a.example", "part 0", "> BYE"];
+    let order = order.map(|line| position(&lines, line));
+    assert!(order.is_sorted(), "{lines:?}");
+    call.answer_bye();
+    assert_eq!(call.take()[..4], CONFIRMED[..4]);
+}
+
+#[test]
+fn any_answer_to_the_bye_but_two_says_that_the_recorder_lived_to_the_end() {
+    for status in [200, 202, 403, 405, 500, 603] {
+        let (mut call, _, bye) = ended(two_recorders());
+        call.wait_ms(3_900);
+        call.answer(&bye, status, &[], "");
+        let lines = call.take();
+        assert_eq!(lines[lines.len() - 5..], CONFIRMED, "{status}");
+        assert_eq!(recalled(&call), []);
+    }
+}
+
+#[test]
+fn a_recorder_that_does_not_answer_the_bye_is_lost_and_the_next_one_gets_what_it_may_not_have() {
+    let mut config = two_recorders();
+    config.timers.probe = Duration::from_secs(5);
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(5_000);
+    let asked = call.now;
+    let options = call.request(&Method::Options);
+    call.answer(&options, 200, &[], "");
+    // It dies right after that, and the call ends before it is asked again.
+    call.wait_ms(4_000);
+    call.take();
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.wait_ms(3_999);
+    assert!(call.take().iter().all(|line| !line.starts_with("* ")));
+    call.wait_ms(1);
+    assert_redelivered(&mut call, asked);
+}
+
+#[test]
+fn a_recorder_that_does_not_know_the_dialog_any_more_is_lost_at_once() {
+    for status in [481, 408] {
+        let (mut call, _, bye) = ended(two_recorders());
+        let opened = call.now - Duration::from_secs(10);
+        call.answer(&bye, status, &[], "");
+        assert_redelivered(&mut call, opened);
+    }
+}
+
+#[test]
+fn a_recorder_that_cannot_be_reached_with_the_bye_is_lost_at_once() {
+    let (mut call, ..) = ended(two_recorders());
+    let opened = call.now - Duration::from_secs(10);
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason: "connection refused".into() }));
+    assert_redelivered(&mut call, opened);
+}
+
+#[test]
+fn a_bye_of_the_recorder_that_crosses_ours_is_an_answer() {
+    for policy in [ByePolicy::Stop, ByePolicy::FailOver] {
+        let mut config = two_recorders();
+        config.recorder_bye = policy;
+        let (mut call, invite, bye) = ended(config);
+        call.recorder_sends(&invite, "BYE", &[], "");
+        call.answer(&bye, 481, &[], "");
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
+        assert_eq!(call.recording.state(), RecordingState::Stopped);
+        assert_eq!(recalled(&call), []);
+    }
+}
+
+#[test]
+fn an_answer_that_is_late_still_counts_until_another_recorder_has_accepted() {
+    for accepted in [false, true] {
+        let (mut call, _, bye) = ended(two_recorders());
+        call.wait_ms(5_000);
+        let invite = call.request(&Method::Invite);
+        call.answer(&invite, 180, &[], "");
+        call.take();
+        if accepted {
+            call.engine.drains = false;
+            call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+            call.take();
+            call.answer(&bye, 200, &[], "");
+            call.expect(&[]);
+            continue;
+        }
+        call.answer(&bye, 200, &[], "");
+        call.expect(&["close 0", "close 1", "> CANCEL", "* stopped: call-ended", "= stopped"]);
+        assert_eq!(recalled(&call), []);
+        // The INVITE is ended whatever it meets.
+        call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+        call.expect(&["> ACK", "> BYE"]);
+    }
+}
+
+#[test]
+fn where_no_recorder_is_left_the_last_seconds_are_told_as_lost() {
+    let (mut call, ..) = ended(config("sip:a.example"));
+    call.wait_ms(4_000);
+    // The one that was lost may have been restarted.
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 503, &[], "");
+    let lines = call.take();
+    assert!(position(&lines, "recall 0") < position(&lines, "close 0"), "{lines:?}");
+    assert!(lines.contains(&"= failed".to_owned()), "{lines:?}");
+    call.wait_ms(40_000);
+    assert_eq!(call.finished, 1);
+}
+
+#[test]
+fn where_no_recorder_accepts_in_the_drain_time_the_last_seconds_are_told_as_lost() {
+    let (mut call, ..) =
+        ended(config("sip:a.example sip:b.example sip:c.example sip:d.example sip:e.example"));
+    call.wait_ms(9_999);
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with("recall") || line.starts_with("close")), "{lines:?}");
+    call.wait_ms(1);
+    let lines = call.take();
+    let order =
+        ["recall 0", "close 0", "* stopped: drain-timeout", "= stopped"].map(|line| position(&lines, line));
+    assert!(order.is_sorted(), "{lines:?}");
+    call.wait_ms(40_000);
+    assert_eq!(call.finished, 1);
+}
+
+#[test]
+fn a_recorder_has_its_time_to_answer_the_bye_also_after_the_drain_time() {
+    let mut config = two_recorders();
+    config.timers.drain = Duration::from_secs(1);
+    let (mut call, _, bye) = ended(config.clone());
+    call.wait_ms(3_900);
+    call.answer(&bye, 200, &[], "");
+    let lines = call.take();
+    assert_eq!(lines[lines.len() - 5..], CONFIRMED);
+    // But no other one is sought then.
+    let (mut call, ..) = ended(config);
+    call.wait_ms(4_000);
+    let lines = call.take();
+    assert!(lines.contains(&"recall 0".to_owned()) && !lines.iter().any(|line| line.contains("INVITE")));
+    assert!(lines.contains(&"* stopped: drain-timeout".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn what_the_recorder_has_confirmed_needs_no_answer_to_the_bye() {
+    let mut config = two_recorders();
+    config.timers.probe = Duration::from_secs(5);
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.wait_ms(5_000);
+    let options = call.request(&Method::Options);
+    call.answer(&options, 200, &[], "");
+    call.take();
+    call.command(Command::Stop(StopReason::Asked));
+    call.expect(&["drain 0", "drain 1", "close 0", "close 1", "> BYE", "* stopped: asked", "= stopped"]);
+    call.wait_ms(40_000);
+    assert_eq!(call.finished, 1);
+}
+
+#[test]
+fn a_stop_at_once_waits_for_nobody() {
+    let (mut call, ..) = ended(two_recorders());
+    call.command(Command::StopNow);
+    call.expect(&["close 0", "close 1", "* stopped: asked-at-once", "= stopped"]);
+    assert_eq!(recalled(&call), []);
+    // But what is known to be lost is told.
+    let (mut call, ..) = ended(two_recorders());
+    call.wait_ms(4_000);
+    call.take();
+    call.command(Command::StopNow);
+    let lines = call.take();
+    assert_eq!(lines[..4], ["recall 0", "recall 1", "close 0", "close 1"], "{lines:?}");
+}
+
+#[test]
+fn a_party_that_leaves_its_own_session_is_waited_for_alone() {
+    let mut config = config("sip:a.example sip:b.example");
+    config.mode = SessionMode::PerParty;
+    let mut call = Call::new(config);
+    for slot in 0..2 {
+        call.add(slot);
+        call.format(slot, pcmu());
+        call.packet(slot);
+    }
+    let invites: Vec<Request> = call
+        .wire
+        .drain(..)
+        .filter_map(|(_, message)| match message {
+            siprec_sip::Message::Request(request) => Some(request),
+            siprec_sip::Message::Response(_) => None,
+        })
+        .collect();
+    assert_eq!(invites.len(), 2);
+    for (invite, port) in invites.iter().zip([4000, 4000]) {
+        call.answer(invite, 200, &[], &sdp(&[port]));
+    }
+    call.take();
+    call.command(Command::PartyLeft { stream: stream(1) });
+    call.expect(&["drain 1", "part 1", "> BYE"]);
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+    // The same party again is another session.
+    call.command(Command::AddStream { slot: 1, stream: stream(7) });
+    call.format(7, pcmu());
+    let lines = call.take();
+    assert!(lines.contains(&"> INVITE sendonly v1".to_owned()), "{lines:?}");
+    call.answer_bye_of(&invites[1]);
+    let lines = call.take();
+    assert!(lines.contains(&"* stopped: party-left".to_owned()), "{lines:?}");
+    assert_eq!(recalled(&call), []);
+}
