@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use siprec_model::{BranchCommand, BranchEvent, BranchId, CallUuid, RecordingId, RecordingKey, SessionInfo};
 use siprec_session::{Input, Output, Recording};
-use siprec_transport::{Destination, KeepAlive, Transport};
+use siprec_transport::{Destination, KeepAlive, LostConnection, Protocol, Transport};
 
 use crate::inbox::{Opening, Shared};
 use crate::routes::Routes;
@@ -69,6 +69,14 @@ impl Entry {
             let kept = (destination.clone(), transport.keep_alive(destination));
             self.kept.insert(attempt, kept);
         }
+    }
+
+    /// The attempts whose dialogs used a connection.
+    pub(crate) fn attempts_over(&self, connection: &LostConnection) -> impl Iterator<Item = u32> {
+        let used = |(destination, keeper): &(Destination, KeepAlive)| {
+            destination.protocol != Protocol::Udp && connection.was_kept_by(keeper)
+        };
+        self.kept.iter().filter(move |(_, kept)| used(kept)).map(|(attempt, _)| *attempt)
     }
 
     /// When the recording wants to be told the time.

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use siprec_model::{RecordingKey, RecordingState, StopReason};
 use siprec_session::{Command, Input, TransportEvent};
 use siprec_sip::{HeaderName, Headers, Message};
-use siprec_transport::{Destination, Incoming, Received, ResolveError, SendFailure, Target, Transport};
+use siprec_transport::{
+    Destination, Incoming, LostConnection, Received, ResolveError, SendFailure, Target, Transport,
+};
 use tokio::sync::mpsc;
 
 use crate::end::{Stopping, panicked};
@@ -171,19 +173,31 @@ impl Worker {
     }
 
     fn take_arrivals(&mut self, first: Incoming) {
-        let mut next = Some(first);
+        self.take_arrival(first);
         for _ in 0..MESSAGES {
-            match next {
-                Some(Incoming::Message(received)) => self.take_message(received),
-                Some(Incoming::Failed(failure)) => self.take_failure(failure),
-                None => return,
+            match self.parts.arrivals.try_recv() {
+                Ok(next) => self.take_arrival(next),
+                Err(_) => return,
             }
-            next = self.parts.arrivals.try_recv().ok();
         }
-        if let Some(Incoming::Message(received)) = next {
-            self.take_message(received);
-        } else if let Some(Incoming::Failed(failure)) = next {
-            self.take_failure(failure);
+    }
+
+    fn take_arrival(&mut self, arrival: Incoming) {
+        match arrival {
+            Incoming::Message(received) => self.take_message(received),
+            Incoming::Failed(failure) => self.take_failure(failure),
+            Incoming::Lost(connection) => self.take_lost(&connection),
+        }
+    }
+
+    /// A connection has ended that dialogs use: each asks its recorder, over a new one.
+    fn take_lost(&mut self, connection: &LostConnection) {
+        let attempts = |(key, entry): (&RecordingKey, &Entry)| {
+            entry.attempts_over(connection).map(|attempt| (*key, attempt)).collect::<Vec<_>>()
+        };
+        let concerned: Vec<_> = self.recordings.iter().flat_map(attempts).collect();
+        for (key, attempt) in concerned {
+            self.feed(key, Input::Transport(TransportEvent::ConnectionLost { attempt }));
         }
     }
 

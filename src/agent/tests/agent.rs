@@ -102,6 +102,23 @@ fn a_dead_recorder_is_a_failure_with_its_reason_and_the_next_one_is_tried() {
 }
 
 #[test]
+fn a_recorder_whose_connection_ends_is_asked_over_a_new_one_before_its_time() {
+    let (lost, next) = (Recorder::start(Script::Accept), Recorder::start(Script::Accept));
+    let media = FakeMedia::new();
+    let agent = agent(&media);
+    let mut config = config(&format!("{};transport=tcp {}", lost.uri(), next.uri()));
+    config.timers.probe = Duration::from_secs(3600);
+    let mut call = Call::open(&agent, config);
+    call.wait_for_state(RecordingState::Recording);
+    lost.wait_for(&Method::Ack, 1);
+    // It dies: its connections end, and nobody listens any more.
+    drop(lost);
+    call.wait_for("failure", is_failed);
+    call.wait_for("failover", |kind| matches!(kind, Kind::FailedOver { .. }));
+    next.wait_for(&Method::Ack, 1);
+}
+
+#[test]
 fn a_call_by_sips_is_not_recorded_without_tls() {
     let media = FakeMedia::new();
     let agent = agent(&media);

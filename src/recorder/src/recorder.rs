@@ -148,7 +148,7 @@ impl Server {
             match incoming {
                 Some(Incoming::Message(received)) => self.dispatch(received),
                 // A response that was lost comes again when the request does, a BYE by its timers.
-                Some(Incoming::Failed(_)) => {}
+                Some(Incoming::Failed(_) | Incoming::Lost(_)) => {}
                 None => break,
             }
         }
@@ -156,7 +156,7 @@ impl Server {
         while self.sessions.values().any(|session| !session.task.is_finished()) {
             match tokio::time::timeout(POLL, arrivals.recv()).await {
                 Ok(Some(Incoming::Message(received))) => self.dispatch(received),
-                Ok(Some(Incoming::Failed(_))) | Err(_) => {}
+                Ok(Some(Incoming::Failed(_) | Incoming::Lost(_))) | Err(_) => {}
                 Ok(None) => tokio::time::sleep(POLL).await,
             }
         }

@@ -131,6 +131,11 @@ pub enum TransportEvent {
         /// Why, in words for people.
         reason: String,
     },
+    /// The connection to the recorder has ended; the next message makes another one.
+    ConnectionLost {
+        /// Number from [`Output::Resolve`].
+        attempt: u32,
+    },
     /// A message of the attempt could not be sent.
     Failed {
         /// Number from [`Output::Resolve`].

@@ -183,6 +183,44 @@ fn a_recorder_that_cannot_be_reached_any_more_is_asked_once_more_and_lost() {
 }
 
 #[test]
+fn a_recorder_whose_connection_ends_is_asked_at_once_over_a_new_one() {
+    let lost = |call: &mut Call| call.input(Input::Transport(TransportEvent::ConnectionLost { attempt: 1 }));
+    for probe in [PROBE, Duration::ZERO] {
+        let mut config = two_recorders();
+        config.timers.probe = probe;
+        let mut call = recording(config);
+        call.wait_ms(1_000);
+        // It closes what is idle, and lives.
+        lost(&mut call);
+        call.expect(&["> OPTIONS"]);
+        let options = call.request(&Method::Options);
+        call.answer(&options, 405, &[], "");
+        // And does so after each answer: that makes no more questions than usual.
+        for _ in 0..10 {
+            lost(&mut call);
+        }
+        call.wait_ms(4_999);
+        call.expect(&[]);
+        call.wait_ms(1);
+        call.expect(&["> OPTIONS"]);
+        let options = call.request(&Method::Options);
+        call.answer(&options, 200, &[], "");
+        let alive = call.now;
+        // It is gone.
+        call.wait_ms(4_000);
+        lost(&mut call);
+        call.wait_ms(1_000);
+        call.take();
+        let failed = TransportEvent::Failed { attempt: 1, reason: "connection refused".into() };
+        call.input(Input::Transport(failed.clone()));
+        call.expect(&["* suspected: it does not answer", "> INVITE sendonly/sendonly v1"]);
+        call.input(Input::Transport(failed));
+        assert_eq!(recalled(&call), [alive; 2]);
+        assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost", PROBE);
+    }
+}
+
+#[test]
 fn a_recorder_that_refuses_the_media_is_asked_by_an_early_refresh_and_lost_if_it_goes_on() {
     let mut call = recording(two_recorders());
     for slot in 0..2 {

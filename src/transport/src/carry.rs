@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::connection::{Link, Outgoing, Write};
 use crate::inbound::Inbound;
-use crate::keepalive::Beat;
+use crate::keepalive::{Beat, LostConnection};
 use crate::transport::{Shared, lock};
 use crate::{Incoming, SendError, Source, stream, tls};
 
@@ -172,6 +172,11 @@ pub(crate) async fn finish(
     let proven = link.proven.load(Ordering::Relaxed);
     for outgoing in left {
         recover(shared, outgoing, proven, &error).await;
+    }
+    let was_idle = link.last_active().elapsed() >= shared.config.limits.idle_timeout;
+    if proven && !was_idle && lock(&shared.kept).contains(&link.peer) {
+        // The reader of the arrivals may be gone: then nobody wants to know.
+        let _ = shared.incoming.send(Incoming::Lost(LostConnection { peer: link.peer.clone() })).await;
     }
 }
 

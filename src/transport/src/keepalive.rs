@@ -108,6 +108,19 @@ impl KeepAlive {
     }
 }
 
+/// A connection that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostConnection {
+    pub(crate) peer: Peer,
+}
+
+impl LostConnection {
+    /// Whether it was the one that this keeps alive.
+    pub fn was_kept_by(&self, keeper: &KeepAlive) -> bool {
+        self.peer == keeper.peer
+    }
+}
+
 impl Drop for KeepAlive {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {

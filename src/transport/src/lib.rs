@@ -40,6 +40,6 @@ pub use counters::TransportCounters;
 pub use destination::{DEFAULT_PORT, DEFAULT_TLS_PORT, Destination, Protocol, Source};
 pub use dns::Target;
 pub use error::{BindError, ResolveError, SendError};
-pub use keepalive::KeepAlive;
+pub use keepalive::{KeepAlive, LostConnection};
 pub use tls::{TlsConfig, TlsError, TlsIdentity, TlsPeer};
 pub use transport::{Incoming, Received, SendFailure, Transport};

@@ -12,7 +12,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::connection::{Connections, Link, Outgoing, Peer, Security};
 use crate::counters::Counters;
 use crate::dns::Dns;
-use crate::keepalive::{Beat, Kept};
+use crate::keepalive::{Beat, Kept, LostConnection};
 use crate::peers::Peers;
 use crate::socket::{self, Port};
 use crate::tls::TlsStore;
@@ -33,6 +33,8 @@ pub enum Incoming {
     Message(Received),
     /// A message that was taken for sending could not be delivered.
     Failed(SendFailure),
+    /// A connection that somebody keeps alive has ended, and not for want of use. The next message makes another one.
+    Lost(LostConnection),
 }
 
 /// A message that arrived.

@@ -77,6 +77,35 @@ async fn a_peer_whose_pongs_end_is_lost_and_its_request_goes_by_a_new_connection
 }
 
 #[tokio::test]
+async fn the_end_of_a_connection_is_told_where_somebody_keeps_it_alive() {
+    for kept in [true, false] {
+        let (transport, mut arrivals) = client(Duration::from_secs(30));
+        let (listener, destination) = recorder().await;
+        let dialog = transport.keep_alive(&destination);
+        let dialog = kept.then_some(dialog);
+        transport.send(options(), destination).unwrap();
+        let mut stream = accept(&listener).await;
+        read_to(&mut stream, PING).await;
+        let answer = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 127.0.0.1:9;branch=z9hG4bK1\r\n\
+                      From: <sip:client@127.0.0.1>;tag=f\r\nTo: <sip:recorder@127.0.0.1>;tag=t\r\n\
+                      Call-ID: one\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        let mut next = async || timeout(DEADLINE, arrivals.recv()).await.expect("nothing in time");
+        assert!(matches!(next().await, Some(Incoming::Message(_))));
+        drop(stream);
+        if let Some(dialog) = dialog {
+            let Some(Incoming::Lost(connection)) = next().await else { panic!("something else came") };
+            assert!(connection.was_kept_by(&dialog));
+            let (_, other) = recorder().await;
+            assert!(!connection.was_kept_by(&transport.keep_alive(&other)));
+        }
+        // All that was to come has: the queue ends with the transport.
+        drop(transport);
+        assert!(next().await.is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_peer_that_never_answers_pings_is_not_judged_by_that() {
     let (transport, mut arrivals) = client(Duration::from_millis(1));
     let (listener, destination) = recorder().await;

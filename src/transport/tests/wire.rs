@@ -49,7 +49,7 @@ impl Side {
     async fn message(&mut self) -> Received {
         match self.next().await {
             Incoming::Message(received) => received,
-            Incoming::Failed(failure) => panic!("{failure:?}"),
+            other => panic!("{other:?}"),
         }
     }
 

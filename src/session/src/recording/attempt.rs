@@ -128,6 +128,7 @@ impl Recording {
     pub(super) fn transport(&mut self, event: TransportEvent, now: Instant) {
         let (TransportEvent::Resolved { attempt, .. }
         | TransportEvent::Unresolved { attempt, .. }
+        | TransportEvent::ConnectionLost { attempt }
         | TransportEvent::Failed { attempt, .. }) = &event;
         let found = self.legs.iter_mut().enumerate().find(|(_, leg)| leg.attempts(*attempt));
         match (event, found) {
@@ -149,7 +150,12 @@ impl Recording {
                     session.handle_transport_error(&reason, now);
                 }
             }
-            (TransportEvent::Resolved { .. } | TransportEvent::Unresolved { .. }, None) => {}
+            (TransportEvent::ConnectionLost { .. }, Some((_, leg))) => {
+                if let Some(session) = leg.session_mut() {
+                    session.lose_connection(now);
+                }
+            }
+            (_, None) => {}
         }
     }
 

@@ -9,6 +9,9 @@ use crate::config::Timers;
 /// How much more rarely a recorder is asked that does not answer OPTIONS, since the question is a whole re-INVITE then.
 const RARELY: u32 = 3;
 
+/// How often at most a question is urgent.
+const HASTE: Duration = Duration::from_secs(5);
+
 /// How long the receiver reports of a recorder that always sends them may stay away.
 const REPORTS_WITHIN: Duration = Duration::from_secs(15);
 
@@ -21,6 +24,8 @@ pub(super) struct Life {
     asked: Option<(RequestToken, Instant)>,
     /// When the next one is due; None where nothing is asked.
     next: Option<Instant>,
+    /// When the next question was last made urgent.
+    hastened: Option<Instant>,
     /// It lives and does not answer OPTIONS.
     ignores_options: bool,
     /// Until when a receiver report must come; None where none need to.
@@ -32,7 +37,7 @@ impl Life {
     pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
         let next = (!timers.probe.is_zero()).then(|| now + timers.probe);
         let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
-        Self { proof: now, asked: None, next, ignores_options: false, report_due }
+        Self { proof: now, asked: None, next, hastened: None, ignores_options: false, report_due }
     }
 
     /// When the recorder was last alive for sure.
@@ -49,8 +54,16 @@ impl Life {
     /// Something came that makes the next question unnecessary.
     fn postpone(&mut self, timers: &Timers, now: Instant) {
         let interval = if self.ignores_options { timers.probe * RARELY } else { timers.probe };
-        if let Some(next) = &mut self.next {
-            *next = now + interval;
+        self.next = (!timers.probe.is_zero()).then(|| now + interval);
+    }
+
+    /// Something came that makes the next question urgent, unless that was so a short while ago: a recorder may close its
+    /// connection after each answer.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        let earliest = self.hastened.map_or(now, |hastened| hastened + HASTE).max(now);
+        self.next = Some(self.next.map_or(earliest, |next| next.min(earliest)));
+        if earliest == now {
+            self.hastened = Some(now);
         }
     }
 

@@ -33,6 +33,15 @@ impl RecordingSession {
         }
     }
 
+    /// The connection to the recorder has ended. Idle ones are closed all day, and so are those of recorders that die: it is
+    /// asked at once, over a new one.
+    pub(crate) fn lose_connection(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.life.hasten(now);
+        }
+        self.examine(now);
+    }
+
     /// Asks the recorder whether it lives, where that is due, and doubts it where it has not said so.
     pub(super) fn examine(&mut self, now: Instant) {
         let is_silent = self.is_silent();

@@ -47,7 +47,7 @@ impl Side {
     async fn message(&mut self) -> Received {
         match self.next().await {
             Incoming::Message(received) => received,
-            Incoming::Failed(failure) => panic!("{failure:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -68,7 +68,7 @@ impl Side {
     async fn failure(&mut self) -> SendError {
         match self.next().await {
             Incoming::Failed(failure) => failure.error,
-            Incoming::Message(received) => panic!("{received:?}"),
+            other => panic!("{other:?}"),
         }
     }
 
