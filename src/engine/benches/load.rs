@@ -51,6 +51,7 @@ fn run(streams: u16) -> Result<(), Box<dyn Error>> {
             security: MediaSecurity::Plain,
             may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
+            catch_up: None,
         }))?;
         taps.push(tap);
     }

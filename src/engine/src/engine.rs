@@ -156,6 +156,7 @@ mod tests {
                     security: MediaSecurity::Plain,
                     may_expose: false,
                     payloads: vec![PayloadRule { from: 0, to: 8 }],
+                    catch_up: None,
                 }),
             ];
             for command in commands {

@@ -217,6 +217,7 @@ mod tests {
             security,
             may_expose: false,
             payloads,
+            catch_up: None,
         };
         let mut handshakes = Handshakes::new(&identity, &terms(&identity), &target, &ports, start);
         assert!(handshakes.are_of(&terms(&identity)) && handshakes.session() == 5);

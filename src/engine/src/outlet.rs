@@ -234,6 +234,7 @@ impl Outlet {
             self.events.push_back(BranchEvent::PortsFailed { reason });
             return;
         }
+        self.branch.pace(target.catch_up);
         self.branch.open(&target.payloads, now);
         if self.is_open() && has_moved {
             self.branch.begin_interval();

@@ -419,6 +419,7 @@ mod tests {
                 security: MediaSecurity::Plain,
                 may_expose: false,
                 payloads: vec![PayloadRule { from: 0, to: 0 }],
+                catch_up: None,
             };
             self.act(|outlet, kit, now| outlet.open(&target, kit, now));
         }

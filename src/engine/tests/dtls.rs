@@ -103,7 +103,15 @@ impl Setting {
         };
         let security = MediaSecurity::Dtls(Box::new(terms));
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
-        OpenBranch { branch: self.branch, rtp, rtcp: Some(rtcp), security, may_expose: false, payloads }
+        OpenBranch {
+            branch: self.branch,
+            rtp,
+            rtcp: Some(rtcp),
+            security,
+            may_expose: false,
+            payloads,
+            catch_up: None,
+        }
     }
 
     fn push(&self, number: u32) {

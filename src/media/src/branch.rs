@@ -46,6 +46,8 @@ pub struct Branch {
     hold: Hold,
     clock: BranchClock,
     limits: BranchLimits,
+    /// The limits' own towards most recorders.
+    catch_up: f32,
     medium: Medium,
     groups: Groups,
     rewriter: Rewriter,
@@ -132,6 +134,7 @@ impl Branch {
             hold: Hold::new(hold_bytes(&limits, medium)),
             clock: BranchClock { start: now, paused: Duration::ZERO },
             limits,
+            catch_up: limits.catch_up,
             medium,
             groups: Groups::new(medium),
             rewriter: Rewriter::new(medium, clock_rate, first_sequence),
@@ -295,6 +298,11 @@ impl Branch {
         }
     }
 
+    /// From the next opening on, a backlog leaves so many times faster than real time, or as the limits say.
+    pub fn pace(&mut self, catch_up: Option<f32>) {
+        self.catch_up = catch_up.unwrap_or(self.limits.catch_up);
+    }
+
     /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open
     /// with the same rules already.
     pub fn open(&mut self, payloads: &[PayloadRule], now: Instant) {
@@ -308,12 +316,12 @@ impl Branch {
         }
         self.leave_state(now);
         let oldest = self.oldest(self.clock.times(now));
-        let no_catch_up = self.limits.catch_up == 0.0;
+        let no_catch_up = self.catch_up == 0.0;
         while self.hold.ring.front().is_some_and(|front| no_catch_up || front.ages_from() < oldest) {
             self.evict(None);
         }
         self.rewriter.begin_interval();
-        self.state = State::Open(Open { payloads, pacer: Pacer::new(self.limits.catch_up) });
+        self.state = State::Open(Open { payloads, pacer: Pacer::new(self.catch_up) });
     }
 
     /// What the stream carries has become known. From now on durations are reckoned with this clock rate (in Hz; 0

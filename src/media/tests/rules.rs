@@ -164,6 +164,24 @@ fn catch_up_of_zero_drops_the_backlog_and_tells_the_gap() {
 }
 
 #[test]
+fn a_recorder_that_takes_no_backlog_gets_none_and_the_next_one_does() {
+    let mut call = Call::audio();
+    call.talk(1000);
+    call.branch.pace(Some(0.0));
+    call.open();
+    call.talk(40);
+    assert_eq!(call.sent.len(), 2);
+    assert_eq!(call.gaps(), [(50, 1000, DropCause::RingFull)]);
+    // It is lost: the next one is as most are.
+    call.branch.recall(call.now(), call.now());
+    call.branch.pace(None);
+    call.open();
+    call.talk(1000);
+    assert_eq!(call.sent.len(), 4 + 50, "the two packets again, and all that came");
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
 fn next_timeout_is_when_the_next_held_packet_is_due() {
     let mut call = Call::audio();
     call.talk(100);

@@ -176,6 +176,8 @@ pub struct OpenBranch {
     /// Which of the call's payload types are sent, and as what. Others are dropped and counted
     /// (`protocol` rule 2.3).
     pub payloads: Vec<PayloadRule>,
+    /// [`BranchLimits::catch_up`] towards this recorder, where it is another one.
+    pub catch_up: Option<f32>,
 }
 
 /// One payload type of the call and its number at the recorder.

@@ -54,6 +54,7 @@ mod tests {
             security: MediaSecurity::Plain,
             may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
+            catch_up: None,
         })
     }
 

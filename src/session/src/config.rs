@@ -128,9 +128,10 @@ impl RecordingConfig {
         if matches!(&self.recorders, Recorders::Listed(recorders) if recorders.is_empty()) {
             return Err(ConfigError::NoRecorder);
         }
-        let catch_up = self.limits.catch_up;
-        if catch_up != 0.0 && !(1.0..=100.0).contains(&catch_up) {
-            return Err(ConfigError::CatchUp(catch_up));
+        let own = self.recorders.listed().iter().filter_map(|recorder| recorder.profile.catch_up);
+        let mut paces = std::iter::once(self.limits.catch_up).chain(own);
+        if let Some(wrong) = paces.find(|pace| *pace != 0.0 && !(1.0..=100.0).contains(pace)) {
+            return Err(ConfigError::CatchUp(wrong));
         }
         let policies =
             self.recorders.listed().iter().filter_map(|recorder| recorder.profile.security.as_ref());

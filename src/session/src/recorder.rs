@@ -104,6 +104,11 @@ pub struct RecorderProfile {
     pub tls: TlsProfile,
     /// It always sends receiver reports: one that sends none for 15 s is deaf.
     pub expects_reports: bool,
+    /// How many times faster than real time it takes what was held, as in [`BranchLimits::catch_up`]; as the call says where
+    /// not set. One that places packets by their arrival takes none: 0.
+    ///
+    /// [`BranchLimits::catch_up`]: siprec_model::BranchLimits::catch_up
+    pub catch_up: Option<f32>,
     /// How its media is protected; as every recorder's where not set.
     pub security: Option<SecurityPolicy>,
     /// The proxies that it is reached through; as every recorder where not set, none where empty.

@@ -7,7 +7,9 @@ mod support;
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState};
-use siprec_session::{ByePolicy, Command, Input, RecordingConfig, TransportEvent, parse_recorders};
+use siprec_session::{
+    ByePolicy, Command, ConfigError, Input, RecordingConfig, TransportEvent, parse_recorders,
+};
 use siprec_sip::{Method, Request};
 use support::*;
 
@@ -264,6 +266,27 @@ fn a_recorder_whose_reports_stop_is_asked_and_is_deaf_if_it_answers_without_one(
         "* failed: the recorder takes no media: its receiver reports",
         Duration::ZERO,
     );
+}
+
+#[test]
+fn each_recorder_takes_what_was_held_at_its_own_pace() {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders[0].profile.catch_up = Some(0.0);
+    let mut config = probed();
+    config.recorders = recorders.clone().into();
+    let mut call = recording(config.clone());
+    call.wait_ms(9_000);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    let pace = |command: &BranchCommand| match command {
+        BranchCommand::Open(open) => Some(open.catch_up),
+        _ => None,
+    };
+    assert_eq!(call.branches.iter().filter_map(pace).collect::<Vec<_>>(), [Some(0.0), Some(0.0), None, None]);
+    for wrong in [0.5, -1.0, 101.0, f32::NAN] {
+        recorders[1].profile.catch_up = Some(wrong);
+        config.recorders = recorders.clone().into();
+        assert!(matches!(config.check(), Err(ConfigError::CatchUp(_))), "{wrong}");
+    }
 }
 
 #[test]

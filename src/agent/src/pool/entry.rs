@@ -71,6 +71,7 @@ struct RecorderEntry {
     lower_case_parameters: bool,
     #[serde(default)]
     expects_rr: bool,
+    catch_up: Option<f32>,
     #[serde(default)]
     extra_headers: BTreeMap<String, String>,
     outbound_proxy: Option<Spanned<String>>,
@@ -229,6 +230,7 @@ impl RecorderEntry {
             session_mode: None,
             lower_case_parameters: self.lower_case_parameters,
             expects_reports: self.expects_rr,
+            catch_up: self.catch_up,
             extra_headers: self.extra_headers.into_iter().collect(),
             tls: self.tls.map(TlsEntry::profile).transpose()?.unwrap_or_default(),
             security: self.security.map(SecurityEntry::policy).transpose()?,

@@ -103,6 +103,7 @@ impl Rig {
             security: MediaSecurity::Plain,
             may_expose: true,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
+            catch_up: None,
         }));
     }
 
@@ -115,7 +116,15 @@ impl Rig {
     ) {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
         let may_expose = false;
-        self.command(BranchCommand::Open(OpenBranch { branch, rtp, rtcp, security, may_expose, payloads }));
+        self.command(BranchCommand::Open(OpenBranch {
+            branch,
+            rtp,
+            rtcp,
+            security,
+            may_expose,
+            payloads,
+            catch_up: None,
+        }));
     }
 
     /// A branch that sends to `recorder`, and its local RTP address.

@@ -140,8 +140,15 @@ impl Agreement {
         if payloads.is_empty() {
             return disabled("the recorder's answer has none of its formats".to_owned());
         }
-        let may_expose = rules.may_expose;
-        let open = OpenBranch { branch, rtp: target.rtp, rtcp: target.rtcp, security, may_expose, payloads };
+        let open = OpenBranch {
+            branch,
+            rtp: target.rtp,
+            rtcp: target.rtcp,
+            security,
+            may_expose: rules.may_expose,
+            payloads,
+            catch_up: rules.catch_up,
+        };
         Verdict { mode: BranchMode::Open(open), off: None }
     }
 
@@ -158,6 +165,7 @@ impl Agreement {
             security,
             may_expose: rules.may_expose,
             payloads: payload_rules(ours, line, rules.payload_types),
+            catch_up: rules.catch_up,
         })
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Rules {
     pub(crate) may_expose: bool,
     /// The recorder always sends receiver reports.
     pub(crate) expects_reports: bool,
+    /// How fast the recorder takes what was held, where it is particular about that.
+    pub(crate) catch_up: Option<f32>,
 }
 
 /// One dialog with one recorder.

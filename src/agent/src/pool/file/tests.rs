@@ -22,6 +22,7 @@ capacity = 100
 location = "oslo"
 drain = true
 payload-types = "answered"
+catch-up = 0
 lower-case-parameters = true
 extra-headers = { X-Port = "7", X-Area = "1" }
 outbound-proxy = "sip:proxy.example"
@@ -69,6 +70,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(profile.payload_types, Some(PayloadTypes::Answered));
     assert_eq!(profile.session_mode, Some(SessionMode::PerParty));
     assert!(profile.lower_case_parameters);
+    assert_eq!(profile.catch_up, Some(0.0));
     assert_eq!(
         profile.extra_headers,
         [("X-Area", "1"), ("X-Port", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()))
@@ -84,7 +86,7 @@ fn every_key_arrives_where_it_belongs() {
         (1, None, None, false)
     );
     assert_eq!(second.target.profile.session_mode, Some(SessionMode::PerParty));
-    assert_eq!(second.target.profile.security, None);
+    assert_eq!((&second.target.profile.security, second.target.profile.catch_up), (&None, None));
     let quiet = rules(&pools, "quiet.1");
     assert_eq!((quiet.pool.strategy, quiet.health_check), (Choosing::Ordered, None));
     assert_eq!(quiet.longest_away, Duration::from_secs(300));
