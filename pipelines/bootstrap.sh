@@ -3,6 +3,7 @@
 #
 #   pipelines/bootstrap.sh run     what building and the demo need (the default)
 #   pipelines/bootstrap.sh test    that, and what the tests need
+#   pipelines/bootstrap.sh faults  that, and what tests/faults.sh needs
 #
 # Does nothing, and needs no root, when everything is there. What the tests need of PyPI (tests/requirements.txt) goes into
 # the target folder, for Debian's own Python.
@@ -18,10 +19,13 @@ test_packages="
     gir1.2-gstreamer-1.0 gir1.2-gst-plugins-base-1.0 python3-gi python3-pip
     sip-tester baresip-core rtpengine-daemon tshark dnsmasq-base kamailio kamailio-tls-modules valgrind"
 
+faults_packages="iproute2 util-linux mount faketime"
+
 case "${1:-run}" in
     run) packages=$run_packages ;;
     test) packages="$run_packages $test_packages" ;;
-    *) echo "bootstrap.sh: unknown set '$1' (run or test)" >&2; exit 2 ;;
+    faults) packages="$run_packages $test_packages $faults_packages" ;;
+    *) echo "bootstrap.sh: unknown set '$1' (run, test or faults)" >&2; exit 2 ;;
 esac
 
 if ! command -v cargo > /dev/null; then
@@ -43,7 +47,7 @@ for package in $packages; do
     dpkg-query -W -f '${db:Status-Status}\n' "$package" 2> /dev/null | grep -q '^installed$' || wanted="$wanted $package"
 done
 python_packages() {
-    [ "${1:-run}" = test ] || return 0
+    [ "${1:-run}" = run ] && return 0
     root=$(dirname "$0")/..
     folder=${CARGO_TARGET_DIR:-$root/target}/python
     # Made anew when the list has changed.

@@ -18,8 +18,8 @@ pub const PCMU: &str = "application/x-rtp,media=audio,encoding-name=PCMU,clock-r
 pub struct Call {
     /// `gst-launch-1.0`; it prints every message of the bus.
     pub relay: Process,
-    phones: [UdpSocket; 2],
-    ports: [u16; 2],
+    pub(crate) phones: [UdpSocket; 2],
+    pub(crate) ports: [u16; 2],
 }
 
 impl Call {
@@ -28,7 +28,7 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", None)
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", None, &[])
     }
 
     /// The same with a relay that does what it is told by [`Call::order`].
@@ -44,7 +44,20 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_led_with_agent(sandbox: &Sandbox, siprec: &str, agent: &[String]) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Some(agent))
+        Self::start_led_among(sandbox, siprec, agent, &[])
+    }
+
+    /// The same in an environment with these variables.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_led_among(
+        sandbox: &Sandbox,
+        siprec: &str,
+        agent: &[String],
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Some(agent), variables)
     }
 
     /// Starts a relay without anything between input and output.
@@ -52,10 +65,16 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
-        Self::start_with(sandbox, "", "", None)
+        Self::start_with(sandbox, "", "", None, &[])
     }
 
-    fn start_with(sandbox: &Sandbox, element: &str, pads: &str, led: Option<&[String]>) -> Result<Self> {
+    fn start_with(
+        sandbox: &Sandbox,
+        element: &str,
+        pads: &str,
+        led: Option<&[String]>,
+        variables: &[(&str, &str)],
+    ) -> Result<Self> {
         let phones = [udp()?, udp()?];
         let ports = [free_udp_port()?, free_udp_port()?];
         let mut pipeline = element.to_owned();
@@ -79,6 +98,7 @@ impl Call {
             // Debian's interpreter has the introspection bindings; another one first in PATH may not.
             let mut command = sandbox.command("/usr/bin/python3");
             command.arg(sandbox.source().join("tests/support/relay.py")).arg(&pipeline).args(agent);
+            command.envs(variables.iter().copied());
             Process::start_led(sandbox, "relay", &mut command)?
         } else {
             Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?

@@ -32,9 +32,19 @@ impl Recorder {
     /// # Errors
     /// When it does not say within 10 s where it listens.
     pub fn start(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
+        Self::start_by(sandbox, &["env"], "127.0.0.1:0", arguments)
+    }
+
+    /// The same at another address, and by a program that becomes it, with the arguments of that program before its own.
+    ///
+    /// # Errors
+    /// When it does not say within 10 s where it listens.
+    pub fn start_by(sandbox: &Sandbox, program: &[&str], listen: &str, arguments: &[&str]) -> Result<Self> {
         let folder = sandbox.join("recordings");
-        let mut command = sandbox.siprec();
-        command.args(["recorder", "--listen", "127.0.0.1:0", "--output"]).arg(&folder).args(arguments);
+        let (first, others) = program.split_first().context("no program")?;
+        let mut command = sandbox.command(first);
+        command.args(others).arg(sandbox.build().join("siprec"));
+        command.args(["recorder", "--listen", listen, "--output"]).arg(&folder).args(arguments);
         let mut process = Process::start(sandbox, "recorder", &mut command)?;
         let line = process.wait_for_line("listening", Duration::from_secs(10))?;
         let address = line

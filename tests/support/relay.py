@@ -10,7 +10,8 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
     dot                        write a graph of the pipeline where GST_DEBUG_DUMP_DOT_DIR says
     agent NAME                 emit an action signal of the agent of its own
     exit                       end the process by exit(), with the call under way
-    quit                       end the call, and wait up to 5 s until every session that started has stopped
+    quit [SECONDS]             end the call, and wait up to 5 s until every session that started has stopped, or up to so many
+                               seconds until the recording has ended, whatever it still tries
 """
 
 import ctypes
@@ -26,6 +27,9 @@ def emit(element, name, *arguments):
     answer = element.emit(name, *arguments)
     print(f"done: {name}" if answer is None else f"answer: {answer}", flush=True)
 
+
+# How many seconds the recording has to end, where that was said.
+patience = []
 
 # What request-key is answered, by pad.
 crypto_lines = {}
@@ -69,6 +73,7 @@ def obey(element, line, loop):
     elif command == "exit":
         ctypes.CDLL(None).exit(0)
     elif command == "quit":
+        patience.extend(map(float, arguments))
         loop.quit()
     else:
         sys.exit(f"unknown command: {line}")
@@ -87,7 +92,6 @@ def main():
         element.set_property("agent", agent)
     loop = GLib.MainLoop()
     open_sessions = set()
-    ending = False
 
     def heard(_bus, message):
         if message.type == Gst.MessageType.ELEMENT:
@@ -97,8 +101,6 @@ def main():
                 open_sessions.add(structure.get_string("session"))
             elif structure.get_name() in ("siprec-stopped", "siprec-failed"):
                 open_sessions.discard(structure.get_string("session"))
-            if ending and not open_sessions:
-                loop.quit()
         elif message.type == Gst.MessageType.WARNING:
             print(f"WARNING: {message.parse_warning()[0].message}", flush=True)
         elif message.type == Gst.MessageType.ERROR:
@@ -120,11 +122,19 @@ def main():
     GLib.io_add_watch(sys.stdin, GLib.PRIORITY_DEFAULT, GLib.IO_IN | GLib.IO_HUP, told)
     pipeline.set_state(Gst.State.PLAYING)
     loop.run()
-    ending = True
     pipeline.set_state(Gst.State.READY)
-    if open_sessions:
-        GLib.timeout_add_seconds(5, loop.quit)
-        loop.run()
+
+    def look():
+        # Between a session that failed and the next one there is none, though the recording goes on.
+        state = element.get_property("state").value_nick
+        if not open_sessions and (not patience or state in ("idle", "stopped", "failed")):
+            # What has been told before is on the bus.
+            GLib.idle_add(loop.quit)
+        return True
+
+    GLib.timeout_add(20, look)
+    GLib.timeout_add(int((patience or [5])[0] * 1000), loop.quit)
+    loop.run()
     pipeline.set_state(Gst.State.NULL)
 
 
