@@ -18,8 +18,8 @@ use super::Call;
 
 /// Of TEST-NET-3 (RFC 5737): no host has it.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
-/// The media thread wakes every 5 ms while packets come: what was pushed is done well within this.
-const SLICE: Duration = Duration::from_millis(9);
+/// The media thread wakes every 10 ms while packets come: what was pushed is done well within this.
+const SLICE: Duration = Duration::from_millis(19);
 
 /// Streams of one engine, each with one branch.
 pub(crate) struct Recorded {

@@ -41,6 +41,8 @@ pub(crate) struct Stream {
     gathers_until: Option<Instant>,
     /// Until when the packets that a tap left behind wait for a first branch.
     orphan_until: Option<Instant>,
+    /// There may be something to do although no packet has come.
+    restless: bool,
 }
 
 /// What happened to branches, in order.
@@ -58,6 +60,7 @@ impl Stream {
 
     pub(crate) fn add(&mut self, mut outlet: Outlet, now: Instant) {
         outlet.begin_discretion(self.confidential);
+        self.restless = true;
         self.made += 1;
         self.orphan_until = None;
         self.outlets.push(outlet);
@@ -70,6 +73,7 @@ impl Stream {
 
     /// Packets wait for no other branch any more.
     pub(crate) fn stop_gathering(&mut self) {
+        self.restless = true;
         self.gathers_until = None;
     }
 
@@ -114,6 +118,10 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) -> bool {
+        if !self.restless && !self.is_fed() {
+            // Three times out of four: then not even the branches' memory is looked at.
+            return false;
+        }
         self.gathers_until = self.gathers_until.filter(|until| now < *until);
         let fed = self.feed(section, kit, events, now);
         if self.gathers_until.is_none() {
@@ -141,6 +149,10 @@ impl Stream {
                 None => drop(self.outlets.remove(index)),
             }
         }
+        self.restless = self.gathers_until.is_some()
+            || !self.to_drain.is_empty()
+            || !self.to_close.is_empty()
+            || self.outlets.iter().any(Outlet::has_backlog);
         fed || flushed
     }
 
@@ -157,6 +169,7 @@ impl Stream {
             return false;
         }
         let Some(tap) = &self.tap else { return false };
+        self.restless = true;
         let gate = Gate::new(section, Some(tap));
         let news = tap.keyring.take();
         // After the keys: those that were there before a packet serve it.
@@ -224,6 +237,7 @@ impl Stream {
         now: Instant,
     ) {
         self.feed(section, kit, events, now);
+        self.restless = true;
         self.to_drain.push(branch);
         self.drain_ready(kit, events, now);
     }
@@ -261,6 +275,7 @@ impl Stream {
         act: impl FnOnce(&mut Outlet, &mut Kit) -> R,
     ) -> Option<R> {
         self.feed(section, kit, events, now);
+        self.restless = true;
         let index = self.outlets.iter().position(|outlet| outlet.id() == branch)?;
         let result = guarded(self.outlets.get_mut(index)?, kit, events, now, act);
         if result.is_none() {
@@ -271,6 +286,7 @@ impl Stream {
 
     /// Runs the timers of all branches.
     pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
+        self.restless = true;
         self.outlets.retain_mut(|outlet| {
             if outlet.next_timeout().is_none_or(|due| due > now) {
                 return true;
@@ -288,6 +304,7 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) {
+        self.restless = true;
         if self.gathers_until.is_some() {
             return self.to_close.push(branch);
         }

@@ -22,8 +22,9 @@ use crate::shared::Shared;
 use crate::stream::{Events, Stream};
 use crate::sys::{self, Epoll};
 
-/// How long the thread sleeps between two slices while packets come.
-const TICK: Duration = Duration::from_millis(5);
+/// How long the thread sleeps between two slices while packets come: the longer, the less a packet costs, and the larger the
+/// bursts that recorders get. A slice has at most half the packets that come while an audio stream sends one.
+const TICK: Duration = Duration::from_millis(10);
 /// How long after the last packet it goes on like that before it sleeps until it is woken.
 const RESTLESS: Duration = Duration::from_millis(100);
 /// The thread's distance in priority from the thread that started it: the call goes first.
