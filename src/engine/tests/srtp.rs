@@ -165,11 +165,11 @@ fn a_branch_rolls_over_under_its_key_and_another_session_starts_at_0() {
     let mut number = 0;
     // Enough for one wrap, wherever the random first number was, in bursts that the sockets hold.
     while number < 66_000 {
-        for _ in 0..100 {
+        for _ in 0..200 {
             tap.push(&numbered(SSRC, number), Instant::now());
             number += 1;
         }
-        for _ in 0..100 {
+        for _ in 0..200 {
             let (_, sequence) = next(&recorder, &mut of_first).unwrap();
             wrapped |= sequence < before;
             before = sequence;
@@ -192,11 +192,11 @@ fn a_branch_that_turns_encrypted_has_room_before_its_numbers_wrap() {
     rig.open(branch, &recorder);
     let (mut number, mut sequence) = (0, 0);
     while sequence < 0x8000 {
-        for _ in 0..100 {
+        for _ in 0..200 {
             tap.push(&numbered(SSRC, number), Instant::now());
             number += 1;
         }
-        for _ in 0..100 {
+        for _ in 0..200 {
             let (bytes, _) = receive(&recorder.rtp, DEADLINE).unwrap();
             sequence = u16::from_be_bytes([bytes[2], bytes[3]]);
         }
