@@ -3,12 +3,13 @@
 
 use gst::glib;
 
-use crate::{agent, call, tee};
+use crate::{agent, call, tee, udp};
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     agent::register();
     call::register(plugin)?;
-    tee::register(plugin)
+    tee::register(plugin)?;
+    udp::register(plugin)
 }
 
 gst::plugin_define!(

@@ -2,6 +2,7 @@
 //!
 //! - [`Siprec`] (`siprec`) lets the streams of one call through untouched and has them recorded by a SIP recorder.
 //! - [`SiprecTee`] (`siprectee`) gives the recording's copy of one stream to the pipeline itself.
+//! - [`SiprecUdpSrc`] and [`SiprecUdpSink`] (`siprecudpsrc`, `siprecudpsink`) are UDP input and output for many streams.
 //! - [`SiprecAgent`] (`GstSiprecAgent`) is the SIP agent that recordings use, where an application wants its own.
 //!
 //! ```text
@@ -22,12 +23,14 @@ mod keyframe;
 mod keys;
 mod packet;
 mod passage;
+mod pool;
 mod secrecy;
 mod slots;
 mod sync;
 mod sys;
 mod tap;
 mod tee;
+mod udp;
 mod value;
 
 use std::sync::LazyLock;
@@ -41,6 +44,7 @@ pub use call::{
 pub use entry::plugin_register_static;
 pub use keys::caps_of_crypto;
 pub use tee::{SiprecSrtpSuite, SiprecTee, SiprecTeePad};
+pub use udp::{SiprecUdpSink, SiprecUdpSrc};
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new("siprec", gst::DebugColorFlags::empty(), Some("Call recording elements"))

@@ -2,8 +2,8 @@
 
 use siprec_model::DropCause;
 
-use super::pool::Pools;
 use crate::packet::with_bytes;
+use crate::pool::Pools;
 
 /// Most bytes that protecting adds to a packet: a tag of GCM, and a master key identifier (RFC 3711 §3.1).
 const OVERHEAD: usize = 16 + 128;

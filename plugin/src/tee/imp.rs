@@ -13,12 +13,12 @@ use super::copies::Copies;
 use super::decryption::Decryption;
 use super::keys_in_use::KeysInUse;
 use super::pad::SiprecTeePad;
-use super::pool::Pools;
 use super::protection::Incoming;
 use crate::complaints::Complaints;
 use crate::format::{RTP, SRTP};
 use crate::guard::guarded;
 use crate::passage;
+use crate::pool::Pools;
 use crate::slots::Slots;
 use crate::sync::lock;
 

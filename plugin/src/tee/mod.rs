@@ -7,7 +7,6 @@ mod events;
 mod imp;
 mod keys_in_use;
 mod pad;
-mod pool;
 mod protection;
 mod suite;
 

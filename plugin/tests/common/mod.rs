@@ -182,6 +182,16 @@ impl Outlet {
         (pad, counted)
     }
 
+    /// The bytes of each buffer so far.
+    pub(crate) fn bytes(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().unwrap().bytes.clone()
+    }
+
+    /// Each event so far.
+    pub(crate) fn events(&self) -> Vec<gst::EventType> {
+        self.seen.lock().unwrap().events.clone()
+    }
+
     /// What it answers from now on.
     pub(crate) fn answer(&self, answer: Result<gst::FlowSuccess, gst::FlowError>) {
         *self.answer.lock().unwrap() = answer;

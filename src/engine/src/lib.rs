@@ -43,6 +43,11 @@ mod sys;
 mod tap;
 mod worker;
 
+/// Sending many datagrams by one system call, for whoever has sockets of their own.
+pub mod datagrams {
+    pub use crate::sys::{MAX_MESSAGES, Message, has_segmentation_offload, send};
+}
+
 pub use config::{EngineConfig, EngineError};
 pub use engine::Engine;
 pub use tap::{Gate, Tap, TapConfig, TapStats};

@@ -11,7 +11,7 @@ use std::time::Duration;
 use socket2::SockAddr;
 
 /// Most datagrams that one call to [`send`] hands to the kernel.
-pub(crate) const MAX_MESSAGES: usize = 16;
+pub const MAX_MESSAGES: usize = 16;
 
 /// Wakes a thread out of [`wait`].
 #[derive(Debug)]
@@ -94,21 +94,21 @@ pub(crate) fn wait(waker: &Waker, epoll: Option<&Epoll>, timeout: Option<Duratio
 
 /// One datagram to send, or several for one address.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Message<'a> {
+pub struct Message<'a> {
     /// Destination.
-    pub(crate) to: &'a SockAddr,
+    pub to: &'a SockAddr,
     /// Payload.
-    pub(crate) bytes: &'a [u8],
+    pub bytes: &'a [u8],
     /// Where given, the kernel cuts the payload into datagrams of this size, the last one being what is left
     /// (`UDP_SEGMENT`, Linux 4.18).
-    pub(crate) segment: Option<u16>,
+    pub segment: Option<u16>,
 }
 
 /// Sends up to [`MAX_MESSAGES`] messages in order by one system call; how many were taken. Never waits.
 ///
 /// # Errors
 /// Why the first message was not taken.
-pub(crate) fn send(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usize> {
+pub fn send(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usize> {
     if let [Message { to, bytes, segment: None }] = messages {
         // One packet is the rule, and `sendmmsg` takes longer for it.
         // SAFETY: payload and address outlive the call, each with its length; the kernel only reads them.
@@ -174,7 +174,7 @@ struct SegmentControl {
 }
 
 /// Whether the kernel segments UDP payloads.
-pub(crate) fn has_segmentation_offload() -> bool {
+pub fn has_segmentation_offload() -> bool {
     let Ok(socket) = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)) else { return false };
     set_int(&socket, libc::SOL_UDP, libc::UDP_SEGMENT, 1200).is_ok()
 }

@@ -1,7 +1,7 @@
-//! Memory for the packets of the branches, which comes back when a packet has gone its way.
+//! Memory for packets that are made here, which comes back when a packet has gone its way.
 //!
-//! A pool belongs to a streaming thread and all tees that it runs through, not to a branch: where one thread serves many
-//! streams, the same few buffers go round and stay in the processor's cache.
+//! A pool belongs to a streaming thread and all elements that it runs through, not to a stream: where one thread serves
+//! many streams, the same few buffers go round and stay in the processor's cache.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
@@ -17,13 +17,13 @@ thread_local! {
 /// Bytes of a buffer: of audio, and of a packet that an Ethernet frame carries.
 const SIZES: [u32; 2] = [512, 2048];
 
-/// The pools of one streaming thread. They live as long as a tee has them.
+/// The pools of one streaming thread. They live as long as somebody has them.
 #[derive(Debug)]
-pub(super) struct Pools([PacketPool; SIZES.len()]);
+pub(crate) struct Pools([PacketPool; SIZES.len()]);
 
 impl Pools {
     /// Those of this thread, which mostly are the `known` ones.
-    pub(super) fn here(known: &mut Option<Arc<Self>>) -> &Self {
+    pub(crate) fn here(known: &mut Option<Arc<Self>>) -> &Self {
         HERE.with_borrow_mut(|here| {
             if known.as_ref().is_none_or(|known| Arc::as_ptr(known) != here.as_ptr()) {
                 *known = here.upgrade();
@@ -38,7 +38,7 @@ impl Pools {
 
     /// A buffer with room for this many bytes or more, with which others may do as with any other. Downstream may keep as
     /// many as it likes; those that come back are used again, some of them at least. `None` when there is no memory.
-    pub(super) fn buffer(&self, room: usize) -> Option<gst::Buffer> {
+    pub(crate) fn buffer(&self, room: usize) -> Option<gst::Buffer> {
         let fitting = self.0.iter().zip(SIZES).find(|(_, size)| room <= *size as usize);
         match fitting {
             Some((pool, _)) => pool.acquire_buffer(None).ok(),
@@ -74,7 +74,7 @@ mod imp {
     use crate::sync::lock;
 
     /// Most buffers that wait to be used again. Beyond them they are freed.
-    pub(super) const MOST_FREE: usize = 64;
+    pub(crate) const MOST_FREE: usize = 64;
 
     #[derive(Default)]
     pub(crate) struct PacketPool {
@@ -84,13 +84,13 @@ mod imp {
     }
 
     impl PacketPool {
-        pub(super) fn set_size(&self, size: u32) {
+        pub(crate) fn set_size(&self, size: u32) {
             self.size.store(size as usize, Ordering::Relaxed);
             lock(&self.free).reserve_exact(MOST_FREE);
         }
 
         #[cfg(test)]
-        pub(super) fn free(&self) -> usize {
+        pub(crate) fn free(&self) -> usize {
             lock(&self.free).len()
         }
     }

@@ -1,0 +1,10 @@
+//! The element `siprecudpsink`.
+
+mod actions;
+mod imp;
+mod outlet;
+mod pace;
+mod properties;
+mod settings;
+
+pub(super) use imp::SiprecUdpSink;

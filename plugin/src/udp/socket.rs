@@ -1,0 +1,163 @@
+//! A UDP socket that elements and the poll thread have together.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSocket};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use gst::glib;
+use gst_net::gio;
+use gst_net::gio::prelude::*;
+use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockRef, Type};
+
+use super::fault::OpenFault;
+use crate::sys;
+
+/// It is closed when the last of those that have it lets it go: the poll thread may still read from it after the element
+/// was closed.
+#[derive(Debug)]
+pub(super) struct Socket {
+    pub(super) udp: UdpSocket,
+    /// Where it is bound to.
+    pub(super) local: SocketAddr,
+    /// A source reads from it.
+    read: AtomicBool,
+}
+
+impl Socket {
+    /// A new one at this address; `reuse` lets others have the same.
+    ///
+    /// # Errors
+    /// The address is another's or no local one.
+    pub(super) fn bind(local: SocketAddr, reuse: bool) -> Result<Self, OpenFault> {
+        let bound = || -> io::Result<UdpSocket> {
+            let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
+            socket.set_nonblocking(true)?;
+            socket.set_reuse_address(reuse)?;
+            if local.is_ipv6() {
+                socket.set_only_v6(false)?;
+            }
+            socket.bind(&local.into())?;
+            Ok(socket.into())
+        };
+        bound().and_then(Self::of).map_err(|error| OpenFault::Bind { local, error })
+    }
+
+    /// The application's own, which remains the application's.
+    ///
+    /// # Errors
+    /// It is none for datagrams of IP.
+    fn of_application(given: &gio::Socket) -> Result<Self, OpenFault> {
+        if given.socket_type() != gio::SocketType::Datagram || given.is_closed() {
+            return Err(OpenFault::Given);
+        }
+        let taken = given.as_fd().try_clone_to_owned().map(UdpSocket::from).and_then(|udp| {
+            udp.set_nonblocking(true)?;
+            Self::of(udp)
+        });
+        taken.map_err(|_| OpenFault::Given)
+    }
+
+    fn of(udp: UdpSocket) -> io::Result<Self> {
+        Ok(Self { local: udp.local_addr()?, udp, read: AtomicBool::new(false) })
+    }
+
+    /// The value of a property `socket`: `None` for no socket.
+    ///
+    /// # Errors
+    /// As of [`Self::of_application`].
+    pub(super) fn of_property(value: &glib::Value) -> Result<Option<Arc<Self>>, OpenFault> {
+        let given: Option<gio::Socket> = value.get().unwrap_or_default();
+        given.map(|given| Self::of_application(&given).map(Arc::new)).transpose()
+    }
+
+    /// The same socket for the application.
+    pub(super) fn for_application(&self) -> Option<gio::Socket> {
+        gio::Socket::from_fd(self.udp.as_fd().try_clone_to_owned().ok()?).ok()
+    }
+
+    /// Takes it for reading, unless somebody reads from it.
+    pub(super) fn take_reading(&self) -> bool {
+        !self.read.swap(true, Ordering::AcqRel)
+    }
+
+    /// Gives it back.
+    pub(super) fn end_reading(&self) {
+        self.read.store(false, Ordering::Release);
+    }
+
+    pub(super) fn options(&self) -> SockRef<'_> {
+        SockRef::from(&self.udp)
+    }
+
+    /// Joins or leaves a group on these interfaces, separated by commas; on one that the system chooses when none is
+    /// named.
+    ///
+    /// # Errors
+    /// An interface is unknown, or the system refuses.
+    pub(super) fn change_membership(
+        &self,
+        group: SocketAddr,
+        interfaces: &str,
+        joins: bool,
+    ) -> Result<(), OpenFault> {
+        let one = |name: &str| -> io::Result<()> {
+            let index = if name.is_empty() { 0 } else { self.interface(name)? };
+            let options = self.options();
+            match (group.ip(), joins) {
+                (IpAddr::V4(ip), true) => {
+                    options.join_multicast_v4_n(&ip, &InterfaceIndexOrAddress::Index(index))
+                }
+                (IpAddr::V4(ip), false) => {
+                    options.leave_multicast_v4_n(&ip, &InterfaceIndexOrAddress::Index(index))
+                }
+                (IpAddr::V6(ip), true) => options.join_multicast_v6(&ip, index),
+                (IpAddr::V6(ip), false) => options.leave_multicast_v6(&ip, index),
+            }
+        };
+        for name in interfaces.split(',').map(str::trim) {
+            let on = if name.is_empty() { String::new() } else { format!(" on {name}") };
+            one(name).map_err(|error| OpenFault::Join { group, on, error })?;
+        }
+        Ok(())
+    }
+
+    /// By which interface packets to groups leave.
+    ///
+    /// # Errors
+    /// It is unknown, or the system refuses.
+    pub(super) fn set_multicast_interface(&self, name: &str) -> io::Result<()> {
+        let index = self.interface(name)?;
+        if self.local.is_ipv6() {
+            self.options().set_multicast_if_v6(index)
+        } else {
+            sys::set_multicast_interface(&self.udp, index)
+        }
+    }
+
+    fn interface(&self, name: &str) -> io::Result<u32> {
+        Ok(rustix::net::netdevice::name_to_index(&self.udp, name)?)
+    }
+}
+
+/// The address of a host by name or number.
+///
+/// # Errors
+/// There is none.
+pub(super) fn resolve(host: &str, port: u16) -> Result<SocketAddr, OpenFault> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let none = || OpenFault::Host { host: host.to_owned() };
+    let found: Vec<_> = (bare, port).to_socket_addrs().map_err(|_| none())?.collect();
+    // Of both families it is the one that nearly everybody listens on.
+    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied().ok_or_else(none)
+}
+
+/// Any address of the family of this one.
+pub(super) fn any(like: &SocketAddr, port: u16) -> SocketAddr {
+    if like.is_ipv4() {
+        SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
+    } else {
+        SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+    }
+}

@@ -1,0 +1,7 @@
+//! The element `siprecudpsrc`.
+
+mod imp;
+mod properties;
+mod settings;
+
+pub(super) use imp::SiprecUdpSrc;

@@ -1,0 +1,9 @@
+//! `siprecudpsrc` and `siprecudpsink`, with plain sockets of the system as their peers.
+#![cfg(test)]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod peer;
+mod shared;
+mod sink;
+mod source;
