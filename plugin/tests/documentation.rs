@@ -20,6 +20,17 @@ impl Page {
     fn read(name: &'static str) -> Self {
         let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
         let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        Self::of(name, text)
+    }
+
+    /// What stands under this heading.
+    fn section(&self, heading: &str) -> Self {
+        let from = self.text.split(&format!("{heading}\n")).nth(1);
+        let text = from.unwrap_or_else(|| panic!("{} has no {heading}", self.name)).split("\n## ").next();
+        Self::of(self.name, text.unwrap().to_owned())
+    }
+
+    fn of(name: &'static str, text: String) -> Self {
         let mut tables: Vec<(String, Vec<Vec<String>>)> = Vec::new();
         let mut within = false;
         for line in text.lines() {
@@ -126,7 +137,7 @@ fn signals(element: &str) -> BTreeSet<String> {
 
 fn kind(name: &str) -> glib::Type {
     init();
-    for factory in ["siprec", "siprectee"] {
+    for factory in ["siprec", "siprectee", "siprecudpsrc", "siprecudpsink"] {
         gst::ElementFactory::find(factory).unwrap().load().unwrap();
     }
     glib::Type::from_name(name).unwrap_or_else(|| panic!("no type {name}"))
@@ -192,4 +203,18 @@ fn the_page_of_the_agent_is_complete_and_right() {
     page.ensure_properties("property", &own(kind));
     let signals = ["recorder-changed", "reload-config", "shutdown"].map(str::to_owned);
     page.ensure_signals(kind, &BTreeSet::from(signals));
+}
+
+#[test]
+fn the_page_of_the_udp_elements_is_complete_and_right() {
+    let whole = Page::read("siprecudp.md");
+    for (element, name) in [("siprecudpsrc", "GstSiprecUdpSrc"), ("siprecudpsink", "GstSiprecUdpSink")] {
+        let page = whole.section(&format!("## `{element}`"));
+        let kind = kind(name);
+        page.ensure_properties("property", &own(kind));
+        let signals = signals(element);
+        if !signals.is_empty() {
+            page.ensure_signals(kind, &signals);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use siprec_system_tests::process::run;
 use siprec_system_tests::sandbox::Sandbox;
 
-const ELEMENTS: &[&str] = &["siprec", "siprectee"];
+const ELEMENTS: &[&str] = &["siprec", "siprectee", "siprecudpsrc", "siprecudpsink"];
 
 #[test]
 fn meson_installs_a_plugin_and_a_program_that_work() {
