@@ -22,13 +22,27 @@ pub struct Call {
     pub(crate) ports: [u16; 2],
 }
 
+/// Input and output of a relay.
+enum Ends {
+    Stock,
+    Ours,
+}
+
 impl Call {
     /// Starts a relay whose `siprec` has these properties.
     ///
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", None, &[])
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Ends::Stock, None, &[])
+    }
+
+    /// The same with `siprecudpsrc` and `siprecudpsink` as input and output.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_between_ours(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
+        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Ends::Ours, None, &[])
     }
 
     /// The same with a relay that does what it is told by [`Call::order`].
@@ -57,7 +71,14 @@ impl Call {
         agent: &[String],
         variables: &[(&str, &str)],
     ) -> Result<Self> {
-        Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Some(agent), variables)
+        Self::start_with(
+            sandbox,
+            &format!("siprec name=rec {siprec}"),
+            "rec.",
+            Ends::Stock,
+            Some(agent),
+            variables,
+        )
     }
 
     /// Starts a relay without anything between input and output.
@@ -65,13 +86,14 @@ impl Call {
     /// # Errors
     /// When the relay does not listen within 10 s.
     pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
-        Self::start_with(sandbox, "", "", None, &[])
+        Self::start_with(sandbox, "", "", Ends::Stock, None, &[])
     }
 
     fn start_with(
         sandbox: &Sandbox,
         element: &str,
         pads: &str,
+        ends: Ends,
         led: Option<&[String]>,
         variables: &[(&str, &str)],
     ) -> Result<Self> {
@@ -90,8 +112,12 @@ impl Call {
             } else {
                 format!("! {pads}sink_{index} {pads}src_{index} !")
             };
+            let (source, sink, settings) = match ends {
+                Ends::Stock => ("udpsrc", "udpsink", "sync=false async=false"),
+                Ends::Ours => ("siprecudpsrc", "siprecudpsink", ""),
+            };
             pipeline.push_str(&format!(
-                " udpsrc address=127.0.0.1 port={from} caps={PCMU} {middle} udpsink host=127.0.0.1 port={to} sync=false async=false"
+                " {source} address=127.0.0.1 port={from} caps={PCMU} {middle} {sink} host=127.0.0.1 port={to} {settings}"
             ));
         }
         let relay = if let Some(agent) = led {

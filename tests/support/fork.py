@@ -1,4 +1,5 @@
-"""Forks behind the back of a running agent, and prints how the element takes that in the child and in the parent."""
+"""Forks behind the back of a running element, described by the argument, and prints how another one takes that in the child and in
+the parent."""
 
 import os
 import sys
@@ -9,10 +10,9 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst  # noqa: E402
 
 
-def ready(recorder):
-    """Whether a siprec goes to READY, and what it says where it does not."""
-    element = Gst.ElementFactory.make("siprec")
-    element.set_property("recorder", recorder)
+def ready(description):
+    """Whether such an element goes to READY, and what it says where it does not."""
+    element = Gst.parse_launch(description)
     bus = Gst.Bus.new()
     element.set_bus(bus)
     result = element.set_state(Gst.State.READY)

@@ -83,7 +83,10 @@ pub fn receive_until(
 pub fn wait_for_udp(port: u16, within: Duration) -> Result<()> {
     wait_until(&format!("something listens on UDP port {port}"), within, || {
         let sockets = std::fs::read_to_string("/proc/net/udp")?;
-        Ok(sockets.contains(&format!("0100007F:{port:04X}")).then_some(()))
+        // The second column is its own address; the third is that of whom it is connected with.
+        let local = format!("0100007F:{port:04X}");
+        let is_there = sockets.lines().any(|line| line.split_whitespace().nth(1) == Some(&local));
+        Ok(is_there.then_some(()))
     })
 }
 
