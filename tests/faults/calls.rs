@@ -14,7 +14,7 @@ use crate::scene::{PATIENCE, Station};
 pub(crate) const CASES: &[Case] = &[("calls", calls)];
 
 const CALLS: usize = 200;
-const SECONDS: usize = 40;
+const SECONDS: usize = 30;
 
 fn calls() -> Result<Vec<Row>> {
     Ok(vec![play(false)?, play(true)?])

@@ -72,9 +72,9 @@ fn ip(words: &str) -> Result<()> {
 fn cut() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for (length, seconds, fault) in [
-        (1.0, 25, "link cut (cable of the recorder), healed after 1 s"),
-        (4.0, 30, "link cut, healed after 4 s"),
-        (20.0, 50, "link cut, healed after 20 s"),
+        (1.0, 16, "link cut (cable of the recorder), healed after 1 s"),
+        (4.0, 20, "link cut, healed after 4 s"),
+        (20.0, 36, "link cut, healed after 20 s"),
     ] {
         let link = Link::lay()?;
         let mut stations = vec![link.recorder()?, Station::open(&[])?];

@@ -59,14 +59,14 @@ fn loss() -> Result<Vec<Row>> {
     Ok(vec![weathered(
         weather,
         weather,
-        40,
+        25,
         "30 % of SIP, RTP and RTCP lost on the way to and from the recorder",
     )?])
 }
 
 fn delay() -> Result<Vec<Row>> {
     let weather = Weather { delay: Duration::from_millis(500), ..Weather::default() };
-    Ok(vec![weathered(weather, weather, 25, "500 ms delay each way, SIP, RTP and RTCP")?])
+    Ok(vec![weathered(weather, weather, 15, "500 ms delay each way, SIP, RTP and RTCP")?])
 }
 
 fn limits() -> Result<Vec<Row>> {
@@ -74,14 +74,14 @@ fn limits() -> Result<Vec<Row>> {
     Ok(vec![weathered(
         weather,
         Weather::default(),
-        25,
+        15,
         "recorder slow: each SIP message takes 0.9 s, of 2 s there and back",
     )?])
 }
 
 fn disorder() -> Result<Vec<Row>> {
     let weather = Weather { overtaken: 0.2, repeated: 0.2, ..Weather::default() };
-    Ok(vec![weathered(weather, weather, 25, "20 % of SIP, RTP and RTCP overtaken by 50 ms, 20 % twice")?])
+    Ok(vec![weathered(weather, weather, 15, "20 % of SIP, RTP and RTCP overtaken by 50 ms, 20 % twice")?])
 }
 
 /// A recorder behind a network that something happens to after 8 s, while SIP goes on.
@@ -98,7 +98,7 @@ fn changed(fault: &str, seconds: usize, change: impl FnOnce(&Network) -> Result<
 
 fn refused() -> Result<Vec<Row>> {
     let mut rows =
-        vec![changed("recorder answers SIP, its host begins to refuse the media (ICMP)", 35, |network| {
+        vec![changed("recorder answers SIP, its host begins to refuse the media (ICMP)", 25, |network| {
             network.refuse_media();
             Ok(())
         })?];
@@ -106,7 +106,7 @@ fn refused() -> Result<Vec<Row>> {
     let network = Network::before(stations[0].recorder.address())?;
     network.refuse_media();
     let recorder = format!("{} {}", network.uri(), stations[1].uri());
-    let mut scene = Scene::begin(&Plan { recorder, seconds: 30, ..Plan::default() })?;
+    let mut scene = Scene::begin(&Plan { recorder, seconds: 22, ..Plan::default() })?;
     scene.inject();
     rows.push(scene.finish()?.judged(
         "recorder accepts SIP, its host refuses the media from the first packet on",
@@ -116,7 +116,7 @@ fn refused() -> Result<Vec<Row>> {
 }
 
 fn reports() -> Result<Vec<Row>> {
-    Ok(vec![changed("recorder answers SIP, goes deaf and its reports stop", 65, |network| {
+    Ok(vec![changed("recorder answers SIP, goes deaf and its reports stop", 48, |network| {
         network.media(Weather::CUT);
         Ok(())
     })?])
@@ -126,7 +126,7 @@ fn flood() -> Result<Vec<Row>> {
     let mut sent = 0;
     let mut row = changed(
         "flood of forged ICMP errors for RTP, RTCP and SIP, the recorder takes all",
-        35,
+        24,
         |network| {
             sent = Flood::open()?.run(network, Duration::from_secs(6))?;
             Ok(())
