@@ -93,7 +93,7 @@ fn a_recorder_whose_disk_is_full_is_left_without_a_hole() -> Result<()> {
     let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 128; exec \"$@\"", "sh"];
     let mut full = Recorder::start_by(&sandbox, &limit, "127.0.0.1:0", &[])?;
     let mut next = Recorder::start(&other, &[])?;
-    let mut call = call(&sandbox, &[&full.uri(), &next.uri()], "recorder-bye=fail-over")?;
+    let mut call = call(&sandbox, &[&full.uri(), &next.uri()], "")?;
     let talk = Talk::begin(&call, 60)?;
     call.relay.wait_for_line("siprec-failed-over,", PATIENCE)?;
     let heard = talk.stop()?;

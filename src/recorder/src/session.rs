@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use siprec_sip::{
-    DialogEvent, DialogUa, Headers, Message, Method, Random, Request, Response, ServerToken,
-    SessionDescription, Termination,
+    DialogEvent, DialogUa, HeaderName, HeaderValue, Headers, Message, Method, Random, Request, Response,
+    ServerToken, SessionDescription, Termination,
 };
 use siprec_transport::{Destination, Protocol, Source, Transport};
 use tokio::sync::{mpsc, watch};
@@ -342,7 +342,7 @@ impl Session {
         {
             // Better no recording that the client knows of than one that it believes in.
             self.end("failed", &failure);
-            self.hang_up(&failure);
+            self.hang_up_with(&failure, failed_headers());
         }
     }
 
@@ -369,13 +369,18 @@ impl Session {
 
     /// Ends the session from our side, in bounded time.
     fn hang_up(&mut self, reason: &str) {
+        self.hang_up_with(reason, Headers::new());
+    }
+
+    /// The same with headers of the BYE.
+    fn hang_up_with(&mut self, reason: &str, headers: Headers) {
         let now = Instant::now();
         if let Some(token) = self.ringing.take() {
             // It fails only when the INVITE is gone.
             let _ = self.ua.respond(token, 480, "", Headers::new(), None, now);
         } else if self.ua.is_confirmed() {
             // It fails only when the dialog is over.
-            let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
+            let _ = self.ua.request(Method::Bye, headers, None, now);
         }
         self.end("ended", reason);
         self.end_at.get_or_insert(now + BYE_PATIENCE);
@@ -416,6 +421,15 @@ impl Session {
         let at = rfc3339(SystemTime::now());
         self.report.states.push(StateReport { at, state: state.to_owned(), reason: reason.to_owned() });
     }
+}
+
+/// What tells the client that the recorder has not chosen to stop, but cannot go on (RFC 3326 §2).
+fn failed_headers() -> Headers {
+    let mut headers = Headers::new();
+    if let Ok(value) = HeaderValue::new("SIP;cause=500;text=\"the recording cannot be written\"") {
+        headers.push(HeaderName::Reason, value);
+    }
+    headers
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -172,7 +172,8 @@ pub enum SessionMode {
 /// What it means that the recorder ends a session by BYE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ByePolicy {
-    /// It has decided that nothing more is to be recorded: the session has ended.
+    /// It has decided that nothing more is to be recorded: the session has ended. Unless it says itself that it cannot go on
+    /// (`Reason: SIP;cause=5xx`, RFC 3326): then it is lost.
     #[default]
     Stop,
     /// It is lost, and the next recorder takes the call.

@@ -244,7 +244,7 @@ fn a_recorder_that_refuses_the_media_is_asked_by_an_early_refresh_and_lost_if_it
     call.expect(&[]);
     call.wait_ms(1000);
     call.media(0, REFUSED);
-    let uncertain = Duration::from_secs(3);
+    let uncertain = Duration::from_secs(4);
     assert_failed_over(&mut call, "* failed: the recorder takes no media: its host refuses", uncertain);
 }
 
@@ -264,7 +264,7 @@ fn a_recorder_whose_reports_stop_is_asked_and_is_deaf_if_it_answers_without_one(
     assert_failed_over(
         &mut call,
         "* failed: the recorder takes no media: its receiver reports",
-        Duration::ZERO,
+        Duration::from_secs(1),
     );
 }
 
@@ -313,7 +313,9 @@ fn a_recorder_that_always_reports_is_deaf_without_reports() {
     call.wait_ms(1);
     call.expect(&["* suspected: it has sent no receiver report", "> INVITE sendonly/sendonly v3"]);
     call.answer_invite(&sdp(&[4000, 4002]));
-    assert_failed_over(&mut call, "* failed: the recorder takes no media: it has sent no", Duration::ZERO);
+    // What it answered by SIP meanwhile says nothing of what was sent since it was to hear again.
+    let uncertain = Duration::from_secs(15);
+    assert_failed_over(&mut call, "* failed: the recorder takes no media: it has sent no", uncertain);
 }
 
 #[test]
@@ -366,6 +368,28 @@ fn a_bye_of_the_recorder_ends_the_session_or_is_a_failure_as_the_policy_says() {
     call.recorder_sends(&invite, "BYE", &[], "");
     assert_eq!(recalled(&call), [call.now; 2]);
     assert_failed_over(&mut call, "* failed: the recorder hung up", Duration::ZERO);
+}
+
+#[test]
+fn a_bye_that_says_why_the_recorder_cannot_go_on_is_a_failure_whatever_the_policy() {
+    for (reason, fails) in [
+        ("SIP;cause=500;text=\"disk full\"", true),
+        ("Q.850;cause=16, sip ; cause=503", true),
+        ("SIP;cause=200;text=\";cause=500\"", false),
+        ("SIP;cause=600", false),
+        ("Q.850;cause=500", false),
+        ("SIP;cause=", false),
+        ("", false),
+    ] {
+        let (mut call, invite) = invited(two_recorders());
+        call.recorder_sends(&invite, "BYE", &[("Reason", reason)], "");
+        if fails {
+            assert_failed_over(&mut call, "* failed: the recorder hung up", Duration::ZERO);
+        } else {
+            let lines = call.take();
+            assert!(lines.contains(&"* stopped: recorder-bye".to_owned()), "{reason}: {lines:?}");
+        }
+    }
 }
 
 #[test]

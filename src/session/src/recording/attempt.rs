@@ -370,12 +370,14 @@ impl Recording {
                         self.take_advice(id, &advice);
                         self.attempt_failed(id, reason, sip_code, now);
                     }
-                    Notice::EndedByRecorder => match self.config.recorder_bye {
-                        ByePolicy::Stop => {
+                    Notice::EndedByRecorder { failed } => match self.config.recorder_bye {
+                        ByePolicy::Stop if !failed => {
                             let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
                             self.end_leg(id, end, now);
                         }
-                        ByePolicy::FailOver => self.attempt_failed(id, FailureReason::HungUp, None, now),
+                        ByePolicy::Stop | ByePolicy::FailOver => {
+                            self.attempt_failed(id, FailureReason::HungUp, None, now);
+                        }
                     },
                     Notice::KeyframeWanted => self.ask_key_frames(id),
                     Notice::Suspected(sign) => {

@@ -53,6 +53,8 @@ pub(super) enum Growth {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Doubt {
     refusals: Refusals,
+    /// The first and the last refusal of those that have not paused since, whatever was answered meanwhile.
+    refused: Option<(Instant, Instant)>,
     asked: Option<(Sign, Instant)>,
     answered: bool,
 }
@@ -68,6 +70,10 @@ struct Refusals {
 impl Doubt {
     /// Takes a sign.
     pub(super) fn grow(&mut self, sign: Sign, now: Instant) -> Growth {
+        if sign == Sign::MediaRefused {
+            let goes_on = self.refused.filter(|(_, last)| now <= *last + MEMORY);
+            self.refused = Some((goes_on.map_or(now, |(first, _)| first), now));
+        }
         if sign == Sign::MediaRefused && !self.refusals.insist(now) {
             return Growth::None;
         }
@@ -77,10 +83,16 @@ impl Doubt {
             // Silence is asked about each time: an answer to the last question says nothing of this one.
             Some((_, at)) if now < at + PATIENCE && (sign != Sign::Silent || !self.answered) => Growth::None,
             _ => {
-                *self = Self { refusals: Refusals::default(), asked: Some((sign, now)), answered: false };
+                self.refusals = Refusals::default();
+                (self.asked, self.answered) = (Some((sign, now)), false);
                 Growth::Ask
             }
         }
+    }
+
+    /// Since when the media is refused.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        self.refused.map(|(first, _)| first)
     }
 
     /// Whether the question is open why it did not answer.

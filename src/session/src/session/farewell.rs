@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use siprec_model::FailureReason;
-use siprec_sip::Termination;
+use siprec_sip::{HeaderName, Headers, Termination};
 
 use super::{Advice, Notice, Phase, RecordingSession};
 
@@ -94,4 +94,20 @@ impl RecordingSession {
         let reason = FailureReason::DialogLost(format!("the BYE was {why}"));
         self.notices.push_back(Notice::Failed { reason, sip_code: None, advice: Advice::default() });
     }
+}
+
+/// Whether a BYE of the recorder says that it cannot go on, and not that it has chosen to stop: by `Reason` with a
+/// `cause` of its own failures, 500 to 599, under the protocol SIP (RFC 3326 §2).
+pub(super) fn is_of_failure(headers: &Headers) -> bool {
+    headers.values(&HeaderName::Reason).any(|reason| {
+        // What is quoted is a text for people.
+        let reason: String = String::from_utf8_lossy(reason).split('"').step_by(2).collect();
+        let mut parts = reason.split(';').map(str::trim);
+        let is_sip = parts.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case("SIP"));
+        let mut causes = parts.filter_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim_end().eq_ignore_ascii_case("cause").then(|| value.trim_start().parse::<u16>().ok())?
+        });
+        is_sip && causes.any(|cause| (500..600).contains(&cause))
+    })
 }

@@ -30,6 +30,8 @@ pub(super) struct Life {
     ignores_options: bool,
     /// Until when a receiver report must come; None where none need to.
     report_due: Option<Instant>,
+    /// When it last showed that it hears: it reported, or nothing was sent.
+    heard: Instant,
 }
 
 impl Life {
@@ -37,12 +39,21 @@ impl Life {
     pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
         let next = (!timers.probe.is_zero()).then(|| now + timers.probe);
         let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
-        Self { proof: now, asked: None, next, hastened: None, ignores_options: false, report_due }
+        Self { proof: now, asked: None, next, hastened: None, ignores_options: false, report_due, heard: now }
     }
 
-    /// When the recorder was last alive for sure.
+    /// When the recorder was last alive for sure. Of one that always reports its SIP proves nothing: it may be deaf.
     pub(super) fn proof(&self) -> Instant {
-        self.proof
+        match self.report_due {
+            Some(_) => self.proof.min(self.heard),
+            None => self.proof,
+        }
+    }
+
+    /// It has taken no media for sure since a moment, `None` for as long as it has not shown that it hears: what it said by SIP
+    /// meanwhile proves nothing.
+    pub(super) fn deny(&mut self, since: Option<Instant>) {
+        self.proof = self.proof.min(since.unwrap_or(self.heard));
     }
 
     /// The recorder has answered what was sent at `sent`, or has sent something now.
@@ -75,6 +86,7 @@ impl Life {
 
     /// Nothing is sent that could be reported on.
     pub(super) fn allow_silence(&mut self, now: Instant) {
+        self.heard = now;
         if let Some(due) = &mut self.report_due {
             *due = now + REPORTS_WITHIN;
         }

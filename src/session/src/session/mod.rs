@@ -131,8 +131,8 @@ pub(crate) enum Notice {
     OfferRefused { code: u16, phrase: String },
     /// The session failed; the dialog may still have to end.
     Failed { reason: FailureReason, sip_code: Option<u16>, advice: Advice },
-    /// The recorder sent BYE.
-    EndedByRecorder,
+    /// The recorder sent BYE; whether because it cannot go on.
+    EndedByRecorder { failed: bool },
     /// The recorder has answered our BYE: it lived to the end.
     Parted,
     /// The recorder asks for a key frame.
@@ -519,10 +519,11 @@ impl RecordingSession {
     fn terminated(&mut self, how: &Termination, now: Instant) {
         match (&self.phase, how) {
             (Phase::Ending, _) => self.hear_farewell(how),
-            (Phase::Up(_), Termination::RemoteBye(_)) => {
+            (Phase::Up(_), Termination::RemoteBye(bye)) => {
                 self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
                 self.phase = Phase::Ending;
-                self.notices.push_back(Notice::EndedByRecorder);
+                let failed = farewell::is_of_failure(&bye.headers);
+                self.notices.push_back(Notice::EndedByRecorder { failed });
             }
             (Phase::Inviting(_) | Phase::Up(_), _) => {
                 self.fail(FailureReason::DialogLost("the dialog ended".to_owned()), None);

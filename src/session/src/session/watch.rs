@@ -105,6 +105,9 @@ impl RecordingSession {
 
     /// Gives up a recorder that lives and takes no media.
     fn lose_media(&mut self, sign: Sign, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.life.deny(up.doubt.refused_since().filter(|_| sign == Sign::MediaRefused));
+        }
         self.bye(now);
         self.fail(FailureReason::MediaLost(sign.to_string()), None);
         self.take_events(now);
