@@ -18,7 +18,7 @@ mod table;
 
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use row::Row;
 
 /// A fault: what it is called on the command line, and what plays it.
@@ -33,18 +33,27 @@ fn main() -> Result<()> {
     }
     let load = table::load_average()?;
     let began = Instant::now();
-    let mut rows = Vec::new();
+    let (mut rows, mut unmeasured) = (Vec::new(), Vec::new());
     for (name, play) in &all {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             eprintln!("== {name}");
-            let played = play().with_context(|| format!("the fault '{name}'"))?;
-            played.iter().for_each(|row| eprint!("{}", row.markdown()));
-            rows.extend(played);
+            match play() {
+                Ok(played) => {
+                    played.iter().for_each(|row| eprint!("{}", row.markdown()));
+                    rows.extend(played);
+                }
+                // The others are worth their time all the same.
+                Err(error) => {
+                    eprintln!("   {error:?}");
+                    unmeasured.push(*name);
+                }
+            }
         }
     }
     if wanted.is_empty() {
         let loads = [load, table::load_average()?];
-        table::write(&rows, loads, began.elapsed())?;
+        table::write(&rows, &unmeasured, loads, began.elapsed())?;
     }
+    ensure!(unmeasured.is_empty(), "these faults could not be measured: {}", unmeasured.join(" "));
     Ok(())
 }

@@ -16,8 +16,8 @@ pub(crate) fn load_average() -> Result<f64> {
     Ok(text.split(' ').next().context("no load")?.parse()?)
 }
 
-/// Puts these rows into the page, with the load of the machine before and after.
-pub(crate) fn write(rows: &[Row], loads: [f64; 2], took: Duration) -> Result<()> {
+/// Puts these rows into the page, with the load of the machine before and after, and what could not be measured.
+pub(crate) fn write(rows: &[Row], unmeasured: &[&str], loads: [f64; 2], took: Duration) -> Result<()> {
     let page = root().join("docs/faults.md");
     let text = std::fs::read_to_string(&page)?;
     let (head, rest) = text.split_once(BEGIN).context("docs/faults.md has no table")?;
@@ -29,7 +29,11 @@ pub(crate) fn write(rows: &[Row], loads: [f64; 2], took: Duration) -> Result<()>
         "One run of {} minutes on {processors} processors; load average {before:.1} before and {after:.1} after it.\n\n",
         took.as_secs().div_ceil(60)
     );
-    std::fs::write(&page, format!("{head}{BEGIN}{about}{}{body}{END}{tail}", Row::HEAD))?;
+    let unmeasured = match unmeasured {
+        [] => String::new(),
+        names => format!("\nCould not be measured in this run: {}.\n", names.join(", ")),
+    };
+    std::fs::write(&page, format!("{head}{BEGIN}{about}{}{body}{unmeasured}{END}{tail}", Row::HEAD))?;
     eprintln!("docs/faults.md: {} rows, {about}", rows.len());
     Ok(())
 }
