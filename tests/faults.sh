@@ -23,5 +23,10 @@ if ! refused=$("${apart[@]}" true 2>&1); then
         exit 1
     fi
 fi
-# More time than it ever takes.
-"${apart[@]}" timeout --kill-after=10 1800 sh -c 'ip link set lo up && exec "$@"' sh "$folder/examples/faults" "$@"
+# What else the machine does is not to be measured, where that is permitted.
+[ "$(id -u)" -ne 0 ] || apart=(nice -n -15 "${apart[@]}")
+# More time than it ever takes. When the script is ended, so is all of it.
+"${apart[@]}" timeout --kill-after=10 1800 sh -c 'ip link set lo up && exec "$@"' sh "$folder/examples/faults" "$@" &
+trap 'kill -KILL $! 2> /dev/null' EXIT
+trap 'exit 1' INT TERM
+wait $!

@@ -116,7 +116,8 @@ fn full() -> Result<Vec<Row>> {
     scene.inject();
     let fault = "recorder's disk full about 2 s later: it hangs up and says why";
     let row = scene.finish()?.judged(fault, &mut stations)?;
-    run(Command::new("umount").arg("--lazy").arg(&folder))?;
+    // Where that fails, the mount goes with its namespace.
+    let _ = run(Command::new("umount").arg("--lazy").arg(&folder));
     Ok(vec![row])
 }
 
