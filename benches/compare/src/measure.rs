@@ -180,7 +180,7 @@ impl Measurement {
         command.args([
             "--foreground",
             "--log-stderr",
-            "--log-level=3",
+            "--log-level=2",
             "--table=-1",
             "--interface=127.0.0.1",
         ]);
