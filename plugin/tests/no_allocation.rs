@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -170,4 +171,40 @@ fn a_recording_of_siprec_allocates_nothing_for_a_packet() {
         let most = i64::from(LONG - SHORT) / 10;
         assert!((with - without).abs() <= most, "{} for {} packets, {suite:?}", with - without, LONG - SHORT);
     }
+}
+
+/// Through `siprecudpsrc ! siprecudpsink`, between plain sockets.
+fn through_relay(packets: u32) {
+    common::init();
+    let out = UdpSocket::bind("127.0.0.1:0").unwrap();
+    out.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let text = format!(
+        "siprecudpsrc name=in address=127.0.0.1 port=0 ! siprecudpsink host=127.0.0.1 port={}",
+        out.local_addr().unwrap().port()
+    );
+    let pipeline = gst::parse::launch(&text).unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let port = u16::try_from(pipeline.by_name("in").unwrap().property::<i32>("port")).unwrap();
+    let to = SocketAddr::from(([127, 0, 0, 1], port));
+    let mut bytes = [0; 1024];
+    // One by one, and in bursts, which are another way.
+    for start in (0..packets).step_by(20) {
+        let at_once = if start < packets / 2 { 1 } else { 20 };
+        for _ in 0..20 / at_once {
+            (0..at_once).for_each(|_| assert_eq!(out.send_to(&[7; 172], to).unwrap(), 172));
+            (0..at_once).for_each(|_| assert_eq!(out.recv(&mut bytes).unwrap(), 172));
+        }
+    }
+    pipeline.set_state(gst::State::Null).unwrap();
+}
+
+#[test]
+fn a_relay_of_udp_packets_allocates_nothing_for_a_packet() {
+    const TEST: &str = "a_relay_of_udp_packets_allocates_nothing_for_a_packet";
+    if let Some((_, packets)) = asked() {
+        return through_relay(packets);
+    }
+    let more = allocations(TEST, "relay");
+    // A busy machine may move the stream to a thread of its own, which costs some once.
+    assert!(more.abs() <= i64::from(LONG - SHORT) / 10, "{more} for {} packets", LONG - SHORT);
 }
