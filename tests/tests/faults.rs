@@ -89,8 +89,9 @@ fn a_recorder_whose_host_comes_to_refuse_the_media_is_left_without_a_hole() -> R
 #[test]
 fn a_recorder_whose_disk_is_full_is_left_without_a_hole() -> Result<()> {
     let (sandbox, other) = (Sandbox::new()?, Sandbox::new()?);
-    // No file may grow beyond 128 blocks, two seconds of two parties: the system then refuses to write, as on a full disk.
-    let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 128; exec \"$@\"", "sh"];
+    // No file may grow beyond 64 blocks, a second of two parties: the system then refuses to write, as on a full disk. That is
+    // before the recorder's second report, so that it has not acknowledged what it can no longer write.
+    let limit = ["sh", "-c", "trap '' XFSZ; ulimit -f 64; exec \"$@\"", "sh"];
     let mut full = Recorder::start_by(&sandbox, &limit, "127.0.0.1:0", &[])?;
     let mut next = Recorder::start(&other, &[])?;
     let mut call = call(&sandbox, &[&full.uri(), &next.uri()], "")?;
@@ -111,7 +112,8 @@ fn ends_after(message: &str) -> Result<()> {
     let mut call = call(&sandbox, &[&doomed.uri(), &next.uri()], "")?;
     let talk = Talk::begin(&call, 60)?;
     call.relay.wait_for_line("siprec-started,", PATIENCE)?;
-    talk.wait_for(talk.elapsed() + Duration::from_secs(1));
+    // Well after its first report, and before the second: it has written what it has acknowledged.
+    talk.wait_for(talk.elapsed() + Duration::from_millis(2_200));
     doomed.process().signal("KILL")?;
     doomed.process().wait(PATIENCE)?;
     call.relay.wait_for_line(message, PATIENCE)?;
