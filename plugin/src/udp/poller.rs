@@ -5,6 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -36,6 +37,8 @@ pub(super) struct Poller {
     /// What is left to a thread that is no longer in charge. Whoever exchanges threads has the lock.
     left: Mutex<HashMap<u16, Arc<Poller>>>,
     stops: AtomicBool,
+    /// Where the system tells of the thread that is in charge.
+    status: Mutex<Option<PathBuf>>,
 }
 
 /// A moment in the life of a poller: whose turn it is, which one, and whether a stream is being served.
@@ -80,6 +83,7 @@ impl Poller {
             current: AtomicU64::new(WAKE),
             left: Mutex::default(),
             stops: AtomicBool::new(false),
+            status: Mutex::default(),
         }))
     }
 
@@ -140,6 +144,14 @@ impl Poller {
         Turn::unpack(self.turn.load(Ordering::Acquire))
     }
 
+    /// Whether its thread computes or waits for a processor, by what the system tells of it. One that waits for
+    /// anything else does not, nor does one of which nothing is known.
+    pub(super) fn computes(&self) -> bool {
+        let status = lock(&self.status).as_ref().and_then(|status| std::fs::read_to_string(status).ok());
+        // The state follows on the name, which may have any character (proc_pid_stat(5)).
+        status.is_some_and(|status| status.rsplit(')').next().is_some_and(|rest| rest.starts_with(" R")))
+    }
+
     /// Takes everything but the stream that is being served away from the thread that has been in this turn for too long.
     /// Answers with the number of the thread that is to go on, and the stream, if it is still waited for. `None` when the
     /// turn has ended.
@@ -176,6 +188,8 @@ impl Poller {
     /// that is nothing.
     pub(super) fn run(&self, thread: u16) {
         let mut desk = Desk::default();
+        let thread_self = std::fs::read_link("/proc/thread-self").ok();
+        *lock(&self.status) = thread_self.map(|thread| Path::new("/proc").join(thread).join("stat"));
         self.work(&mut desk, thread, false);
         let left = lock(&self.left).get(&thread).cloned();
         if let Some(alone) = left {
@@ -252,5 +266,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_thread_that_waits_does_not_compute_and_one_that_is_unknown_neither() {
+        let poller = Poller::new().unwrap();
+        assert!(!poller.computes());
+        let works = poller.clone();
+        let thread = std::thread::spawn(move || works.run(0));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let is_waiting = || lock(&poller.status).is_some() && !poller.computes();
+        while !is_waiting() {
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        poller.stop();
+        thread.join().unwrap();
+        // What asks computes.
+        let here = std::fs::read_link("/proc/thread-self").unwrap();
+        *lock(&poller.status) = Some(Path::new("/proc").join(here).join("stat"));
+        assert!(poller.computes());
     }
 }

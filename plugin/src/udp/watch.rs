@@ -12,6 +12,9 @@ use crate::sync::lock;
 const TICK: Duration = Duration::from_millis(25);
 /// After how many looks at one and the same turn a stream has held up the others for too long: 50 to 75 ms.
 const PATIENCE: u32 = 3;
+/// The same of one that computes all the while, or would if it had a processor: on a busy machine that is nobody's fault, and
+/// one more thread is no help.
+const PATIENCE_WITH_WORK: u32 = 40;
 
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -100,7 +103,7 @@ impl Watch {
             return;
         }
         seen.1 += 1;
-        if seen.1 < PATIENCE {
+        if seen.1 < PATIENCE || seen.1 < PATIENCE_WITH_WORK && poller.computes() {
             return;
         }
         // The next look may be at a thread that has not come to its first line yet.
