@@ -91,9 +91,12 @@ fn a_host_that_refuses_does_not_end_the_stream_and_is_told_once() {
         from.send_to(b"packet", address(&source)).unwrap();
         count(&sink, "refused") > 20
     });
-    let warning = playing.message(&[gst::MessageType::Warning, gst::MessageType::Error]);
-    let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
-    assert!(warning.error().message().contains("127.77.33.11:9"), "{}", warning.error());
+    let is_told = || {
+        let warning = playing.message(&[gst::MessageType::Warning, gst::MessageType::Error]);
+        let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
+        warning.error().message().contains("127.77.33.11:9")
+    };
+    wait_until("a warning that names the host", is_told);
     playing.ensure_quiet();
     // Whoever listens later gets what is sent from then on.
     let out = peer();
