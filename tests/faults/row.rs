@@ -36,6 +36,11 @@ impl Row {
             let told = entries.iter().find(|entry| entry.name() == name && entry.at >= injected)?;
             Some(told.at.duration_since(injected))
         };
+        // Where the fault is there from the beginning, the first session is none that follows from it.
+        let lost = entries.iter().position(|entry| entry.name() == "failed");
+        let next = entries.iter().skip(lost.unwrap_or(0)).find(|entry| entry.name() == "started");
+        let started =
+            next.zip(injected).and_then(|(next, injected)| next.at.checked_duration_since(injected));
         let gaps = entries.iter().filter(|entry| entry.name() == "gap").map(|entry| entry.number("duration"));
         let reports = entries.iter().filter(|entry| entry.name() == "report");
         Self {
@@ -46,7 +51,7 @@ impl Row {
             p99: heard.latency(99),
             suspected: after("suspected"),
             failed: after("failed"),
-            started: after("started"),
+            started,
             speech: None,
             told: Duration::from_nanos(gaps.sum()),
             receiver_lost: reports.map(|entry| entry.number("receiver-lost")).sum(),
