@@ -97,7 +97,7 @@ impl UnderTest {
                 let format = format(step.number::<u8>(2) % 128, step.word(3), step.number::<u32>(4).max(1));
                 command(Command::StreamFormat { stream: stream(slot), format })
             }
-            "packet" => media(BranchEvent::FirstPacket { payload_type: 0, ssrc: 1 }),
+            "packet" => media(BranchEvent::FirstPacket { payload_type: 0, ssrc: 1, arrival: self.now }),
             "refused" => media(BranchEvent::RemoteRefused { component: Component::Rtp }),
             "empty" => media(BranchEvent::BacklogEmpty),
             "crashed" => media(BranchEvent::Crashed { reason: "panic".to_owned() }),

@@ -6,8 +6,8 @@ use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
 use siprec_model::{
-    BranchReport, CallUuid, DropCause, FailureReason, Medium, RecordingId, SessionEvent, SessionEventKind,
-    SessionInfo,
+    BranchReport, CallUuid, DropCause, FailureReason, Gap, Medium, RecordingId, SessionEvent,
+    SessionEventKind, SessionInfo,
 };
 use siprec_session::{Indication, News};
 
@@ -73,22 +73,18 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
             post(element, about.message("siprec-suspected").field("reason", reason));
             warn(element, &format!("The recorder may be lost: {reason}"), info);
         }
-        SessionEventKind::Gap { medium, packets, duration, cause } => {
-            let message = about
-                .message("siprec-gap")
-                .field("medium", medium.as_str())
-                .field("reason", cause.as_str())
-                .field("packets", *packets)
-                .field("duration", nanoseconds(*duration));
-            post(element, message);
-            warn(element, &gap_in_words(*packets, *cause), info);
+        SessionEventKind::Gap { medium, gap } => {
+            let message = about.message("siprec-gap").field("medium", medium.as_str());
+            post(element, hole(message, gap));
+            warn(element, &gap_in_words(gap.packets, gap.cause), info);
         }
         SessionEventKind::KeyframeWanted => {
             element.imp().ask_key_frame(info.dn.as_deref());
             post(element, about.message("siprec-keyframe-wanted"));
         }
-        SessionEventKind::Report { medium, report } => {
-            post(element, account(about.message("siprec-report").field("medium", medium.as_str()), report));
+        SessionEventKind::Report { medium, report, gaps } => {
+            let message = about.message("siprec-report").field("medium", medium.as_str());
+            post(element, account(message, report, gaps));
         }
     }
 }
@@ -210,7 +206,16 @@ fn off(medium: Medium) -> &'static str {
 
 type Builder = gst::structure::Builder;
 
-fn account(message: Builder, report: &BranchReport) -> Builder {
+fn hole(message: Builder, gap: &Gap) -> Builder {
+    message
+        .field("reason", gap.cause.as_str())
+        .field("packets", gap.packets)
+        .field("start", nanoseconds(gap.start))
+        .field("duration", nanoseconds(gap.duration))
+}
+
+fn account(message: Builder, report: &BranchReport, gaps: &[Gap]) -> Builder {
+    let holes = gaps.iter().map(|gap| hole(gst::Structure::builder("gap"), gap).build());
     let message = message
         .field("seen", report.seen)
         .field("sent", report.sent)
@@ -218,6 +223,7 @@ fn account(message: Builder, report: &BranchReport) -> Builder {
         .field("held", report.held)
         .field("resent", report.resent)
         .field("gaps", report.gaps)
+        .field("holes", gst::Array::new(holes))
         .field_if_some("receiver-lost", report.receiver_lost);
     report.drops.iter().fold(message, |message, (cause, packets)| {
         message.field(format!("dropped-{}", cause.as_str()), packets)

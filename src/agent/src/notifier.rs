@@ -209,11 +209,12 @@ impl Notifier {
 fn merge(events: &mut VecDeque<SessionEvent>, mut event: SessionEvent) {
     let obsolete = events.iter().rposition(|earlier| earlier.info == event.info && replaces(&event, earlier));
     if let Some(earlier) = obsolete.and_then(|place| events.remove(place))
-        && let SessionEventKind::Gap { packets: more, duration: longer, .. } = earlier.kind
-        && let SessionEventKind::Gap { packets, duration, .. } = &mut event.kind
+        && let SessionEventKind::Gap { gap: earlier, .. } = earlier.kind
+        && let SessionEventKind::Gap { gap, .. } = &mut event.kind
     {
-        *packets += more;
-        *duration += longer;
+        gap.packets += earlier.packets;
+        gap.duration += earlier.duration;
+        gap.start = gap.start.min(earlier.start);
     }
     events.push_back(event);
 }
@@ -224,9 +225,7 @@ fn replaces(event: &SessionEvent, earlier: &SessionEvent) -> bool {
         (StateChanged { .. }, StateChanged { .. })
         | (Paused | Resumed, Paused | Resumed)
         | (KeyframeWanted, KeyframeWanted) => true,
-        (Gap { medium, cause, .. }, Gap { medium: of, cause: earlier, .. }) => {
-            medium == of && cause == earlier
-        }
+        (Gap { medium, gap }, Gap { medium: of, gap: earlier }) => medium == of && gap.cause == earlier.cause,
         _ => false,
     }
 }
@@ -236,7 +235,9 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
-    use siprec_model::{CallUuid, DropCause, Medium, RecordingId, RecordingState, SessionInfo, StopReason};
+    use siprec_model::{
+        CallUuid, DropCause, Gap, Medium, RecordingId, RecordingState, SessionInfo, StopReason,
+    };
 
     use super::*;
 
@@ -259,7 +260,8 @@ mod tests {
 
     fn gap(packets: u64) -> SessionEvent {
         let duration = Duration::from_millis(20 * packets);
-        event(SessionEventKind::Gap { medium: Medium::Audio, packets, duration, cause: DropCause::ALL[0] })
+        let gap = Gap { start: Duration::ZERO, packets, duration, cause: DropCause::ALL[0] };
+        event(SessionEventKind::Gap { medium: Medium::Audio, gap })
     }
 
     #[test]
@@ -298,7 +300,7 @@ mod tests {
         assert_eq!(kinds.last(), Some(&state(RecordingState::Stopped).kind));
         let gaps: u64 = kinds
             .iter()
-            .map(|kind| if let SessionEventKind::Gap { packets, .. } = kind { *packets } else { 0 })
+            .map(|kind| if let SessionEventKind::Gap { gap, .. } = kind { gap.packets } else { 0 })
             .sum();
         assert_eq!(gaps, 2000, "no gap is forgotten");
     }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, receive};
 use siprec_engine::{EngineConfig, Tap};
 use siprec_media::srtp::{CallKey, Passed, Protector, Unprotector};
-use siprec_model::{BranchCommand, BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchId, DropCause, Hole, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite,
+};
 
 const SSRC: u32 = 0xCAFE_F00D;
 
@@ -130,8 +132,9 @@ fn at_the_end_nothing_waits_for_a_key_that_was_refused() {
     call.tap.settle_key(SSRC);
     rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
     let (events, report) = rig.close(branch);
-    let is_told =
-        |event: &BranchEvent| matches!(event, BranchEvent::Gap { packets: 20, cause: DropCause::NoKey, .. });
+    let is_told = |event: &BranchEvent| {
+        matches!(event, BranchEvent::Gap(Hole { packets: 20, cause: DropCause::NoKey, .. }))
+    };
     assert!(events.iter().any(is_told), "{events:?}");
     assert_eq!((report.seen, report.drops.of(DropCause::NoKey)), (20, 20));
 }
@@ -151,7 +154,12 @@ fn what_waited_in_vain_is_accounted_for_by_when_it_came_although_there_was_a_pau
     let (events, report) = rig.close(branch);
     let duration = Duration::from_millis(19 * 20);
     assert!(
-        events.contains(&BranchEvent::Gap { packets: 20, duration, cause: DropCause::NoKey }),
+        events.contains(&BranchEvent::Gap(Hole {
+            start: arrival,
+            packets: 20,
+            duration,
+            cause: DropCause::NoKey
+        })),
         "{events:?}"
     );
     assert_eq!((report.seen, report.drops.of(DropCause::NoKey)), (20, 20));
@@ -182,7 +190,7 @@ fn a_flood_of_forgeries_is_told_by_the_time_over_which_it_came() {
     assert_eq!((report.sent, report.drops.of(DropCause::NotAuthentic)), (20, 1000));
     let mut told = Duration::ZERO;
     for event in events {
-        if let BranchEvent::Gap { duration, cause: DropCause::NotAuthentic, .. } = event {
+        if let BranchEvent::Gap(Hole { duration, cause: DropCause::NotAuthentic, .. }) = event {
             told += duration;
         }
     }
@@ -332,7 +340,7 @@ fn a_wrong_key_is_told_while_it_lasts_and_not_only_at_the_end() {
     let branch = branch(&rig, &call, 0, &recorder);
     let tell = std::thread::spawn(move || {
         rig.expect(branch, |event| match event {
-            BranchEvent::Gap { packets, cause, .. } => Some((packets, cause)),
+            BranchEvent::Gap(Hole { packets, cause, .. }) => Some((packets, cause)),
             _ => None,
         })
     });
@@ -362,7 +370,7 @@ fn a_stream_without_a_key_waits_in_bounded_room_and_all_of_it_is_accounted_for()
     }
     let (events, report) = rig.close(branch);
     for event in events {
-        if let BranchEvent::Gap { packets, cause: DropCause::NoKey, .. } = event {
+        if let BranchEvent::Gap(Hole { packets, cause: DropCause::NoKey, .. }) = event {
             gaps += packets;
         }
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::{FAST, LOCAL, Packet, Recorder, Rig, SILENCE, assert_in_order, numbered, receive};
 use siprec_engine::EngineConfig;
-use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, RtcpMode};
+use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, Hole, RtcpMode};
 
 const SSRC: u32 = 0x1234_5678;
 const SPACING: Duration = Duration::from_millis(20);
@@ -118,9 +118,11 @@ fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
     rig.command(BranchCommand::Part { branch });
     rig.command(BranchCommand::Recall { branch, since: start + SPACING * 500 });
     let (events, report) = rig.close(branch);
-    let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap { .. })).collect();
+    let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap(_))).collect();
     let (packets, duration, cause) = (550, SPACING * 550, DropCause::RecorderLost);
-    assert_eq!(gaps, [BranchEvent::Gap { packets, duration, cause }]);
+    let hole = Hole { start: start + SPACING * 450, packets, duration, cause };
+    assert_eq!(gaps, [BranchEvent::Gap(hole)]);
+    assert_eq!((report.gaps, &report.holes), (1, &vec![hole]));
     assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 450, 550));
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use common::{FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, rtp};
 use siprec_engine::{EngineConfig, TapConfig};
-use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Component, DropCause, RtcpMode};
+use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Component, DropCause, Hole, RtcpMode};
 
 const SSRC: u32 = 0x1234_5678;
 
@@ -31,7 +31,7 @@ fn a_recorder_that_answers_three_seconds_late_gets_the_call_from_its_first_packe
     assert!((256..0x8000).contains(&packets[0].sequence), "RFC 4568 §6.4");
     assert!(packets.iter().all(|packet| packet.from == local && packet.ssrc == SSRC), "symmetric sending");
     let (events, report) = rig.close(branch);
-    assert!(!events.iter().any(|event| matches!(event, BranchEvent::Gap { .. })), "{events:?}");
+    assert!(!events.iter().any(|event| matches!(event, BranchEvent::Gap(_))), "{events:?}");
     assert_eq!((report.seen, report.sent, report.drops.total()), (200, 200, 0));
     assert!(report.held >= 150);
 }
@@ -187,7 +187,7 @@ fn a_full_queue_drops_the_newest_counts_them_and_tells_the_gap() {
     let gaps: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            BranchEvent::Gap { packets, cause, .. } => Some((*packets, *cause)),
+            BranchEvent::Gap(Hole { packets, cause, .. }) => Some((*packets, *cause)),
             _ => None,
         })
         .collect();
@@ -259,7 +259,9 @@ fn a_way_that_does_not_exist_is_a_refusal_and_a_gap() {
     let (events, report) = rig.close(branch);
     assert_eq!(report.drops.of(DropCause::SendFailed), 1);
     assert!(
-        events.iter().any(|event| matches!(event, BranchEvent::Gap { cause: DropCause::SendFailed, .. })),
+        events
+            .iter()
+            .any(|event| matches!(event, BranchEvent::Gap(Hole { cause: DropCause::SendFailed, .. }))),
         "{events:?}"
     );
 }

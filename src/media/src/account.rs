@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchReport, DropCause};
+use siprec_model::{BranchReport, DropCause, Hole};
 
 use crate::Sent;
 use crate::entry::{Entry, Fate};
@@ -12,13 +12,17 @@ use crate::rewrite::Rewrite;
 use crate::rtp::Header;
 
 /// The branch's account, and the holes in it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Account {
+    /// When the branch was made.
+    epoch: Instant,
     pub(crate) report: BranchReport,
     pub(crate) gaps: Gaps,
     /// Sources that the events have told of.
     pub(crate) sources_told: usize,
     last_arrival: Option<Instant>,
+    /// When the packet came that left last.
+    last_left: Option<Instant>,
     /// Mean time between packets: the length of a lost packet that nobody saw.
     pub(crate) spacing: Duration,
 }
@@ -35,6 +39,27 @@ pub(crate) enum Way {
 }
 
 impl Account {
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self {
+            epoch,
+            report: BranchReport::default(),
+            gaps: Gaps::default(),
+            sources_told: 0,
+            last_arrival: None,
+            last_left: None,
+            spacing: Duration::ZERO,
+        }
+    }
+
+    /// The next hole that can be told.
+    pub(crate) fn poll_hole(&mut self) -> Option<Hole> {
+        let hole = self.gaps.poll()?;
+        if self.report.holes.len() < BranchReport::MOST_HOLES {
+            self.report.holes.push(hole);
+        }
+        Some(hole)
+    }
+
     /// A packet of the call that should be recorded.
     pub(crate) fn seen(&mut self, arrival: Instant) {
         self.report.seen += 1;
@@ -52,10 +77,17 @@ impl Account {
         self.gaps.lost_between(cause, packets, first, last);
     }
 
-    /// Packets that do not leave, a hole of `duration`.
-    pub(crate) fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration) {
+    /// Packets that do not leave, a hole of `duration`. The first came at `start`, in nanoseconds since the branch was made.
+    pub(crate) fn dropped(&mut self, cause: DropCause, packets: u64, duration: Duration, start: u64) {
         self.report.drops.add(cause, packets);
-        self.gaps.lost(cause, packets, duration);
+        self.gaps.lost(cause, packets, duration, self.epoch + Duration::from_nanos(start));
+    }
+
+    /// The same of packets that nobody has seen: they came behind the last that did.
+    pub(crate) fn missed(&mut self, cause: DropCause, packets: u64) {
+        self.report.drops.add(cause, packets);
+        let start = self.last_arrival.map_or(self.epoch, |last| last + self.spacing);
+        self.gaps.lost(cause, packets, spanned(self.spacing, packets), start);
     }
 
     /// A packet that had left waits again.
@@ -81,7 +113,7 @@ impl Account {
         let packets = lost.packets.min(self.report.sent);
         self.report.sent -= packets;
         self.bound();
-        self.dropped(DropCause::RecorderLost, packets, lost.duration);
+        self.dropped(DropCause::RecorderLost, packets, lost.duration, lost.start);
     }
 
     /// Packets that were given out as sent have not left.
@@ -90,8 +122,11 @@ impl Account {
         self.report.sent -= packets;
         self.report.sent_bytes = self.report.sent_bytes.saturating_sub(bytes);
         self.bound();
-        let duration = self.spacing.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX));
-        self.dropped(cause, packets, duration);
+        let duration = spanned(self.spacing, packets);
+        let last = self.last_left.unwrap_or(self.epoch);
+        let start = last.checked_sub(duration.saturating_sub(self.spacing)).unwrap_or(self.epoch);
+        self.report.drops.add(cause, packets);
+        self.gaps.lost(cause, packets, duration, start.max(self.epoch));
     }
 
     fn bound(&mut self) {
@@ -100,11 +135,11 @@ impl Account {
         report.resent = report.resent.min(report.sent);
     }
 
-    /// Accounts for a packet of `length` bytes that may leave, or may not. Answers what is written over its header.
+    /// Accounts for a packet of `length` bytes that came at `arrival` and may leave `now`, or may not. Answers what is written over its header.
     pub(crate) fn leaves(
         &mut self,
         rewrite: Result<Rewrite, DropCause>,
-        now: Instant,
+        (arrival, now): (Instant, Instant),
         header: &Header,
         length: usize,
         way: Way,
@@ -112,11 +147,13 @@ impl Account {
         let rewrite = match rewrite {
             Ok(rewrite) => rewrite,
             Err(cause) => {
-                self.dropped(cause, 1, self.spacing);
+                self.report.drops.add(cause, 1);
+                self.gaps.lost(cause, 1, self.spacing, arrival);
                 return None;
             }
         };
         self.gaps.go_on(now);
+        self.last_left = Some(arrival);
         self.report.sent += 1;
         self.report.sent_bytes += length as u64;
         self.report.held += u64::from(way != Way::Live);
@@ -124,4 +161,9 @@ impl Account {
         let held = way != Way::Live;
         Some((rewrite, Sent { length, index: rewrite.index, ssrc: header.ssrc, held }))
     }
+}
+
+/// The time of so many packets.
+fn spanned(spacing: Duration, packets: u64) -> Duration {
+    spacing.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX))
 }

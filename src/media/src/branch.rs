@@ -113,7 +113,7 @@ struct BranchClock {
 #[derive(Debug, PartialEq, Eq)]
 enum FirstPacket {
     Awaited,
-    Untold { payload_type: u8, ssrc: u32 },
+    Untold { payload_type: u8, ssrc: u32, arrival: Instant },
     Told,
 }
 
@@ -138,7 +138,7 @@ impl Branch {
             medium,
             groups: Groups::new(medium),
             rewriter: Rewriter::new(medium, clock_rate, first_sequence),
-            account: Account::default(),
+            account: Account::new(now),
             first_packet: FirstPacket::Awaited,
             drain: Drain::NotAsked,
         }
@@ -186,7 +186,7 @@ impl Branch {
         let ages = match &self.state {
             State::Closed => {
                 self.account.seen(arrival);
-                self.account.dropped(DropCause::Closed, 1, Duration::ZERO);
+                self.account.dropped(DropCause::Closed, 1, Duration::ZERO, times.arrival);
                 self.forget_older(times);
                 return;
             }
@@ -195,10 +195,10 @@ impl Branch {
             // Time does not count once packets may leave: a slow drain must not lose what it has promised.
             State::Paused(_) | State::Open(_) => false,
         };
-        self.first_packet.note(&packet.header);
+        self.first_packet.note(&packet.header, arrival);
         self.account.seen(arrival);
         if !self.hold.ring.could_hold(packet) {
-            self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
+            self.account.dropped(DropCause::RingFull, 1, self.account.spacing, times.arrival);
             return;
         }
         self.forget_older(times);
@@ -213,7 +213,7 @@ impl Branch {
             }
             if !self.evict(Some(&next)) {
                 // Others have used the memory up.
-                self.account.dropped(DropCause::RingFull, 1, self.account.spacing);
+                self.account.dropped(DropCause::RingFull, 1, self.account.spacing, times.arrival);
                 self.rewriter.begin_interval();
                 return;
             }
@@ -230,7 +230,7 @@ impl Branch {
     pub fn handle_loss(&mut self, cause: DropCause, packets: u64) {
         if !matches!(self.state, State::Paused(_)) {
             self.account.report.seen += packets;
-            self.account.dropped(cause, packets, times(self.account.spacing, packets));
+            self.account.missed(cause, packets);
         }
     }
 
@@ -393,7 +393,8 @@ impl Branch {
         self.leave_state(now);
         let packets = self.hold.ring.packets();
         while self.hold.ring.discard().is_some() {}
-        self.account.dropped(DropCause::Closed, packets as u64, Duration::ZERO);
+        let at = self.clock.times(now).arrival;
+        self.account.dropped(DropCause::Closed, packets as u64, Duration::ZERO, at);
         self.account.gaps.end(now);
     }
 
@@ -414,7 +415,8 @@ impl Branch {
             let next = self.hold.ring.front();
             let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
             let cause = if held.is_recalled() { DropCause::RecorderLost } else { DropCause::NotDrained };
-            self.account.dropped(cause, 1, span.unwrap_or(self.account.spacing));
+            let span = span.unwrap_or(self.account.spacing);
+            self.account.dropped(cause, 1, span, held.times.arrival);
         }
         self.account.gaps.end(now);
     }
@@ -435,7 +437,7 @@ impl Branch {
             let arrival = self.clock.arrival(held.times);
             let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival, held.times.paused);
             let length = held.length().into();
-            let leaves = self.account.leaves(rewrite, now, &held.header, length, way);
+            let leaves = self.account.leaves(rewrite, (arrival, now), &held.header, length, way);
             if let Some((rewrite, sent)) = leaves {
                 let start = out.len();
                 self.hold.ring.copy_front(&held, out);
@@ -464,9 +466,9 @@ impl Branch {
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<BranchEvent> {
-        if let FirstPacket::Untold { payload_type, ssrc } = self.first_packet {
+        if let FirstPacket::Untold { payload_type, ssrc, arrival } = self.first_packet {
             self.first_packet = FirstPacket::Told;
-            return Some(BranchEvent::FirstPacket { payload_type, ssrc });
+            return Some(BranchEvent::FirstPacket { payload_type, ssrc, arrival });
         }
         if let Some(ssrc) = self.poll_source_change() {
             return Some(BranchEvent::SourceChanged { ssrc });
@@ -476,8 +478,8 @@ impl Branch {
         {
             return Some(BranchEvent::PayloadUnknown { payload_type });
         }
-        if let Some(gap) = self.account.gaps.poll() {
-            return Some(gap);
+        if let Some(hole) = self.account.poll_hole() {
+            return Some(BranchEvent::Gap(hole));
         }
         if self.drain == Drain::Asked && self.held_packets() == 0 {
             self.drain = Drain::Told;
@@ -488,7 +490,11 @@ impl Branch {
 
     /// The account so far.
     pub fn report(&self) -> BranchReport {
-        BranchReport { gaps: self.account.gaps.count(), ..self.account.report.clone() }
+        let mut report = self.account.report.clone();
+        let room = BranchReport::MOST_HOLES.saturating_sub(report.holes.len());
+        report.holes.extend(self.account.gaps.untold().take(room));
+        report.gaps = self.account.gaps.count();
+        report
     }
 
     /// Packets that wait.
@@ -533,12 +539,13 @@ impl Branch {
             self.store_packet(packet, arrival);
             return None;
         }
-        self.first_packet.note(&packet.header);
+        self.first_packet.note(&packet.header, arrival);
         self.account.seen(arrival);
         let paused = nanos(self.clock.paused);
         let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
         let length = packet.bytes().len();
-        let (rewrite, sent) = self.account.leaves(rewrite, arrival, &packet.header, length, Way::Live)?;
+        let (rewrite, sent) =
+            self.account.leaves(rewrite, (arrival, arrival), &packet.header, length, Way::Live)?;
         if self.hold.ring.is_wanted() {
             let times = self.clock.times(arrival);
             self.forget_older(times);
@@ -576,9 +583,9 @@ impl Branch {
 }
 
 impl FirstPacket {
-    fn note(&mut self, header: &Header) {
+    fn note(&mut self, header: &Header, arrival: Instant) {
         if *self == Self::Awaited {
-            *self = Self::Untold { payload_type: header.payload_type, ssrc: header.ssrc };
+            *self = Self::Untold { payload_type: header.payload_type, ssrc: header.ssrc, arrival };
         }
     }
 }
@@ -608,8 +615,4 @@ fn hold_bytes(limits: &BranchLimits, medium: Medium) -> usize {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn times(spacing: Duration, packets: u64) -> Duration {
-    spacing.saturating_mul(u32::try_from(packets).unwrap_or(u32::MAX))
 }

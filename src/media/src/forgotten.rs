@@ -23,6 +23,8 @@ pub(crate) struct Forgotten {
 #[derive(Debug)]
 struct Stretch {
     newest: Entry,
+    /// When the first of them came.
+    came: u64,
     /// When the first and the last of them left, in nanoseconds since the branch was made.
     from: u64,
     to: u64,
@@ -35,6 +37,8 @@ struct Stretch {
 pub(crate) struct Lost {
     pub(crate) packets: u64,
     pub(crate) duration: Duration,
+    /// When the first packet came, in nanoseconds since the branch was made.
+    pub(crate) start: u64,
 }
 
 impl Forgotten {
@@ -58,10 +62,12 @@ impl Forgotten {
             && let Some(next) = self.stretches.front_mut()
         {
             next.from = oldest.from;
+            next.came = oldest.came;
             next.packets += oldest.packets;
             next.duration += oldest.duration;
         }
-        self.stretches.push_back(Stretch { newest: *entry, from: at, to: at, packets: 1, duration });
+        let came = entry.times.arrival;
+        self.stretches.push_back(Stretch { newest: *entry, came, from: at, to: at, packets: 1, duration });
     }
 
     /// Forgets for good what a recorder has acknowledged.
@@ -75,6 +81,9 @@ impl Forgotten {
         let mut lost = Lost::default();
         for stretch in self.stretches.drain(..) {
             let part = if reported(stretch.newest.header.ssrc) { 1.0 } else { stretch.part_after(since) };
+            if lost.packets == 0 {
+                lost.start = stretch.start_of(part);
+            }
             lost.packets += (stretch.packets as f64 * part).round() as u64;
             lost.duration += stretch.duration.mul_f64(part);
         }
@@ -83,6 +92,12 @@ impl Forgotten {
 }
 
 impl Stretch {
+    /// When the first packet of its last `part` came.
+    fn start_of(&self, part: f64) -> u64 {
+        let span = self.newest.times.arrival.saturating_sub(self.came);
+        self.came + (span as f64 * (1.0 - part)) as u64
+    }
+
     /// How much of it left at `since` or later, 0 to 1.
     fn part_after(&self, since: u64) -> f64 {
         if since <= self.from {
@@ -115,25 +130,37 @@ mod tests {
         forgotten
     }
 
-    fn lost(packets: u64) -> Lost {
-        Lost { packets, duration: SPACING * packets as u32 }
+    fn lost(packets: u64) -> (u64, Duration) {
+        (packets, SPACING * packets as u32)
+    }
+
+    fn take(forgotten: &mut Forgotten, since: u64, reported: bool) -> (u64, Duration) {
+        let Lost { packets, duration, .. } = forgotten.take(since, |_| reported);
+        (packets, duration)
     }
 
     #[test]
     fn what_left_after_the_last_sign_of_life_is_lost() {
         for (since, expected) in [(0, 500), (500, 0), (250, 250), (100, 400)] {
-            assert_eq!(of(0..500).take(since * 20_000_000, |_| false), lost(expected), "since {since}");
+            assert_eq!(take(&mut of(0..500), since * 20_000_000, false), lost(expected), "since {since}");
         }
-        assert_eq!(of(0..500).take(400 * 20_000_000, |_| true), lost(500));
+        assert_eq!(take(&mut of(0..500), 400 * 20_000_000, true), lost(500));
+    }
+
+    #[test]
+    fn what_is_lost_begins_where_the_recorder_was_last_alive() {
+        let start = |since: u64| of(0..500).take(since * 20_000_000, |_| false).start / 20_000_000;
+        assert_eq!((start(0), start(250), start(333)), (0, 250, 333));
+        assert_eq!(of(0..500).take(u64::MAX, |_| true).start, 0);
     }
 
     #[test]
     fn little_is_remembered_and_recent_things_exactly() {
         let mut forgotten = of(0..200_000);
         assert!(forgotten.stretches.len() <= MOST);
-        assert_eq!(forgotten.take(199_000 * 20_000_000, |_| false), lost(1000));
-        assert_eq!(forgotten.take(0, |_| true), lost(0), "told once");
-        assert_eq!(of(0..200_000).take(0, |_| false), lost(200_000));
+        assert_eq!(take(&mut forgotten, 199_000 * 20_000_000, false), lost(1000));
+        assert_eq!(take(&mut forgotten, 0, true), lost(0), "told once");
+        assert_eq!(take(&mut of(0..200_000), 0, false), lost(200_000));
     }
 
     #[test]
@@ -141,6 +168,6 @@ mod tests {
         let mut forgotten = of(0..500);
         forgotten.note(&entry(2, 500), SPACING);
         forgotten.settle(|entry| entry.header.ssrc == 1);
-        assert_eq!(forgotten.take(0, |_| false), lost(1));
+        assert_eq!(take(&mut forgotten, 0, false), lost(1));
     }
 }

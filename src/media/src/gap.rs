@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, DropCause};
+use siprec_model::{DropCause, Hole as Told};
 
 /// Holes of one cause that follow each other within this time are told as one.
 const MERGE: Duration = Duration::from_secs(1);
@@ -42,6 +42,8 @@ pub(crate) struct Gaps {
 struct Hole {
     packets: u64,
     duration: Duration,
+    /// When the first came.
+    start: Option<Instant>,
     /// When the first and the last came, of a cause that can last.
     arrivals: Option<(Instant, Instant)>,
     complete: bool,
@@ -57,9 +59,8 @@ impl Hole {
         self.arrivals = Some((from.min(first), to.max(last)));
     }
 
-    fn take_duration(&mut self) -> Duration {
-        let duration = std::mem::take(&mut self.duration);
-        self.arrivals.take().map_or(duration, |(first, last)| last.saturating_duration_since(first))
+    fn duration(&self) -> Duration {
+        self.arrivals.map_or(self.duration, |(first, last)| last.saturating_duration_since(first))
     }
 
     /// It is to be told as it is now.
@@ -72,17 +73,18 @@ impl Hole {
 impl Gaps {
     /// Adds lost packets of a cause that can last, which came from `first` to `last`.
     pub(crate) fn lost_between(&mut self, cause: DropCause, packets: u64, first: Instant, last: Instant) {
-        self.lost(cause, packets, Duration::ZERO);
+        self.lost(cause, packets, Duration::ZERO, first);
         if let Some(hole) = self.hole(cause).filter(|_| packets > 0) {
             hole.span(first, last);
         }
     }
 
-    /// Adds lost packets that span `duration`.
-    pub(crate) fn lost(&mut self, cause: DropCause, packets: u64, duration: Duration) {
+    /// Adds lost packets that span `duration`, of which the first came at `start`.
+    pub(crate) fn lost(&mut self, cause: DropCause, packets: u64, duration: Duration, start: Instant) {
         if let Some(hole) = self.hole(cause).filter(|_| packets > 0) {
             hole.packets = hole.packets.saturating_add(packets);
             hole.duration = hole.duration.saturating_add(duration);
+            hole.start = Some(hole.start.map_or(start, |earlier| earlier.min(start)));
             self.any = true;
         }
     }
@@ -93,8 +95,11 @@ impl Gaps {
         let hole = place.and_then(|place| self.collecting.get_mut(place));
         if let Some(hole) = hole.filter(|hole| !hole.complete) {
             hole.packets = hole.packets.saturating_sub(packets);
-            hole.duration =
-                if hole.packets == 0 { Duration::ZERO } else { hole.duration.saturating_sub(duration) };
+            if hole.packets == 0 {
+                (hole.duration, hole.start) = (Duration::ZERO, None);
+            } else {
+                hole.duration = hole.duration.saturating_sub(duration);
+            }
         }
     }
 
@@ -136,19 +141,29 @@ impl Gaps {
     }
 
     /// The next complete hole.
-    pub(crate) fn poll(&mut self) -> Option<BranchEvent> {
+    pub(crate) fn poll(&mut self) -> Option<Told> {
         if !self.ready {
             return None;
         }
         for (hole, cause) in self.collecting.iter_mut().zip(CAUSES) {
             if std::mem::take(&mut hole.complete) {
-                let packets = std::mem::take(&mut hole.packets);
-                let duration = hole.take_duration();
-                return Some(BranchEvent::Gap { packets, duration, cause });
+                // Whatever was lost came some time.
+                let start = hole.start.or(hole.last_told)?;
+                let told = Told { start, packets: hole.packets, duration: hole.duration(), cause };
+                (hole.packets, hole.duration, hole.start, hole.arrivals) = (0, Duration::ZERO, None, None);
+                return Some(told);
             }
         }
         self.ready = false;
         None
+    }
+
+    /// The complete holes that nobody has been told of yet.
+    pub(crate) fn untold(&self) -> impl Iterator<Item = Told> {
+        self.collecting.iter().zip(CAUSES).filter(|(hole, _)| hole.complete).filter_map(|(hole, cause)| {
+            let start = hole.start.or(hole.last_told)?;
+            Some(Told { start, packets: hole.packets, duration: hole.duration(), cause })
+        })
     }
 
     /// Complete holes so far, told or not.
@@ -180,20 +195,25 @@ impl Gaps {
 mod tests {
     use super::*;
 
-    fn gap(packets: u64, ms: u64, cause: DropCause) -> Option<BranchEvent> {
-        Some(BranchEvent::Gap { packets, duration: Duration::from_millis(ms), cause })
+    fn gap(packets: u64, ms: u64, cause: DropCause) -> Option<(u64, u64, DropCause)> {
+        Some((packets, ms, cause))
+    }
+
+    fn poll(gaps: &mut Gaps) -> Option<(u64, u64, DropCause)> {
+        gaps.poll().map(|told| (told.packets, told.duration.as_millis() as u64, told.cause))
     }
 
     #[test]
     fn a_hole_is_told_once_and_whole_when_the_recording_goes_on() {
         let now = Instant::now();
         let mut gaps = Gaps::default();
-        gaps.lost(DropCause::RingFull, 2, Duration::from_millis(40));
-        gaps.lost(DropCause::RingFull, 1, Duration::from_millis(20));
-        assert_eq!(gaps.poll(), None);
-        gaps.go_on(now);
-        assert_eq!(gaps.poll(), gap(3, 60, DropCause::RingFull));
-        assert_eq!(gaps.poll(), None);
+        gaps.lost(DropCause::RingFull, 2, Duration::from_millis(40), now);
+        gaps.lost(DropCause::RingFull, 1, Duration::from_millis(20), now - Duration::from_secs(1));
+        assert_eq!(poll(&mut gaps), None);
+        gaps.go_on(now + Duration::from_secs(1));
+        let (start, duration) = (now - Duration::from_secs(1), Duration::from_millis(60));
+        assert_eq!(gaps.poll(), Some(Told { start, packets: 3, duration, cause: DropCause::RingFull }));
+        assert_eq!(poll(&mut gaps), None);
         assert_eq!(gaps.count(), 1);
     }
 
@@ -203,12 +223,17 @@ mod tests {
         let mut gaps = Gaps::default();
         let mut events = Vec::new();
         for n in 0..200 {
-            gaps.lost(DropCause::QueueFull, 1, Duration::from_millis(20));
+            gaps.lost(
+                DropCause::QueueFull,
+                1,
+                Duration::from_millis(20),
+                start + Duration::from_millis(10 * n),
+            );
             gaps.go_on(start + Duration::from_millis(10 * n));
-            events.extend(gaps.poll());
+            events.extend(poll(&mut gaps));
         }
         gaps.end(start + Duration::from_secs(2));
-        events.extend(gaps.poll());
+        events.extend(poll(&mut gaps));
         let causes = [gap(1, 20, DropCause::QueueFull), gap(100, 2000, DropCause::QueueFull)];
         assert_eq!(events[..2], causes.map(Option::unwrap));
         assert_eq!(events.len(), 3);
@@ -227,10 +252,10 @@ mod tests {
             // What is authentic goes on all the while.
             gaps.go_on(now);
             gaps.persist(now);
-            events.extend(gaps.poll());
+            events.extend(poll(&mut gaps));
         }
         gaps.end(start + Duration::from_secs(60));
-        events.extend(gaps.poll());
+        events.extend(poll(&mut gaps));
         let told = [(20_020, 1000), (200_000, 9999), (200_000, 9999), (79_980, 3998)];
         let told = told.map(|(packets, ms)| gap(packets, ms, DropCause::NotAuthentic).unwrap());
         assert_eq!(events, told);
@@ -241,10 +266,10 @@ mod tests {
         let now = Instant::now();
         let mut gaps = Gaps::default();
         for cause in DropCause::ALL {
-            gaps.lost(cause, 1, Duration::ZERO);
+            gaps.lost(cause, 1, Duration::ZERO, now);
         }
         gaps.end(now);
-        let told: Vec<_> = std::iter::from_fn(|| gaps.poll()).collect();
+        let told: Vec<_> = std::iter::from_fn(|| poll(&mut gaps)).collect();
         assert_eq!(told.len(), CAUSES.len());
     }
 
@@ -252,12 +277,12 @@ mod tests {
     fn a_hole_that_waits_to_be_told_is_counted_once() {
         let now = Instant::now();
         let mut gaps = Gaps::default();
-        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20));
+        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20), now);
         gaps.go_on(now);
-        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20));
+        gaps.lost(DropCause::SendFailed, 1, Duration::from_millis(20), now);
         gaps.end(now);
         assert_eq!(gaps.count(), 1);
-        assert_eq!(gaps.poll(), gap(2, 40, DropCause::SendFailed));
-        assert_eq!(gaps.poll(), None);
+        assert_eq!(poll(&mut gaps), gap(2, 40, DropCause::SendFailed));
+        assert_eq!(poll(&mut gaps), None);
     }
 }

@@ -79,7 +79,7 @@ impl Groups {
             }
         }
         let span = self.span(&oldest, ring.front().as_ref().or(next), clock_rate);
-        account.dropped(DropCause::RingFull, packets, span.unwrap_or(account.spacing));
+        account.dropped(DropCause::RingFull, packets, span.unwrap_or(account.spacing), oldest.times.arrival);
         true
     }
 

@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchEvent, BranchLimits, DropCause, Medium, PayloadRule};
+use siprec_model::{BranchEvent, BranchLimits, DropCause, Hole, Medium, PayloadRule};
 
 const RULES: &[PayloadRule] = &[PayloadRule { from: 0, to: 0 }];
 const FIRST: u16 = 5000;
@@ -83,7 +83,7 @@ impl Call {
 
     fn gaps(&mut self) -> Vec<(u64, u64, DropCause)> {
         let of = |event| match event {
-            BranchEvent::Gap { packets, duration, cause } => {
+            BranchEvent::Gap(Hole { packets, duration, cause, .. }) => {
                 Some((packets, duration.as_millis() as u64, cause))
             }
             _ => None,
@@ -371,7 +371,10 @@ fn each_source_keeps_its_ssrc_and_has_numbers_of_its_own() {
     let events = call.events();
     assert_eq!(
         events,
-        [BranchEvent::FirstPacket { payload_type: 0, ssrc: 1 }, BranchEvent::SourceChanged { ssrc: 2 }]
+        [
+            BranchEvent::FirstPacket { payload_type: 0, ssrc: 1, arrival: call.now() },
+            BranchEvent::SourceChanged { ssrc: 2 }
+        ]
     );
 }
 
@@ -421,7 +424,7 @@ fn an_unknown_payload_type_is_counted_and_told_once_per_opening() {
     call.open();
     call.poll();
     call.take(&unknown);
-    let first = BranchEvent::FirstPacket { payload_type: 13, ssrc: 1 };
+    let first = BranchEvent::FirstPacket { payload_type: 13, ssrc: 1, arrival: call.now() };
     let told = BranchEvent::PayloadUnknown { payload_type: 13 };
     assert_eq!(call.events(), [first, told.clone()]);
     call.branch.pause(call.now());

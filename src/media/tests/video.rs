@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchEvent, BranchLimits, DropCause, Medium, PayloadRule, VideoCodec};
+use siprec_model::{BranchEvent, BranchLimits, DropCause, Hole, Medium, PayloadRule, VideoCodec};
 
 const RULES: &[PayloadRule] = &[PayloadRule { from: 96, to: 96 }];
 /// Packets of one picture, and pictures from one key frame to the next.
@@ -88,7 +88,7 @@ impl Call {
 
     fn gaps(&mut self) -> Vec<(u64, u64, DropCause)> {
         let of = |event| match event {
-            BranchEvent::Gap { packets, duration, cause } => {
+            BranchEvent::Gap(Hole { packets, duration, cause, .. }) => {
                 Some((packets, duration.as_millis() as u64, cause))
             }
             _ => None,

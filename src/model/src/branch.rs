@@ -321,6 +321,8 @@ pub enum BranchEvent {
         payload_type: u8,
         /// Its synchronisation source.
         ssrc: u32,
+        /// When it came.
+        arrival: Instant,
     },
     /// The call stream goes on with another synchronisation source.
     SourceChanged {
@@ -353,14 +355,7 @@ pub enum BranchEvent {
     /// After [`BranchCommand::Drain`]: all that was held has been sent.
     BacklogEmpty,
     /// Something that should be recorded was not: a hole of this length in the recording.
-    Gap {
-        /// Packets lost.
-        packets: u64,
-        /// Their span in the stream's own time.
-        duration: Duration,
-        /// Why.
-        cause: DropCause,
-    },
+    Gap(Hole),
     /// The branch is gone; its last event.
     Closed(Box<BranchReport>),
     /// The engine lost this branch by a fault of its own (a caught panic): it is gone, and nothing else is touched.
@@ -368,6 +363,19 @@ pub enum BranchEvent {
         /// What is known of it.
         reason: String,
     },
+}
+
+/// A hole in the recording of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hole {
+    /// When the first packet of it came from the call; about when, of packets that nobody has seen.
+    pub start: Instant,
+    /// Packets lost.
+    pub packets: u64,
+    /// Their span in the stream's own time.
+    pub duration: Duration,
+    /// Why.
+    pub cause: DropCause,
 }
 
 /// Why a packet of the call was not sent to a recorder.
@@ -500,8 +508,15 @@ pub struct BranchReport {
     pub drops: DropCounts,
     /// Holes in the recording.
     pub gaps: u64,
+    /// The first [`BranchReport::MOST_HOLES`] of them, in the order in which they were told.
+    pub holes: Vec<Hole>,
     /// The recorder's last cumulative loss, where it reported.
     pub receiver_lost: Option<i32>,
+}
+
+impl BranchReport {
+    /// Most holes that a report has one by one.
+    pub const MOST_HOLES: usize = 64;
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! What the application is told of a recording.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::{BranchReport, CallUuid, DropCause, Medium, RecordingId};
+use crate::{BranchReport, CallUuid, DropCause, Hole, Medium, RecordingId};
 
 /// The state of a recording as a whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -136,12 +136,8 @@ pub enum SessionEventKind {
     Gap {
         /// Of which medium.
         medium: Medium,
-        /// Packets lost.
-        packets: u64,
-        /// Their span.
-        duration: Duration,
-        /// Why.
-        cause: DropCause,
+        /// The hole.
+        gap: Gap,
     },
     /// A key frame is wanted of the source of the stream of [`SessionInfo::dn`].
     KeyframeWanted,
@@ -151,7 +147,31 @@ pub enum SessionEventKind {
         medium: Medium,
         /// The account.
         report: Box<BranchReport>,
+        /// [`BranchReport::holes`] on the call's clock.
+        gaps: Vec<Gap>,
     },
+}
+
+/// A hole in the recording of one stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// When the first lost packet came, counted from the first packet of any stream of the recording. Time of the call: it
+    /// goes on in pauses.
+    pub start: Duration,
+    /// Their span.
+    pub duration: Duration,
+    /// Packets lost.
+    pub packets: u64,
+    /// Why.
+    pub cause: DropCause,
+}
+
+impl Gap {
+    /// A hole in a recording whose first packet came at `begun`.
+    pub fn new(hole: &Hole, begun: Instant) -> Self {
+        let Hole { start, packets, duration, cause } = *hole;
+        Self { start: start.saturating_duration_since(begun), duration, packets, cause }
+    }
 }
 
 /// Why a session ended without a failure.

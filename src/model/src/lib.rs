@@ -15,10 +15,12 @@ mod tls;
 
 pub use branch::{
     BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts,
-    DtlsAssociation, DtlsRole, MediaControl, MediaControlError, MediaSecurity, OpenBranch, PayloadRule,
+    DtlsAssociation, DtlsRole, Hole, MediaControl, MediaControlError, MediaSecurity, OpenBranch, PayloadRule,
     RtcpMode, SrtpKeys,
 };
-pub use event::{FailureReason, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason};
+pub use event::{
+    FailureReason, Gap, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason,
+};
 pub use fingerprint::{CertificateHash, Fingerprint, FingerprintFault};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
 pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};

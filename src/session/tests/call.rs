@@ -4,7 +4,7 @@
 
 mod support;
 
-use siprec_model::{BranchCommand, BranchEvent, DropCause, RecordingState, StopReason};
+use siprec_model::{BranchCommand, BranchEvent, DropCause, Hole, RecordingState, StopReason};
 use siprec_session::Command;
 use siprec_sip::Method;
 use support::*;
@@ -42,11 +42,12 @@ fn a_call_is_recorded_from_its_first_packet_to_bye() {
 fn every_event_says_which_session_it_speaks_of() {
     let mut call = Call::inviting();
     let invite = call.answer_invite(&sdp(&[4000, 4002]));
-    let gap = BranchEvent::Gap {
+    let gap = BranchEvent::Gap(Hole {
+        start: call.now,
         packets: 3,
         duration: std::time::Duration::from_millis(60),
         cause: DropCause::RingFull,
-    };
+    });
     call.media(1, gap);
     let info = &call.events.last().unwrap().info;
     assert_eq!(info.session.as_deref(), Some(value(&invite, &siprec_sip::HeaderName::CallId).as_str()));
@@ -54,6 +55,32 @@ fn every_event_says_which_session_it_speaks_of() {
     assert_eq!(info.call_uuid.as_str(), "UUID1");
     assert_eq!(info.recorder.as_deref(), Some("sip:rec.example"));
     assert_eq!(info.dn.as_deref(), Some("1002"));
+}
+
+#[test]
+fn a_gap_begins_on_the_clock_of_the_call_which_is_one_for_all_streams() {
+    let mut call = Call::inviting();
+    let first = call.now;
+    call.packet(1);
+    call.wait_ms(500);
+    call.packet(0);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    let duration = std::time::Duration::from_millis(40);
+    let start = first + std::time::Duration::from_millis(1500);
+    let hole = Hole { start, packets: 2, duration, cause: DropCause::RingFull };
+    call.media(0, BranchEvent::Gap(hole));
+    let report = siprec_model::BranchReport { gaps: 1, holes: vec![hole], ..Default::default() };
+    call.engine.closes = false;
+    call.command(Command::StopNow);
+    call.media(0, BranchEvent::Closed(Box::new(report)));
+    let told = call.events.iter().filter_map(|event| match &event.kind {
+        siprec_model::SessionEventKind::Gap { gap, .. } => Some(vec![*gap]),
+        siprec_model::SessionEventKind::Report { gaps, .. } => Some(gaps.clone()),
+        _ => None,
+    });
+    let start = std::time::Duration::from_millis(1500);
+    let gap = siprec_model::Gap { start, duration, packets: 2, cause: DropCause::RingFull };
+    assert_eq!(told.collect::<Vec<_>>(), [vec![gap], vec![gap]]);
 }
 
 #[test]
@@ -93,7 +120,7 @@ fn a_party_without_caps_gets_the_others_codec_inactive_and_is_offered_again_when
     call.add(0);
     call.add(1);
     call.format(0, audio(&[(8, "PCMA", 8000)]));
-    call.media(0, BranchEvent::FirstPacket { payload_type: 8, ssrc: 1 });
+    call.media(0, BranchEvent::FirstPacket { payload_type: 8, ssrc: 1, arrival: call.now });
     call.wait_ms(1000);
     let invite = call.request(&Method::Invite);
     let body = String::from_utf8(invite.body.clone()).unwrap();

@@ -462,7 +462,8 @@ fn what_a_stream_held_that_is_not_to_be_recorded_is_no_gap() {
     }
     call.format(1, video(96, "VP8"));
     let lost = siprec_model::DropCause::NotDrained;
-    let gap = |packets| BranchEvent::Gap { packets, duration: std::time::Duration::ZERO, cause: lost };
+    let (start, duration) = (call.now, std::time::Duration::ZERO);
+    let gap = |packets| BranchEvent::Gap(siprec_model::Hole { start, packets, duration, cause: lost });
     call.media(1, gap(1));
     call.media(0, gap(2));
     assert!(call.take().ends_with(&["* gap of 2".to_owned()]));

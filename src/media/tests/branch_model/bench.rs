@@ -212,7 +212,7 @@ impl Bench {
         let kept: usize = self.model.kept.iter().map(Waiting::size).sum();
         assert_eq!(self.branch.kept_bytes(), kept);
         while let Some(event) = self.branch.poll_event() {
-            if let BranchEvent::Gap { packets, .. } = event {
+            if let BranchEvent::Gap(siprec_model::Hole { packets, .. }) = event {
                 self.gap_packets += packets;
             }
         }

@@ -68,6 +68,8 @@ pub struct Recording {
     /// Dialogs of ended sessions and failed attempts that are not over yet.
     former: Vec<(u32, RecordingSession)>,
     state: RecordingState,
+    /// When the first packet of any stream came.
+    begun: Option<Instant>,
     /// The time of the last input.
     handled: Instant,
     output: VecDeque<Output>,
@@ -110,6 +112,7 @@ impl Recording {
             attempts: 0,
             former: Vec::new(),
             state: RecordingState::Idle,
+            begun: None,
             handled: now,
             output: VecDeque::new(),
             config,

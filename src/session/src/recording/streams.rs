@@ -153,6 +153,9 @@ impl Recording {
         if id.recording != self.config.key {
             return;
         }
+        if let BranchEvent::FirstPacket { arrival, .. } = event {
+            self.begun = Some(self.begun.map_or(arrival, |begun| begun.min(arrival)));
+        }
         self.tell_media(id, &event);
         let Some(slot) = self.slots.get_mut(&id.slot) else { return };
         let (leg, medium) = (slot.leg(), slot.medium());

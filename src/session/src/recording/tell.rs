@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use siprec_model::{
-    BranchEvent, BranchId, Medium, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
+    BranchEvent, BranchId, Gap, Hole, Medium, RecordingState, SessionEvent, SessionEventKind, SessionInfo,
 };
 
 use super::leg::{Leg, Lost};
@@ -58,18 +58,21 @@ impl Recording {
         let kind = match event {
             BranchEvent::KeyframeWanted => SessionEventKind::KeyframeWanted,
             // What a stream held that is not to be recorded is no loss.
-            BranchEvent::Gap { packets, duration, cause } if !slot.is_dismissed() => SessionEventKind::Gap {
-                medium: slot.medium(),
-                packets: *packets,
-                duration: *duration,
-                cause: *cause,
-            },
+            BranchEvent::Gap(hole) if !slot.is_dismissed() => {
+                SessionEventKind::Gap { medium: slot.medium(), gap: self.gap(hole) }
+            }
             BranchEvent::Closed(report) if !slot.is_dismissed() => {
-                SessionEventKind::Report { medium: slot.medium(), report: report.clone() }
+                let gaps = report.holes.iter().map(|hole| self.gap(hole)).collect();
+                SessionEventKind::Report { medium: slot.medium(), report: report.clone(), gaps }
             }
             _ => return,
         };
         self.tell(Scope::Slot(branch.slot), kind);
+    }
+
+    /// A hole on the call's clock.
+    fn gap(&self, hole: &Hole) -> Gap {
+        Gap::new(hole, self.begun.unwrap_or(hole.start))
     }
 
     /// A stream is not recorded although the call has it.

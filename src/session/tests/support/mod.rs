@@ -158,7 +158,7 @@ impl Call {
     }
 
     pub fn packet(&mut self, slot: u16) {
-        self.media(slot, BranchEvent::FirstPacket { payload_type: 0, ssrc: 1 });
+        self.media(slot, BranchEvent::FirstPacket { payload_type: 0, ssrc: 1, arrival: self.now });
     }
 
     pub fn command(&mut self, command: Command) {
@@ -460,7 +460,7 @@ impl Call {
                 }
                 SessionEventKind::Weakened { reason } => format!("* weakened: {reason}"),
                 SessionEventKind::Suspected { reason } => format!("* suspected: {reason}"),
-                SessionEventKind::Gap { packets, .. } => format!("* gap of {packets}"),
+                SessionEventKind::Gap { gap, .. } => format!("* gap of {}", gap.packets),
                 SessionEventKind::KeyframeWanted => "* key frame wanted".into(),
                 SessionEventKind::Report { .. } => return None,
             },

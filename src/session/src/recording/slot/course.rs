@@ -359,7 +359,7 @@ impl Slot {
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportsStopped
             | BranchEvent::KeyframeWanted
-            | BranchEvent::Gap { .. } => SlotNews::None,
+            | BranchEvent::Gap(_) => SlotNews::None,
         }
     }
 }
