@@ -23,6 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("siprec-compare", &["siprec-model", "siprec-media"]),
     ("siprec-fuzz-targets", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
     ("siprec-counts", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
+    ("siprec-signalling", &["siprec-model", "siprec-session", "siprec-agent"]),
 ];
 
 /// Crates that do no input or output of their own: no GStreamer, no runtime, directly or through others.
