@@ -27,6 +27,8 @@ pub(crate) struct Calls {
 enum Told {
     Started,
     Stopped,
+    /// A question stayed without an answer for 2 s: nothing is lost yet.
+    Suspected,
     Wrong(SessionEventKind),
 }
 
@@ -35,6 +37,7 @@ impl fmt::Display for Told {
         match self {
             Self::Started => f.write_str("a session started"),
             Self::Stopped => f.write_str("a session stopped"),
+            Self::Suspected => f.write_str("a session was suspected"),
             Self::Wrong(kind) => write!(f, "{kind:?}"),
         }
     }
@@ -66,22 +69,27 @@ impl Calls {
             }
             match self.next()? {
                 Told::Started => started += 1,
+                Told::Suspected => {}
                 other => bail!("after {started} that started: {other}"),
             }
         }
         Ok(())
     }
 
-    /// Lets them be.
+    /// Lets them be, and says how often a recorder was suspected that then proved to live.
     ///
     /// # Errors
-    /// If anything happens to one.
-    pub(crate) fn hold(&self, time: Duration) -> Result<()> {
+    /// If anything else happens to one.
+    pub(crate) fn hold(&self, time: Duration) -> Result<u32> {
         let until = Instant::now() + time;
-        match self.told.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => bail!("nobody tells anything"),
-            Ok(told) => bail!("while they were held: {told}"),
+        let mut suspected = 0;
+        loop {
+            match self.told.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Err(RecvTimeoutError::Timeout) => return Ok(suspected),
+                Err(RecvTimeoutError::Disconnected) => bail!("nobody tells anything"),
+                Ok(Told::Suspected) => suspected += 1,
+                Ok(told) => bail!("while they were held: {told}"),
+            }
         }
     }
 
@@ -104,6 +112,7 @@ impl Calls {
             if ending > 0 {
                 match self.next()? {
                     Told::Stopped => ending -= 1,
+                    Told::Suspected => {}
                     other => bail!("instead of an end: {other}"),
                 }
             }
@@ -124,9 +133,8 @@ impl Calls {
             let told = match event.kind {
                 SessionEventKind::Started => Told::Started,
                 SessionEventKind::Stopped { .. } => Told::Stopped,
-                kind @ (SessionEventKind::Failed { .. } | SessionEventKind::Suspected { .. }) => {
-                    Told::Wrong(kind)
-                }
+                SessionEventKind::Suspected { .. } => Told::Suspected,
+                kind @ SessionEventKind::Failed { .. } => Told::Wrong(kind),
                 _ => return,
             };
             // Whoever waited may have given up.

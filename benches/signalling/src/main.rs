@@ -80,10 +80,10 @@ fn main() -> Result<()> {
     );
 
     let before = Usage::now()?;
-    calls.hold(Duration::from_secs(arguments.hold))?;
+    let suspected = calls.hold(Duration::from_secs(arguments.hold))?;
     let spent = Usage::now()?.since(&before);
     println!(
-        "held: {} s, {:.1} % of a core, {} bytes more each",
+        "held: {} s, {:.1} % of a core, {} bytes more each; {suspected} times an answer was late",
         arguments.hold,
         100.0 * spent.processor.as_secs_f64() / arguments.hold.max(1) as f64,
         spent.resident / i64::from(arguments.sessions),
