@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::process::wait_until;
 
@@ -50,6 +50,41 @@ pub fn rtp_pair() -> Result<[UdpSocket; 2]> {
 pub fn free_rtp_port() -> Result<u16> {
     let [rtp, _] = rtp_pair()?;
     Ok(rtp.local_addr()?.port())
+}
+
+/// Ports for a program that takes them although another has them (`SO_REUSEADDR`), and by that takes its datagrams away.
+pub struct OwnPorts {
+    /// The first, even.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+    /// Whoever claims the same ports finds this one taken.
+    _claim: UdpSocket,
+}
+
+impl OwnPorts {
+    const NUMBER: u16 = 128;
+
+    /// Claims some that the system gives to nobody who does not ask for them, where it has such.
+    ///
+    /// # Errors
+    /// When all are claimed.
+    pub fn claim() -> Result<Self> {
+        let given = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+        let end: u16 = given.split_whitespace().next().context("no range of ports")?.parse()?;
+        // Where everything is given out, chance has to do.
+        let end = if end > 1024 + 4 * Self::NUMBER { end } else { u16::MAX };
+        let spread = (std::process::id() % 64) as u16;
+        (0..64)
+            .filter_map(|index| end.checked_sub((1 + (index + spread) % 64) * Self::NUMBER))
+            .filter(|first| *first >= 1024)
+            .find_map(|first| {
+                let first = first / 2 * 2;
+                let claim = UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).ok()?;
+                Some(Self { first: first + 2, last: first + Self::NUMBER - 3, _claim: claim })
+            })
+            .context("no ports are left")
+    }
 }
 
 /// Hands every datagram and its sender to `take`, until `finishing` is set and 200 ms have passed in silence.

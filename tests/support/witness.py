@@ -1,8 +1,10 @@
 """A recorder whose media side is rtpengine: a SIP server that hands the client's offer to rtpengine as something published,
 subscribes to it as plain RTP, and keeps what rtpengine has decrypted.
 
-Usage: witness.py NG_ADDRESS:PORT. Prints "listening PORT" (SIP by UDP), "answered" when a session begins, and after its BYE one
-line for each stream: "stream N:" and the payloads of its packets in hexadecimal, in the order of their sequence numbers.
+Usage: witness.py NG_ADDRESS:PORT PACKETS [--passive]. Prints "listening PORT" (SIP by UDP), its answer when a session begins, and
+after its BYE one line for each stream: "stream N:" and the payloads of its packets in hexadecimal, in the order of their sequence
+numbers, once it has so many PACKETS of the stream or nothing comes any more. Where DTLS is offered it begins the handshake, or
+with --passive leaves that to the client.
 """
 
 import random
@@ -67,8 +69,10 @@ def lines(message, *names):
 
 
 class Witness:
-    def __init__(self, engine):
+    def __init__(self, engine, options):
         self.engine = engine
+        self.options = options
+        self.call = f"witness-{random.getrandbits(64):x}"
         self.sip = udp()
         self.streams = []
         self.answer = None
@@ -83,7 +87,6 @@ class Witness:
                 if self.answer is None:
                     self.answer = self.invited(request.split("\r\n\r\n", 1)[1])
                 self.respond(request, client, self.answer)
-                print("answered", flush=True)
             elif method == "BYE":
                 self.respond(request, client, "")
                 return
@@ -100,9 +103,10 @@ class Witness:
         self.sip.sendto(("\r\n".join(["SIP/2.0 200 OK", *head]) + "\r\n\r\n" + body).encode(), client)
 
     def invited(self, offer):
-        answer = self.engine.ask("publish", call_id="witness", from_tag="client", sdp=offer)
+        answer = self.engine.ask("publish", call_id=self.call, from_tag="client", sdp=offer, **self.options)
+        print(answer["sdp"], flush=True)
         subscription = self.engine.ask(
-            "subscribe request", call_id="witness", from_tag="client", transport_protocol="RTP/AVP"
+            "subscribe request", call_id=self.call, from_tag="client", transport_protocol="RTP/AVP"
         )
         wanted = subscription["sdp"]
         plain = ["v=0", "o=- 1 1 IN IP4 127.0.0.1", "s=-", "c=IN IP4 127.0.0.1", "t=0 0"]
@@ -114,27 +118,29 @@ class Witness:
             words[1] = str(self.streams[-1].getsockname()[1])
             plain += [" ".join(words), "a=recvonly"]
         self.engine.ask(
-            "subscribe answer", call_id="witness", to_tag=subscription["to-tag"], sdp="\r\n".join(plain) + "\r\n"
+            "subscribe answer", call_id=self.call, to_tag=subscription["to-tag"], sdp="\r\n".join(plain) + "\r\n"
         )
         return answer["sdp"]
 
-    def heard(self):
+    def heard(self, most):
         for number, stream in enumerate(self.streams):
-            stream.settimeout(0.5)
+            stream.settimeout(5 if most else 0.5)
             packets = []
             try:
-                while True:
-                    packets.append(stream.recv(2048))
+                while len(packets) < max(most, 1):
+                    packet = stream.recv(2048)
+                    # RTCP shares the port where the two are multiplexed.
+                    if not 64 <= packet[1] & 0x7F <= 95:
+                        packets.append(packet)
             except TimeoutError:
                 pass
-            # RTCP shares the port where the two are multiplexed.
-            packets = [packet for packet in packets if packet[1] & 0x7F < 64 or packet[1] & 0x7F > 95]
             first = int.from_bytes(packets[0][2:4], "big") if packets else 0
             packets.sort(key=lambda packet: int.from_bytes(packet[2:4], "big") - first & 0xFFFF)
             print(f"stream {number}:", *(packet[12:].hex() for packet in packets), flush=True)
 
 
 host, port = sys.argv[1].split(":")
-witness = Witness(Rtpengine((host, int(port))))
+options = {"DTLS": "passive"} if "--passive" in sys.argv else {}
+witness = Witness(Rtpengine((host, int(port))), options)
 witness.serve()
-witness.heard()
+witness.heard(int(sys.argv[2]))

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dimpl::{Dtls, Error, KeyingMaterial, Output, SecurityError, SrtpProfile};
+use dimpl::{CertificateError, Dtls, Error, KeyingMaterial, Output, SecurityError, SrtpProfile};
 use siprec_model::{CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, SrtpKeys, SrtpSuite};
 
 use super::identity::{Identity, fingerprint};
@@ -59,6 +59,11 @@ pub enum AssociationFault {
     /// The recorder has another certificate than its description says.
     #[error("the recorder's certificate is not the one that its description names: it has {0}")]
     Fingerprint(Fingerprint),
+    /// It has shown none; a handshake without one is none (RFC 5763 §5).
+    #[error(
+        "the recorder has shown no certificate; one possible cause is one of its own that is not of ECDSA"
+    )]
+    NoCertificate,
     /// It did not end in time.
     #[error("the DTLS handshake with the recorder did not end within {0:?}")]
     Timeout(Duration),
@@ -310,10 +315,7 @@ impl Association {
         let negotiated = handshake.material.take();
         let found = negotiated.and_then(|(material, profile)| Some((material, keys::suite(profile)?)));
         let fault = match found {
-            // A handshake without a certificate is none (RFC 5763 §5).
-            _ if !handshake.is_known => {
-                AssociationFault::Failed("the recorder has shown no certificate".to_owned())
-            }
+            _ if !handshake.is_known => AssociationFault::NoCertificate,
             None => AssociationFault::NoProfile,
             Some((_, suite)) if !self.terms.suites.contains(&suite) => AssociationFault::Suite(suite),
             Some((material, suite)) => {
@@ -387,6 +389,9 @@ fn fault(error: &Error) -> AssociationFault {
     match error {
         Error::SecurityError(SecurityError::FatalAlert { description }) => {
             AssociationFault::Alert(*description)
+        }
+        Error::CertificateError(CertificateError::NoClientCertificateReceived) => {
+            AssociationFault::NoCertificate
         }
         error => AssociationFault::Failed(error.to_string()),
     }
