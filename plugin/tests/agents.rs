@@ -121,8 +121,10 @@ fn one_recording_more_than_the_agent_may_have_fails_and_its_call_goes_on() {
 fn wrong_settings_of_an_agent_are_named_at_ready() {
     let long = "x".repeat(5000);
     // property, value, what is said of it
-    let wrong: [(&str, &str, &str); 15] = [
+    let wrong: [(&str, &str, &str); 17] = [
         ("local-address", "nowhere", "nowhere"),
+        ("state-dir", "/dev/null", "\"/dev/null\" is no folder"),
+        ("state-dir", "/no/such/folder", "cannot be used"),
         ("local-address", "192.0.2.1", "192.0.2.1 is no address of this host"),
         ("media-address", "300.1.1.1", "300.1.1.1"),
         ("media-address", "2001:db8::1", "2001:db8::1 is no address of this host"),

@@ -37,6 +37,15 @@ impl Call {
         Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Ends::Stock, None, &[])
     }
 
+    /// The same in an environment with these variables.
+    ///
+    /// # Errors
+    /// When the relay does not listen within 10 s.
+    pub fn start_among(sandbox: &Sandbox, siprec: &str, variables: &[(&str, &str)]) -> Result<Self> {
+        let element = format!("siprec name=rec {siprec}");
+        Self::start_with(sandbox, &element, "rec.", Ends::Stock, None, variables)
+    }
+
     /// The same with `siprecudpsrc` and `siprecudpsink` as input and output.
     ///
     /// # Errors
@@ -127,7 +136,8 @@ impl Call {
             command.envs(variables.iter().copied());
             Process::start_led(sandbox, "relay", &mut command)?
         } else {
-            Process::start(sandbox, "relay", &mut sandbox.gst_launch(&pipeline))?
+            let mut command = sandbox.gst_launch(&pipeline);
+            Process::start(sandbox, "relay", command.envs(variables.iter().copied()))?
         };
         for port in ports {
             wait_for_udp(port, Duration::from_secs(10))

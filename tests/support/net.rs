@@ -1,7 +1,8 @@
 //! Sockets of the tests: loopback, ephemeral.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -23,6 +24,33 @@ pub fn udp() -> Result<UdpSocket> {
 /// When the system has no socket left.
 pub fn free_udp_port() -> Result<u16> {
     Ok(udp()?.local_addr()?.port())
+}
+
+/// A TCP port of 127.0.0.1 that was free a moment ago.
+///
+/// # Errors
+/// When the system has no socket left.
+pub fn free_tcp_port() -> Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// A port of 127.0.0.1 that is free for UDP and TCP, and that nobody is given who asks for any: one program after the other
+/// can have it.
+///
+/// # Errors
+/// When none is found in a hundred tries.
+pub fn lasting_port() -> Result<u16> {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range")?;
+    let first: u16 = range.split_whitespace().next().unwrap_or_default().parse()?;
+    let chance = RandomState::new();
+    for number in 0..100 {
+        let port = u16::try_from(chance.hash_one(number) % 8000)? + first.saturating_sub(8500).max(1024);
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no port is free")
 }
 
 /// Two bound sockets, on an even port and on its successor, as RTP wants them.
@@ -122,6 +150,18 @@ pub fn wait_for_udp(port: u16, within: Duration) -> Result<()> {
         let local = format!("0100007F:{port:04X}");
         let is_there = sockets.lines().any(|line| line.split_whitespace().nth(1) == Some(&local));
         Ok(is_there.then_some(()))
+    })
+}
+
+/// Waits until some process of this machine listens on this TCP port of 127.0.0.1.
+///
+/// # Errors
+/// When none does `within`.
+pub fn wait_for_tcp(port: u16, within: Duration) -> Result<()> {
+    // State 0A: it listens.
+    let listens = format!("0100007F:{port:04X} 00000000:0000 0A");
+    wait_until(&format!("something listens on TCP port {port}"), within, || {
+        Ok(std::fs::read_to_string("/proc/net/tcp")?.contains(&listens).then_some(()))
     })
 }
 

@@ -7,10 +7,11 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow, ensure};
+use siprec_sip::{Message, Request};
 
 use crate::call::Call;
 use crate::capture::{Datagram, ensure_clean, write_pcap};
-use crate::net::{free_udp_port, local, rtp_pair, wait_for_udp};
+use crate::net::{free_tcp_port, free_udp_port, local, rtp_pair, wait_for_tcp, wait_for_udp};
 use crate::process::{Process, wait_until};
 use crate::rtp::{Collector, Packet};
 use crate::sandbox::Sandbox;
@@ -41,6 +42,18 @@ impl Sipp {
     /// # Errors
     /// When it does not listen within 10 s.
     pub fn start_with(sandbox: &Sandbox, scenario: &str, words: &[(&str, &str)]) -> Result<Self> {
+        Self::start_by(sandbox, scenario, words, false)
+    }
+
+    /// The same as a recorder that is reached by TCP, and stays with a call whose connection ends.
+    ///
+    /// # Errors
+    /// When it does not listen within 10 s.
+    pub fn start_tcp(sandbox: &Sandbox, scenario: &str) -> Result<Self> {
+        Self::start_by(sandbox, scenario, &[], true)
+    }
+
+    fn start_by(sandbox: &Sandbox, scenario: &str, words: &[(&str, &str)], tcp: bool) -> Result<Self> {
         let folder = sandbox.source().join("tests/sipp");
         let file = folder.join(format!("{scenario}.xml"));
         let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
@@ -54,7 +67,7 @@ impl Sipp {
             media.push(Collector::on(rtp)?);
             reports.push(rtcp);
         }
-        let port = free_udp_port()?;
+        let port = if tcp { free_tcp_port()? } else { free_udp_port()? };
         let mut command: Command = sandbox.command("sipp");
         command
             .arg("-sf")
@@ -69,9 +82,14 @@ impl Sipp {
         for (index, line) in media.iter().enumerate() {
             command.args(["-key", &format!("rtp{index}"), &line.address().port().to_string()]);
         }
+        if tcp {
+            command.args(["-t", "t1", "-reconnect_close", "false"]);
+        }
         let process = Process::start(sandbox, "sipp", &mut command)?;
-        wait_for_udp(port, Duration::from_secs(10)).with_context(|| process.output())?;
-        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}"), media, _rtcp: reports })
+        let listens = if tcp { wait_for_tcp } else { wait_for_udp };
+        listens(port, Duration::from_secs(10)).with_context(|| process.output())?;
+        let transport = if tcp { ";transport=tcp" } else { "" };
+        Ok(Self { process, uri: format!("sip:127.0.0.1:{port}{transport}"), media, _rtcp: reports })
     }
 
     /// Its SIP URI.
@@ -157,6 +175,21 @@ impl Sipp {
         })
     }
 
+    /// The requests that it has received, in their order.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub fn requests(&self, sandbox: &Sandbox) -> Result<Vec<Request>> {
+        let messages = received(&std::fs::read(sandbox.join("sipp-messages.log"))?)?;
+        messages
+            .iter()
+            .map(|message| match Message::parse(&message.bytes) {
+                Ok(Message::Request(request)) => Ok(request),
+                other => Err(anyhow!("no request: {other:?}")),
+            })
+            .collect()
+    }
+
     /// The bodies of the INVITEs that it has received, in their order.
     ///
     /// # Errors
@@ -221,7 +254,7 @@ fn referenced(scenario: &str) -> String {
 
 /// The messages that SIPp received, by its own record of them, as datagrams between made-up ports.
 fn received(log: &[u8]) -> Result<Vec<Datagram>> {
-    const HEAD: &[u8] = b"UDP message received [";
+    const HEAD: &[u8] = b"P message received [";
     let mut datagrams = Vec::new();
     let mut rest = log;
     while let Some(at) = rest.windows(HEAD.len()).position(|window| window == HEAD) {

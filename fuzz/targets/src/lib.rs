@@ -14,6 +14,7 @@
 //! | `party_sdp` | what the two parties of a call say of themselves |
 //! | `dialog` | a script (see [`script`]) of what peer and user do in one dialog |
 //! | `recording` | a script of what recorder, engine and application do in one recording |
+//! | `journal` | the lines of a file in which a process has written down its dialogs: what is read is written again as the same, and each dialog can be ended |
 //! | `rtp` | packets and commands of one branch |
 //! | `rtcp` | datagrams of a recorder |
 //! | `srtp` | encrypted packets of a call: genuine, forged, repeated, of other sources and keys |
@@ -21,6 +22,7 @@
 #![forbid(unsafe_code)]
 
 mod dialog;
+mod journal;
 mod media;
 mod recording;
 pub mod script;
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "party_sdp", run: party_sdp },
     Target { name: "dialog", run: dialog },
     Target { name: "recording", run: recording },
+    Target { name: "journal", run: journal },
     Target { name: "rtp", run: rtp },
     Target { name: "rtcp", run: rtcp },
     Target { name: "srtp", run: srtp },
@@ -55,6 +58,7 @@ pub const TARGETS: &[Target] = &[
 ];
 
 pub use dialog::dialog;
+pub use journal::journal;
 pub use media::{rtcp, rtp};
 pub use recording::recording;
 pub use sdp::{party_sdp, sdp};

@@ -134,7 +134,8 @@ impl UnderTest {
                 Output::Event(_)
                 | Output::RecorderSilent { .. }
                 | Output::RecorderAway { .. }
-                | Output::AttemptOver { .. } => {}
+                | Output::AttemptOver { .. }
+                | Output::Note { .. } => {}
                 Output::Finished => self.finished += 1,
             }
         }

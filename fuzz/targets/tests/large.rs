@@ -143,3 +143,12 @@ fn large_datagrams_are_read_in_linear_time() {
         quick("srtcp", &piece.repeat(64 * 1024 / piece.len()));
     }
 }
+
+#[test]
+fn large_files_of_dialogs_are_read_in_linear_time() {
+    for piece in ["+1\ta=b\n", "-1\n", "\n", "%", "%41", "\t", "a=b\t", "\tcall-id=a"] {
+        for start in ["", "dialogs 1\thost=a\tprocess=1\n", "dialogs 1\thost=a\tprocess=1\n+1\t"] {
+            quick("journal", format!("{start}{}", fill(piece, 256 * 1024)).as_bytes());
+        }
+    }
+}

@@ -124,6 +124,12 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 "TOML file of the pools that elements name by recorder=pool:NAME. Setting it while the agent runs, and \
                  the action reload-config, have it read again: a file with a fault leaves the pools as they are",
             ),
+            text(
+                "state-dir",
+                "State folder",
+                "Folder in which open dialogs are written down, so that those of a process that crashes are ended by the \
+                 next one with the same folder; nowhere when not set",
+            ),
             glib::ParamSpecBoxed::builder::<gst::Structure>("pools")
                 .nick("State of the pools")
                 .blurb("A structure for each pool: strategy, location-policy, and its recorders, each with its state")
@@ -165,6 +171,7 @@ impl Settings {
             }
             "auth-realm" => take(&mut self.auth_realm, value),
             "config" => take(&mut self.config, value),
+            "state-dir" => take(&mut self.state_dir, value),
             "outbound-proxy" => take(&mut self.outbound_proxy, value),
             _ => {}
         }
@@ -191,6 +198,7 @@ impl Settings {
             "auth-user" => self.auth_user.to_value(),
             "auth-realm" => self.auth_realm.to_value(),
             "config" => self.config.to_value(),
+            "state-dir" => self.state_dir.to_value(),
             "outbound-proxy" => self.outbound_proxy.to_value(),
             _ => return None,
         })

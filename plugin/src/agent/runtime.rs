@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use siprec_agent::{
-    Agent, AgentConfig, AgentError, BindError, PoolView, Pools, RecorderWatch, RecordingHandle,
+    Agent, AgentConfig, AgentError, BindError, PoolView, Pools, RecorderWatch, RecordingHandle, StateDirError,
 };
 use siprec_engine::{Engine, EngineConfig, EngineError, Gate, Tap, TapConfig};
 use siprec_model::{MediaControl, SessionEvent};
@@ -29,6 +29,9 @@ pub(crate) enum AgentFault {
     /// The port of SIP that the user gave.
     #[error("agent property \"sip-port\": {0}")]
     SipPort(#[source] BindError),
+    /// The folder for dialogs that the user gave.
+    #[error("agent property \"state-dir\": {0}")]
+    StateDir(#[source] StateDirError),
     /// The SIP side.
     #[error(transparent)]
     Agent(AgentError),
@@ -52,6 +55,7 @@ impl From<AgentError> for AgentFault {
             AgentError::Bind(error @ (BindError::InUse { .. } | BindError::Refused { .. })) => {
                 Self::SipPort(error)
             }
+            AgentError::StateDir(error) => Self::StateDir(error),
             other => Self::Agent(other),
         }
     }
@@ -91,6 +95,7 @@ impl Runtime {
             credentials: settings.credentials()?.into_iter().collect(),
             outbound_proxy: settings.outbound_proxy()?,
             pools: settings.pools()?,
+            state_dir: settings.state_dir(),
             watcher,
             log: Some(log::dispatch()),
             ..AgentConfig::default()

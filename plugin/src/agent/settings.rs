@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use siprec_agent::{
     Credentials, CredentialsError, Password, PoolFileError, Pools, TlsConfig, TlsError, TlsIdentity,
@@ -36,6 +36,7 @@ pub(super) struct Settings {
     pub(super) auth_realm: Option<String>,
     pub(super) outbound_proxy: Option<String>,
     pub(super) config: Option<String>,
+    pub(super) state_dir: Option<String>,
 }
 
 impl Default for Settings {
@@ -61,6 +62,7 @@ impl Default for Settings {
             auth_realm: None,
             outbound_proxy: None,
             config: None,
+            state_dir: None,
         }
     }
 }
@@ -243,6 +245,11 @@ impl Settings {
     /// The proxies before the recorders.
     pub(super) fn outbound_proxy(&self) -> Result<OutboundProxy, SettingsError> {
         Ok(self.outbound_proxy.as_deref().unwrap_or_default().parse()?)
+    }
+
+    /// Where dialogs are written down; nowhere when not set.
+    pub(super) fn state_dir(&self) -> Option<PathBuf> {
+        set(self.state_dir.as_deref()).map(PathBuf::from)
     }
 
     /// The pools of recorders; none when not set.

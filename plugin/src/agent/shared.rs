@@ -12,6 +12,8 @@ static SHARED: Mutex<Weak<Runtime>> = Mutex::new(Weak::new());
 
 /// The variable of the environment that stands for the shared agent's property `config`.
 const CONFIG: &str = "GST_SIPREC_CONFIG";
+/// The same for its property `state-dir`.
+const STATE_DIR: &str = "GST_SIPREC_STATE_DIR";
 
 /// Leaves the dialogs of the shared agent, if it runs and nobody is just starting it.
 pub(super) fn leave(longest: Duration) {
@@ -32,9 +34,9 @@ pub(super) fn runtime() -> Result<Arc<Runtime>, AgentFault> {
     if let Some(runtime) = shared.upgrade() {
         return Ok(runtime);
     }
-    // Nobody can set a property of it; whoever starts the process can say where its pools are.
-    let config = std::env::var(CONFIG).ok();
-    let runtime = Runtime::start(&Settings { config, ..Settings::default() }, None)?;
+    // Nobody can set a property of it; whoever starts the process can say where its files are.
+    let (config, state_dir) = (std::env::var(CONFIG).ok(), std::env::var(STATE_DIR).ok());
+    let runtime = Runtime::start(&Settings { config, state_dir, ..Settings::default() }, None)?;
     *shared = Arc::downgrade(&runtime);
     Ok(runtime)
 }

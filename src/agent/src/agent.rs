@@ -10,6 +10,7 @@ use siprec_sip::Random;
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
 
+use crate::farewell::Farewells;
 use crate::idle::Idle;
 use crate::inbox::{Inbox, Opening, Shared};
 use crate::notifier::Notifier;
@@ -17,6 +18,7 @@ use crate::outbox::Outbox;
 use crate::pool::{self, Checks, Identity, PoolView, Pools, Roster};
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
+use crate::state::Keeper;
 use crate::worker::{Parts, Worker};
 use crate::{AgentConfig, AgentError};
 
@@ -54,7 +56,8 @@ impl Agent {
     /// Takes the SIP port and starts to serve.
     ///
     /// # Errors
-    /// [`AgentError::Bind`], [`AgentError::Threads`], [`AgentError::Randomness`] or [`AgentError::Forked`].
+    /// [`AgentError::Bind`], [`AgentError::StateDir`], [`AgentError::Threads`], [`AgentError::Randomness`] or
+    /// [`AgentError::Forked`].
     pub fn start(config: AgentConfig, media: Arc<dyn MediaControl>) -> Result<Self, AgentError> {
         let runtime = AgentRuntime::shared()?;
         let log = config.log.clone().unwrap_or_else(|| tracing::dispatcher::get_default(Clone::clone));
@@ -82,7 +85,10 @@ impl Agent {
             user_agent: config.user_agent.clone(),
             outbound_proxy: config.outbound_proxy.clone(),
         };
-        let checks = Checks::new(who, Random::from_seed(seed));
+        let mut random = Random::from_seed(seed);
+        let farewells = Farewells::new(who.clone(), config.credentials.clone(), random.fork());
+        let checks = Checks::new(who, random);
+        let keeper = config.state_dir.as_deref().map(|folder| Keeper::start(folder, &log)).transpose()?;
         let parts = Parts {
             transport,
             arrivals,
@@ -91,13 +97,14 @@ impl Agent {
             notifier,
             idle: Arc::clone(&idle),
             roster: Arc::clone(&roster),
+            keeper: keeper.map(Arc::new),
             responder: Responder::new(config.user_agent.clone()),
             advertised: config.advertised_address,
             media: config.media_address,
             resolve_timeout: config.resolve_timeout,
             _runtime: Arc::clone(&runtime),
         };
-        let worker = Worker::new(parts, checks);
+        let worker = Worker::new(parts, checks, farewells);
         runtime.handle().spawn(worker.run().with_subscriber(log));
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime, roster }), local, local_tls })
     }

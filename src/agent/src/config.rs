@@ -1,6 +1,7 @@
 //! What an agent is made from.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use siprec_model::Fingerprint;
@@ -43,6 +44,9 @@ pub struct AgentConfig {
     pub dns_server: Option<SocketAddr>,
     /// How long a host name may take to be resolved. Default 4 s.
     pub resolve_timeout: Duration,
+    /// Where dialogs are written down, so that those of a process that crashes are ended by the next agent with the same
+    /// folder; nowhere by default. It is made where only its last part is missing.
+    pub state_dir: Option<PathBuf>,
     /// TLS: whom we believe, and what we show. Recorders' profiles may say otherwise for one of them.
     pub tls: TlsConfig,
     /// Bounds of the SIP transport.
@@ -71,6 +75,7 @@ impl Default for AgentConfig {
             sip_dscp: None,
             dns_server: None,
             resolve_timeout: Duration::from_secs(4),
+            state_dir: None,
             tls: TlsConfig::default(),
             limits: Limits::default(),
             watcher: None,

@@ -6,12 +6,12 @@ use std::time::Instant;
 use siprec_model::{BranchCommand, BranchEvent, RecordingKey};
 use siprec_session::{Flow, Input, Output, TransportEvent};
 use siprec_sip::{Message, Request, Uri};
-use siprec_transport::{Destination, Protocol, ResolveError, Target};
+use siprec_transport::{Destination, ResolveError, Target};
 use tracing::instrument::WithSubscriber as _;
 
 use crate::outbox::Refused;
 use crate::redact::Redacted;
-use crate::routes::Way;
+use crate::routes::{Way, sip_transport};
 use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
 
 impl Worker {
@@ -29,7 +29,11 @@ impl Worker {
                 let change = self.roster().send_away((key, attempt), delay, Instant::now());
                 self.tell_change(change);
             }
-            Output::AttemptOver { attempt } => self.roster().leave(key, attempt, Instant::now()),
+            Output::AttemptOver { attempt } => {
+                self.forget_notes(key, Some(attempt));
+                self.roster().leave(key, attempt, Instant::now());
+            }
+            Output::Note { attempt, note } => self.note(key, attempt, note),
             Output::Resolve { attempt, recorder, after: Some(after), .. } => {
                 self.roster().go_to(key, attempt, &recorder);
                 let dialog = Dialog { key, attempt };
@@ -115,11 +119,7 @@ impl Worker {
         });
         let Some((destination, local)) = found else { return TransportEvent::Unresolved { attempt, reason } };
         let others: Vec<Destination> = destinations.collect();
-        let transport = match destination.protocol {
-            Protocol::Tcp => siprec_sip::Transport::Tcp,
-            Protocol::Tls => siprec_sip::Transport::Tls,
-            _ => siprec_sip::Transport::Udp,
-        };
+        let transport = sip_transport(destination.protocol);
         let port = self.parts.transport.port(destination.protocol);
         let flow = Flow {
             transport,

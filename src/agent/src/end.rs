@@ -84,6 +84,10 @@ impl Worker {
             entry.shared.set_state(RecordingState::Failed);
             self.tell_failed(key, &entry.info, reason);
         }
+        if let Some(entry) = self.recordings.get_mut(&key) {
+            // Nobody has answered their BYE: they are left to the next process.
+            entry.noted.clear();
+        }
         self.remove(key);
     }
 
@@ -97,6 +101,7 @@ impl Worker {
     }
 
     pub(crate) fn remove(&mut self, key: RecordingKey) {
+        self.forget_notes(key, None);
         let Some(entry) = self.recordings.remove(&key) else { return };
         if let Some(deadline) = entry.deadline {
             self.timers.remove(&(deadline, key));
@@ -109,6 +114,10 @@ impl Worker {
     }
 
     pub(crate) fn leave(&self, key: RecordingKey) {
+        if let Some(keeper) = self.parts.keeper.as_ref().filter(|_| self.recordings.is_empty()) {
+            // Who has waited for the last recording may end its process at once.
+            keeper.flush();
+        }
         self.parts.notifier.end(key);
         self.parts.idle.leave(key);
     }

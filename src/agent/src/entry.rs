@@ -20,6 +20,8 @@ pub(crate) struct Entry {
     kept: HashMap<u32, (Destination, KeepAlive)>,
     /// Call-IDs of its dialogs.
     pub(crate) call_ids: Vec<String>,
+    /// The numbers under which its dialogs are written down, by attempt and the recorder's tag.
+    pub(crate) noted: HashMap<(u32, Option<String>), u64>,
     /// Branches that the engine has for it.
     pub(crate) branches: BTreeSet<BranchId>,
     /// Which session its last event spoke of.
@@ -46,6 +48,7 @@ impl Entry {
             routes: Routes::default(),
             kept: HashMap::new(),
             call_ids: Vec::new(),
+            noted: HashMap::new(),
             branches: BTreeSet::new(),
             info,
             deadline: None,

@@ -3,6 +3,8 @@
 use siprec_session::{ConfigError, PoolName};
 use siprec_transport::BindError;
 
+use crate::StateDirError;
+
 /// Why the agent refuses.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
@@ -12,6 +14,9 @@ pub enum AgentError {
     /// A thread could not be started.
     #[error("the agent's threads cannot be started: {0}")]
     Threads(#[source] std::io::Error),
+    /// The folder for dialogs is of no use.
+    #[error(transparent)]
+    StateDir(#[from] StateDirError),
     /// The system gives no randomness, without which no tag or id is safe.
     #[error("the system gives no randomness: {0}")]
     Randomness(String),

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use siprec_session::DialogWay;
 use siprec_sip::{HeaderName, Request, Uri};
 use siprec_transport::{Destination, Protocol, ResolveError, Target};
 
@@ -9,6 +10,9 @@ use siprec_transport::{Destination, Protocol, ResolveError, Target};
 const HOPS: usize = 8;
 /// Most requests of one attempt that wait for a name to be resolved.
 const WAITING: usize = 32;
+
+/// The number of the attempt where there is but one.
+pub(crate) const ONLY: u32 = 0;
 
 /// The ways of one recording's attempts.
 #[derive(Debug, Default)]
@@ -63,6 +67,41 @@ impl Routes {
         );
     }
 
+    /// The way of an attempt as it is written down.
+    pub(crate) fn noted(&self, attempt: u32) -> Option<DialogWay> {
+        let Route { target, first, proxied, .. } = self.0.get(&attempt)?;
+        Some(DialogWay {
+            hop: target.uri().ok()?,
+            tls: target.tls().clone(),
+            remote: first.remote,
+            transport: sip_transport(first.protocol),
+            fixed: first.fixed,
+            proxied: *proxied == Some(true),
+        })
+    }
+
+    /// A way that was written down, as that of the attempt [`ONLY`].
+    ///
+    /// # Errors
+    /// It leads nowhere.
+    pub(crate) fn found_before(way: &DialogWay) -> Result<Self, ResolveError> {
+        let target = Target::of(&way.hop)?.with_tls(&way.tls);
+        let protocol = match way.transport {
+            siprec_sip::Transport::Udp => Protocol::Udp,
+            siprec_sip::Transport::Tcp => Protocol::Tcp,
+            siprec_sip::Transport::Tls => Protocol::Tls,
+        };
+        let first = target.found_at(way.remote, protocol, way.fixed);
+        let (others, hops, waiting) = (Vec::new(), Vec::new(), Vec::new());
+        let route = Route { target, first, others, proxied: Some(way.proxied), hops, waiting };
+        Ok(Self(HashMap::from([(ONLY, route)])))
+    }
+
+    /// What leads to the first hop of the attempt [`ONLY`].
+    pub(crate) fn protocol(&self) -> Option<Protocol> {
+        self.0.get(&ONLY).map(|route| route.first.protocol)
+    }
+
     /// The further destinations of an attempt that failed, with what they were found for.
     pub(crate) fn elsewhere(&mut self, attempt: u32) -> Option<(Target, Vec<Destination>)> {
         let route = self.0.get_mut(&attempt)?;
@@ -95,6 +134,15 @@ impl Routes {
             hop.destination = Some(destination);
         }
         std::mem::take(&mut route.waiting).into_iter().map(|(request, hop)| route.way(request, hop)).collect()
+    }
+}
+
+/// What carries messages, as the dialog calls it.
+pub(crate) fn sip_transport(protocol: Protocol) -> siprec_sip::Transport {
+    match protocol {
+        Protocol::Tcp => siprec_sip::Transport::Tcp,
+        Protocol::Tls => siprec_sip::Transport::Tls,
+        _ => siprec_sip::Transport::Udp,
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::end::{Stopping, panicked};
 use crate::entry::{Entry, unmade};
+use crate::farewell::{self, Farewells, Sought};
 use crate::health::Found;
 use crate::idle::Idle;
 use crate::inbox::{Inbox, Item, Opening};
@@ -25,6 +26,7 @@ use crate::pool::{self, Checks, Roster};
 use crate::redact::Redacted;
 use crate::responder::Responder;
 use crate::runtime::AgentRuntime;
+use crate::state::Keeper;
 
 /// Messages taken in one turn, before timers and commands have theirs.
 const MESSAGES: usize = 64;
@@ -44,6 +46,8 @@ pub(crate) struct Parts {
     pub(crate) notifier: Arc<Notifier>,
     pub(crate) idle: Arc<Idle>,
     pub(crate) roster: Arc<Mutex<Roster>>,
+    /// Writes dialogs down.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     pub(crate) responder: Responder,
     pub(crate) advertised: Option<IpAddr>,
     pub(crate) media: Option<IpAddr>,
@@ -67,6 +71,9 @@ pub(crate) struct Worker {
     pub(crate) checks: Checks,
     pub(crate) finding: mpsc::Sender<Found>,
     found: mpsc::Receiver<Found>,
+    pub(crate) farewells: Farewells,
+    pub(crate) seeking: mpsc::Sender<Sought>,
+    sought: mpsc::Receiver<Sought>,
 }
 
 /// However the loop ends, the doors are shut, so that nobody hands it what it will never do.
@@ -110,9 +117,10 @@ pub(crate) struct Resolution {
 }
 
 impl Worker {
-    pub(crate) fn new(parts: Parts, checks: Checks) -> Self {
+    pub(crate) fn new(parts: Parts, checks: Checks, farewells: Farewells) -> Self {
         let (resolving, resolved) = mpsc::channel(RESOLUTIONS);
         let (finding, found) = mpsc::channel(RESOLUTIONS);
+        let (seeking, sought) = mpsc::channel(RESOLUTIONS);
         Self {
             parts,
             recordings: HashMap::new(),
@@ -125,6 +133,9 @@ impl Worker {
             checks,
             finding,
             found,
+            farewells,
+            seeking,
+            sought,
         }
     }
 
@@ -135,6 +146,7 @@ impl Worker {
             notifier: Arc::clone(&self.parts.notifier),
             idle: Arc::clone(&self.parts.idle),
         };
+        let keeper = self.parts.keeper.clone();
         self.follow_pools();
         while self.stopping.is_none() || !self.recordings.is_empty() {
             let deadline = self.next_deadline(Instant::now());
@@ -142,10 +154,15 @@ impl Worker {
                 () = end.inbox.filled() => self.take_inbox(),
                 Some(incoming) = self.parts.arrivals.recv() => self.take_arrivals(incoming),
                 Some(found) = self.found.recv() => self.take_found(found),
+                () = farewell::found(keeper.as_deref()) => self.take_left(),
+                Some(sought) = self.sought.recv() => self.take_sought(sought),
                 Some(resolution) = self.resolved.recv() => self.take_resolution(resolution),
                 () = sleep_until(deadline) => {}
             }
             self.run_timers(Instant::now());
+        }
+        if let Some(keeper) = keeper {
+            keeper.close(FLUSH);
         }
         self.parts.transport.close(FLUSH).await;
     }
@@ -209,6 +226,7 @@ impl Worker {
             let key = claim.dialog.key;
             return self.feed(key, Input::Message(message));
         }
+        let Some(message) = self.take_farewell(message) else { return };
         let request = match message {
             Message::Request(request) => request,
             // A late response to a dialog that is over needs no answer.
@@ -224,6 +242,8 @@ impl Worker {
         if let (Some(claim), Message::Request(_)) = (self.claim(&message), &message) {
             let Dialog { key, attempt } = claim.dialog;
             self.feed(key, Input::Transport(TransportEvent::Failed { attempt, reason: error.to_string() }));
+        } else if let Some(call_id) = call_id(message.headers()).filter(|id| self.farewells.knows(id)) {
+            self.fail_farewell(&call_id);
         } else {
             self.take_unasked(&message, error.to_string());
         }
@@ -307,9 +327,9 @@ impl Worker {
         let timer = self.timers.first().map(|(deadline, _)| *deadline);
         let retry = self.parts.outbox.next_retry(now);
         let stop = self.stopping.as_ref().map(Stopping::next_deadline);
-        let check = self.checks.next_deadline().filter(|_| self.stopping.is_none());
-        let check = check.map(|deadline| deadline.max(now + TICK));
-        [timer, retry, stop, check].into_iter().flatten().min()
+        let own = [self.checks.next_deadline(), self.farewells.next_deadline()].into_iter().flatten().min();
+        let own = own.filter(|_| self.stopping.is_none()).map(|deadline| deadline.max(now + TICK));
+        [timer, retry, stop, own].into_iter().flatten().min()
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -328,6 +348,7 @@ impl Worker {
         }
         if self.stopping.is_none() {
             self.run_checks(now);
+            self.run_farewells(now);
         }
         self.run_stop(now);
     }

@@ -9,6 +9,8 @@ mod dnsmasq;
 mod health;
 #[path = "agent/pools.rs"]
 mod pools;
+#[path = "agent/restart.rs"]
+mod restart;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};

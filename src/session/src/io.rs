@@ -6,7 +6,7 @@ use std::time::Duration;
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId, TlsProfile,
 };
-use siprec_sip::{Message, Transport, Uri};
+use siprec_sip::{DialogNote, Message, Transport, Uri};
 
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::RecorderTarget;
@@ -199,6 +199,13 @@ pub enum Output {
     AttemptOver {
         /// Number of the attempt.
         attempt: u32,
+    },
+    /// Write down that a dialog of the attempt stands, or that it is over, before what follows is sent.
+    Note {
+        /// Number of the attempt.
+        attempt: u32,
+        /// Which dialog.
+        note: DialogNote,
     },
     /// Send a SIP message on the attempt's way.
     Send {

@@ -34,6 +34,7 @@
 //! | the choice of a recorder | `protocol` 1.7 | `pool` |
 //! | failure, the next recorder | `protocol` 1.6 | `recording` |
 //! | several recorders at once, as one | `protocol` 1.6 | `copies` |
+//! | what is written down of dialogs, so that the next process can end them | `protocol` 1.6 | `journal` |
 //! | m-lines and whose they are | `protocol` 1.2, 2.1 | `recording::lines` |
 //! | payload type numbers | `protocol` 2.2, RFC 3264 §8.3.2 | `numbering` |
 
@@ -44,6 +45,7 @@ mod config;
 mod copies;
 mod dialect;
 mod io;
+mod journal;
 mod numbering;
 mod parties;
 mod party_sdp;
@@ -58,6 +60,7 @@ pub use config::{ByePolicy, ConfigError, Party, RecordingConfig, SessionMode, TE
 pub use copies::{Copies, Indication, News, Session};
 pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};
+pub use journal::{DialogWay, Journal, JournalError, JournalHead, LeftDialog};
 pub use parties::{PartyKey, Voice, silent_streams};
 pub use party_sdp::{PartyLine, PartySdp, PartySdpError};
 pub use pool::{

@@ -276,6 +276,7 @@ impl Model {
             Output::RecorderSilent { .. }
             | Output::RecorderAway { .. }
             | Output::AttemptOver { .. }
+            | Output::Note { .. }
             | Output::ChooseRecorder { .. }
             | Output::Resolve { .. }
             | Output::Event(_)

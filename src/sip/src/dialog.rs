@@ -5,7 +5,7 @@ use crate::{
 };
 
 /// The state of one dialog, early or confirmed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Dialog {
     call_id: HeaderValue,
     /// From of our requests, with our tag.
@@ -17,6 +17,8 @@ pub struct Dialog {
     remote_target: Uri,
     /// Route of our requests, the first hop first.
     route_set: Vec<NameAddr>,
+    /// How often target or route set have become others.
+    moves: u32,
 }
 
 /// Why an INVITE cannot open a dialog: the peer broke RFC 3261 §8.1.1 or §12.1.1. The answer is 400.
@@ -60,7 +62,22 @@ impl Dialog {
             remote_cseq: None,
             remote_target,
             route_set,
+            moves: 0,
         }
+    }
+
+    /// A dialog out of what was written down of it, to be [ended](crate::DialogUa::bye_left_behind): From and To of its
+    /// requests, the number of one of them, the peer's Contact, and Route with the first hop first. Nothing is known of
+    /// the peer's requests.
+    pub fn left_behind(
+        call_id: HeaderValue,
+        local: NameAddr,
+        remote: NameAddr,
+        local_cseq: u32,
+        remote_target: Uri,
+        route_set: Vec<NameAddr>,
+    ) -> Dialog {
+        Dialog { call_id, local, remote, local_cseq, remote_cseq: None, remote_target, route_set, moves: 0 }
     }
 
     /// The dialog at the caller, opened by a response to its INVITE (RFC 3261 §12.1.2).
@@ -92,20 +109,24 @@ impl Dialog {
             remote_cseq: Some(cseq.number),
             remote_target: target(headers).ok_or(MalformedInvite::Contact)?,
             route_set: record_routes(headers),
+            moves: 0,
         })
     }
 
     /// The early dialog becomes, by a 2xx, a confirmed one: the route set is learnt again (RFC 3261 §13.2.2.4), the
     /// numbers go on.
     pub(crate) fn confirm(&mut self, response: &Response) {
-        self.route_set = record_routes(&response.headers);
-        self.route_set.reverse();
+        let mut routes = record_routes(&response.headers);
+        routes.reverse();
+        self.moves = self.moves.wrapping_add(u32::from(routes != self.route_set));
+        self.route_set = routes;
         self.refresh_target(&response.headers);
     }
 
     /// A 2xx, or a request of the peer, may say where it is from now on (RFC 3261 §12.2.1.2, §12.2.2).
     pub(crate) fn refresh_target(&mut self, headers: &Headers) {
         if let Some(target) = target(headers) {
+            self.moves = self.moves.wrapping_add(u32::from(target != self.remote_target));
             self.remote_target = target;
         }
     }
@@ -159,6 +180,31 @@ impl Dialog {
     /// The peer's tag; `None` when it gave none (RFC 3261 §12.1.1, §12.1.2).
     pub fn remote_tag(&self) -> Option<&str> {
         self.remote.tag()
+    }
+
+    /// From of our requests.
+    pub fn local(&self) -> &NameAddr {
+        &self.local
+    }
+
+    /// To of our requests.
+    pub fn remote(&self) -> &NameAddr {
+        &self.remote
+    }
+
+    /// The CSeq number of our latest request.
+    pub fn local_cseq(&self) -> u32 {
+        self.local_cseq
+    }
+
+    /// Skips numbers of our requests (RFC 3261 §8.1.1.5: they stay below 2^31).
+    pub(crate) fn skip_numbers(&mut self, count: u32) {
+        self.local_cseq = self.local_cseq.saturating_add(count).min((1 << 31) - 2);
+    }
+
+    /// How often target or route set have become others.
+    pub(crate) fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// Where our requests are addressed to: the peer's Contact.

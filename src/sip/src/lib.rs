@@ -60,7 +60,7 @@ pub use transaction::{
     TransactionFailure, Transport, response_to,
 };
 pub use ua::{
-    Body, DialogEvent, DialogUa, Endpoint, NothingToAcknowledge, RequestError, RequestToken, RespondError,
-    ServerToken, Termination, UacConfig,
+    Body, DialogEvent, DialogNote, DialogUa, Endpoint, LEFT_BEHIND_STEP, NothingToAcknowledge, RequestError,
+    RequestToken, RespondError, ServerToken, Termination, UacConfig,
 };
 pub use uri::{Uri, UriBuilder, UriError};

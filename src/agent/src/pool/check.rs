@@ -9,10 +9,11 @@ use siprec_sip::{
     ClientTransaction, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, Uri,
     UriBuilder,
 };
-use siprec_transport::{Destination, Protocol, ResolveError, Target};
+use siprec_transport::{Destination, ResolveError, Target};
 
 use super::roster::Address;
 use super::{HealthCheck, Pools};
+use crate::routes::sip_transport;
 
 /// Most addresses of one recorder that are asked in one round; it lives when one of them does.
 const MOST_ADDRESSES: usize = 4;
@@ -320,11 +321,7 @@ fn question(
     local: SocketAddr,
     random: &mut Random,
 ) -> Option<(Request, siprec_sip::Transport)> {
-    let transport = match destination.protocol {
-        Protocol::Tcp => siprec_sip::Transport::Tcp,
-        Protocol::Tls => siprec_sip::Transport::Tls,
-        _ => siprec_sip::Transport::Udp,
-    };
+    let transport = sip_transport(destination.protocol);
     let host = local.ip().to_string();
     let own = UriBuilder::sip(&host).user(&who.user).port(local.port()).build().ok()?;
     let to = recorder.address().ok()?;

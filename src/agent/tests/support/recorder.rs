@@ -26,6 +26,8 @@ pub(crate) enum Script {
     Silent,
     /// Accepts the INVITE, then says nothing.
     DeafAfterAnswer,
+    /// Accepts, and asks for a password before it lets the session end.
+    GuardsBye,
     /// Accepts the INVITE with a Contact whose host name only it knows.
     PrivateContact,
 }
@@ -156,12 +158,21 @@ pub(crate) fn answer(script: Script, request: &Request, own: SocketAddr) -> Opti
         Script::Silent => return None,
         Script::DeafAfterAnswer if !invite => return None,
         Script::Refuse(status) if invite => status,
+        Script::GuardsBye
+            if request.method == Method::Bye && !request.headers.contains(&HeaderName::Authorization) =>
+        {
+            401
+        }
         Script::Busy(_) if invite => 503,
         Script::Redirect(_) if invite => 302,
         _ => 200,
     };
     let mut response = Response::to_request(request, status);
     response.headers.set(HeaderName::To, request.headers.to().unwrap().with_tag(TAG));
+    if status == 401 {
+        let challenge = "Digest realm=\"recorder\", nonce=\"n1\", algorithm=SHA-256, qop=\"auth\"";
+        response.headers.push(HeaderName::WwwAuthenticate, challenge);
+    }
     match script {
         Script::Busy(seconds) if invite => response.headers.push(HeaderName::RetryAfter, seconds.to_string()),
         Script::Redirect(to) if invite => response.headers.push(HeaderName::Contact, format!("<sip:{to}>")),

@@ -577,6 +577,9 @@ impl Recording {
         let present = self.legs.iter_mut().filter_map(|leg| leg.attempt_session());
         let former = self.former.iter_mut().map(|(attempt, session)| (*attempt, session));
         for (attempt, session) in former.chain(present) {
+            while let Some(note) = session.poll_note() {
+                self.output.push_back(Output::Note { attempt, note });
+            }
             while let Some(message) = session.poll_transmit() {
                 let next_hop = session.next_hop(&message);
                 self.output.push_back(Output::Send { attempt, message, next_hop });

@@ -20,8 +20,8 @@ use std::time::Instant;
 
 use siprec_model::{BranchId, FailureReason, OpenBranch, RtcpMode};
 use siprec_sip::{
-    Body, ChallengeFault, DialogEvent, DialogUa, HeaderName, Headers, Message, Method, Random, RequestToken,
-    Response, Termination, TransactionFailure, UacConfig, Uri,
+    Body, ChallengeFault, DialogEvent, DialogNote, DialogUa, HeaderName, Headers, Message, Method, Random,
+    RequestToken, Response, Termination, TransactionFailure, UacConfig, Uri,
 };
 
 use crate::branches::BranchMode;
@@ -357,6 +357,11 @@ impl RecordingSession {
             }
             Phase::Ending => {}
         }
+    }
+
+    /// The next thing to be written down, before the next message is sent.
+    pub(crate) fn poll_note(&mut self) -> Option<DialogNote> {
+        self.ua.poll_note()
     }
 
     /// The next message to send.

@@ -8,7 +8,7 @@
     reason = "each test uses its part, and a failure names its seed"
 )]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -22,7 +22,10 @@ use siprec_model::{
 use siprec_session::{
     Command, Flow, Input, Output, Party, Recording, RecordingConfig, TransportEvent, parse_recorders,
 };
-use siprec_sip::{HeaderName, Message, Method, Request, Response, SessionDescription, Transport, Uri};
+use siprec_sip::{
+    DialogNote, HeaderName, LEFT_BEHIND_STEP, Message, Method, Request, Response, SessionDescription,
+    Transport, Uri,
+};
 
 pub const KEY: RecordingKey = RecordingKey::from_raw(7);
 
@@ -55,6 +58,8 @@ pub struct Call {
     open: BTreeSet<u16>,
     /// Attempts that are not over.
     attempts: BTreeSet<u32>,
+    /// What is written down: the dialogs that stand, by attempt and the recorder's tag, and the number of each.
+    noted: BTreeMap<(u32, Option<String>), u32>,
     epoch: Instant,
     cseq: u32,
 }
@@ -118,6 +123,7 @@ impl Call {
             ended: BTreeSet::new(),
             open: BTreeSet::new(),
             attempts: BTreeSet::new(),
+            noted: BTreeMap::new(),
             epoch: now,
             cseq: 100,
         }
@@ -323,6 +329,7 @@ impl Call {
             self.transcript.extend(self.line(&output));
             self.outputs.push(output.clone());
             self.count(&output);
+            self.look_up(&output);
             match output {
                 Output::ChooseRecorder { attempt, wish } if self.chooses => {
                     let choice = Box::new(wish.next_listed());
@@ -331,7 +338,8 @@ impl Call {
                 Output::ChooseRecorder { .. }
                 | Output::RecorderSilent { .. }
                 | Output::RecorderAway { .. }
-                | Output::AttemptOver { .. } => {}
+                | Output::AttemptOver { .. }
+                | Output::Note { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
                     let event = TransportEvent::Resolved { attempt, flow, more: false };
@@ -354,6 +362,7 @@ impl Call {
             Output::Resolve { attempt, .. }
             | Output::RecorderSilent { attempt }
             | Output::RecorderAway { attempt, .. }
+            | Output::Note { attempt, .. }
             | Output::Send { attempt, .. } => {
                 assert!(self.attempts.contains(attempt), "attempt {attempt} is not under way: {output:?}");
             }
@@ -362,6 +371,35 @@ impl Call {
             }
             Output::Finished => assert!(self.attempts.is_empty(), "never over: {:?}", self.attempts),
             Output::Branch(_) | Output::Event(_) => {}
+        }
+    }
+
+    /// No request leaves in a dialog that is not written down, or with a number that a BYE of the next process would not
+    /// be above; nothing stays written down.
+    fn look_up(&mut self, output: &Output) {
+        match output {
+            Output::Note { attempt, note: DialogNote::Stands(dialog) } => {
+                let key = (*attempt, dialog.remote_tag().map(str::to_owned));
+                self.noted.insert(key, dialog.local_cseq());
+            }
+            Output::Note { attempt, note: DialogNote::Over { remote_tag } } => {
+                let noted = self.noted.remove(&(*attempt, remote_tag.clone()));
+                assert!(noted.is_some(), "over, but it never stood: {output:?}");
+            }
+            Output::Send { attempt, message: Message::Request(request), .. } => {
+                let headers = &request.headers;
+                let tag = headers.to().unwrap().tag().map(str::to_owned);
+                // The ACK of a refusal has a tag, too.
+                if tag.is_some() && request.method != Method::Ack {
+                    let noted = self.noted.get(&(*attempt, tag)).copied();
+                    let noted = noted.unwrap_or_else(|| panic!("not written down: {request:?}"));
+                    assert!(headers.cseq().unwrap().number < noted + LEFT_BEHIND_STEP);
+                }
+            }
+            // Its other branches are forgotten with it.
+            Output::AttemptOver { attempt } => self.noted.retain(|(of, _), _| of != attempt),
+            Output::Finished => assert!(self.noted.is_empty(), "still there: {:?}", self.noted),
+            _ => {}
         }
     }
 
@@ -416,7 +454,7 @@ impl Call {
     fn line(&self, output: &Output) -> Option<String> {
         Some(match output {
             Output::ChooseRecorder { .. } if self.chooses => return None,
-            Output::AttemptOver { .. } | Output::RecorderSilent { .. } => return None,
+            Output::AttemptOver { .. } | Output::RecorderSilent { .. } | Output::Note { .. } => return None,
             Output::ChooseRecorder { .. } => "choose".into(),
             Output::RecorderAway { delay, .. } => format!("away for {delay:?}"),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),

@@ -76,7 +76,7 @@ impl DialogUa {
         let Ok(cseq) = request.headers.cseq() else { return Some(request) };
         let (local, remote) = tags(&request);
         let in_fork = local.as_deref() == Some(self.origin.local_tag())
-            && self.forks.iter().any(|fork| fork.remote_tag == remote);
+            && self.forks.iter().any(|fork| fork.dialog.remote_tag() == remote.as_deref());
         if in_fork {
             let status = if request.method == Method::Bye { 200 } else { 481 };
             self.answer(request, status, Headers::new(), now);

@@ -38,7 +38,7 @@ impl DialogUa {
         let is_over = self.is_terminated() && self.endpoint.transport().is_reliable();
         self.servers.retain(|slot| !slot.is_done() && (!is_over || slot.is_absorbed_on_streams()));
         self.clients.retain(|slot| !slot.transaction.is_terminated());
-        self.forks.retain(|fork| !fork.bye.is_terminated());
+        self.forks.retain(|fork| !fork.is_done());
         for slot in &mut self.clients {
             slot.transaction.forget_request();
         }

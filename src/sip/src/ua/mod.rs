@@ -6,6 +6,7 @@ mod endpoint;
 mod event;
 mod incoming;
 mod memory;
+mod note;
 mod outgoing;
 mod repeat;
 mod response;
@@ -25,6 +26,8 @@ use crate::transaction::timer::{Timers, earliest};
 use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
 use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Request, Uri};
 use memory::ForgottenInvites;
+use note::Noted;
+pub use note::{DialogNote, LEFT_BEHIND_STEP};
 use repeat::MinSe;
 use slots::{ClientSlot, Fork, ServerSlot};
 
@@ -52,8 +55,8 @@ pub struct UacConfig {
 /// the session timer are the user's. One that meets 401 or 407 is repeated with credentials ([`Endpoint::credentials`]).
 ///
 /// # Run loop
-/// After each `handle_*` and each command: take all of [`poll_transmit`](Self::poll_transmit), then all of
-/// [`poll_event`](Self::poll_event), and again, until both are empty; then wait for
+/// After each `handle_*` and each command: take all of [`poll_note`](Self::poll_note), if the dialog is to be written
+/// down, then all of [`poll_transmit`](Self::poll_transmit), then all of [`poll_event`](Self::poll_event), and again, until both are empty; then wait for
 /// [`next_timeout`](Self::next_timeout). After [`DialogEvent::Terminated`] the value goes on answering late messages
 /// until [`is_finished`](Self::is_finished); it may be dropped sooner.
 ///
@@ -99,6 +102,8 @@ pub struct DialogUa {
     events: VecDeque<DialogEvent>,
     last_token: u64,
     keyring: Keyring,
+    /// What the user was last given to write down of the confirmed dialog.
+    noted: Option<Noted>,
 }
 
 /// Which end of the first INVITE this is.
@@ -336,6 +341,7 @@ impl DialogUa {
             out: VecDeque::new(),
             events: VecDeque::new(),
             last_token: 0,
+            noted: None,
         }
     }
 

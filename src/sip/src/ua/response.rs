@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::slots::{Ack, ClientSlot, Fork, Invitation, Kind, Purpose};
+use super::slots::{Ack, ClientSlot, Fork, ForkNote, Invitation, Kind, Purpose};
 use super::{
     Calling, Cancel, Confirmed, DialogEvent, DialogUa, Ended, HeldBye, RequestToken, Role, State,
     Termination, Timer,
@@ -155,7 +155,7 @@ impl DialogUa {
     /// Another branch of the first INVITE answered: acknowledged and ended (RFC 3261 §13.2.2.4).
     fn fork(&mut self, response: &Response, credentials: &Headers, now: Instant) {
         let tag = remote_tag(response);
-        if let Some(fork) = self.forks.iter().find(|fork| fork.remote_tag == tag) {
+        if let Some(fork) = self.forks.iter().find(|fork| fork.dialog.remote_tag() == tag.as_deref()) {
             self.out.push_back(Message::Request(fork.ack.clone()));
             return;
         }
@@ -171,7 +171,7 @@ impl DialogUa {
         self.complete(&mut bye, Headers::new(), None);
         self.keyring.authorize(&mut bye);
         let bye = ClientTransaction::new(bye, self.endpoint.transport(), now);
-        self.forks.push(Fork { remote_tag: tag, ack, bye });
+        self.forks.push(Fork { dialog, ack, bye, note: ForkNote::No });
     }
 
     /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE: if that was given up, it

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{RequestToken, ServerToken};
 use crate::auth::{Attempts, credentials_of};
+use crate::dialog::Dialog;
 use crate::transaction::timer::{T1, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
 use crate::transaction::{ClientTransaction, ServerTransaction, kept_bytes};
 use crate::{Headers, Message, Method, Request, Response};
@@ -141,9 +142,28 @@ impl Invitation {
 /// Another branch of a forked INVITE that answered too, and is being told that nobody wants it.
 #[derive(Debug)]
 pub(super) struct Fork {
-    pub(super) remote_tag: Option<String>,
+    pub(super) dialog: Dialog,
     pub(super) ack: Request,
     pub(super) bye: ClientTransaction,
+    pub(super) note: ForkNote,
+}
+
+/// What the user was given to write down of another branch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ForkNote {
+    /// Nothing.
+    No,
+    /// That it stands.
+    Stands,
+    /// That it is over.
+    Over,
+}
+
+impl Fork {
+    /// Whether it can be forgotten: its BYE is done, and the user does not wait to be told so.
+    pub(super) fn is_done(&self) -> bool {
+        self.bye.is_terminated() && self.note != ForkNote::Stands
+    }
 }
 
 /// A request of the peer.

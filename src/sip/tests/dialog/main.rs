@@ -14,6 +14,7 @@ mod glare;
 mod interval;
 mod invite;
 mod loss;
+mod notes;
 mod pair;
 mod routes;
 mod rules;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use siprec_model::TlsProfile;
-use siprec_sip::Uri;
+use siprec_sip::{Uri, UriBuilder, UriError};
 use tokio::time::timeout;
 
 use super::lookup::Dns;
@@ -83,6 +83,22 @@ impl Target {
     /// The transport that the URI asks for.
     pub fn protocol(&self) -> Option<Protocol> {
         if self.secure { Some(Protocol::Tls) } else { self.transport }
+    }
+
+    /// A URI that points there, without what is particular about TLS: read again it is the same target.
+    ///
+    /// # Errors
+    /// The host stands in no URI.
+    pub fn uri(&self) -> Result<Uri, UriError> {
+        let uri = if self.secure { UriBuilder::sips(&self.host) } else { UriBuilder::sip(&self.host) };
+        let uri = self.port.map_or(uri.clone(), |port| uri.port(port));
+        let name = self.transport.map(|transport| transport.as_str().to_ascii_lowercase());
+        name.map_or(uri.clone(), |name| uri.param("transport", &name)).build()
+    }
+
+    /// Where it was found before.
+    pub fn found_at(&self, remote: SocketAddr, protocol: Protocol, fixed: bool) -> Destination {
+        Destination { fixed, ..self.at(remote.ip(), remote.port(), protocol) }
     }
 
     /// The destination of a literal address; `None` for a host name.
@@ -238,4 +254,38 @@ fn told<T>(outcome: Result<Vec<T>, String>, name: &str) -> Vec<T> {
 fn draw(most: u32) -> u32 {
     let drawn = getrandom::u32().map_or(u64::from(most), |drawn| u64::from(drawn) % (u64::from(most) + 1));
     u32::try_from(drawn).unwrap_or(most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_uri_of_a_target_is_read_as_the_same_target() {
+        for (text, same) in [
+            ("sip:Recorder.Example", "sip:recorder.example"),
+            ("sip:user:secret@192.0.2.7:5070;lr;transport=TCP", "sip:192.0.2.7:5070;transport=tcp"),
+            ("sip:[2001:db8::7];transport=tls", "sip:[2001:db8::7];transport=tls"),
+            ("sips:192.0.2.7", "sips:192.0.2.7"),
+            ("sips:192.0.2.7;transport=tcp", "sips:192.0.2.7;transport=tls"),
+        ] {
+            let target = Target::of(&Uri::parse(text).unwrap()).unwrap();
+            let uri = target.uri().unwrap();
+            assert_eq!(uri.as_str(), same);
+            assert_eq!(Target::of(&uri).unwrap(), target, "{text}");
+        }
+        let secured =
+            Target::of(&Uri::parse("sip:a.example;transport=tls").unwrap()).unwrap().secured().unwrap();
+        assert_eq!(Target::of(&secured.uri().unwrap()).unwrap(), secured);
+    }
+
+    #[test]
+    fn a_place_that_is_known_has_the_certificate_of_the_targets_name() {
+        let target = Target::of(&Uri::parse("sips:a.example").unwrap()).unwrap();
+        let remote = "192.0.2.7:5061".parse().unwrap();
+        let found = target.found_at(remote, Protocol::Tls, true);
+        assert_eq!((found.remote, found.protocol, found.fixed), (remote, Protocol::Tls, true));
+        assert_eq!(found.tls.unwrap().name, "a.example");
+        assert_eq!(target.found_at(remote, Protocol::Tcp, false).tls, None);
+    }
 }

@@ -76,7 +76,7 @@ impl Watch {
         let Some(Errand::Find(address, _)) = self.next() else { panic!("a name is to be found") };
         let destination = |text: &&str| Destination {
             remote: text.parse().unwrap(),
-            protocol: Protocol::Udp,
+            protocol: siprec_transport::Protocol::Udp,
             fixed: true,
             tls: None,
         };

@@ -1,0 +1,206 @@
+//! The files of agents that are no more.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::OFlags;
+use siprec_session::{Journal, JournalError, LeftDialog};
+
+use super::Folder;
+use super::file::{Kind, is_at};
+
+/// Most names of a folder that are looked at.
+const NAMES: usize = 4096;
+/// Largest file that is read.
+const BYTES: u64 = 64 * 1024 * 1024;
+/// Most dialogs that are taken over in one start; files beyond stay for the next one.
+const DIALOGS: usize = 10_000;
+
+/// A dialog that was left behind.
+#[derive(Clone, Debug)]
+pub(crate) struct Left {
+    /// Where it stands.
+    pub(crate) key: LeftKey,
+    /// What was written down of it.
+    pub(crate) dialog: LeftDialog,
+}
+
+/// A dialog of a file that was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LeftKey {
+    file: usize,
+    number: u64,
+}
+
+/// A file that we have locked, and whose dialogs we end.
+#[derive(Debug)]
+pub(super) struct LeftFile {
+    path: PathBuf,
+    file: File,
+    end: u64,
+    open: BTreeSet<u64>,
+}
+
+impl LeftFile {
+    /// What has become of one of its dialogs: a new line that says how it stands, or none, for it is over. Removes the
+    /// file with its last dialog, and says whether it is gone.
+    pub(super) fn note(&mut self, key: LeftKey, line: Option<&[u8]>) -> bool {
+        let over = Journal::over_line(key.number);
+        // Should it fail, the dialog is ended twice, which is no harm.
+        if self.file.write_all_at(line.unwrap_or(&over), self.end).is_ok() {
+            self.end += line.unwrap_or(&over).len() as u64;
+        }
+        if line.is_none() {
+            self.open.remove(&key.number);
+        }
+        if self.open.is_empty() && is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
+        self.open.is_empty()
+    }
+}
+
+impl LeftKey {
+    pub(super) fn file(self) -> usize {
+        self.file
+    }
+
+    pub(super) fn number(self) -> u64 {
+        self.number
+    }
+}
+
+/// Looks for files that nobody holds, locks them, and reads what stands in them.
+/// Those without a dialog are removed; those that cannot be read stay, and are told.
+pub(super) fn find(folder: &Folder) -> Vec<(LeftFile, Vec<Left>)> {
+    let names = match fs::read_dir(&folder.path) {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::warn!(folder = %folder.path.display(), %error, "the state folder cannot be looked through");
+            return Vec::new();
+        }
+    };
+    let mut found = Vec::new();
+    let mut count = 0;
+    for entry in names.filter_map(Result::ok).take(NAMES) {
+        let kind = entry.file_name().to_str().and_then(Kind::of);
+        let Some(kind) = kind else { continue };
+        let path = entry.path();
+        match take(folder, &path, kind, found.len()) {
+            Ok(None) => {}
+            Ok(Some((_, dialogs))) if count + dialogs.len() > DIALOGS => {
+                tracing::warn!(file = %path.display(), "too many dialogs were left behind; these stay for the next start");
+            }
+            Ok(Some((file, dialogs))) => {
+                count += dialogs.len();
+                found.push((file, dialogs));
+            }
+            Err(Unfit::Gone) => {}
+            Err(reason) => {
+                tracing::warn!(file = %path.display(), %reason, "a file in the state folder is left alone");
+            }
+        }
+    }
+    found
+}
+
+/// Why a file is not for us.
+#[derive(Debug, thiserror::Error)]
+enum Unfit {
+    #[error("it is gone")]
+    Gone,
+    #[error("it is not a file of ours alone")]
+    Foreign,
+    #[error("it has {0} bytes")]
+    Large(u64),
+    #[error("it was written on host \"{0}\"")]
+    OtherHost(String),
+    #[error("{0}")]
+    Unreadable(#[from] JournalError),
+    #[error("{0}")]
+    Refused(io::Error),
+}
+
+impl From<io::Error> for Unfit {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Gone,
+            _ => Self::Refused(error),
+        }
+    }
+}
+
+/// Takes a file over; nothing where its process lives, or where there is nothing in it.
+fn take(
+    folder: &Folder,
+    path: &Path,
+    kind: Kind,
+    index: usize,
+) -> Result<Option<(LeftFile, Vec<Left>)>, Unfit> {
+    // Opening something else can already have an effect.
+    if !fs::symlink_metadata(path)?.is_file() {
+        return Err(Unfit::Foreign);
+    }
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(i32::try_from(flags.bits()).unwrap_or_default())
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let is_ours = metadata.is_file()
+        && metadata.uid() == folder.owner
+        && metadata.mode() & 0o077 == 0
+        && metadata.nlink() <= 1;
+    if !is_ours {
+        return Err(Unfit::Foreign);
+    }
+    match file.try_lock() {
+        Ok(()) if is_at(&file, path) => {}
+        Ok(()) => return Err(Unfit::Gone),
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error.into()),
+    }
+    if kind == Kind::New {
+        // The file that it was to replace is still there.
+        fs::remove_file(path)?;
+        return Ok(None);
+    }
+    if metadata.len() > BYTES {
+        return Err(Unfit::Large(metadata.len()));
+    }
+    let mut bytes = Vec::new();
+    (&mut file).take(BYTES).read_to_end(&mut bytes)?;
+    let journal = match Journal::read(&bytes) {
+        Err(JournalError::Empty) => {
+            fs::remove_file(path)?;
+            return Ok(None);
+        }
+        other => other?,
+    };
+    if journal.head.host != folder.host {
+        return Err(Unfit::OtherHost(journal.head.host));
+    }
+    if journal.damaged > 0 {
+        tracing::warn!(file = %path.display(), lines = journal.damaged, "lines of a file of dialogs are damaged");
+    }
+    if journal.dialogs.is_empty() {
+        fs::remove_file(path)?;
+        return Ok(None);
+    }
+    tracing::info!(
+        process = journal.head.process,
+        dialogs = journal.dialogs.len(),
+        "a process has left dialogs behind; they are ended"
+    );
+    let end = journal.length as u64;
+    // The end of a torn line.
+    file.set_len(end)?;
+    let open = journal.dialogs.keys().copied().collect();
+    let left = |(number, dialog)| Left { key: LeftKey { file: index, number }, dialog };
+    let dialogs = journal.dialogs.into_iter().map(left).collect();
+    Ok(Some((LeftFile { path: path.to_owned(), file, end, open }, dialogs)))
+}
