@@ -173,7 +173,7 @@ fn a_dialog_that_was_left_behind_gets_a_bye_with_a_higher_number() {
     assert_eq!(ua.next_hop_of(&bye).as_str(), "sip:192.0.2.2;lr");
     let response = siprec_sip::response_to(&bye, 481, Some("peer"));
     ua.handle_message(Message::Response(response), now).unwrap();
-    assert!(matches!(ua.poll_event(), Some(DialogEvent::Terminated(Termination::LocalBye))));
+    assert!(matches!(ua.poll_event(), Some(DialogEvent::Terminated(Termination::LocalBye { .. }))));
     assert!(ua.is_terminated());
 }
 
