@@ -76,7 +76,12 @@ impl Process {
         wait_until(&format!("{name} prints '{wanted}'"), within, || {
             let ended = self.child.try_wait()?;
             let output = self.output();
-            if let Some(line) = output.lines().find(|line| line.contains(wanted)) {
+            // The last line may still be growing.
+            let whole =
+                if ended.is_some() { output.len() } else { output.rfind('\n').map_or(0, |end| end + 1) };
+            if let Some(line) =
+                output.get(..whole).into_iter().flat_map(str::lines).find(|line| line.contains(wanted))
+            {
                 return Ok(Some(line.to_owned()));
             }
             ensure!(ended.is_none(), "{name} ended ({ended:?}) without printing '{wanted}'");

@@ -393,6 +393,8 @@ fn fault(error: &Error) -> AssociationFault {
         Error::CertificateError(CertificateError::NoClientCertificateReceived) => {
             AssociationFault::NoCertificate
         }
+        // It gives up by itself after so many repetitions: how soon, its random pauses say.
+        Error::Timeout(_) => AssociationFault::Timeout(PATIENCE),
         error => AssociationFault::Failed(error.to_string()),
     }
 }
