@@ -23,9 +23,15 @@ gi.require_version("Gst", "1.0")
 from gi.repository import GLib, GObject, Gst  # noqa: E402
 
 
+def say(line):
+    """Prints a line as a whole: handlers run on several threads, whose lines would run into each other."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
 def emit(element, name, *arguments):
     answer = element.emit(name, *arguments)
-    print(f"done: {name}" if answer is None else f"answer: {answer}", flush=True)
+    say(f"done: {name}" if answer is None else f"answer: {answer}")
 
 
 # How many seconds the recording has to end, where that was said.
@@ -59,15 +65,15 @@ def obey(element, line, loop):
     elif command == "set":
         pad, name, value = arguments
         Gst.util_set_object_arg(element.get_static_pad(pad), name, value)
-        print(f"done: set {name}", flush=True)
+        say(f"done: set {name}")
     elif command == "keys":
         if not crypto_lines:
             element.connect("request-key", answer)
         crypto_lines[arguments[0]] = " ".join(arguments[1:])
-        print("done: keys", flush=True)
+        say("done: keys")
     elif command == "dot":
         Gst.debug_bin_to_dot_file(element.get_parent(), Gst.DebugGraphDetails.ALL, "relay")
-        print("done: dot", flush=True)
+        say("done: dot")
     elif command == "agent":
         emit(element.get_property("agent"), *arguments)
     elif command == "exit":
@@ -88,7 +94,7 @@ def main():
         for setting in sys.argv[2:]:
             name, value = setting.split("=", 1)
             Gst.util_set_object_arg(agent, name, value)
-        agent.connect("recorder-changed", lambda _, *words: print("changed:", *words, flush=True))
+        agent.connect("recorder-changed", lambda _, *words: say(" ".join(["changed:", *map(str, words)])))
         element.set_property("agent", agent)
     loop = GLib.MainLoop()
     open_sessions = set()
@@ -96,15 +102,15 @@ def main():
     def heard(_bus, message):
         if message.type == Gst.MessageType.ELEMENT:
             structure = message.get_structure()
-            print(structure.to_string(), flush=True)
+            say(structure.to_string())
             if structure.get_name() == "siprec-started":
                 open_sessions.add(structure.get_string("session"))
             elif structure.get_name() in ("siprec-stopped", "siprec-failed"):
                 open_sessions.discard(structure.get_string("session"))
         elif message.type == Gst.MessageType.WARNING:
-            print(f"WARNING: {message.parse_warning()[0].message}", flush=True)
+            say(f"WARNING: {message.parse_warning()[0].message}")
         elif message.type == Gst.MessageType.ERROR:
-            print(f"ERROR: {message.parse_error()[0].message}", flush=True)
+            say(f"ERROR: {message.parse_error()[0].message}")
             loop.quit()
         return True
 
