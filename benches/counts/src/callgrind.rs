@@ -21,8 +21,8 @@ pub(crate) struct Count {
 
 /// Callgrind counts in here only.
 #[inline(never)]
-pub(crate) fn measured(work: &mut dyn Work) {
-    work.run();
+pub(crate) fn measured(work: &mut Work) {
+    (work.run)();
 }
 
 /// Runs the work of this number under callgrind.

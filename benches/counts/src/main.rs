@@ -19,18 +19,23 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::table::Table;
 
 /// Something that is done many times, and looked at.
-trait Work {
+struct Work {
     /// What is done once, in words.
-    fn name(&self) -> &'static str;
-
-    /// How often one [`Work::run`] does it.
-    fn times(&self) -> u32;
-
+    name: &'static str,
+    /// How often one run does it.
+    times: u32,
     /// Does it so often. The first run is for warming up.
-    fn run(&mut self);
+    run: Box<dyn FnMut()>,
 }
 
-fn works() -> Vec<Box<dyn Work>> {
+impl Work {
+    /// `once` does it, for the how manieth time of a run. It and the loop become one, so that only it is counted.
+    fn new(name: &'static str, times: u32, mut once: impl FnMut(u32) + 'static) -> Self {
+        Self { name, times, run: Box::new(move || (1..=times).for_each(&mut once)) }
+    }
+}
+
+fn works() -> Vec<Work> {
     packets::works().into_iter().chain(sessions::works()).collect()
 }
 
@@ -67,7 +72,7 @@ fn count() -> Result<Table> {
 /// The process that callgrind looks at: prints what the second run allocated.
 fn run(number: usize) -> Result<()> {
     let mut work = works().into_iter().nth(number).context("no work has this number")?;
-    work.run();
-    println!("{}", allocator::during(|| callgrind::measured(work.as_mut())));
+    (work.run)();
+    println!("{}", allocator::during(|| callgrind::measured(&mut work)));
     Ok(())
 }

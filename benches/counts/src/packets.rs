@@ -16,13 +16,37 @@ const LENGTH: usize = 172;
 const SSRC: u32 = 0xC0FF_EE00;
 const RULES: [PayloadRule; 1] = [PayloadRule { from: 0, to: 0 }];
 
-pub(crate) fn works() -> Vec<Box<dyn Work>> {
+pub(crate) fn works() -> Vec<Work> {
+    let (mut live, mut held, mut resent) = (Stream::open(), Stream::open(), Stream::open());
+    let (mut acknowledged, mut reporter) = (Stream::open(), Reporter::new("1001@call", 7, Instant::now()));
+    let mut paused = Stream::open();
+    paused.branch.pause(paused.now);
     vec![
-        Box::new(Open(Stream::open())),
-        Box::new(Acknowledged(Stream::open(), Reporter::new("1001@call", 7, Instant::now()))),
-        Box::new(Held(Stream::open())),
-        Box::new(Resent(Stream::open())),
-        Box::new(Paused(Stream::open())),
+        Work::new("a packet leaves at once", TIMES, move |_| live.pass()),
+        Work::new(
+            "a packet leaves at once, and a report a second says that it arrived",
+            TIMES,
+            move |number| {
+                acknowledged.pass();
+                if number % 50 == 0 {
+                    acknowledged.report(&mut reporter);
+                }
+            },
+        ),
+        Work::new("a packet waits behind a shut gate, and leaves when it opens", TIMES, move |number| {
+            held.packet(true);
+            if number % 100 == 0 {
+                held.now += Duration::from_secs(4);
+                held.drain();
+            }
+        }),
+        Work::new("a packet leaves twice, since the first recorder failed", TIMES, move |number| {
+            resent.pass();
+            if number % 100 == 0 {
+                resent.recall();
+            }
+        }),
+        Work::new("a packet comes while the recording is paused", TIMES, move |_| paused.pass()),
     ]
 }
 
@@ -73,139 +97,31 @@ impl Stream {
         }
         while self.branch.poll_event().is_some() {}
     }
-}
-
-struct Open(Stream);
-
-impl Work for Open {
-    fn name(&self) -> &'static str {
-        "a packet leaves at once"
+    /// The next packet of the call, and all that may leave.
+    fn pass(&mut self) {
+        self.packet(false);
+        self.drain();
     }
 
-    fn times(&self) -> u32 {
-        TIMES
-    }
-
-    fn run(&mut self) {
-        for _ in 0..TIMES {
-            self.0.packet(false);
-            self.0.drain();
-        }
-    }
-}
-
-struct Acknowledged(Stream, Reporter);
-
-impl Work for Acknowledged {
-    fn name(&self) -> &'static str {
-        "a packet leaves at once, and a report a second says that it arrived"
-    }
-
-    fn times(&self) -> u32 {
-        TIMES
-    }
-
-    fn run(&mut self) {
-        for number in 0..TIMES {
-            self.0.packet(false);
-            self.0.drain();
-            if number % 50 == 0 {
-                self.report();
-            }
-        }
-    }
-}
-
-impl Acknowledged {
-    fn report(&mut self) {
-        let block = ReportBlock::builder(SSRC).extended_sequence_number(self.0.last as u32);
+    /// The recorder says that all has arrived.
+    fn report(&mut self, reporter: &mut Reporter) {
+        let block = ReportBlock::builder(SSRC).extended_sequence_number(self.last as u32);
         let report = ReceiverReport::builder(1).add_report_block(block);
         let mut datagram = [0; 64];
         if let Ok(length) = report.write_into(&mut datagram) {
-            self.1.handle_datagram(
-                datagram.get(..length).unwrap_or_default(),
-                &mut self.0.branch,
-                self.0.now,
-            );
+            reporter.handle_datagram(datagram.get(..length).unwrap_or_default(), &mut self.branch, self.now);
         }
-        while self.1.poll_event().is_some() {}
-    }
-}
-
-struct Held(Stream);
-
-impl Work for Held {
-    fn name(&self) -> &'static str {
-        "a packet waits behind a shut gate, and leaves when it opens"
+        while reporter.poll_event().is_some() {}
     }
 
-    fn times(&self) -> u32 {
-        TIMES
-    }
-
-    fn run(&mut self) {
-        for number in 1..=TIMES {
-            self.0.packet(true);
-            if number % 100 == 0 {
-                self.0.now += Duration::from_secs(4);
-                self.0.drain();
-            }
-        }
-    }
-}
-
-struct Resent(Stream);
-
-impl Work for Resent {
-    fn name(&self) -> &'static str {
-        "a packet leaves twice, since the first recorder failed"
-    }
-
-    fn times(&self) -> u32 {
-        TIMES
-    }
-
-    fn run(&mut self) {
-        for number in 1..=TIMES {
-            self.0.packet(false);
-            self.0.drain();
-            if number % 100 == 0 {
-                self.recall();
-            }
-        }
-    }
-}
-
-impl Resent {
     /// The last two seconds once more.
     fn recall(&mut self) {
-        let Stream { branch, now, .. } = &mut self.0;
-        branch.hold(*now);
-        branch.recall(*now - Duration::from_secs(2), *now);
-        branch.open(&RULES, *now);
+        self.branch.hold(self.now);
+        self.branch.recall(self.now - Duration::from_secs(2), self.now);
+        self.branch.open(&RULES, self.now);
         for _ in 0..100 {
-            self.0.now += Duration::from_millis(20);
-            self.0.drain();
-        }
-    }
-}
-
-struct Paused(Stream);
-
-impl Work for Paused {
-    fn name(&self) -> &'static str {
-        "a packet comes while the recording is paused"
-    }
-
-    fn times(&self) -> u32 {
-        TIMES
-    }
-
-    fn run(&mut self) {
-        self.0.branch.pause(self.0.now);
-        for _ in 0..TIMES {
-            self.0.packet(false);
-            self.0.drain();
+            self.now += Duration::from_millis(20);
+            self.drain();
         }
     }
 }

@@ -36,15 +36,15 @@ impl Table {
     ///
     /// # Errors
     /// If the compiler does not tell its version.
-    pub(crate) fn of(works: &[Box<dyn Work>], counts: &[Count]) -> Result<Self> {
-        let row = |work: &dyn Work, count: &Count| Row {
-            name: work.name().to_owned(),
-            instructions: count.instructions / u64::from(work.times()),
-            allocations: count.allocations * 1000 / u64::from(work.times()),
+    pub(crate) fn of(works: &[Work], counts: &[Count]) -> Result<Self> {
+        let row = |work: &Work, count: &Count| Row {
+            name: work.name.to_owned(),
+            instructions: count.instructions / u64::from(work.times),
+            allocations: count.allocations * 1000 / u64::from(work.times),
         };
         Ok(Self {
             compiler: compiler()?,
-            rows: works.iter().zip(counts).map(|(work, count)| row(work.as_ref(), count)).collect(),
+            rows: works.iter().zip(counts).map(|(work, count)| row(work, count)).collect(),
         })
     }
 
