@@ -1,12 +1,12 @@
 //! Kamailio as the proxy between the recording client and its recorder.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::net::{free_udp_port, local, wait_for_udp};
+use crate::net::{free_tcp_port, free_udp_port, local, wait_for_udp};
 use crate::pki::Certificate;
 use crate::process::{Process, wait_until};
 use crate::sandbox::Sandbox;
@@ -138,8 +138,4 @@ impl Drop for Kamailio {
         let _ = self.process.signal("TERM");
         let _ = self.process.wait(PATIENCE);
     }
-}
-
-fn free_tcp_port() -> Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
