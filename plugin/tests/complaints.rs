@@ -21,19 +21,24 @@ fn call(recorder: &Recorder) -> Call {
     Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true))
 }
 
-/// The WARNINGs that a call gave about the keys of its streams. The first is waited for, and the call is ended for the others.
+/// The WARNINGs that a call gave about the keys of its streams.
 fn complaints(call: &Call) -> Vec<String> {
+    warnings(call, "is encrypted (application/x-srtp)")
+}
+
+/// The WARNINGs of these words. The first is waited for, and the call is ended for the others.
+fn warnings(call: &Call, words: &str) -> Vec<String> {
     let mut told = Vec::new();
     let mut take = |wait| {
         let message = call.bus.timed_pop_filtered(wait, &[gst::MessageType::Warning])?;
         let gst::MessageView::Warning(warning) = message.view() else { panic!() };
         told.push(warning.error().to_string());
-        Some(told.iter().any(|text| text.contains("is encrypted (application/x-srtp)")))
+        Some(told.iter().any(|text| text.contains(words)))
     };
     while !take(gst::ClockTime::from_seconds(15)).expect("a warning") {}
     call.end();
     while take(gst::ClockTime::ZERO).is_some() {}
-    told.retain(|text| text.contains("is encrypted (application/x-srtp)"));
+    told.retain(|text| text.contains(words));
     told
 }
 
@@ -50,6 +55,23 @@ fn a_stream_that_turns_encrypted_with_every_packet_is_told_of_once() {
     }
     let told = complaints(&call);
     assert!(told.len() == 1 && told[0].contains("nobody has its key"), "{told:?}");
+}
+
+#[test]
+fn a_stream_whose_caps_turn_unrecordable_with_every_packet_is_told_of_once() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = call(&recorder);
+    call.begin();
+    let inlet = &call.parties[0].0;
+    let mut odd = plain();
+    odd.make_mut().set("clock-rate", 0);
+    for number in 0..150 {
+        inlet.pad.push_event(gst::event::Caps::new(&odd));
+        inlet.pad.push(buffer(&packet(1, number))).unwrap();
+        inlet.pad.push_event(gst::event::Caps::new(&plain()));
+    }
+    let told = warnings(&call, "is not recorded: ");
+    assert_eq!(told.len(), 1, "{told:?}");
 }
 
 #[test]

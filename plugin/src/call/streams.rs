@@ -13,6 +13,7 @@ use super::pad::SiprecSinkPad;
 use super::party::Negotiated;
 use super::recording::{Fault, Live};
 use super::settings::Settings;
+use crate::complaints::Complaint;
 use crate::format::{Unrecordable, main_first};
 use crate::keyframe;
 
@@ -43,7 +44,13 @@ impl Siprec {
                 live.detach(pad);
                 let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
                 let dn = self.parties().dn(pad.index());
-                live.faults.push(Fault::Stream { dn, medium: pad.announced_medium(), reason });
+                match pad.admit(Complaint::Unrecordable(fault)) {
+                    Some(more) => {
+                        let reason = reason + &more;
+                        live.faults.push(Fault::Stream { dn, medium: pad.announced_medium(), reason });
+                    }
+                    None => gst::debug!(crate::CAT, obj = pad, "told a moment ago: {reason}"),
+                }
             } else if pad.feed().tap().is_none() {
                 self.attach(live, pad);
             }
