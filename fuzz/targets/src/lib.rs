@@ -19,9 +19,11 @@
 //! | `rtcp` | datagrams of a recorder |
 //! | `srtp` | encrypted packets of a call: genuine, forged, repeated, of other sources and keys |
 //! | `srtcp` | the same for RTCP |
+//! | `dtls` | datagrams of a handshake: genuine, forged, cut, lost, and anything else |
 #![forbid(unsafe_code)]
 
 mod dialog;
+mod dtls;
 mod journal;
 mod media;
 mod recording;
@@ -55,9 +57,11 @@ pub const TARGETS: &[Target] = &[
     Target { name: "rtcp", run: rtcp },
     Target { name: "srtp", run: srtp },
     Target { name: "srtcp", run: srtcp },
+    Target { name: "dtls", run: dtls },
 ];
 
 pub use dialog::dialog;
+pub use dtls::dtls;
 pub use journal::journal;
 pub use media::{rtcp, rtp};
 pub use recording::recording;

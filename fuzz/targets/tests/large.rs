@@ -141,6 +141,16 @@ fn large_datagrams_are_read_in_linear_time() {
         quick("rtp", &piece.repeat(64 * 1024 / piece.len()));
         quick("srtp", &piece.repeat(64 * 1024 / piece.len()));
         quick("srtcp", &piece.repeat(64 * 1024 / piece.len()));
+        quick("dtls", &piece.repeat(64 * 1024 / piece.len()));
+    }
+    // Empty records, and the smallest pieces of messages, as many as fit into a datagram.
+    for piece in [
+        b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\0".as_slice(),
+        b"\x16\xfe\xfd\0\0\0\0\0\0\0\0\0\x0d\x02\0\x10\0\0\0\0\0\0\0\0\x01\x02",
+    ] {
+        let datagram = piece.repeat(2048 / piece.len());
+        let length = u16::try_from(datagram.len()).unwrap().to_be_bytes();
+        quick("dtls", &[b"\0", &[b"\0", &length[..], &datagram].concat().repeat(200)[..]].concat());
     }
 }
 

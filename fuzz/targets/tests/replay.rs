@@ -64,6 +64,7 @@ replays! {
     no_datagram_of_the_corpus_breaks_the_rtcp_reader = "rtcp",
     no_packets_of_the_corpus_break_srtp = "srtp",
     no_packets_of_the_corpus_break_srtcp = "srtcp",
+    no_datagrams_of_the_corpus_break_a_handshake = "dtls",
 }
 
 #[test]

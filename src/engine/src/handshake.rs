@@ -73,6 +73,12 @@ impl Handshakes {
         self.rtp.association.terms().session
     }
 
+    /// How many datagrams and records in the recorder's name were passed over, since they were broken or forged.
+    pub(crate) fn refused(&self) -> u64 {
+        let rtcp = self.rtcp.as_ref().map_or(0, |rtcp| rtcp.association.refused());
+        self.rtp.association.refused().saturating_add(rtcp)
+    }
+
     /// The keys of RTP, as soon as there are any.
     pub(crate) fn keys(&self) -> Option<&SrtpKeys> {
         self.rtp.keys.as_deref()

@@ -42,7 +42,11 @@ impl Outlet {
                 }
                 Some(News::Failed(fault)) => {
                     self.pending = None;
-                    let (session, reason) = (handshakes.session(), fault.to_string());
+                    let session = handshakes.session();
+                    let reason = match handshakes.refused() {
+                        0 => fault.to_string(),
+                        refused => format!("{fault} ({refused} records in its name were broken or forged)"),
+                    };
                     self.events.push_back(BranchEvent::SecurityFailed { session, reason });
                 }
             }

@@ -9,6 +9,7 @@ use dimpl::{CertificateError, Dtls, Error, KeyingMaterial, Output, SecurityError
 use siprec_model::{CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, SrtpKeys, SrtpSuite};
 
 use super::identity::{Identity, fingerprint};
+use super::intake::Intake;
 use super::{keys, provider};
 
 /// How long a handshake may take, from the answer of the recorder on.
@@ -40,6 +41,7 @@ pub struct Association {
     /// When that has something to do.
     timeout: Option<Instant>,
     phase: Phase,
+    intake: Intake,
     transmits: VecDeque<Vec<u8>>,
     event: Option<AssociationEvent>,
 }
@@ -99,8 +101,6 @@ struct Handshake {
     again: Option<Instant>,
     /// When an alert counts that came last.
     doubt: Option<Instant>,
-    /// The random bytes of the client that is answered, where that is the recorder.
-    hello: Option<[u8; 32]>,
     last_fault: Option<AssociationFault>,
     is_known: bool,
     is_connected: bool,
@@ -115,7 +115,6 @@ impl Association {
             restarts: 0,
             again: None,
             doubt: None,
-            hello: None,
             last_fault: None,
             is_known: false,
             is_connected: false,
@@ -123,6 +122,7 @@ impl Association {
         };
         let mut association = Self {
             identity,
+            intake: Intake::new(terms.role, now),
             terms,
             dtls: None,
             timeout: None,
@@ -154,17 +154,23 @@ impl Association {
             }
             handshake.doubt = None;
         }
-        if self.admits(datagram, now) {
-            self.advance(Some(datagram), now);
+        if !matches!(self.phase, Phase::Over) {
+            self.intake.take(datagram, &self.terms.fingerprints, now);
+            self.feed(now);
         }
+    }
+
+    /// How many datagrams and records in the recorder's name were passed over, since they were broken, forged or not its turn.
+    pub const fn refused(&self) -> u64 {
+        self.intake.refused()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Handshaking(handshake) if handshake.deadline <= now => {
-                let fault = handshake.last_fault.take().unwrap_or(AssociationFault::Timeout(PATIENCE));
-                self.fail(fault);
+                let known = handshake.last_fault.take().or_else(|| self.intake.suspicion());
+                self.fail(known.unwrap_or(AssociationFault::Timeout(PATIENCE)));
             }
             Phase::Handshaking(handshake) if handshake.again.is_some_and(|again| again <= now) => {
                 self.begin(now);
@@ -173,6 +179,11 @@ impl Association {
                 handshake.doubt = None;
                 self.believe_alert(now);
             }
+            Phase::Handshaking(_) if self.intake.handle_timeout(now) => {
+                self.intake.renew(now);
+                self.begin(now);
+            }
+            Phase::Handshaking(_) => self.feed(now),
             Phase::Secured { until } if *until <= now => self.end(),
             _ => self.advance(None, now),
         }
@@ -185,7 +196,8 @@ impl Association {
             Phase::Secured { until } => [Some(*until), None, None],
             Phase::Over => [None; 3],
         };
-        own.into_iter().chain([self.timeout]).flatten().min()
+        let intake = self.intake.next_timeout().filter(|_| self.dtls.is_some());
+        own.into_iter().chain([self.timeout, intake]).flatten().min()
     }
 
     /// The next datagram for the recorder.
@@ -210,26 +222,17 @@ impl Association {
         let made = provider::with_key(&self.identity.key, || Dtls::new_12(config, certificate, now));
         let dtls = self.dtls.insert(Box::new(made));
         dtls.set_active(self.terms.role == DtlsRole::Client);
-        self.advance(None, now);
+        self.feed(now);
     }
 
-    /// Whether the handshake may see a datagram. One of another client than before begins it again: the recorder has, or
-    /// somebody else was there before it.
-    fn admits(&mut self, datagram: &[u8], now: Instant) -> bool {
-        let (Phase::Handshaking(handshake), DtlsRole::Server) = (&mut self.phase, self.terms.role) else {
-            return true;
-        };
-        let Some(random) = client_random(datagram) else { return true };
-        let is_other = handshake.hello.is_some_and(|before| before != random);
-        if is_other && handshake.restarts >= RESTARTS {
-            return false;
+    /// Gives the handshake what it may see.
+    fn feed(&mut self, now: Instant) {
+        self.advance(None, now);
+        while self.dtls.is_some()
+            && let Some((record, number)) = self.intake.next()
+        {
+            provider::with_number(number, || self.advance(Some(&record), now));
         }
-        handshake.hello = Some(random);
-        if is_other || self.dtls.is_none() {
-            handshake.restarts += u8::from(is_other);
-            self.begin(now);
-        }
-        true
     }
 
     /// Nothing has come since an alert. A client begins again, as a recorder that was confused by others needs it; who waits
@@ -241,6 +244,7 @@ impl Association {
         }
         if handshake.restarts < RESTARTS {
             handshake.restarts += 1;
+            self.intake.renew(now);
             self.begin(now);
         } else if let Some(fault) = handshake.last_fault.take() {
             self.fail(fault);
@@ -262,12 +266,14 @@ impl Association {
                 self.dtls = None;
                 self.timeout = None;
                 handshake.doubt = None;
-                handshake.hello = None;
                 let fault = fault(&error);
+                // What nobody has proven says nothing of the recorder.
+                let counts = self.terms.role == DtlsRole::Client || self.intake.is_proven();
+                self.intake.renew(now);
                 if handshake.restarts >= RESTARTS {
                     self.fail(fault);
                 } else {
-                    handshake.restarts += 1;
+                    handshake.restarts += u8::from(counts);
                     handshake.last_fault = Some(fault);
                     handshake.again = Some(now + RESTART_PAUSE);
                 }
@@ -283,6 +289,7 @@ impl Association {
         for _ in 0..MOST_OUTPUTS {
             match (dtls.poll_output(&mut buffer), &mut self.phase) {
                 (Output::Packet(packet), _) if self.transmits.len() < MOST_OUTPUTS => {
+                    self.intake.note_sent(packet);
                     self.transmits.push_back(packet.to_vec());
                 }
                 (Output::Timeout(due), _) => {
@@ -355,21 +362,10 @@ impl fmt::Debug for Association {
         f.debug_struct("Association")
             .field("terms", &self.terms)
             .field("phase", &phase)
+            .field("is_proven", &self.intake.is_proven())
+            .field("refused", &self.refused())
             .finish_non_exhaustive()
     }
-}
-
-/// The random bytes of a client's first message (RFC 6347 §4.2, RFC 5246 §7.4.1.2), where a datagram begins with that.
-fn client_random(datagram: &[u8]) -> Option<[u8; 32]> {
-    const HANDSHAKE: u8 = 22;
-    const CLIENT_HELLO: u8 = 1;
-    let (record, message) = datagram.split_at_checked(13)?;
-    let (header, body) = message.split_at_checked(12)?;
-    let is_first = record.first() == Some(&HANDSHAKE)
-        && record.get(3..5) == Some(&[0, 0])
-        && header.first() == Some(&CLIENT_HELLO)
-        && header.get(6..9) == Some(&[0, 0, 0]);
-    is_first.then(|| body.get(2..34)?.try_into().ok())?
 }
 
 /// The description of a fatal alert that nobody has authenticated: such a record is invalid as far as anybody knows, and
@@ -457,23 +453,5 @@ mod tests {
         }
         let most = LARGEST_DATAGRAM * super::super::identity::LONGEST_QUEUE;
         assert!(most < OUTPUT, "what can be received fits");
-    }
-
-    #[test]
-    fn the_random_bytes_of_a_client_are_found_in_its_first_message_alone() {
-        let identity = Arc::new(Identity::generate().unwrap());
-        let now = Instant::now();
-        let mut client = Association::new(Arc::clone(&identity), terms(DtlsRole::Client, &identity), now);
-        let hello = client.poll_transmit().unwrap();
-        let random = client_random(&hello).unwrap();
-        assert_eq!(random[..], hello[27..59]);
-        for length in 0..59 {
-            assert_eq!(client_random(&hello[..length]), None);
-        }
-        for (place, byte) in [(0, 23), (3, 1), (13, 2), (21, 1)] {
-            let mut other = hello.clone();
-            other[place] = byte;
-            assert_eq!(client_random(&other), None, "{place}");
-        }
     }
 }

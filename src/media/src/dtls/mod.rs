@@ -13,12 +13,18 @@
 //! | the certificate is the one of the description, else the session fails | RFC 5763 §5, RFC 8122 §6.2 | [`Association`] |
 //! | profiles, and keys from the exporter | RFC 5764 §4.1.2, §4.2; RFC 7714 §14.2 | `keys` |
 //! | what is DTLS on a port of RTP | RFC 7983 §7 | [`is_dtls`] |
+//! | records and messages that cannot be the recorder's are passed over | RFC 6347 §4.1.2.7 | `record`, `intake` |
+//! | nothing in the clear is believed before a signature over our random bytes | RFC 5246 §7.4.3, §7.4.8 | `proof` |
 
+mod assembly;
 mod association;
 mod certificate;
 mod identity;
+mod intake;
 mod keys;
+mod proof;
 mod provider;
+mod record;
 
 pub use association::{Association, AssociationEvent, AssociationFault, LARGEST_DATAGRAM};
 pub use identity::{Identity, IdentityFault};

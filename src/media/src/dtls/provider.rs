@@ -3,7 +3,7 @@
 //! `dimpl` takes a private key as bytes and keeps no promise of what becomes of them; so the bytes that it takes are none,
 //! and the key is handed over beside it, for the moment in which it asks: [`with_key`].
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,13 +26,29 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 
 use super::certificate::{PublicKey, SignedHash};
 use super::identity::PrivateKey;
+use super::record::{ALERT, HANDSHAKE, MESSAGE_HEADER};
 
 /// Bytes of a tag of GCM.
 const TAG: usize = 16;
+/// Epoch and number, with which the additional data of a record begins; its content type follows (RFC 5246 §6.2.3.3).
+const NUMBER_IN_AAD: usize = 8;
+/// An empty HelloRequest with the number of a message that has come before, and a warning without a meaning.
+const OLD_MESSAGE: [u8; MESSAGE_HEADER] = [0; MESSAGE_HEADER];
+const WARNING: [u8; 2] = [1, 255];
 
 thread_local! {
     /// The key of the association that is being made on this thread.
     static KEY: RefCell<Option<Arc<PrivateKey>>> = const { RefCell::new(None) };
+    /// Epoch and number of the record that is being taken on this thread, where `dimpl` is told another one.
+    static NUMBER: Cell<Option<[u8; 8]>> = const { Cell::new(None) };
+}
+
+/// Runs what may have `dimpl` decrypt a record, which has this epoch and number by its sender.
+pub(super) fn with_number<R>(number: Option<[u8; 8]>, run: impl FnOnce() -> R) -> R {
+    NUMBER.set(number);
+    let done = run();
+    NUMBER.set(None);
+    done
 }
 
 /// Runs what makes `dimpl` load the private key, with this one.
@@ -334,16 +350,32 @@ impl Cipher for Gcm {
         Ok(())
     }
 
+    /// `dimpl` ends a handshake at a record that nobody with the keys has sent, although such a record is to be passed over
+    /// (RFC 6347 §4.1.2.7). So it gets one in its place that it passes over, of which nothing is the sender's.
     fn decrypt(&mut self, ciphertext: &mut TmpBuf<'_>, aad: Aad, number: Nonce) -> Result<(), CryptoError> {
+        let kind = aad.get(NUMBER_IN_AAD).copied();
+        let mut aad = aad.to_vec();
+        if let (Some(own), Some(told)) = (NUMBER.get(), aad.get_mut(..NUMBER_IN_AAD)) {
+            told.copy_from_slice(&own);
+        }
         let aad = ring::aead::Aad::from(&*aad);
-        let plain = self
-            .0
-            .open_in_place(nonce(&number)?, aad, ciphertext.as_mut())
-            .map_err(|_| failed(CryptoOperation::Decrypt))?
-            .len();
+        let opened = self.0.open_in_place(nonce(&number)?, aad, ciphertext.as_mut()).map(|plain| plain.len());
+        let plain = match (opened, kind) {
+            (Ok(plain), _) => plain,
+            (Err(_), Some(HANDSHAKE)) => replace(ciphertext, &OLD_MESSAGE)?,
+            (Err(_), Some(ALERT)) => replace(ciphertext, &WARNING)?,
+            (Err(_), _) => return Err(failed(CryptoOperation::Decrypt)),
+        };
         ciphertext.truncate(plain);
         Ok(())
     }
+}
+
+/// Writes this over the beginning of what could not be decrypted.
+fn replace(ciphertext: &mut TmpBuf<'_>, by: &[u8]) -> Result<usize, CryptoError> {
+    let place = ciphertext.as_mut().get_mut(..by.len()).ok_or(failed(CryptoOperation::Decrypt))?;
+    place.copy_from_slice(by);
+    Ok(by.len())
 }
 
 fn failed(operation: CryptoOperation) -> CryptoError {
