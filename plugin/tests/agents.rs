@@ -121,7 +121,7 @@ fn one_recording_more_than_the_agent_may_have_fails_and_its_call_goes_on() {
 fn wrong_settings_of_an_agent_are_named_at_ready() {
     let long = "x".repeat(5000);
     // property, value, what is said of it
-    let wrong: [(&str, &str, &str); 17] = [
+    let wrong: [(&str, &str, &str); 20] = [
         ("local-address", "nowhere", "nowhere"),
         ("state-dir", "/dev/null", "\"/dev/null\" is no folder"),
         ("state-dir", "/no/such/folder", "cannot be used"),
@@ -139,6 +139,9 @@ fn wrong_settings_of_an_agent_are_named_at_ready() {
         ("user-agent", "a\nb", "control characters"),
         ("user-agent", "a\u{85}b", "control characters"),
         ("user-agent", &long, "5000 bytes"),
+        ("dns-server", "192.0.2.53:0", "\"192.0.2.53:0\" has an address or a port at which no server can be"),
+        ("dns-server", "0.0.0.0", "\"0.0.0.0\" has an address or a port at which no server can be"),
+        ("outbound-proxy", "sip:224.0.0.1", "has the host 224.0.0.1, which is no host's address"),
     ];
     for (property, value, named) in wrong {
         let agent = agent();

@@ -42,6 +42,8 @@ fn what_no_recording_can_have_is_an_error() {
     }
     for (wrong, named) in [
         ("sip:127.0.0.1:0", "port 0"),
+        ("sip:0.0.0.0", "has the host 0.0.0.0"),
+        ("sip:224.0.0.1", "has the host 224.0.0.1"),
         ("sip:127.0.0.1;transport=sctp", "\"sctp\""),
         ("sip:127.0.0.1;transport=ws", "\"ws\""),
         ("sips:127.0.0.1;transport=wss", "\"wss\""),
@@ -58,6 +60,10 @@ fn what_no_recording_can_have_is_an_error() {
         let error = with("extra-headers", structure(name, value).to_value());
         assert!(error.contains("property \"extra-headers\"") && error.contains(name), "{error}");
     }
+    let many = (0..80).map(|number| (format!("X-{number}"), "x".repeat(1000)));
+    let many = gst::Structure::from_iter("s", many.map(|(name, value)| (name, value.to_send_value())));
+    let error = with("extra-headers", many.to_value());
+    assert!(error.contains("property \"extra-headers\"") && error.contains("more than 49152"), "{error}");
     assert!(with("catch-up", 0.5f32.to_value()).contains("property \"catch-up\""));
     assert!(with("recording-id", "".to_value()).contains("property \"recording-id\""));
 }

@@ -127,6 +127,9 @@ pub(crate) enum SettingsError {
     /// Not the address of a DNS server.
     #[error("agent property \"dns-server\": \"{0}\" is no IP address, with or without a port")]
     DnsServer(String),
+    /// Nobody listens at port 0, nor at an address that no one host has.
+    #[error("agent property \"dns-server\": \"{0}\" has an address or a port at which no server can be")]
+    NoDnsServer(String),
     /// Not a version of TLS.
     #[error("agent property \"tls-min-version\": {0}")]
     TlsVersion(#[from] UnknownTlsVersion),
@@ -189,7 +192,11 @@ impl Settings {
         let Some(text) = set(self.dns_server.as_deref()) else { return Ok(None) };
         let with_port = text.parse::<SocketAddr>().ok();
         let server = with_port.or_else(|| Some(SocketAddr::new(unbracketed(text).parse().ok()?, DNS_PORT)));
-        server.map(Some).ok_or_else(|| SettingsError::DnsServer(text.to_owned()))
+        let server = server.ok_or_else(|| SettingsError::DnsServer(text.to_owned()))?;
+        if server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast() {
+            return Err(SettingsError::NoDnsServer(text.to_owned()));
+        }
+        Ok(Some(server))
     }
 
     /// TLS: with a certificate recorders are let in at the port after that of UDP and TCP.
@@ -231,14 +238,13 @@ impl Settings {
     /// Who we are to those who ask, if anybody. An empty password is one, an empty user is none.
     pub(super) fn credentials(&self) -> Result<Option<Credentials>, SettingsError> {
         let half = |set, missing| SettingsError::Half { set, missing };
+        let realm = self.auth_realm.as_deref().filter(|realm| !realm.is_empty());
         match (self.auth_user.as_deref().filter(|user| !user.is_empty()), &self.auth_password) {
+            (None, None) if realm.is_some() => Err(half("auth-realm", "auth-user")),
             (None, None) => Ok(None),
             (Some(_), None) => Err(half("auth-user", "auth-password")),
             (None, Some(_)) => Err(half("auth-password", "auth-user")),
-            (Some(user), Some(password)) => {
-                let realm = self.auth_realm.as_deref().filter(|realm| !realm.is_empty());
-                Ok(Some(Credentials::new(user, password.clone(), realm)?))
-            }
+            (Some(user), Some(password)) => Ok(Some(Credentials::new(user, password.clone(), realm)?)),
         }
     }
 
@@ -342,6 +348,19 @@ mod tests {
         assert_eq!(of("[::1]:5353"), at("[::1]:5353"));
         assert_eq!(of(" "), Ok(None));
         assert_eq!(of("dns.example"), Err(SettingsError::DnsServer("dns.example".into())));
+        for nowhere in ["192.0.2.53:0", "[::1]:0", "0.0.0.0", "::", "224.0.0.251:5353"] {
+            assert_eq!(of(nowhere), Err(SettingsError::NoDnsServer(nowhere.into())));
+        }
+    }
+
+    #[test]
+    fn a_realm_is_nothing_without_a_user() {
+        let of = |realm: &str| {
+            Settings { auth_realm: Some(realm.to_owned()), ..Settings::default() }.credentials()
+        };
+        let half = SettingsError::Half { set: "auth-realm", missing: "auth-user" };
+        assert_eq!(of("recorder"), Err(half));
+        assert_eq!(of(""), Ok(None));
     }
 
     #[test]

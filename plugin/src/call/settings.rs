@@ -306,7 +306,9 @@ impl From<ConfigError> for SettingsError {
             ConfigError::RefusedParameter { .. }
             | ConfigError::BadParameterName(_)
             | ConfigError::DuplicateParameter(_) => "extra-parameters",
-            ConfigError::RefusedHeader(_)
+            ConfigError::TooLarge { length, headers } if headers * 2 < length => "extra-parameters",
+            ConfigError::TooLarge { .. }
+            | ConfigError::RefusedHeader(_)
             | ConfigError::BadHeaderName(_)
             | ConfigError::BadHeaderValue(_) => "extra-headers",
             ConfigError::NoSuite | ConfigError::SuiteTwice(_) => "srtp-suites",

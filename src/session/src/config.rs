@@ -15,6 +15,10 @@ use crate::security::SecurityPolicy;
 /// what recorders parse.
 pub const TEXT_LIMIT: usize = 1024;
 
+/// Most bytes that Request-URI, To and headers of the call and its recorder make together in the INVITE: with what else is in
+/// it, it stays below the 65,535 that a message may have.
+pub const HEAD_LIMIT: usize = 48 * 1024;
+
 /// Everything a [`Recording`](crate::Recording) is told before it starts.
 ///
 /// Build it with [`RecordingConfig::new`] and change what differs; [`RecordingConfig::check`] names the first fault.
@@ -306,6 +310,14 @@ pub enum ConfigError {
     /// A parameter is given twice (names compare without regard to case).
     #[error("the parameter \"{0}\" is given twice")]
     DuplicateParameter(String),
+    /// Parameters and headers make more than [`HEAD_LIMIT`] together.
+    #[error("the parameters and headers make {length} bytes together, more than {HEAD_LIMIT}")]
+    TooLarge {
+        /// In bytes, as they would be sent.
+        length: usize,
+        /// How much of it are the headers.
+        headers: usize,
+    },
     /// A header belongs to the protocol itself, or has a property of its own.
     #[error("the header \"{0}\" is refused: the protocol sets it")]
     RefusedHeader(String),

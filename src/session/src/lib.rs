@@ -56,7 +56,10 @@ mod recording;
 mod security;
 mod session;
 
-pub use config::{ByePolicy, ConfigError, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text, Timers};
+pub use config::{
+    ByePolicy, ConfigError, HEAD_LIMIT, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text,
+    Timers,
+};
 pub use copies::{Copies, Indication, News, Session};
 pub use dialect::Dialect;
 pub use io::{Command, Flow, Input, Output, TransportEvent};

@@ -1,5 +1,6 @@
 //! The recorders that a recording may be sent to.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
 use siprec_model::TlsProfile;
@@ -178,6 +179,9 @@ pub enum RecorderFault {
     /// It has no host.
     #[error("has no host")]
     NoHost,
+    /// Its host is an address that no one host has: a wildcard, a group, or all hosts of a network.
+    #[error("has the host {0}, which is no host's address")]
+    NotOneHost(IpAddr),
     /// Its port is 0, where nobody can listen.
     #[error("has port 0, where nobody can listen")]
     Port,
@@ -210,6 +214,9 @@ pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
     if uri.host().is_none_or(str::is_empty) {
         return Err(RecorderFault::NoHost);
     }
+    if let Some(address) = uri.host_ip().filter(|address| !is_one_host(address)) {
+        return Err(RecorderFault::NotOneHost(address));
+    }
     if uri.port() == Some(0) {
         return Err(RecorderFault::Port);
     }
@@ -225,6 +232,13 @@ pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
         Some((name, _)) => Err(RecorderFault::Parameter(name.to_owned())),
         None => Ok(()),
     }
+}
+
+/// Whether a session can be with whoever has the address; a group has no one answer (RFC 3261 §18.1.1 sends such requests
+/// by `maddr`).
+fn is_one_host(address: &IpAddr) -> bool {
+    let address = address.to_canonical();
+    !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
 }
 
 /// `sip:user:secret@host` without `user:secret@`. Works on text, so that malformed entries can be shown too.

@@ -372,3 +372,25 @@ fn other_faults_of_a_configuration_are_named() {
             .contains("begins with \"tel:\"")
     );
 }
+
+#[test]
+fn what_makes_an_invite_too_long_together_is_refused_before_anything_is_sent() {
+    let headers = |count: usize| (0..count).map(|number| (format!("X-{number}"), "x".repeat(1000))).collect();
+    let parameters =
+        |count: usize| (0..count).map(|number| (format!("p{number}"), "ä".repeat(500))).collect();
+    let checked = |extra_headers, extra_parameters| {
+        RecordingConfig { extra_headers, extra_parameters, ..config("sip:rec.example") }.check()
+    };
+    assert_eq!(checked(headers(40), Vec::new()), Ok(()));
+    let error = checked(headers(50), Vec::new()).unwrap_err();
+    assert!(matches!(error, ConfigError::TooLarge { length, .. } if length > 50_000), "{error}");
+    assert!(error.to_string().ends_with("bytes together, more than 49152"), "{error}");
+    // A parameter stands in two places, and each byte of it may take three.
+    assert_eq!(checked(Vec::new(), parameters(8)), Ok(()));
+    assert!(matches!(checked(Vec::new(), parameters(20)), Err(ConfigError::TooLarge { .. })));
+    // The recorder's own headers come on top.
+    let mut both = config("sip:rec.example");
+    both.extra_headers = headers(30);
+    both.recorders.listed_mut()[0].profile.extra_headers = headers(30);
+    assert!(matches!(both.check(), Err(ConfigError::TooLarge { .. })));
+}

@@ -39,6 +39,17 @@ fn an_error_says_which_entry_is_wrong_and_why() {
             "recorder 1 (\"sip:a;method=BYE\") has the parameter \"method\", which such an address cannot have",
         ),
         ("sip:a:0", "recorder 1 (\"sip:a:0\") has port 0, where nobody can listen"),
+        ("sip:0.0.0.0", "recorder 1 (\"sip:0.0.0.0\") has the host 0.0.0.0, which is no host's address"),
+        ("sip:[::]:5061", "recorder 1 (\"sip:[::]:5061\") has the host ::, which is no host's address"),
+        (
+            "sip:224.0.1.75",
+            "recorder 1 (\"sip:224.0.1.75\") has the host 224.0.1.75, which is no host's address",
+        ),
+        ("sip:[ff02::1]", "recorder 1 (\"sip:[ff02::1]\") has the host ff02::1, which is no host's address"),
+        (
+            "sip:a sip:255.255.255.255",
+            "recorder 2 (\"sip:255.255.255.255\") has the host 255.255.255.255, which is no host's address",
+        ),
         (
             "sip:a;transport=TCP sip:b;transport=sctp",
             "recorder 2 (\"sip:b;transport=sctp\") asks for the transport \"sctp\", which is none of \"udp\", \"tcp\" \

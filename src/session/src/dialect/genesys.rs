@@ -5,7 +5,7 @@ use siprec_sip::sdp::Direction;
 use siprec_sip::{HeaderName, HeaderValue, Headers, NameAddr};
 
 use super::{Invite, InviteError, Subject};
-use crate::config::{ConfigError, RecordingConfig, SessionMode, TEXT_LIMIT, Text};
+use crate::config::{ConfigError, HEAD_LIMIT, RecordingConfig, SessionMode, TEXT_LIMIT, Text};
 use crate::recorder::{PayloadTypes, RecorderTarget};
 
 /// We send the payload types that we offered (the vendor's text; RFC 3264 §5.1 would say the answer's).
@@ -88,7 +88,12 @@ fn check_recorder(recorder: &RecorderTarget, config: &RecordingConfig) -> Result
         other_dn: config.dn(1),
         config,
     };
-    invite(&subject).map(drop).map_err(|error| unusable(error.to_string()))
+    let invite = invite(&subject).map_err(|error| unusable(error.to_string()))?;
+    let headers = invite.header_length();
+    match headers + invite.address_length() {
+        length if length > HEAD_LIMIT => Err(ConfigError::TooLarge { length, headers }),
+        _ => Ok(()),
+    }
 }
 
 fn check_parameters(parameters: &[(String, String)]) -> Result<(), ConfigError> {

@@ -83,6 +83,18 @@ pub(crate) struct Invite {
     pub(crate) headers: Headers,
 }
 
+impl Invite {
+    /// The bytes that Request-URI and To make.
+    pub(crate) fn address_length(&self) -> usize {
+        self.request_uri.as_str().len() + self.to.to_string().len()
+    }
+
+    /// The bytes that the headers make.
+    pub(crate) fn header_length(&self) -> usize {
+        self.headers.iter().map(|(name, value)| name.len() + value.as_bytes().len() + ": \r\n".len()).sum()
+    }
+}
+
 /// Why no INVITE can be built although the configuration was checked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the {part} cannot be built: {reason}")]
