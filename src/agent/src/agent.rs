@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, MediaControl, RecordingKey, RecordingState, SessionEvent};
-use siprec_session::{Command, PoolName, Recorders, RecordingConfig, SessionMode, random_uuid};
+use siprec_session::{Command, MOST_AHEAD, PoolName, Recorders, RecordingConfig, SessionMode, random_uuid};
 use siprec_sip::Random;
 use siprec_transport::{Transport, TransportConfig};
 use tracing::instrument::WithSubscriber as _;
@@ -109,7 +109,7 @@ impl Agent {
         Ok(Self { config, doors: Arc::new(Doors { inbox, idle, runtime, roster }), local, local_tls })
     }
 
-    /// Opens a recording. Its `user`, `user_agent`, `credentials`, `certificate` and `outbound_proxy` are the agent's. `events` is
+    /// Opens a recording. Its `user`, `user_agent`, `credentials`, `certificate`, `outbound_proxy` and `timers.ahead` are the agent's. `events` is
     /// called with all that happens to it, in order, on the agent's notifier thread, which all recordings share; it is
     /// dropped there after the last event.
     ///
@@ -131,6 +131,7 @@ impl Agent {
         config.credentials.clone_from(&self.config.credentials);
         config.certificate.clone_from(&self.config.certificate);
         config.outbound_proxy.clone_from(&self.config.outbound_proxy);
+        config.timers.ahead = random_share()?;
         if let Recorders::Pool { name, .. } = &config.recorders {
             // The loop waits for the roster, but not for what is looked at here.
             let rules = self.doors.roster().pools().get(name).cloned();
@@ -253,6 +254,14 @@ pub fn new_uuid() -> Result<String, AgentError> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| AgentError::Randomness(error.to_string()))?;
     Ok(random_uuid(bytes))
+}
+
+/// [`Timers::ahead`](siprec_session::Timers::ahead) of one recording. What makes its keys has no part in it, since whoever
+/// watches the times can read it.
+fn random_share() -> Result<u16, AgentError> {
+    let mut bytes = [0; 2];
+    getrandom::fill(&mut bytes).map_err(|error| AgentError::Randomness(error.to_string()))?;
+    Ok(u16::from_le_bytes(bytes) % (MOST_AHEAD + 1))
 }
 
 /// The way to one recording.

@@ -57,7 +57,7 @@ mod security;
 mod session;
 
 pub use config::{
-    ByePolicy, ConfigError, HEAD_LIMIT, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text,
+    ByePolicy, ConfigError, HEAD_LIMIT, MOST_AHEAD, Party, RecordingConfig, SessionMode, TEXT_LIMIT, Text,
     Timers,
 };
 pub use copies::{Copies, Indication, News, Session};

@@ -4,8 +4,10 @@
 
 mod support;
 
+use std::time::Duration;
+
 use siprec_model::StopReason;
-use siprec_session::Command;
+use siprec_session::{Command, MOST_AHEAD};
 use siprec_sip::{HeaderName, Method, Request, Response};
 use support::*;
 
@@ -39,6 +41,36 @@ fn we_refresh_at_half_the_interval_with_the_same_description() {
         call.expect(&["> ACK"]);
         call.wait_ms(seconds * 1000);
         call.expect(&["> INVITE sendonly/sendonly v1"]);
+    }
+}
+
+#[test]
+fn who_is_ahead_of_others_refreshes_sooner_and_asks_sooner() {
+    for (ahead, refresh_ms, probe_ms) in
+        [(0, 300_000, 5_000), (MOST_AHEAD / 2, 294_000, 4_500), (MOST_AHEAD, 288_000, 4_000)]
+    {
+        let mut config = config("sip:a.example");
+        config.timers.ahead = ahead;
+        for (probe, due_ms, what, method) in [
+            (Duration::ZERO, refresh_ms, "> INVITE sendonly/sendonly v1", Method::Invite),
+            (Duration::from_secs(5), probe_ms, "> OPTIONS", Method::Options),
+        ] {
+            config.timers.probe = probe;
+            let mut call = Call::inviting_with(config.clone());
+            let invite = call.request(&Method::Invite);
+            call.answer(&invite, 200, &[("Session-Expires", "600;refresher=uac")], &sdp(&[4000, 4002]));
+            call.take();
+            for _ in 0..3 {
+                call.wait_ms(due_ms - 1);
+                call.expect(&[]);
+                call.wait_ms(1);
+                call.expect(&[what]);
+                let request = call.request(&method);
+                let body = if method == Method::Invite { sdp(&[4000, 4002]) } else { String::new() };
+                call.answer(&request, 200, &[("Session-Expires", "600;refresher=uac")], &body);
+                call.take();
+            }
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use siprec_sip::{HeaderName, Headers, Refresher, SessionExpires};
 
+use crate::config::refresh_after;
+
 /// The session interval that our INVITE asks for, in seconds.
 pub(crate) const SESSION_EXPIRES: u32 = 1800;
 
@@ -30,6 +32,8 @@ impl IntervalTooSmall {
 /// Who keeps the session alive, and when that is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SessionClock {
+    /// [`Timers::ahead`](crate::Timers::ahead)
+    ahead: u16,
     interval: u32,
     due: Due,
 }
@@ -44,8 +48,8 @@ enum Due {
 
 impl SessionClock {
     /// After the 2xx to the INVITE. Without Session-Expires in it we go on refreshing by ourselves (RFC 4028 §7.2).
-    pub(super) fn start(headers: &Headers, now: Instant) -> Self {
-        let mut clock = Self { interval: SESSION_EXPIRES, due: Due::Refresh(now) };
+    pub(super) fn start(ahead: u16, headers: &Headers, now: Instant) -> Self {
+        let mut clock = Self { ahead, interval: SESSION_EXPIRES, due: Due::Refresh(now) };
         clock.restart(headers, now);
         clock
     }
@@ -127,7 +131,7 @@ impl SessionClock {
         let theirs = Duration::from_secs(interval.max(SHORTEST_KEPT).into());
         let interval = Duration::from_secs(self.interval.into());
         self.due = if ours {
-            Due::Refresh(now + theirs / 2)
+            Due::Refresh(now + refresh_after(theirs / 2, self.ahead))
         } else {
             Due::Expiry(now + interval - (interval / 3).min(Duration::from_secs(32)))
         };

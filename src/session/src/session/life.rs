@@ -37,7 +37,7 @@ pub(super) struct Life {
 impl Life {
     /// The recorder has just accepted. `expects_reports` says that it always sends receiver reports.
     pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
-        let next = (!timers.probe.is_zero()).then(|| now + timers.probe);
+        let next = (!timers.probe.is_zero()).then(|| now + timers.probe_interval());
         let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
         Self { proof: now, asked: None, next, hastened: None, ignores_options: false, report_due, heard: now }
     }
@@ -64,7 +64,8 @@ impl Life {
 
     /// Something came that makes the next question unnecessary.
     fn postpone(&mut self, timers: &Timers, now: Instant) {
-        let interval = if self.ignores_options { timers.probe * RARELY } else { timers.probe };
+        let often = timers.probe_interval();
+        let interval = if self.ignores_options { often * RARELY } else { often };
         self.next = (!timers.probe.is_zero()).then(|| now + interval);
     }
 

@@ -448,7 +448,7 @@ impl RecordingSession {
             .and_then(|agreed| agreed.usable(&self.rules));
         match agreed {
             Ok(agreed) => {
-                let clock = SessionClock::start(&response.headers, now);
+                let clock = SessionClock::start(self.rules.timers.ahead, &response.headers, now);
                 let doubt = Doubt::default();
                 let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
                 let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, life, probe: false };
