@@ -37,6 +37,7 @@ mod farewell;
 mod health;
 mod idle;
 mod inbox;
+mod late;
 mod note;
 mod notifier;
 mod outbox;

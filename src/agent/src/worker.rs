@@ -30,6 +30,8 @@ use crate::state::Keeper;
 
 /// Messages taken in one turn, before timers and commands have theirs.
 const MESSAGES: usize = 64;
+/// Timers run in one turn, before messages have theirs again.
+const TIMERS: usize = 64;
 /// Resolved names that wait for the loop; further ones wait in their tasks.
 const RESOLUTIONS: usize = 256;
 /// A recording that asks for the time again at once is told it no more often than this.
@@ -63,6 +65,8 @@ pub(crate) struct Worker {
     /// Whose a Call-ID is.
     pub(crate) dialogs: HashMap<String, Claim>,
     pub(crate) timers: BTreeSet<(Instant, RecordingKey)>,
+    /// What came before this is read, although timers of before it have not run yet.
+    pub(crate) read_until: Option<Instant>,
     /// Inputs that follow from effects.
     pub(crate) pending: VecDeque<(RecordingKey, Input)>,
     pub(crate) resolving: mpsc::Sender<Resolution>,
@@ -126,6 +130,7 @@ impl Worker {
             recordings: HashMap::new(),
             dialogs: HashMap::new(),
             timers: BTreeSet::new(),
+            read_until: None,
             pending: VecDeque::new(),
             resolving,
             resolved,
@@ -159,6 +164,9 @@ impl Worker {
                 Some(resolution) = self.resolved.recv() => self.take_resolution(resolution),
                 () = sleep_until(deadline) => {}
             }
+            // Answers first: who has answered is not to be blamed for silence.
+            self.take_waiting();
+            self.catch_up().await;
             self.run_timers(Instant::now());
         }
         if let Some(keeper) = keeper {
@@ -189,8 +197,12 @@ impl Worker {
         }
     }
 
-    fn take_arrivals(&mut self, first: Incoming) {
+    pub(crate) fn take_arrivals(&mut self, first: Incoming) {
         self.take_arrival(first);
+        self.take_waiting();
+    }
+
+    fn take_waiting(&mut self) {
         for _ in 0..MESSAGES {
             match self.parts.arrivals.try_recv() {
                 Ok(next) => self.take_arrival(next),
@@ -337,10 +349,11 @@ impl Worker {
             self.refused(refused);
         }
         self.run_pending();
-        while let Some(&(deadline, key)) = self.timers.first()
-            && deadline <= now
-        {
-            self.timers.pop_first();
+        for _ in 0..TIMERS {
+            let Some(&(deadline, key)) = self.timers.first().filter(|(deadline, _)| *deadline <= now) else {
+                break;
+            };
+            self.timers.remove(&(deadline, key));
             if let Some(entry) = self.recordings.get_mut(&key) {
                 entry.deadline = None;
             }

@@ -7,6 +7,8 @@ mod addresses;
 mod dnsmasq;
 #[path = "agent/health.rs"]
 mod health;
+#[path = "agent/late.rs"]
+mod late;
 #[path = "agent/pools.rs"]
 mod pools;
 #[path = "agent/restart.rs"]

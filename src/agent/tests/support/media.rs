@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak, mpsc};
 use std::time::Instant;
 
 use siprec_agent::Agent;
@@ -22,6 +22,8 @@ pub(crate) struct FakeMedia {
     pub(crate) refusals: Mutex<VecDeque<MediaControlError>>,
     /// Nothing drains before [`FakeMedia::drain_all`].
     pub(crate) holds_backlog: AtomicBool,
+    /// The next command is not taken before somebody sends here, or nobody can any more.
+    pub(crate) stalled: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl FakeMedia {
@@ -69,6 +71,10 @@ impl FakeMedia {
 
 impl MediaControl for FakeMedia {
     fn command(&self, command: BranchCommand) -> Result<(), MediaControlError> {
+        if let Some(released) = self.stalled.lock().unwrap().take() {
+            // It is released, or the test is over.
+            let _ = released.recv_timeout(DEADLINE);
+        }
         if let Some(refusal) = self.refusals.lock().unwrap().pop_front() {
             return Err(refusal);
         }
