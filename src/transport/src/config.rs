@@ -48,15 +48,15 @@ pub struct Limits {
     /// Most connections, both ways together. Over it, a new one takes the place of one that arrived: of the host that
     /// has the most, the one that was quiet longest. Default 512.
     pub connections: usize,
-    /// Most messages that wait to be written to one connection; a further one fails. By UDP eight times as many may
-    /// wait for all peers together; a further one is lost and counted. Default 1024: a burst of new calls to one recorder
-    /// waits for its connection.
+    /// Most messages that wait to be written to one connection; a further one fails. By UDP as many may wait for all
+    /// peers together; a further one is lost and counted. Default 8192: what ten thousand sessions have to say within
+    /// some seconds waits for a recorder that is busy, and a burst of new calls for its connection.
     pub write_queue: usize,
     /// Most messages that wait to be written to all connections together, so that peers that do not read what they asked
     /// for cannot take the memory; a further one fails. Default 16,384.
     pub queued: usize,
-    /// Most arrivals that wait to be read. Over it, datagrams are dropped and counted, and connections are not read.
-    /// Default 1024.
+    /// Most arrivals that wait to be read. Over it, nothing is read from sockets: connections wait, and so do datagrams as
+    /// far as the socket's buffer has room (4 MiB where the system allows it). Default 1024.
     pub receive_queue: usize,
     /// Longest message in bytes, headers and body. Default 65,535.
     pub message_bytes: usize,
@@ -73,7 +73,7 @@ impl Default for Limits {
             message_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             connections: 512,
-            write_queue: 1024,
+            write_queue: 8192,
             queued: 16 * 1024,
             receive_queue: 1024,
             message_bytes: 65_535,

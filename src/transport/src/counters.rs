@@ -32,8 +32,8 @@ counters! {
     malformed,
     /// Bad requests that were answered 400.
     answered_bad,
-    /// Datagrams dropped because the reader of the arrivals is behind.
-    overflowed,
+    /// Datagrams that had to wait because the reader of the arrivals was behind.
+    delayed,
     /// Datagrams not sent because the write queue was full.
     unsent,
     /// Requests that went by TCP because of their size.

@@ -23,8 +23,6 @@ use crate::{
 
 /// RFC 3261 §18.1.1: the largest request that goes by UDP over a path of unknown MTU.
 const LARGEST_UDP_REQUEST: usize = 1300;
-/// How many datagrams wait for each message that waits on a connection: all peers share one queue.
-const UDP_QUEUE_FACTOR: usize = 8;
 
 /// What comes out of a transport.
 #[derive(Debug)]
@@ -85,7 +83,7 @@ impl Transport {
             config.tls.listen.map(|address| socket::bind_tls(address, config.dscp)).transpose()?;
         let local_tls = tls_listener.as_ref().map(|(_, address)| *address);
         let (incoming, arrivals) = mpsc::channel(config.limits.receive_queue.max(1));
-        let (datagrams, datagram_queue) = mpsc::channel(config.limits.write_queue.max(1) * UDP_QUEUE_FACTOR);
+        let (datagrams, datagram_queue) = mpsc::channel(config.limits.write_queue.max(1));
         let (alive, closed) = watch::channel(());
         let (working, done) = watch::channel(());
         let queued = Arc::new(Semaphore::new(config.limits.queued.min(Semaphore::MAX_PERMITS)));

@@ -14,8 +14,8 @@ use crate::{Incoming, Protocol, SendError, Source, inbound};
 /// The largest payload of a datagram.
 const LARGEST_DATAGRAM: usize = 65_535;
 
-/// Reads datagrams until the last handle is gone. What the reader of the arrivals cannot take is dropped and
-/// counted: its sender repeats it.
+/// Reads datagrams until the last handle is gone. While the reader of the arrivals is behind none is read: the socket's
+/// buffer keeps as many as it has room for.
 pub(crate) async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
     let mut buffer = vec![0; LARGEST_DATAGRAM];
     let closed = shared.ended();
@@ -38,10 +38,17 @@ pub(crate) async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         let source = Source { remote: canonical(remote), protocol: Protocol::Udp };
         let Some(received) = inbound::datagram(&shared, datagram, source) else { continue };
         match shared.incoming.try_send(Incoming::Message(received)) {
-            Ok(()) => shared.counters.received.increment(),
-            Err(mpsc::error::TrySendError::Full(_)) => shared.counters.overflowed.increment(),
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(waiting)) => {
+                shared.counters.delayed.increment();
+                tokio::select! {
+                    () = &mut closed => return,
+                    sent = shared.incoming.send(waiting) => if sent.is_err() { return },
+                }
+            }
             Err(mpsc::error::TrySendError::Closed(_)) => return,
         }
+        shared.counters.received.increment();
     }
 }
 
