@@ -13,6 +13,9 @@ use siprec_session::{Command, Party, RecordingConfig, parse_recorders};
 /// How long nothing may happen while something must.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a dialog may be remembered when it is over: as long as a message of it may come again (RFC 3261 §17), and some.
+const LINGER: Duration = Duration::from_secs(45);
+
 /// Calls of two parties with G.711.
 pub(crate) struct Calls {
     agent: Arc<Agent>,
@@ -30,6 +33,16 @@ enum Told {
     /// A question stayed without an answer for 2 s: nothing is lost yet.
     Suspected,
     Wrong(SessionEventKind),
+}
+
+/// What happened while sessions were held.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// How often an answer was late that then came.
+    pub(crate) suspected: u32,
+    /// Sessions that ended by themselves, and what was told of the first.
+    pub(crate) lost: u32,
+    pub(crate) first_loss: Option<String>,
 }
 
 impl fmt::Display for Told {
@@ -76,19 +89,22 @@ impl Calls {
         Ok(())
     }
 
-    /// Lets them be, and says how often a recorder was suspected that then proved to live.
+    /// Lets them be, and says what happened to them.
     ///
     /// # Errors
-    /// If anything else happens to one.
-    pub(crate) fn hold(&self, time: Duration) -> Result<u32> {
+    /// If nobody can tell.
+    pub(crate) fn hold(&self, time: Duration) -> Result<Held> {
         let until = Instant::now() + time;
-        let mut suspected = 0;
+        let mut held = Held::default();
         loop {
             match self.told.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Err(RecvTimeoutError::Timeout) => return Ok(suspected),
+                Err(RecvTimeoutError::Timeout) => return Ok(held),
                 Err(RecvTimeoutError::Disconnected) => bail!("nobody tells anything"),
-                Ok(Told::Suspected) => suspected += 1,
-                Ok(told) => bail!("while they were held: {told}"),
+                Ok(Told::Suspected) => held.suspected += 1,
+                Ok(told) => {
+                    held.lost += 1;
+                    held.first_loss.get_or_insert_with(|| told.to_string());
+                }
             }
         }
     }
@@ -117,7 +133,7 @@ impl Calls {
                 }
             }
         }
-        if !self.agent.wait_idle(PATIENCE) {
+        if !self.agent.wait_idle(LINGER) {
             bail!("the agent still has {} recordings", self.agent.sessions());
         }
         Ok(())

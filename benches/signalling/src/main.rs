@@ -15,13 +15,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use siprec_agent::{Agent, AgentConfig};
 
 use crate::calls::Calls;
 use crate::media::NoMedia;
-use crate::process::Usage;
+use crate::process::{Usage, dropped_datagrams};
 use crate::recorder::Recorder;
 
 #[derive(Parser)]
@@ -79,15 +79,27 @@ fn main() -> Result<()> {
         spent.resident / i64::from(arguments.sessions),
     );
 
-    let before = Usage::now()?;
-    let suspected = calls.hold(Duration::from_secs(arguments.hold))?;
-    let spent = Usage::now()?.since(&before);
+    let time = Duration::from_secs(arguments.hold);
+    let (before, its_before) = (Usage::now()?, Usage::of(recorder.process())?);
+    let held = calls.hold(time)?;
+    let (spent, its) = (Usage::now()?.since(&before), Usage::of(recorder.process())?.since(&its_before));
     println!(
-        "held: {} s, {:.1} % of a core, {} bytes more each; {suspected} times an answer was late",
+        "held: {} s, {:.1} % of a core (SIPp {:.1} %), {} bytes more each; {} times an answer was late, {} were lost",
         arguments.hold,
-        100.0 * spent.processor.as_secs_f64() / arguments.hold.max(1) as f64,
+        spent.percent_of(time),
+        its.percent_of(time),
         spent.resident / i64::from(arguments.sessions),
+        held.suspected,
+        held.lost,
     );
+    println!(
+        "datagrams without room in a socket: {} of ours, {} of SIPp's",
+        dropped_datagrams(agent.local().port())?,
+        dropped_datagrams(recorder.port())?,
+    );
+    if let Some(told) = held.first_loss {
+        bail!("{} sessions were lost, the first: {told}", held.lost);
+    }
 
     let (before, began) = (Usage::now()?, Instant::now());
     calls.end(arguments.window)?;

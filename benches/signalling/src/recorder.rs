@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Recorder {
     child: Child,
     uri: String,
+    port: u16,
     folder: TempDir,
 }
 
@@ -38,7 +39,7 @@ impl Recorder {
         let child = Command::new("sipp")
             .arg("-sf")
             .arg(&scenario)
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-t", mode, "-nostdin", "-trace_err"])
+            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-t", mode, "-nr", "-nostdin", "-trace_err"])
             .args(["-buff_size", "4194304"])
             .current_dir(folder.path())
             .stdout(Stdio::null())
@@ -46,13 +47,21 @@ impl Recorder {
             .spawn()
             .context("SIPp is not installed: pipelines/bootstrap.sh test")?;
         let uri = format!("sip:127.0.0.1:{port};transport={parameter}");
-        let mut recorder = Self { child, uri, folder };
+        let mut recorder = Self { child, uri, port, folder };
         recorder.wait_until_it_listens(transport, port)?;
         Ok(recorder)
     }
 
     pub(crate) fn uri(&self) -> &str {
         &self.uri
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub(crate) fn process(&self) -> u32 {
+        self.child.id()
     }
 
     /// Ends it, and says what it found wrong.
