@@ -34,3 +34,28 @@ pub(crate) fn works() -> Vec<Work> {
     }
     works
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocator;
+
+    /// What else runs in the process allocates, too: the least of some times is what one alone takes.
+    fn allocations_of_one(next: &mut usize, now: Instant) -> u64 {
+        let mut once = || {
+            *next += 1;
+            allocator::during(|| drop(black_box(Held::new(*next, now))))
+        };
+        (0..10).map(|_| once()).min().unwrap_or_default()
+    }
+
+    #[test]
+    fn a_session_allocates_as_often_beside_thousands_as_alone() {
+        let (now, mut next) = (Instant::now(), 0);
+        let alone = allocations_of_one(&mut next, now);
+        let others: Vec<_> = (0..2000).map(|number| Held::new(100_000 + number, now)).collect();
+        assert!(alone > 100, "{alone}: nothing is counted");
+        assert_eq!(allocations_of_one(&mut next, now), alone);
+        drop(others);
+    }
+}
