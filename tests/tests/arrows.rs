@@ -21,7 +21,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("siprec", &["siprec-recorder"]),
     ("siprec-compare", &["siprec-model", "siprec-media"]),
-    ("siprec-fuzz-targets", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
+    (
+        "siprec-fuzz-targets",
+        &["siprec-model", "siprec-sip", "siprec-session", "siprec-media", "siprec-agent"],
+    ),
     ("siprec-counts", &["siprec-model", "siprec-sip", "siprec-session", "siprec-media"]),
     ("siprec-signalling", &["siprec-model", "siprec-session", "siprec-agent"]),
 ];

@@ -15,6 +15,7 @@
 //! | `dialog` | a script (see [`script`]) of what peer and user do in one dialog |
 //! | `recording` | a script of what recorder, engine and application do in one recording |
 //! | `journal` | the lines of a file in which a process has written down its dialogs: what is read is written again as the same, and each dialog can be ended |
+//! | `pools` | the file of an agent's pools |
 //! | `rtp` | packets and commands of one branch |
 //! | `rtcp` | datagrams of a recorder |
 //! | `srtp` | encrypted packets of a call: genuine, forged, repeated, of other sources and keys |
@@ -26,6 +27,7 @@ mod dialog;
 mod dtls;
 mod journal;
 mod media;
+mod pools;
 mod recording;
 pub mod script;
 mod sdp;
@@ -53,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dialog", run: dialog },
     Target { name: "recording", run: recording },
     Target { name: "journal", run: journal },
+    Target { name: "pools", run: pools },
     Target { name: "rtp", run: rtp },
     Target { name: "rtcp", run: rtcp },
     Target { name: "srtp", run: srtp },
@@ -64,6 +67,7 @@ pub use dialog::dialog;
 pub use dtls::dtls;
 pub use journal::journal;
 pub use media::{rtcp, rtp};
+pub use pools::pools;
 pub use recording::recording;
 pub use sdp::{party_sdp, sdp};
 pub use sip::{multipart, sip_header, sip_message, sip_stream, sip_uri};

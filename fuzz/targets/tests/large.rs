@@ -162,3 +162,29 @@ fn large_files_of_dialogs_are_read_in_linear_time() {
         }
     }
 }
+
+#[test]
+fn large_files_of_pools_are_read_in_linear_time() {
+    let recorder = "[[pool.a.recorder]]\nuri = \"sip:r\"\n";
+    for piece in [
+        "[",
+        "{",
+        "a.",
+        "\"",
+        "\n",
+        "#",
+        "a = 1\n",
+        "[pool.a]\n",
+        "x = [",
+        "uri = \"sip:r\"\n",
+        "extra-headers.a = \"b\"\n",
+        recorder,
+    ] {
+        for start in ["", "[pool.a]\n", recorder, "[[pool.a.recorder]]\nuri = \"sip:"] {
+            quick("pools", format!("{start}{}", fill(piece, 256 * 1024)).as_bytes());
+        }
+    }
+    let many: String =
+        (0..10_000).map(|n| format!("[[pool.p{}.recorder]]\nuri = \"sip:r{n}\"\n", n % 300)).collect();
+    quick("pools", many.as_bytes());
+}

@@ -60,6 +60,7 @@ replays! {
     no_script_of_the_corpus_breaks_a_dialog = "dialog",
     no_script_of_the_corpus_breaks_a_recording = "recording",
     no_file_of_the_corpus_breaks_the_reader_of_dialogs = "journal",
+    no_file_of_the_corpus_breaks_the_reader_of_pools = "pools",
     no_packets_of_the_corpus_break_a_branch = "rtp",
     no_datagram_of_the_corpus_breaks_the_rtcp_reader = "rtcp",
     no_packets_of_the_corpus_break_srtp = "srtp",
