@@ -35,7 +35,9 @@ fn the_password_can_be_set_and_not_read() {
 fn user_and_password_go_together() {
     with(&[("auth-user", "ada"), ("auth-password", "")]).unwrap();
     with(&[("auth-user", "ada"), ("auth-password", "p"), ("auth-realm", "r")]).unwrap();
-    with(&[("auth-realm", "r")]).unwrap();
+    with(&[("auth-realm", "")]).unwrap();
+    let error = with(&[("auth-realm", "r")]).unwrap_err();
+    assert!(error.contains("\"auth-user\" is not set, but \"auth-realm\" is"), "{error}");
     let error = with(&[("auth-user", "ada")]).unwrap_err();
     assert!(error.contains("\"auth-password\" is not set"), "{error}");
     let error = with(&[("auth-password", "SECRET")]).unwrap_err();
