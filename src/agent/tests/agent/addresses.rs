@@ -55,7 +55,7 @@ fn a_recorder_that_refuses_is_not_asked_again_at_another_address() {
     let mut call = Call::open(&agent, config("sip:rec.test"));
     call.wait_for_state(RecordingState::Failed);
     assert!(agent.wait_idle(DEADLINE));
-    assert_eq!(other.count(&Method::Invite), 0);
+    assert_eq!(other.dialogs(), 0);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn when_every_address_has_failed_so_has_the_recorder() {
     call.wait_for_state(RecordingState::Recording);
     let failed = call.so_far().iter().filter(|kind| matches!(kind, Kind::Failed { .. })).count();
     assert_eq!(failed, 2);
-    assert_eq!(full[0].count(&Method::Invite), 1);
-    assert_eq!(full[1].count(&Method::Invite), 1);
+    assert_eq!(full[0].dialogs(), 1);
+    assert_eq!(full[1].dialogs(), 1);
     call.stop();
     good.wait_for(&Method::Bye, 1);
 }

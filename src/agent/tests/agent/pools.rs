@@ -74,7 +74,7 @@ fn calls_are_spread_over_the_pool_and_their_recorders_are_free_after_the_bye() {
     let agent = agent_of(east("strategy = \"round-robin\"", &[(&a, "weight = 2"), (&b, "")]));
     let calls: Vec<Call> = (0..6).map(|_| recorded(&agent, pooled())).collect();
     assert_eq!(sessions(&agent), [4, 2]);
-    assert_eq!((a.count(&Method::Invite), b.count(&Method::Invite)), (4, 2));
+    assert_eq!((a.dialogs(), b.dialogs()), (4, 2));
     calls.iter().for_each(Call::stop);
     wait_for_sessions(&agent, &[0, 0]);
     let chosen: Vec<u64> = recorders(&agent).iter().map(|recorder| recorder.chosen).collect();
@@ -171,19 +171,19 @@ fn a_busy_recorder_of_a_pool_or_a_list_is_left_alone_while_it_asks_for_that() {
     let (busy, good) = (Recorder::start(Script::Busy(600)), Recorder::start(Script::Accept));
     let agent = agent_of(east("retry-after-limit = 100", &[(&busy, ""), (&good, "")]));
     let _calls: Vec<Call> = (0..3).map(|_| recorded(&agent, pooled())).collect();
-    assert_eq!(busy.count(&Method::Invite), 1);
+    assert_eq!(busy.dialogs(), 1);
     let away = recorders(&agent)[0].away.unwrap();
     assert!(away > Duration::from_secs(90) && away <= Duration::from_secs(100), "{away:?}");
     // A list has no rules of its own, but the same recorder is as busy for it.
     let _call = recorded(&agent, config(&format!("{} {}", busy.uri(), good.uri())));
     let reason = reason(Call::open(&agent, config(&busy.uri())));
     assert_eq!(reason, "no recorder is left: 1 asking to come back later");
-    assert_eq!(busy.count(&Method::Invite), 1);
+    assert_eq!(busy.dialogs(), 1);
     let busy = Recorder::start(Script::Busy(600));
     for _ in 0..2 {
         let _call = recorded(&agent, config(&format!("{} {}", busy.uri(), good.uri())));
     }
-    assert_eq!(busy.count(&Method::Invite), 1);
+    assert_eq!(busy.dialogs(), 1);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_recorder_that_sends_elsewhere_is_followed_unless_nothing_may_go_there() {
     // To a stranger.
     let agent = agent_of(east("", &[(&server, ""), (&last, "")]));
     let _call = recorded(&agent, pooled());
-    assert_eq!((good.count(&Method::Invite), last.count(&Method::Invite)), (1, 0));
+    assert_eq!((good.dialogs(), last.dialogs()), (1, 0));
     wait_for_sessions(&agent, &[0, 0]);
     // To one of the pool, which counts it.
     agent.set_pools(east("", &[(&server, ""), (&last, ""), (&good, "capacity = 2")]));
@@ -205,7 +205,7 @@ fn a_recorder_that_sends_elsewhere_is_followed_unless_nothing_may_go_there() {
     wait_for_sessions(&agent, &[0, 1, 2]);
     // A list's.
     let _call = recorded(&agent, config(&server.uri()));
-    assert_eq!(good.count(&Method::Invite), 3);
+    assert_eq!(good.dialogs(), 3);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A recorder that answers by a script.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
@@ -107,6 +108,13 @@ impl Recorder {
 
     pub(crate) fn count(&self, method: &Method) -> usize {
         self.log.seen.lock().unwrap().iter().filter(|seen| seen.request.method == *method).count()
+    }
+
+    /// To how many dialogs it was invited. One may have more INVITEs: of the second stream of a call that was not there yet.
+    pub(crate) fn dialogs(&self) -> usize {
+        let seen = self.log.seen.lock().unwrap();
+        let invites = seen.iter().filter(|seen| seen.request.method == Method::Invite);
+        invites.map(Seen::call_id).collect::<BTreeSet<_>>().len()
     }
 
     /// Ends the dialog of an INVITE that was accepted.
