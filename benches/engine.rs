@@ -63,6 +63,7 @@ impl Recorded {
                     security: MediaSecurity::Srtp(Box::new(SrtpKeys {
                         own,
                         recorder: vec![call.clone()],
+                        recorder_lifetime: None,
                         session: 1,
                     })),
                     may_expose: true,

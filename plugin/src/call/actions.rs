@@ -3,7 +3,8 @@
 use gst::glib;
 use gst::prelude::*;
 use gst::subclass::prelude::*;
-use siprec_session::{Command, PartySdp, SessionMode, TEXT_LIMIT};
+use siprec_session::{Command, PartySdp, PartySdpError, SessionMode, TEXT_LIMIT};
+use siprec_sip::SessionDescription;
 
 use super::imp::Siprec;
 use super::keys::described;
@@ -99,10 +100,12 @@ impl Siprec {
         if dn.is_empty() {
             return Err("a session description needs the DN of its party".to_owned());
         }
-        let sdp = PartySdp::parse(text).map_err(|error| error.to_string())?;
+        let read = SessionDescription::parse(text.as_bytes());
+        let read = read.map_err(|error| PartySdpError::Malformed(error.to_string()).to_string())?;
+        let sdp = PartySdp::of(&read).map_err(|error| error.to_string())?;
         let mut faults = sdp.unusable().to_vec();
         let moved = self.parties().describe(dn, sdp).map_err(|error| error.to_string())?;
-        let (keys, unusable) = described(text);
+        let (keys, unusable) = described(&read);
         self.describe_keys(dn, keys);
         faults.extend(unusable);
         self.with_live(|live| {

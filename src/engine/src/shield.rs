@@ -11,6 +11,8 @@ use siprec_model::{SrtpKey, SrtpKeys};
 pub(crate) struct Shield {
     protector: Protector,
     recorder: Unprotector,
+    /// How many packets of the recorder's RTCP were taken under its keys.
+    heard: u64,
     keys: SrtpKeys,
     rtcp: RtcpKeys,
 }
@@ -61,7 +63,7 @@ impl Shield {
     /// [`KeyRefused`].
     pub(crate) fn new(keys: &SrtpKeys) -> Result<Self, KeyRefused> {
         let (protector, recorder) = (Protector::new(&keys.own)?, receiver(keys)?);
-        Ok(Self { protector, recorder, keys: keys.clone(), rtcp: RtcpKeys::Shared })
+        Ok(Self { protector, recorder, heard: 0, keys: keys.clone(), rtcp: RtcpKeys::Shared })
     }
 
     /// Goes on with these keys. Another session of the recorder, or another address, begins with a rollover counter of 0;
@@ -86,6 +88,7 @@ impl Shield {
         }
         if let Some(recorder) = recorder {
             self.recorder = recorder;
+            self.heard = 0;
         }
         self.keys = keys.clone();
         Ok(begins)
@@ -140,14 +143,18 @@ impl Shield {
         }
     }
 
-    /// What the recorder's RTCP says, if it is the recorder's.
+    /// What the recorder's RTCP says, if it is the recorder's, and under a key whose lifetime is not over.
     pub(crate) fn unprotect_rtcp<'a>(&mut self, datagram: &'a mut [u8]) -> Option<&'a [u8]> {
-        let recorder = match &mut self.rtcp {
-            RtcpKeys::Shared => &mut self.recorder,
+        match &mut self.rtcp {
+            RtcpKeys::Shared => {}
             RtcpKeys::Awaited => return None,
-            RtcpKeys::Own(own) => &mut own.recorder,
-        };
-        let length = recorder.unprotect_rtcp(datagram).ok()?;
+            RtcpKeys::Own(own) => return own.unprotect_rtcp(datagram),
+        }
+        if self.keys.recorder_lifetime.is_some_and(|lifetime| self.heard >= lifetime) {
+            return None;
+        }
+        let length = self.recorder.unprotect_rtcp(datagram).ok()?;
+        self.heard += 1;
         datagram.get(..length)
     }
 

@@ -82,8 +82,12 @@ fn each_branch_gets_what_the_call_encrypts_in_the_clear_or_under_a_key_of_its_ow
         let other = rig.create(&call.tap, 1, FAST);
         rig.bind(other, LOCAL, RtcpMode::Pair);
         let own = key(SrtpSuite::AeadAes128Gcm, 1);
-        let keys =
-            SrtpKeys { own: own.clone(), recorder: vec![key(SrtpSuite::AeadAes128Gcm, 2)], session: 1 };
+        let keys = SrtpKeys {
+            own: own.clone(),
+            recorder: vec![key(SrtpSuite::AeadAes128Gcm, 2)],
+            recorder_lifetime: None,
+            session: 1,
+        };
         rig.open_secured(other, &secured, &keys);
         call.push(0..50);
         assert_in_order(&plain.packets(50), 0);
@@ -405,7 +409,11 @@ fn what_the_call_encrypts_waits_behind_a_plain_branch_until_that_is_told_otherwi
     assert_eq!(sizes(&recorder), [0; 0]);
     let own = SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[9; 28]).unwrap();
     let theirs = SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[8; 28]).unwrap();
-    rig.open_secured(branch, &recorder, &SrtpKeys { own, recorder: vec![theirs], session: 1 });
+    rig.open_secured(
+        branch,
+        &recorder,
+        &SrtpKeys { own, recorder: vec![theirs], recorder_lifetime: None, session: 1 },
+    );
     assert_eq!(sizes(&recorder), [172 + 16; 20]);
     let (_, report) = rig.close(branch);
     assert_eq!((report.seen, report.sent), (30, 30));

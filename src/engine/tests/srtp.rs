@@ -21,7 +21,12 @@ fn key(suite: SrtpSuite, mark: u8) -> SrtpKey {
 }
 
 fn keys(suite: SrtpSuite, mark: u8, session: u32) -> SrtpKeys {
-    SrtpKeys { own: key(suite, mark), recorder: vec![key(suite, mark | 0x80)], session }
+    SrtpKeys {
+        own: key(suite, mark),
+        recorder: vec![key(suite, mark | 0x80)],
+        recorder_lifetime: None,
+        session,
+    }
 }
 
 fn receiver(key: &SrtpKey) -> Unprotector {
@@ -113,6 +118,55 @@ fn only_rtcp_under_the_recorders_key_is_heard() {
         _ => None,
     });
     assert_eq!(lost, 5);
+}
+
+/// RFC 4568 §6.1: a key that has come to its end is not used any more, and another one is.
+#[test]
+fn rtcp_is_heard_for_the_lifetime_of_the_recorders_key_and_under_its_next_one() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let recorder = Recorder::new();
+    let mut keys = keys(SrtpSuite::AeadAes128Gcm, 1, 1);
+    keys.recorder_lifetime = Some(2);
+    rig.open_secured(branch, &recorder, &keys);
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    next(&recorder, &mut receiver(&keys.own)).unwrap();
+    let heard = |protector: &mut Protector, losses: [u32; 3]| {
+        for lost in losses {
+            let block = ReportBlock::builder(SSRC).extended_sequence_number(1).cumulative_lost(lost);
+            let report =
+                Compound::builder().add_packet(ReceiverReport::builder(4711).add_report_block(block));
+            let mut bytes = vec![0; report.calculate_size().unwrap()];
+            report.write_into(&mut bytes).unwrap();
+            let length = bytes.len();
+            protector.protect_rtcp(&mut bytes, length).unwrap();
+            recorder.rtcp.send_to(&bytes, local).unwrap();
+        }
+    };
+    let told = |expected: i32| {
+        rig.expect(branch, |event| match event {
+            BranchEvent::ReportReceived { cumulative_lost, .. } => {
+                assert!(cumulative_lost <= 2 || cumulative_lost >= 7, "{cumulative_lost}");
+                (cumulative_lost == expected).then_some(())
+            }
+            _ => None,
+        });
+    };
+    let mut theirs = Protector::new(&keys.recorder[0]).unwrap();
+    heard(&mut theirs, [1, 2, 3]);
+    told(2);
+    // Its end stays its end, also where our own key is another one.
+    keys.own = key(SrtpSuite::AeadAes128Gcm, 2);
+    rig.open_secured(branch, &recorder, &keys);
+    let number = push_until(&tap, &recorder, &keys.own, 1);
+    heard(&mut theirs, [4, 5, 6]);
+    keys.own = key(SrtpSuite::AeadAes128Gcm, 3);
+    keys.recorder = vec![key(SrtpSuite::AeadAes128Gcm, 0x99)];
+    rig.open_secured(branch, &recorder, &keys);
+    push_until(&tap, &recorder, &keys.own, number);
+    heard(&mut Protector::new(&keys.recorder[0]).unwrap(), [7, 8, 9]);
+    told(8);
 }
 
 /// Pushes packets until one comes to `recorder` under `key`, which a receiver takes that knows of no rollover. Gives the

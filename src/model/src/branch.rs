@@ -235,6 +235,8 @@ pub struct SrtpKeys {
     pub own: SrtpKey,
     /// What the recorder sends its RTCP under: one key, or several with identifiers.
     pub recorder: Vec<SrtpKey>,
+    /// How many packets of RTCP the recorder may send under them, where it has said so (RFC 4568 §6.1).
+    pub recorder_lifetime: Option<u64>,
     /// Which session of the branch they belong to: what a recorder knows of indices ends with its session.
     pub session: u32,
 }

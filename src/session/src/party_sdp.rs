@@ -58,8 +58,15 @@ impl PartySdp {
     /// # Errors
     /// Where it cannot be read, or nothing in it can be recorded.
     pub fn parse(text: &str) -> Result<Self, PartySdpError> {
-        let sdp = SessionDescription::parse(text.as_bytes())
-            .map_err(|error| PartySdpError::Malformed(error.to_string()))?;
+        let sdp = SessionDescription::parse(text.as_bytes());
+        Self::of(&sdp.map_err(|error| PartySdpError::Malformed(error.to_string()))?)
+    }
+
+    /// The same of one that is read already.
+    ///
+    /// # Errors
+    /// Where nothing in it can be recorded.
+    pub fn of(sdp: &SessionDescription) -> Result<Self, PartySdpError> {
         let mut party = Self { lines: Vec::new(), unusable: Vec::new() };
         for (index, media) in sdp.medias().enumerate().filter(|(_, media)| !media.is_off()) {
             match read(&media) {

@@ -452,6 +452,65 @@ fn what_an_offer_of_the_recorder_cannot_protect_is_off() {
 }
 
 #[test]
+fn what_the_recorder_says_of_its_keys_holds_for_its_keys() {
+    let mut call = Call::inviting_with(secured("sip:rec.example"));
+    let line = |port| crypto(1, port, GCM).trim_end().to_owned() + "|2^20|7:4 WSH=128 -odd=1\r\n";
+    let invite = call.answer_invite(&lines_of(&[4000, 4002], line));
+    assert!(call.take().contains(&OPEN_BOTH[0].to_owned()));
+    for open in opened(&call).values() {
+        let keys = keys(open);
+        assert_eq!(keys.recorder_lifetime, Some(1 << 20));
+        assert_eq!(keys.recorder[0].mki(), Some(&[0, 0, 0, 7][..]));
+        assert_eq!(keys.own.mki(), None, "nobody has asked us for one");
+    }
+    let offered = String::from_utf8(invite.body).unwrap();
+    let lines: Vec<_> = offered.lines().filter(|line| line.starts_with("a=crypto:")).collect();
+    // Nothing but tag, suite and key: the suite's own lifetime, no identifier, no parameter.
+    assert!(lines.len() == 4 && lines.iter().all(|line| line.split(' ').count() == 3 && !line.contains('|')));
+}
+
+#[test]
+fn an_answer_with_a_parameter_that_changes_packets_or_a_lifetime_beyond_the_suites_is_no_answer() {
+    for (behind, reason) in [
+        (" KDR=4", "the session parameter \"KDR=4\" is not supported"),
+        (" UNENCRYPTED_SRTP", "the session parameter \"UNENCRYPTED_SRTP\" is not supported"),
+        (" UNENCRYPTED_SRTCP", "the session parameter \"UNENCRYPTED_SRTCP\" is not supported"),
+        (" UNAUTHENTICATED_SRTP", "the session parameter \"UNAUTHENTICATED_SRTP\" is not supported"),
+        (" FEC_ORDER=FEC_SRTP", "the session parameter \"FEC_ORDER=FEC_SRTP\" is not supported"),
+        (" FEC_KEY=inline:abc", "the session parameter \"FEC_KEY=inline:…\" is not supported"),
+        (" WSH=32", "the session parameter \"WSH=32\" is not supported"),
+        (" WHAT=1", "the session parameter \"WHAT=1\" is not supported"),
+        ("|2^49", "the lifetime is not 1 to 2^48 packets"),
+        ("|1:129", "an identifier does not fit into its length"),
+    ] {
+        let mut call = Call::inviting_with(secured("sip:rec.example"));
+        call.take();
+        let line = |port| crypto(1, port, GCM).trim_end().to_owned() + behind + "\r\n";
+        call.answer_invite(&lines_of(&[4000, 4002], line));
+        let lines = call.take();
+        let expected = format!(
+            "* failed: the recorder's answer cannot be used: the recorder's keys cannot be used: a=crypto:1: {reason}"
+        );
+        assert_eq!(lines.first(), Some(&expected), "{lines:?}");
+        assert!(opened(&call).is_empty());
+    }
+}
+
+#[test]
+fn lines_of_an_offer_that_cannot_be_used_are_passed_over_and_tags_that_stand_twice_too() {
+    let (mut call, invite) = established(2, CM);
+    let other = |port| {
+        let (strong, weak) = (crypto(2, port, GCM), crypto(4, port, CM));
+        let odd = crypto(3, port, GCM);
+        format!("{} KDR=1\r\n{odd}{odd}{weak}", strong.trim_end())
+    };
+    call.recorder_sends(&invite, "INVITE", &[], &lines_of(&[4000, 4002], other));
+    let answered = keys_of(&call.response().body);
+    let tags: Vec<_> = answered.iter().map(|keys| keys.keys().copied().collect::<Vec<_>>()).collect();
+    assert_eq!(tags, [[4], [4]]);
+}
+
+#[test]
 fn suites_that_cannot_be_offered_are_refused_before_the_call() {
     let mut config = secured("sip:rec.example");
     assert_eq!(config.check(), Ok(()));

@@ -26,7 +26,7 @@ pub(super) fn split(suite: SrtpSuite, material: &[u8], role: DtlsRole, session: 
         DtlsRole::Client => (client, server),
         DtlsRole::Server => (server, client),
     };
-    Some(SrtpKeys { own, recorder: vec![recorder], session })
+    Some(SrtpKeys { own, recorder: vec![recorder], recorder_lifetime: None, session })
 }
 
 #[cfg(test)]

@@ -279,7 +279,8 @@ fn exchanged(
     };
     match (own, recorder) {
         (Some(own), Some(line)) => {
-            let keys = SrtpKeys { own: own.clone(), recorder: line.keys().to_vec(), session };
+            let (recorder, recorder_lifetime) = (line.keys().to_vec(), line.lifetime());
+            let keys = SrtpKeys { own: own.clone(), recorder, recorder_lifetime, session };
             Ok(MediaSecurity::Srtp(Box::new(keys)))
         }
         (_, Some(line)) => Err(format!("the recorder answers a=crypto:{line}, which was not offered")),

@@ -148,9 +148,12 @@ impl RemoteLine {
         }
     }
 
-    /// The keys that can be used.
+    /// The keys that can be used. A tag is one line's (RFC 4568 §4.1): which of two an answer means could not be told.
     pub(super) fn usable_cryptos(&self) -> impl Iterator<Item = &Crypto> + Clone {
-        self.cryptos.iter().filter_map(|line| line.as_ref().ok())
+        let usable = self.cryptos.iter().filter_map(|line| line.as_ref().ok());
+        usable
+            .clone()
+            .filter(move |line| usable.clone().filter(|other| other.tag() == line.tag()).count() == 1)
     }
 
     /// What the recorder's certificate must match: its fingerprints by the strongest hash (RFC 8122 §5).

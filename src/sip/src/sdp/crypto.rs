@@ -1,6 +1,7 @@
 //! `a=crypto`: the keys of SRTP in a session description (RFC 4568).
 
 use std::fmt;
+use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -19,6 +20,9 @@ const MOST_KEYS: usize = 16;
 /// Most packets under one key, RTP (RFC 3711 §9.2).
 const MOST_PACKETS: u64 = 1 << 48;
 
+/// The shortest window against replay (RFC 3711 §3.3.2).
+const SHORTEST_WINDOW: u64 = 64;
+
 /// Written with padding; read with and without, since both are found.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -34,7 +38,8 @@ pub struct Crypto {
     tag: u32,
     suite: SrtpSuite,
     keys: Vec<SrtpKey>,
-    lifetime: Option<u64>,
+    /// Of each key.
+    lifetimes: Vec<Option<u64>>,
 }
 
 /// Why a line cannot be used.
@@ -80,7 +85,7 @@ pub enum CryptoFault {
 impl Crypto {
     /// A line with one key, to be offered or answered.
     pub fn new(tag: u32, key: SrtpKey) -> Self {
-        Self { tag, suite: key.suite(), keys: vec![key], lifetime: None }
+        Self { tag, suite: key.suite(), keys: vec![key], lifetimes: vec![None] }
     }
 
     /// Reads the value of an attribute `crypto`.
@@ -90,12 +95,12 @@ impl Crypto {
     pub fn parse(value: &str) -> Result<Self, CryptoFault> {
         let mut words = value.split_ascii_whitespace();
         let tag = words.next().filter(|word| (1..=9).contains(&word.len())).ok_or(CryptoFault::Tag)?;
-        let tag: u32 = tag.parse().map_err(|_| CryptoFault::Tag)?;
+        let tag: u32 = number(tag).ok_or(CryptoFault::Tag)?;
         let malformed = |what| CryptoFault::Malformed { tag, what };
         let name = words.next().ok_or(malformed("there is no suite"))?;
         let suite = name.parse().map_err(|_| CryptoFault::Suite { tag, suite: shown(name) })?;
         let params = words.next().ok_or(malformed("there is no key"))?;
-        let mut line = Self { tag, suite, keys: Vec::new(), lifetime: None };
+        let mut line = Self { tag, suite, keys: Vec::new(), lifetimes: Vec::new() };
         for param in params.split(';') {
             line.add_key(param)?;
         }
@@ -132,19 +137,28 @@ impl Crypto {
         &self.keys
     }
 
-    /// How many packets may be sent under each key, where that is said; at most 2^48.
+    /// How many packets of RTP, and how many of RTCP, its writer may send under any of the keys, where that is said: 1 to
+    /// 2^48. Of several lifetimes the shortest.
     pub fn lifetime(&self) -> Option<u64> {
-        self.lifetime
+        self.lifetimes.iter().flatten().min().copied()
+    }
+
+    /// The same with this lifetime for each key: 1 to 2^48, or the suite's own, 2^48 of RTP and 2^31 of RTCP.
+    #[must_use]
+    pub fn with_lifetime(mut self, packets: Option<u64>) -> Self {
+        let packets = packets.map(|packets| packets.clamp(1, MOST_PACKETS));
+        self.lifetimes.fill(packets);
+        self
     }
 
     /// The value of the attribute, which is overwritten when it goes.
     pub fn to_value(&self) -> Zeroizing<String> {
         let mut value = Zeroizing::new(String::with_capacity(80 + 300 * self.keys.len()));
         value.push_str(&format!("{} {} ", self.tag, self.suite));
-        for (index, key) in self.keys.iter().enumerate() {
+        for (index, (key, lifetime)) in self.keys.iter().zip(&self.lifetimes).enumerate() {
             value.push_str(if index == 0 { "inline:" } else { ";inline:" });
             BASE64.encode_string(key.master(), &mut value);
-            if let Some(lifetime) = self.lifetime {
+            if let Some(lifetime) = lifetime {
                 value.push_str(&format!("|{lifetime}"));
             }
             if let Some(mki) = key.mki() {
@@ -170,28 +184,42 @@ impl Crypto {
         let master = BASE64.decode(text).map_err(|_| malformed("the key is not in base64"))?;
         let key = SrtpKey::new(self.suite, &Zeroizing::new(master));
         let mut key = key.map_err(|fault| CryptoFault::Key { tag, fault })?;
+        let mut life = None;
         for part in parts {
-            if let Some((value, length)) = part.split_once(':') {
-                let length =
-                    length.parse().map_err(|_| malformed("the length of an identifier is no number"))?;
-                let mki =
-                    bytes(value, length).ok_or(malformed("an identifier does not fit into its length"))?;
-                key = key.with_mki(&mki).map_err(|fault| CryptoFault::Key { tag, fault })?;
-            } else {
-                let lifetime = lifetime(part).filter(|packets| (1..=MOST_PACKETS).contains(packets));
-                self.lifetime = Some(lifetime.ok_or(malformed("the lifetime is not 1 to 2^48 packets"))?);
+            match part.split_once(':') {
+                Some(_) if key.mki().is_some() => return Err(malformed("a key has two identifiers")),
+                Some((value, length)) => {
+                    let length = number(length);
+                    let length = length.ok_or(malformed("the length of an identifier is no number"))?;
+                    let mki = bytes(value, length)
+                        .ok_or(malformed("an identifier does not fit into its length"))?;
+                    key = key.with_mki(&mki).map_err(|fault| CryptoFault::Key { tag, fault })?;
+                }
+                None if life.is_some() => return Err(malformed("a key has two lifetimes")),
+                None if key.mki().is_some() => {
+                    return Err(malformed("a lifetime stands before an identifier, not behind it"));
+                }
+                None => {
+                    life = lifetime(part).filter(|packets| (1..=MOST_PACKETS).contains(packets));
+                    life.ok_or(malformed("the lifetime is not 1 to 2^48 packets"))?;
+                }
             }
         }
+        self.lifetimes.push(life);
         self.keys.push(key);
         Ok(())
     }
 }
 
-/// Whether a session parameter forbids its line. What only hints (`WSH`), and what may be ignored (RFC 4568 §6.3.7),
-/// does not; what would change the packets does.
+/// Whether a session parameter forbids its line. What only hints (`WSH`, whose window is 64 at least, RFC 4568 §6.3.6), and what
+/// may be ignored (§6.3.7), does not; what would change the packets does, and so does what nobody knows.
 fn forbids(parameter: &str) -> bool {
-    let name = parameter.split('=').next().unwrap_or_default();
-    !(name.starts_with('-') || name.eq_ignore_ascii_case("WSH"))
+    match parameter.split_once('=') {
+        Some((name, window)) if name.eq_ignore_ascii_case("WSH") => {
+            number::<u64>(window).is_none_or(|window| window < SHORTEST_WINDOW)
+        }
+        _ => !parameter.starts_with('-'),
+    }
 }
 
 /// A word of a line as faults may show it: what follows a colon may be a key (`FEC_KEY=inline:…`, RFC 4568 §6.3.5), and
@@ -228,10 +256,15 @@ impl MediaBuilder {
 /// `2^n` or a number, in packets.
 fn lifetime(text: &str) -> Option<u64> {
     match text.split_once('^') {
-        Some(("2", exponent)) => 1_u64.checked_shl(exponent.parse().ok()?),
+        Some(("2", exponent)) => 1_u64.checked_shl(number(exponent)?),
         Some(_) => None,
-        None => text.parse().ok(),
+        None => number(text),
     }
+}
+
+/// Digits, and nothing else.
+fn number<T: FromStr>(text: &str) -> Option<T> {
+    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// An identifier, big-endian, of so many bytes; its text is a decimal number (RFC 4568 §6.1).
@@ -335,6 +368,55 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_is_that_of_its_key_and_2_to_48_packets_at_most() {
+        let key = |byte: u8| BASE64.encode([byte; 30]);
+        let line = |rest: &str| format!("1 AES_CM_128_HMAC_SHA1_80 inline:{}{rest}", key(1));
+        let life = |rest: &str| Crypto::parse(&line(rest)).unwrap().lifetime();
+        for (rest, packets) in [
+            ("", None),
+            ("|1", Some(1)),
+            ("|1048576", Some(1 << 20)),
+            ("|2^20", Some(1 << 20)),
+            ("|2^31|1:4", Some(1 << 31)),
+            ("|2^48", Some(1 << 48)),
+            ("|281474976710656", Some(1 << 48)),
+            ("|1:4", None),
+        ] {
+            assert_eq!(life(rest), packets, "{rest}");
+        }
+        let two = Crypto::parse(&line(&format!("|2^20|1:1;inline:{}|2^10|2:1", key(2)))).unwrap();
+        assert_eq!(two.lifetime(), Some(1 << 10));
+        assert_eq!(Crypto::parse(&two.to_value()).unwrap(), two, "each key keeps its own");
+        let own = Crypto::new(1, SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[1; 28]).unwrap());
+        assert!(!own.to_value().contains('|'), "ours is the suite's own");
+        assert_eq!(own.clone().with_lifetime(Some(0)).lifetime(), Some(1));
+        assert_eq!(own.with_lifetime(Some(u64::MAX)).lifetime(), Some(1 << 48));
+        for rest in
+            ["|2^49", "|281474976710657", "|0", "|2^", "|^20", "|3^2", "|+5", "|2^+5", "|", "|-1", "|2^64"]
+        {
+            assert!(fault(&line(rest)).contains("the lifetime is not 1 to 2^48 packets"), "{rest}");
+        }
+        assert!(fault(&line("|2^20|2^20")).contains("two lifetimes"));
+        assert!(fault(&line("|1:4|2^20")).contains("stands before an identifier"));
+    }
+
+    #[test]
+    fn an_identifier_has_one_to_128_bytes_and_a_value_that_fits() {
+        let line = |rest: &str| format!("1 AES_CM_128_HMAC_SHA1_80 inline:{}|{rest}", BASE64.encode([1; 30]));
+        for (rest, length) in [("0:1", 1), ("255:1", 1), ("1:4", 4), ("1:128", 128), ("4294967295:4", 4)] {
+            let crypto = Crypto::parse(&line(rest)).unwrap();
+            assert_eq!(crypto.keys()[0].mki().unwrap().len(), length, "{rest}");
+        }
+        for rest in ["256:1", "1:0", "1:129", "4294967296:4", ":4", "x:4", "-1:4", "+1:4"] {
+            assert!(fault(&line(rest)).contains("an identifier does not fit into its length"), "{rest}");
+        }
+        for rest in ["1:", "1:x", "1:+4", "1:4:4"] {
+            assert!(fault(&line(rest)).contains("the length of an identifier is no number"), "{rest}");
+        }
+        assert!(fault(&line("1:4|2:4")).contains("two identifiers"));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_named_without_the_key() {
         let secret = BASE64.encode([0x5A; 30]);
         let with = |rest: &str| format!("2 AES_CM_128_HMAC_SHA1_80 inline:{secret}{rest}");
@@ -355,7 +437,14 @@ mod tests {
             (with("|1:0"), "does not fit"),
             (with("|1:129"), "does not fit"),
             (with("|1:99999999999999999999"), "no number"),
+            ("+1 AES_CM_128_HMAC_SHA1_80 inline:a".to_owned(), "no tag"),
             (with(" KDR=1"), "\"KDR=1\" is not supported"),
+            (with(" KDR=0"), "\"KDR=0\" is not supported"),
+            (with(" WSH"), "\"WSH\" is not supported"),
+            (with(" WSH=63"), "\"WSH=63\" is not supported"),
+            (with(" WSH=+64"), "\"WSH=+64\" is not supported"),
+            (with(" WSH=64 UNENCRYPTED_SRTP"), "\"UNENCRYPTED_SRTP\" is not supported"),
+            (with(" UNKNOWN=1"), "\"UNKNOWN=1\" is not supported"),
             (with(" UNENCRYPTED_SRTP"), "\"UNENCRYPTED_SRTP\" is not supported"),
             (with(" unencrypted_srtcp"), "\"unencrypted_srtcp\" is not supported"),
             (with(" UNAUTHENTICATED_SRTP"), "\"UNAUTHENTICATED_SRTP\" is not supported"),
@@ -377,7 +466,10 @@ mod tests {
     fn what_says_nothing_of_the_packets_is_passed_over() {
         let secret = BASE64.encode([0x5A; 30]);
         let with = |rest: &str| Crypto::parse(&format!("2 AES_CM_128_HMAC_SHA1_80 inline:{secret} {rest}"));
-        assert_eq!(with("wsh=256 -unknown=1"), with(""));
+        let plain = with("").unwrap();
+        for parameters in ["WSH=64", "wsh=256 -unknown=1", "-KDR=1", "-", "-UNENCRYPTED_SRTP WSH=1024"] {
+            assert_eq!(with(parameters).unwrap(), plain, "{parameters}");
+        }
     }
 
     #[test]
