@@ -9,16 +9,18 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use siprec_model::PayloadFormat;
 
+use super::account::Account;
 use super::render::Renderer;
-use super::report::{Alignment, Channel, CutReport, SessionReport, StreamReport, WavReport};
+use super::report::{Alignment, Channel, CutReport, SessionReport, StateReport, StreamReport, WavReport};
 use super::track::{Datagram, Track};
 use super::wav::Wav;
-use crate::clock::seconds;
+use crate::clock::{rfc3339, seconds};
 use crate::media::layout::{Basis, Layout};
 use crate::media::timeline::SECOND;
 
@@ -49,6 +51,7 @@ pub(crate) struct Archive {
     /// In the order in which they began, those of one offer by their m-lines; `None` for one that is not received.
     tracks: Vec<Option<Track>>,
     renderer: Option<Renderer>,
+    account: Account,
     ladder: File,
     /// The pauses of each stream that are to be cut out.
     pauses: Option<Vec<Vec<(i64, i64)>>>,
@@ -77,6 +80,7 @@ impl Archive {
             .open(&path)
             .map_err(|error| FileError { action: "create", path, error })?;
         Ok(Self {
+            account: Account::new(&folder),
             folder,
             started,
             keep_rtp,
@@ -156,7 +160,7 @@ impl Archive {
     /// Brings the playable file up to `now`, in ns since 1970.
     pub(crate) fn render(&mut self, now: i64) {
         if self.error.is_none()
-            && let Err(error) = self.advance(now - PATIENCE, false)
+            && let Err(error) = self.look().and_then(|()| self.advance(now - PATIENCE, false))
         {
             self.fail(error);
         }
@@ -165,7 +169,7 @@ impl Archive {
     /// Replaces `session.partial.json`.
     pub(crate) fn report(&mut self, report: &SessionReport) {
         if self.error.is_none()
-            && let Err(error) = self.write_report(report, "session.partial.json")
+            && let Err(error) = self.account.run(report)
         {
             self.fail(error);
         }
@@ -180,7 +184,7 @@ impl Archive {
     /// partial names and the report says why.
     pub(crate) fn finish(mut self, report: &mut SessionReport) {
         if self.error.is_none()
-            && let Err(error) = self.advance(i64::MAX, true)
+            && let Err(error) = self.look().and_then(|()| self.advance(i64::MAX, true))
         {
             self.fail(error);
         }
@@ -195,9 +199,36 @@ impl Archive {
             self.fail(error);
         }
         self.describe(report);
-        if let Err(error) = self.complete_report(report) {
+        self.tell_failure(report);
+        if let Err(error) = self.account.complete(report) {
             self.fail(error);
-            report.error = self.error;
+            self.tell_failure(report);
+            // Where even that fails, the line of the session says it.
+            let _ = self.account.end_in_place(report);
+        }
+    }
+
+    /// Whether the session's folder is still where it was: files that were removed could be written for ever.
+    fn look(&self) -> Result<(), FileError> {
+        let gone = |error| FileError { action: "find", path: self.folder.clone(), error };
+        let same = |path: &Path| -> io::Result<bool> {
+            let (there, own) = (fs::metadata(path)?, self.ladder.metadata()?);
+            Ok((there.dev(), there.ino()) == (own.dev(), own.ino()))
+        };
+        match same(&self.folder.join("ladder.partial.txt")) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(gone(io::Error::other("it was removed while the session ran"))),
+            Err(error) => Err(gone(error)),
+        }
+    }
+
+    /// A session whose files are not whole has failed, however it ended.
+    fn tell_failure(&self, report: &mut SessionReport) {
+        let Some(error) = &self.error else { return };
+        report.error = Some(error.clone());
+        if report.states.last().is_none_or(|last| last.state != "failed") {
+            let at = rfc3339(SystemTime::now());
+            report.states.push(StateReport { at, state: "failed".into(), reason: error.clone() });
         }
     }
 
@@ -240,11 +271,18 @@ impl Archive {
         }
         // The running file stays as it is until the new one has taken its place.
         let next = self.folder.join("session.next.wav");
-        let mut renderer = Renderer::create(&next, count, layout).map_err(|error| failed(&next, error))?;
-        renderer.advance(&mut tracks, until).map_err(|error| failed(&next, error))?;
-        if last {
-            renderer.finish().map_err(|error| failed(&next, error))?;
-        }
+        let written = Renderer::create(&next, count, layout).and_then(|mut renderer| {
+            renderer.advance(&mut tracks, until)?;
+            if last {
+                renderer.finish()?;
+            }
+            Ok(renderer)
+        });
+        let renderer = written.map_err(|error| {
+            // What is begun has no use, and its room has.
+            let _ = fs::remove_file(&next);
+            failed(&next, error)
+        })?;
         fs::rename(&next, &path).map_err(|error| FileError { action: "rename", path: next, error })?;
         self.renderer = Some(renderer);
         Ok(())
@@ -314,9 +352,6 @@ impl Archive {
     }
 
     fn describe(&mut self, report: &mut SessionReport) {
-        if let Some(error) = &self.error {
-            report.error = Some(error.clone());
-        }
         let partial = self.error.is_some();
         let whole = self.renderer.as_ref().map(|renderer| (&renderer.wav, Vec::new()));
         let cut = self.cut.as_ref().map(|(wav, cut)| (wav, cut.clone()));
@@ -365,27 +400,6 @@ impl Archive {
         let partial = self.error.is_some();
         stream.rtp_file =
             (partial || self.keeps(index, track)).then(|| rtp_name(&track.medium, index, partial));
-    }
-
-    fn complete_report(&self, report: &SessionReport) -> Result<(), FileError> {
-        self.write_report(report, "session.json")?;
-        match fs::remove_file(self.folder.join("session.partial.json")) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(FileError { action: "remove", path: self.folder.join("session.partial.json"), error })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// The file of this name is whole at any moment.
-    fn write_report(&self, report: &SessionReport, name: &str) -> Result<(), FileError> {
-        let path = self.folder.join("session.next.json");
-        let written = serde_json::to_vec_pretty(report).map_err(io::Error::other).and_then(|mut text| {
-            text.push(b'\n');
-            fs::write(&path, text)
-        });
-        written.map_err(|error| FileError { action: "write", path, error })?;
-        self.rename("session.next.json", name)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), FileError> {

@@ -1,5 +1,6 @@
 //! What stays of a session: sound, packets, account and ladder.
 
+mod account;
 pub(crate) mod archive;
 pub(crate) mod render;
 pub(crate) mod report;

@@ -286,3 +286,95 @@ fn a_write_error_ends_the_files_and_is_told() {
     assert_eq!(WavSound::read(&folder.join("session.partial.wav")).unwrap().channels, [sound(0..10)]);
     assert!(folder.join("session.json").exists());
 }
+
+/// What is in a folder.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn without_room_for_a_file_the_running_account_says_why_in_its_place() {
+    let mut bench = Bench::new(1);
+    bench.store(0, &pcmu(1, 0, 0..10), 0);
+    let mut report = SessionReport { recording_id: "ID".into(), ..Default::default() };
+    report.streams = vec![StreamReport::default()];
+    bench.archive.report(&report);
+    let folder = bench.archive.folder().to_path_buf();
+    let path = folder.join("session.partial.json");
+    let before = fs::metadata(&path).unwrap().len();
+    // A folder in the way of each next file stands for a disk without room.
+    for next in ["session.next.json", "session.next.wav"] {
+        fs::create_dir(folder.join(next)).unwrap();
+        fs::write(folder.join(next).join("here"), "").unwrap();
+    }
+    bench.archive.render(10_000 * MS);
+    bench.archive.finish(&mut report);
+    assert_eq!(fs::metadata(&path).unwrap().len(), before, "no more room is taken");
+    let told: SessionReport = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(told, report);
+    assert!(told.error.unwrap().contains("session.next.wav"));
+    assert_eq!(told.states.last().unwrap().state, "failed");
+    assert!(!folder.join("session.json").exists());
+}
+
+#[test]
+fn what_does_not_fit_into_the_running_account_is_left_out() {
+    let bench = Bench::new(1);
+    let account = Account::new(bench.archive.folder());
+    let mut report = SessionReport { streams: vec![StreamReport::default()], ..Default::default() };
+    account.run(&report).unwrap();
+    report.error = Some("no room".into());
+    report.streams[0].gaps = vec![Default::default(); 1000];
+    account.end_in_place(&report).unwrap();
+    let path = bench.archive.folder().join("session.partial.json");
+    let told: SessionReport = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    assert_eq!((told.error.as_deref(), told.streams[0].gaps.len()), (Some("no room"), 0));
+}
+
+#[test]
+fn a_file_that_cannot_be_made_leaves_no_beginning_of_it() {
+    let mut bench = Bench::new(1);
+    let folder = bench.archive.folder().to_path_buf();
+    // A folder in the place of the account: the next one is written, and cannot take it.
+    fs::create_dir(folder.join("session.partial.json")).unwrap();
+    bench.archive.report(&SessionReport::default());
+    assert!(bench.archive.error().unwrap().contains("session.next.json"));
+    assert!(!names(&folder).contains(&"session.next.json".to_owned()), "{:?}", names(&folder));
+}
+
+#[test]
+fn a_folder_that_is_removed_or_moved_while_the_session_runs_fails_it() {
+    type Harm = fn(&Path);
+    let harms: [(&str, Harm); 3] = [
+        ("removed", |folder| fs::remove_dir_all(folder).unwrap()),
+        ("moved", |folder| fs::rename(folder, folder.with_extension("moved")).unwrap()),
+        ("another", |folder| {
+            fs::remove_dir_all(folder).unwrap();
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("ladder.partial.txt"), "").unwrap();
+        }),
+    ];
+    for (what, harm) in harms {
+        for early in [true, false] {
+            let mut bench = Bench::new(1);
+            bench.store(0, &pcmu(1, 0, 0..10), 0);
+            bench.archive.render(10_000 * MS);
+            harm(bench.archive.folder());
+            bench.store(0, &pcmu(1, 0, 10..20), 20);
+            if early {
+                bench.archive.render(10_000 * MS);
+                assert!(bench.archive.error().is_some(), "{what}: nobody has noticed");
+            }
+            let ended = StateReport { state: "ended".into(), ..Default::default() };
+            let mut report = SessionReport { states: vec![ended], ..Default::default() };
+            bench.archive.finish(&mut report);
+            assert_eq!(report.states.last().unwrap().state, "failed", "{what}");
+            assert!(report.error.unwrap().starts_with("cannot find "), "{what}");
+        }
+    }
+}
