@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use siprec_recorder::{Behaviour, Keyframes, MIN_SE, OddCrypto, Pause, Refresh, Refuse, seconds};
+use siprec_recorder::{Behaviour, Keyframes, MIN_SE, OddCrypto, Pause, Refresh, Refuse, Uri, seconds};
 
 /// How the recorder behaves; times are seconds, with a fraction if need be.
 #[derive(Args)]
 #[command(
-    next_help_heading = "How it behaves (times in seconds from its answer on, unless something else is said)"
+    next_help_heading = "How it behaves (times in seconds from its answer on, unless something else is said)",
+    group = clap::ArgGroup::new("refusals").args(["refuse", "redirect", "refuse_reinvite"]).multiple(true)
 )]
 pub(crate) struct BehaviourArguments {
     /// Answer an INVITE so long after it came.
@@ -20,14 +21,17 @@ pub(crate) struct BehaviourArguments {
     /// Refuse every session with this status, 300-699: 486 or "486:Gone fishing".
     #[arg(long, value_name = "STATUS[:REASON]")]
     refuse: Option<Refuse>,
+    /// Send every session elsewhere by 302, with this address as Contact; may be given several times.
+    #[arg(long, value_name = "URI", value_parser = parse_uri, conflicts_with = "refuse")]
+    redirect: Vec<Uri>,
     /// Refuse every later offer of the client.
     #[arg(long, value_name = "STATUS[:REASON]")]
     refuse_reinvite: Option<Refuse>,
-    /// Refuse only so many times: sessions in the recorder's life, later offers in each session.
-    #[arg(long, value_name = "NUMBER")]
+    /// Refuse, or send elsewhere, only so many times: sessions in the recorder's life, later offers in each session.
+    #[arg(long, value_name = "NUMBER", requires = "refusals")]
     refuse_times: Option<u32>,
-    /// Retry-After of every refusal.
-    #[arg(long, value_name = "SECONDS")]
+    /// Retry-After of every refusal and redirection.
+    #[arg(long, value_name = "SECONDS", requires = "refusals")]
     retry_after: Option<u32>,
     /// Answer video with port 0.
     #[arg(long)]
@@ -89,6 +93,10 @@ pub(crate) struct BehaviourArguments {
     no_rtcp: bool,
 }
 
+fn parse_uri(text: &str) -> Result<Uri, String> {
+    Uri::parse(text).map_err(|error| error.to_string())
+}
+
 /// A role of RFC 4028.
 #[derive(Clone, Copy, ValueEnum)]
 enum Refresher {
@@ -104,6 +112,7 @@ impl From<BehaviourArguments> for Behaviour {
             answer_after: arguments.answer_after,
             ring: arguments.ring,
             refuse: arguments.refuse,
+            redirect: arguments.redirect,
             refuse_reinvite: arguments.refuse_reinvite,
             refuse_times: arguments.refuse_times,
             retry_after: arguments.retry_after,

@@ -31,6 +31,10 @@ fn wrong_use_a_taken_port_and_a_bad_folder_are_told_with_their_exit_codes() -> R
         (vec!["--listen", "127.0.0.1:0", "--output", &file], 1, "cannot create folder"),
         (vec!["--listen", "nonsense"], 2, "nonsense"),
         (vec!["--refuse", "200"], 2, "300 to 699"),
+        (vec!["--refuse-times", "2"], 2, "--refuse <STATUS[:REASON]>"),
+        (vec!["--retry-after", "2"], 2, "--redirect <URI>"),
+        (vec!["--redirect", "nowhere"], 2, "no scheme"),
+        (vec!["--redirect", "sip:a", "--refuse", "486"], 2, "cannot be used with"),
     ] {
         let mut command = sandbox.siprec();
         command.arg("recorder").args(&arguments).current_dir(sandbox.path());

@@ -47,5 +47,5 @@ pub use picture::{PictureError, draw};
 pub use recorder::Recorder;
 pub use security::SrtpMode;
 pub use siprec_model::SrtpSuite;
-pub use siprec_sip::Refresher;
+pub use siprec_sip::{Refresher, Uri};
 pub use siprec_transport::{TlsConfig, TlsIdentity};

@@ -25,6 +25,10 @@ const MAILBOX: usize = 64;
 /// it (RFC 4028 §7.1, §4).
 const TIMER: &str = "timer";
 
+/// What it understands within its sessions.
+const ALLOW: [Method; 7] =
+    [Method::Invite, Method::Ack, Method::Bye, Method::Cancel, Method::Options, Method::Update, Method::Info];
+
 /// How often a stopping recorder looks whether its sessions are done.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -184,12 +188,19 @@ impl Server {
     /// A request that belongs to no session.
     fn request(&mut self, request: Request, source: Source, call_id: Vec<u8>) {
         let in_dialog = request.headers.to().is_ok_and(|to| to.tag().is_some());
+        let unsupported = self.unsupported(&request);
         let status = match request.method {
             Method::Ack => return,
             Method::Invite if !in_dialog && !*self.stopped.borrow() => {
                 return self.invite(request, source, call_id);
             }
             Method::Invite if !in_dialog => 503,
+            // RFC 3261 §8.2.2.3; an INVITE is looked at by its dialog.
+            Method::Options if !in_dialog && !unsupported.is_empty() => {
+                let mut response = self.response(&request, 420);
+                response.headers.push(HeaderName::Unsupported, unsupported.join(", "));
+                return self.send(response);
+            }
             Method::Options if !in_dialog => 200,
             Method::Cancel | Method::Bye | Method::Invite | Method::Update | Method::Info => 481,
             Method::Other(_) => 501,
@@ -199,8 +210,25 @@ impl Server {
         self.refuse(&request, status);
     }
 
-    /// Answers without a transaction: a request that is repeated gets the same answer (RFC 3261 §8.2.7).
+    /// What a request requires that the recorder does not know.
+    fn unsupported(&self, request: &Request) -> Vec<String> {
+        let knows_timer = !self.shared.config.behaviour.no_session_timer;
+        let is_known = |tag: &String| knows_timer && tag.eq_ignore_ascii_case(TIMER);
+        request.headers.require().into_iter().filter(|tag| !is_known(tag)).collect()
+    }
+
     fn refuse(&mut self, request: &Request, status: u16) {
+        let response = self.response(request, status);
+        self.send(response);
+    }
+
+    fn send(&self, response: Response) {
+        // What is not sent is asked again.
+        let _ = self.shared.transport.respond(response);
+    }
+
+    /// An answer without a transaction: a request that is repeated gets the same one, but for its tag (RFC 3261 §8.2.7).
+    fn response(&mut self, request: &Request, status: u16) -> Response {
         let mut response = Response::to_request(request, status);
         if let Ok(to) = request.headers.to()
             && to.tag().is_none()
@@ -208,11 +236,10 @@ impl Server {
             response.headers.set(HeaderName::To, to.with_tag(&self.random.tag()));
         }
         if matches!(status, 200 | 405) {
-            response.headers.set(HeaderName::Allow, "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO");
+            response.headers.set(HeaderName::Allow, ALLOW.map(|method| method.to_string()).join(", "));
             response.headers.set(HeaderName::Accept, "application/sdp");
         }
-        // What is not sent is asked again.
-        let _ = self.shared.transport.respond(response);
+        response
     }
 
     fn invite(&mut self, invite: Request, source: Source, call_id: Vec<u8>) {
@@ -235,8 +262,7 @@ impl Server {
                 let task = tokio::spawn(session.run(messages, self.stopped.clone()));
                 self.sessions.insert(call_id, Running { cseq, mailbox, task });
             }
-            // What is not sent is asked again.
-            Err(refusal) => drop(self.shared.transport.respond(*refusal)),
+            Err(refusal) => self.send(*refusal),
         }
     }
 
@@ -270,6 +296,7 @@ impl Server {
         let contact = NameAddr::from(contact);
         let mut endpoint =
             Endpoint::new(transport, &local.ip().to_string(), Some(local.port()), contact).ok()?;
+        endpoint.allow = ALLOW.to_vec();
         endpoint.user_agent = Some(concat!("siprec-recorder/", env!("CARGO_PKG_VERSION")).into());
         if !self.shared.config.behaviour.no_session_timer {
             endpoint.supported.push(TIMER.into());

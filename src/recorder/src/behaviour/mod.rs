@@ -10,7 +10,7 @@ mod values;
 use std::time::Duration;
 
 use siprec_model::Medium;
-use siprec_sip::Refresher;
+use siprec_sip::{Refresher, Uri};
 
 use crate::answer::Line;
 
@@ -32,11 +32,13 @@ pub struct Behaviour {
     pub ring: bool,
     /// Refuse every INVITE that begins a session.
     pub refuse: Option<Refuse>,
+    /// Send every INVITE that begins a session there, by 302; nowhere where empty. Goes before `refuse`.
+    pub redirect: Vec<Uri>,
     /// Refuse every later offer of the client, in a re-INVITE or UPDATE.
     pub refuse_reinvite: Option<Refuse>,
-    /// Refuse only so many times: INVITEs in the recorder's life, later offers in each session.
+    /// Refuse, or send elsewhere, only so many times: INVITEs in the recorder's life, later offers in each session.
     pub refuse_times: Option<u32>,
-    /// `Retry-After` of every refusal, in seconds.
+    /// `Retry-After` of every refusal and redirection, in seconds.
     pub retry_after: Option<u32>,
     /// Answer video with port 0.
     pub refuse_video: bool,
@@ -86,6 +88,7 @@ impl Default for Behaviour {
             answer_after: Duration::ZERO,
             ring: false,
             refuse: None,
+            redirect: Vec::new(),
             refuse_reinvite: None,
             refuse_times: None,
             retry_after: None,
@@ -125,7 +128,16 @@ impl Behaviour {
 
     /// The refusal of the `number`th request of its kind, from 0.
     pub(crate) fn refusal<'a>(&self, refuse: Option<&'a Refuse>, number: u32) -> Option<&'a Refuse> {
-        refuse.filter(|_| self.refuse_times.is_none_or(|times| number < times))
+        refuse.filter(|_| self.still_refuses(number))
+    }
+
+    /// Where the `number`th INVITE, from 0, is to go instead; nowhere where empty.
+    pub(crate) fn redirection(&self, number: u32) -> &[Uri] {
+        if self.still_refuses(number) { &self.redirect } else { &[] }
+    }
+
+    fn still_refuses(&self, number: u32) -> bool {
+        self.refuse_times.is_none_or(|times| number < times)
     }
 
     /// How the recorder refreshes where nothing else is said.
@@ -164,5 +176,8 @@ mod tests {
         let refused = |number| behaviour.refusal(Some(&refuse), number).is_some();
         assert_eq!([0, 1, 2, 3].map(refused), [true, true, false, false]);
         assert!(Behaviour::default().refusal(Some(&refuse), u32::MAX).is_some());
+        let redirect = vec![Uri::parse("sip:a").unwrap()];
+        let behaviour = Behaviour { redirect, refuse_times: Some(1), ..Default::default() };
+        assert_eq!([0, 1].map(|number| behaviour.redirection(number).len()), [1, 0]);
     }
 }

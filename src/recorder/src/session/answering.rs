@@ -5,7 +5,9 @@ use std::time::{Instant, SystemTime};
 
 use siprec_model::Medium;
 use siprec_sip::sdp::{Direction, Origin, SdpError};
-use siprec_sip::{Body, HeaderName, Headers, Method, Request, ServerToken, SessionDescription};
+use siprec_sip::{
+    Body, HeaderName, Headers, Method, NameAddr, Request, ServerToken, SessionDescription, Uri,
+};
 
 use super::Session;
 use crate::answer::{self, Line};
@@ -49,6 +51,11 @@ impl Session {
     async fn accept(&mut self) -> Result<Body, Refusal> {
         let behaviour = self.shared.behaviour().clone();
         let number = self.shared.refused.load(Ordering::Relaxed);
+        let elsewhere = behaviour.redirection(number);
+        if !elsewhere.is_empty() {
+            self.shared.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(self.away_to(elsewhere));
+        }
         if let Some(refuse) = behaviour.refusal(behaviour.refuse.as_ref(), number) {
             self.shared.refused.fetch_add(1, Ordering::Relaxed);
             return Err(self.as_told(refuse));
@@ -221,11 +228,24 @@ impl Session {
 
     /// The refusal that the recorder is told to give.
     fn as_told(&self, refuse: &Refuse) -> Refusal {
+        Refusal { headers: self.retry_after(), ..Refusal::new(refuse.status(), refuse.reason()) }
+    }
+
+    /// The redirection that the recorder is told to give.
+    fn away_to(&self, places: &[Uri]) -> Refusal {
+        let mut headers = self.retry_after();
+        for place in places {
+            headers.push(HeaderName::Contact, NameAddr::new(place.clone()));
+        }
+        Refusal { headers, ..Refusal::new(302, "") }
+    }
+
+    fn retry_after(&self) -> Headers {
         let mut headers = Headers::new();
         if let Some(seconds) = self.shared.behaviour().retry_after {
             headers.push(HeaderName::RetryAfter, seconds.to_string());
         }
-        Refusal { headers, ..Refusal::new(refuse.status(), refuse.reason()) }
+        headers
     }
 
     fn fail(&mut self, status: u16, error: &str) -> Refusal {

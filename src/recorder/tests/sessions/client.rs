@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use siprec_sip::{
-    Body, DialogEvent, DialogUa, Endpoint, Headers, Message, Method, NameAddr, Random, Request, Response,
-    ServerToken, SessionDescription, Termination, UacConfig, Uri,
+    Body, DialogEvent, DialogUa, Endpoint, HeaderName, Headers, Message, Method, NameAddr, Random, Request,
+    Response, ServerToken, SessionDescription, Termination, UacConfig, Uri,
 };
 use siprec_transport::{Destination, Incoming, Protocol, Transport, TransportConfig};
 use tokio::sync::mpsc;
@@ -217,6 +217,16 @@ impl Client {
 
     /// A request outside of the dialog, and the response to it.
     pub(crate) async fn ask(&mut self, method: Method, to_tag: Option<&str>) -> Response {
+        self.ask_requiring(method, to_tag, None).await
+    }
+
+    /// The same, by a request that requires something.
+    pub(crate) async fn ask_requiring(
+        &mut self,
+        method: Method,
+        to_tag: Option<&str>,
+        require: Option<&str>,
+    ) -> Response {
         let uri = Uri::parse(&format!("sip:{}", self.destination.remote)).unwrap();
         let from = NameAddr::from(uri.clone());
         let mut to = NameAddr::from(uri.clone());
@@ -224,7 +234,10 @@ impl Client {
             to = to.with_tag(tag);
         }
         let mut random = Random::from_seed(seed());
-        let request = self.ua.endpoint().request(method, uri, &from, &to, &mut random);
+        let mut request = self.ua.endpoint().request(method, uri, &from, &to, &mut random);
+        if let Some(require) = require {
+            request.headers.push(HeaderName::Require, require);
+        }
         self.transport.send(request, self.destination.clone()).unwrap();
         match tokio::time::timeout(PATIENCE, self.arrivals.recv()).await.expect("a response") {
             Some(Incoming::Message(received)) => match received.message {

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use siprec_recorder::{Recorder, RecorderConfig, Refuse, StartError};
-use siprec_sip::{Body, DialogEvent, Method, Termination};
+use siprec_recorder::{Recorder, RecorderConfig, Refuse, StartError, Uri};
+use siprec_sip::{Body, DialogEvent, HeaderName, Method, Termination};
 use siprec_transport::Protocol;
 
 use crate::bench::{Bench, PATIENCE};
@@ -185,6 +185,73 @@ async fn requests_outside_of_sessions_are_answered() {
     assert_eq!(client.ask(Method::Bye, Some("stranger")).await.status, 481);
     assert_eq!(client.ask(Method::Register, None).await.status, 405);
     assert_eq!(client.ask(Method::parse("FROB").unwrap(), None).await.status, 501);
+    // What it does not take it does not allow.
+    let notify = client.ask(Method::Notify, None).await;
+    assert_eq!((notify.status, notify.headers.allow()), (405, options.headers.allow()));
+    assert!(!notify.headers.allow().contains(&Method::Notify));
+}
+
+#[tokio::test]
+async fn a_session_allows_what_the_recorder_takes() {
+    let bench = Bench::new();
+    let mut client = Client::invite(&bench, "S18", TWO_PARTIES).await;
+    let allow = client.response().await.headers.allow();
+    assert!(allow.contains(&Method::Info) && !allow.contains(&Method::Notify), "{allow:?}");
+    client.request(Method::Notify, None);
+    let refused = client.event(|event| matches!(event, DialogEvent::Responded { .. })).await;
+    let DialogEvent::Responded { response, .. } = refused else { panic!("{refused:?}") };
+    assert_eq!((response.status, response.headers.allow()), (405, allow));
+}
+
+#[tokio::test]
+async fn what_a_question_requires_and_nobody_knows_is_named() {
+    for (no_session_timer, require, status, unsupported) in [
+        (false, "timer", 200, None),
+        (false, "timer, 100rel, x", 420, Some("100rel, x")),
+        (true, "timer", 420, Some("timer")),
+    ] {
+        let bench = Bench::with(|config| config.behaviour.no_session_timer = no_session_timer);
+        let mut client = Client::invite(&bench, "S19", TWO_PARTIES).await;
+        client.answer().await;
+        let answer = client.ask_requiring(Method::Options, None, Some(require)).await;
+        let named = answer.headers.get(&HeaderName::Unsupported).map(ToString::to_string);
+        assert_eq!((answer.status, named.as_deref()), (status, unsupported), "{require}");
+    }
+}
+
+#[tokio::test]
+async fn told_to_send_sessions_elsewhere_it_says_where_as_often_as_it_is_told() {
+    let places = ["sip:192.0.2.7:5070;transport=tcp", "sip:other.example"];
+    let mut bench = Bench::with(|config| {
+        config.behaviour.redirect = places.map(|place| Uri::parse(place).unwrap()).to_vec();
+        config.behaviour.refuse_times = Some(1);
+        config.behaviour.retry_after = Some(7);
+    });
+    let mut client = Client::invite(&bench, "S20", TWO_PARTIES).await;
+    let moved = client.response().await;
+    let contacts: Vec<_> =
+        moved.headers.contacts().unwrap().iter().map(|contact| contact.uri.to_string()).collect();
+    assert_eq!((moved.status, contacts), (302, places.map(str::to_owned).to_vec()));
+    assert_eq!(moved.headers.retry_after(), Ok(Some(7)));
+    let session = bench.finished().await;
+    assert!(session.to_string().contains(" state=refused reason=302 "), "{session}");
+    assert_eq!(session.folder, None);
+    Client::invite(&bench, "S21", TWO_PARTIES).await.answer().await;
+}
+
+#[tokio::test]
+async fn a_session_whose_folder_is_removed_ends_as_failed() {
+    let mut bench = Bench::new();
+    let mut client = Client::invite(&bench, "S22", TWO_PARTIES).await;
+    client.answer().await;
+    client.burst(0, VOICE.packets(0..10)).await;
+    std::fs::remove_dir_all(bench.output().join("S22")).unwrap();
+    let Termination::RemoteBye(bye) = client.end().await else { panic!("no BYE") };
+    assert!(
+        bye.headers.get(&HeaderName::parse("Reason").unwrap()).unwrap().to_string().contains("cause=500")
+    );
+    let session = bench.finished().await.to_string();
+    assert!(session.contains(" state=failed ") && session.contains(" error=\"cannot find "), "{session}");
 }
 
 #[tokio::test]

@@ -49,7 +49,8 @@ impl DialogUa {
     }
 
     /// Answers a request of the peer: any number of provisional responses, then one final response. An empty `reason`
-    /// means the usual phrase. `headers` are added (those of the protocol itself are left out).
+    /// means the usual phrase. `headers` are added (those of the protocol itself are left out, save the Contacts of a 3xx,
+    /// which say where to go).
     ///
     /// A 2xx to an INVITE is sent again until the ACK comes; without one the dialog ends by BYE after 64 × T1.
     ///
@@ -80,6 +81,10 @@ impl DialogUa {
             response.headers.copy_from(&request.headers, &HeaderName::RecordRoute);
         }
         add_user_headers(&mut response.headers, &headers);
+        if (300..400).contains(&status) {
+            // RFC 3261 §21.3
+            response.headers.copy_from(&headers, &HeaderName::Contact);
+        }
         self.endpoint.present_in_response(&method, status, &mut response.headers);
         if let Some(body) = body {
             response.headers.push(HeaderName::ContentType, body.content_type);
