@@ -224,6 +224,32 @@ pub(crate) fn request_key_signal() -> glib::subclass::Signal {
         .build()
 }
 
+/// The action `remove-key(ssrc)` of both elements.
+pub(crate) fn remove_key_action(remove: fn(&gst::Element, u32)) -> glib::subclass::Signal {
+    glib::subclass::Signal::builder("remove-key")
+        .action()
+        .run_last()
+        .param_types([u32::static_type()])
+        .class_handler(move |arguments| {
+            let element = arguments.first()?.get::<gst::Element>().ok()?;
+            remove(&element, arguments.get(1)?.get().ok()?);
+            None
+        })
+        .build()
+}
+
+/// The action `renew-keys()` of both elements.
+pub(crate) fn renew_keys_action(renew: fn(&gst::Element)) -> glib::subclass::Signal {
+    glib::subclass::Signal::builder("renew-keys")
+        .action()
+        .run_last()
+        .class_handler(move |arguments| {
+            renew(&arguments.first()?.get::<gst::Element>().ok()?);
+            None
+        })
+        .build()
+}
+
 /// The action `crypto-caps(line) → caps` of both elements: [`caps_of_crypto`] for applications that are not in Rust.
 /// NULL for a line that cannot be used, and the log says why.
 pub(crate) fn crypto_caps_action() -> glib::subclass::Signal {

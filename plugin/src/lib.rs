@@ -14,6 +14,7 @@
 //! The call comes first: its buffers go on as they came, and nothing that happens to a recording reaches them.
 
 mod agent;
+mod asked;
 mod call;
 mod complaints;
 mod entry;

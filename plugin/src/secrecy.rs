@@ -1,19 +1,14 @@
 //! What is known of the keys of one encrypted stream of the call, and whose keys are still to be asked for.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use siprec_engine::Tap;
 use siprec_media::srtp::{CallKey, MAX_KEYS, Passed};
 use siprec_media::{RtpView, fixed_header};
 use siprec_model::SrtpSuite;
 
+use crate::asked::Asked;
 use crate::keys::CallKeys;
-
-/// Sources that are asked for at once. Beyond these, one in [`PATIENCE`], so that a flood of forged sources costs the
-/// application little, and a new party after it is asked for all the same.
-const MAX_ASKED: usize = 64;
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The keys of a stream, from its caps, its party's session description and whoever answered `request-key`.
 #[derive(Debug, Default)]
@@ -21,9 +16,8 @@ pub(crate) struct Secrecy {
     /// The newest last.
     keys: Vec<CallKey>,
     given: Given,
-    /// Sources that somebody was asked for, the latest last.
-    asked: VecDeque<u32>,
-    asked_at: Option<Instant>,
+    /// Sources that somebody was asked for.
+    asked: Asked,
     /// Those whose answer is not here yet.
     open: Vec<u32>,
     /// Nearly every packet is of the same source as the one before.
@@ -96,17 +90,9 @@ impl Secrecy {
             Given::Everybodys => true,
             Given::Of(given) => given == ssrc,
         };
-        if is_given || self.asked.contains(&ssrc) {
+        if is_given || !self.asked.admit(ssrc, now) {
             return None;
         }
-        if self.asked.len() >= MAX_ASKED {
-            if self.asked_at.is_some_and(|at| now.saturating_duration_since(at) < PATIENCE) {
-                return None;
-            }
-            self.asked.pop_front();
-        }
-        self.asked_at = Some(now);
-        self.asked.push_back(ssrc);
         self.open.push(ssrc);
         Some(ssrc)
     }
@@ -121,7 +107,14 @@ impl Secrecy {
         if matches!(self.given, Given::Everybodys) || self.given == Given::Of(ssrc) {
             self.given = Given::Nobodys;
         }
-        self.asked.retain(|asked| *asked != ssrc);
+        self.asked.forget(ssrc);
+        self.latest = None;
+    }
+
+    /// Every source is.
+    pub(crate) fn forget_all(&mut self) {
+        self.given = Given::Nobodys;
+        self.asked.clear();
         self.latest = None;
     }
 
@@ -161,6 +154,7 @@ mod tests {
     use siprec_model::SrtpKey;
 
     use super::*;
+    use crate::asked::{MAX_ASKED, PATIENCE};
 
     fn packet(ssrc: u32) -> Vec<u8> {
         [&[0x80, 0, 0, 1, 0, 0, 0, 0][..], &ssrc.to_be_bytes(), b"payload"].concat()
@@ -188,6 +182,8 @@ mod tests {
         assert!(asked(&mut secrecy, [1, 2, 3, 4], now).is_empty());
         secrecy.forget(4);
         assert_eq!(asked(&mut secrecy, [4, 4], now), [4]);
+        secrecy.forget_all();
+        assert_eq!(asked(&mut secrecy, [4, 1, 4], now), [4, 1]);
         assert_eq!(secrecy.suite(), Some(SrtpSuite::AeadAes128Gcm));
         secrecy.add(SrtpKey::new(SrtpSuite::AeadAes256Gcm, &[1; 44]).unwrap().into());
         assert_eq!(secrecy.suite(), None);

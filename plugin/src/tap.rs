@@ -153,6 +153,13 @@ impl Feed {
         }
     }
 
+    /// The keys of all sources are.
+    pub(crate) fn forget_keys(&self) {
+        if let Some(secrecy) = &mut lock(&self.state).secrecy {
+            secrecy.forget_all();
+        }
+    }
+
     /// How the stream is protected, as far as that is known.
     pub(crate) fn security(&self) -> StreamSecurity {
         match &lock(&self.state).secrecy {

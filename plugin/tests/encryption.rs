@@ -7,12 +7,13 @@ mod common;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script, media_sections};
 use common::srtp::{Decoder, Encoder, SUITES, Suite, base64, offered, srtp_caps as srtp};
-use common::{ready, rtp_bytes, rtp_bytes_of as packet};
+use common::tee::Tee;
+use common::{ready, rtp_bytes, rtp_bytes_of as packet, siprectee};
 use gst::prelude::*;
 
 const SSRC: u32 = 0xC0FF_EE00;
@@ -179,6 +180,90 @@ fn whoever_answers_request_key_is_waited_for_and_the_call_is_not() {
     let questions: Vec<_> = asked.iter().map(|(pad, ssrc, _)| (pad.as_str(), *ssrc)).collect();
     assert_eq!(questions, [("sink_0", SSRC), ("sink_0", 7), ("sink_0", 7)]);
     assert!(asked.iter().all(|(.., thread)| *thread != std::thread::current().id()));
+}
+
+/// What `siprec` and `siprectee` have in common, however they ask.
+struct Asking {
+    element: gst::Element,
+    asked: Arc<Mutex<Vec<u32>>>,
+}
+
+impl Asking {
+    /// Nobody has a key.
+    fn of(element: &gst::Element) -> Self {
+        let asked: Arc<Mutex<Vec<u32>>> = Arc::default();
+        let noted = asked.clone();
+        element.connect("request-key", false, move |arguments| {
+            assert!(arguments[1].get::<gst::Pad>().unwrap().name().starts_with("sink"));
+            noted.lock().unwrap().push(arguments[2].get().unwrap());
+            Some(None::<gst::Caps>.to_value())
+        });
+        Self { element: element.clone(), asked }
+    }
+
+    /// The questions since the last look, so many of them at least.
+    fn heard(&self, least: usize) -> Vec<u32> {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.asked.lock().unwrap().len() < least {
+            assert!(Instant::now() < end, "{:?}, not {least}", self.asked.lock().unwrap());
+            std::thread::yield_now();
+        }
+        let mut asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        // `siprec` asks on several threads.
+        asked.sort_unstable();
+        asked
+    }
+
+    /// Both ask the same, `send` being the way of a packet of a source.
+    fn check(&self, send: &dyn Fn(u32), new_caps: &dyn Fn()) {
+        for _ in 0..3 {
+            (1..=4).for_each(send);
+        }
+        assert_eq!(self.heard(4), [1, 2, 3, 4], "each source once");
+        self.element.emit_by_name::<()>("remove-key", &[&3_u32]);
+        (1..=4).for_each(send);
+        assert_eq!(self.heard(1), [3]);
+        self.element.emit_by_name::<()>("renew-keys", &[]);
+        (1..=4).chain(1..=4).for_each(send);
+        assert_eq!(self.heard(4), [1, 2, 3, 4]);
+        new_caps();
+        (1..=4).for_each(send);
+        assert_eq!(self.heard(4), [1, 2, 3, 4]);
+        let began = Instant::now();
+        (1..=500).for_each(send);
+        // The first four were asked for already.
+        let asked = self.heard(60).len() as u64;
+        assert!((60..=62 + began.elapsed().as_secs()).contains(&asked), "{asked}");
+    }
+}
+
+#[test]
+fn both_elements_ask_for_a_source_once_for_few_of_a_flood_and_again_when_they_are_told_to() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+    let inlet = &call.parties[0].0;
+    inlet.begin_with(&srtp(None));
+    let asking = Asking::of(call.siprec.upcast_ref());
+    let push = |ssrc| {
+        inlet.pad.push(buffer(&packet(ssrc, 1))).unwrap();
+    };
+    let caps = |media: &str| {
+        let mut caps = srtp(None);
+        caps.make_mut().set("a-field", media);
+        assert!(inlet.pad.push_event(gst::event::Caps::new(&caps)));
+    };
+    asking.check(&push, &|| caps("new"));
+    call.end();
+
+    let element = siprectee();
+    let asking = Asking::of(&element);
+    let tee = Tee::of(element, &srtp(None), |pad| pad.set_property("allow-downgrade", true));
+    let caps = |field: &str| {
+        let mut caps = srtp(None);
+        caps.make_mut().set("a-field", field);
+        tee.new_caps(&caps);
+    };
+    asking.check(&|ssrc| tee.push(&packet(ssrc, 1)), &|| caps("new"));
 }
 
 #[test]

@@ -19,19 +19,19 @@ use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
 use crate::secrecy::common_suite;
 
 /// Their declarations.
-pub(super) fn signals() -> [glib::subclass::Signal; 3] {
+pub(super) fn signals() -> [glib::subclass::Signal; 4] {
     [
         keys::request_key_signal(),
-        glib::subclass::Signal::builder("remove-key")
-            .action()
-            .param_types([u32::static_type()])
-            .class_handler(|arguments| {
-                let element = arguments.first()?.get::<super::Siprec>().ok()?;
-                let ssrc = arguments.get(1)?.get::<u32>().ok()?;
+        keys::remove_key_action(|element, ssrc| {
+            if let Some(element) = element.downcast_ref::<super::Siprec>() {
                 element.imp().sink_pads().for_each(|pad| pad.feed().forget_key(ssrc));
-                None
-            })
-            .build(),
+            }
+        }),
+        keys::renew_keys_action(|element| {
+            if let Some(element) = element.downcast_ref::<super::Siprec>() {
+                element.imp().sink_pads().for_each(|pad| pad.feed().forget_keys());
+            }
+        }),
         keys::crypto_caps_action(),
     ]
 }

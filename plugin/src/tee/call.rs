@@ -22,16 +22,16 @@ const HEADER: usize = 12;
 pub(super) fn signals() -> Vec<glib::subclass::Signal> {
     vec![
         keys::request_key_signal(),
-        glib::subclass::Signal::builder("renew-keys")
-            .action()
-            .run_last()
-            .class_handler(|arguments| {
-                if let Some(Ok(tee)) = arguments.first().map(|element| element.get::<super::SiprecTee>()) {
-                    lock(&tee.imp().decryption).ask_again();
-                }
-                None
-            })
-            .build(),
+        keys::remove_key_action(|element, ssrc| {
+            if let Some(tee) = element.downcast_ref::<super::SiprecTee>() {
+                lock(&tee.imp().decryption).ask_again_for(ssrc);
+            }
+        }),
+        keys::renew_keys_action(|element| {
+            if let Some(tee) = element.downcast_ref::<super::SiprecTee>() {
+                lock(&tee.imp().decryption).ask_again();
+            }
+        }),
         keys::crypto_caps_action(),
     ]
 }
@@ -64,7 +64,7 @@ impl SiprecTee {
         let mut place = 0;
         let suite = loop {
             let mut decryption = lock(&self.decryption);
-            match decryption.decrypt(packets, &mut place) {
+            match decryption.decrypt(packets, &mut place, arrival) {
                 Stop::Ask(ssrc) => {
                     drop(decryption);
                     self.ask(ssrc);

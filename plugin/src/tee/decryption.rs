@@ -1,14 +1,14 @@
 //! The call's side of an encrypted stream: its keys, whom to ask for them, and what could not be decrypted.
 
+use std::time::Instant;
+
 use siprec_media::RtpView;
 use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
 use siprec_model::{DropCause, SrtpSuite};
 
 use super::copies::Packet;
+use crate::asked::Asked;
 use crate::keys::CallKeys;
-
-/// Sources that are asked for. A flood of forged ones asks for no more, until the keys change.
-const MOST_ASKED: usize = 256;
 
 /// What decrypts a stream.
 #[derive(Default)]
@@ -17,7 +17,7 @@ pub(super) struct Decryption {
     /// Of the newest key.
     suite: Option<SrtpSuite>,
     /// Sources that `request-key` was emitted for since the keys changed.
-    asked: Vec<u32>,
+    asked: Asked,
 }
 
 /// Where decrypting stopped.
@@ -47,6 +47,11 @@ impl Decryption {
         self.asked.clear();
     }
 
+    /// Asks for this one once more.
+    pub(super) fn ask_again_for(&mut self, ssrc: u32) {
+        self.asked.forget(ssrc);
+    }
+
     /// Follows a packet that nobody wants, by its first 12 bytes.
     pub(super) fn observe(&mut self, packet: &[u8]) {
         if RtpView::is_rtp(packet) {
@@ -55,7 +60,7 @@ impl Decryption {
     }
 
     /// Decrypts packets in their place, from that at `place` on, which moves along.
-    pub(super) fn decrypt(&mut self, packets: &mut [Packet], place: &mut usize) -> Stop {
+    pub(super) fn decrypt(&mut self, packets: &mut [Packet], place: &mut usize, now: Instant) -> Stop {
         while let Some(packet) = packets.get_mut(*place) {
             let mut unknown = None;
             packet.work_on(|packet| {
@@ -63,22 +68,17 @@ impl Decryption {
                     return Err(DropCause::NotRtp);
                 }
                 self.unprotector.unprotect_rtp(packet).or_else(|fault| {
-                    unknown = source_without_key(packet, fault).filter(|ssrc| self.is_to_be_asked(*ssrc));
+                    unknown = source_without_key(packet, fault).filter(|ssrc| self.asked.admit(*ssrc, now));
                     // A packet that is to be tried again stays as it is.
                     if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
                 })
             });
             if let Some(ssrc) = unknown {
-                self.asked.push(ssrc);
                 return Stop::Ask(ssrc);
             }
             *place += 1;
         }
         Stop::Done
-    }
-
-    fn is_to_be_asked(&self, ssrc: u32) -> bool {
-        self.asked.len() < MOST_ASKED && !self.asked.contains(&ssrc)
     }
 }
 
