@@ -36,7 +36,7 @@ mod value;
 
 use std::sync::LazyLock;
 
-pub use agent::{AGENT_CONTEXT, SiprecAgent};
+pub use agent::{AGENT_CONTEXT, SiprecAgent, SiprecMediaSource};
 pub use call::{
     Siprec, SiprecBye, SiprecDialect, SiprecKeying, SiprecPolicy, SiprecSessionMode, SiprecSinkPad,
     SiprecSrtp, SiprecState,

@@ -35,6 +35,28 @@ fn g711_is_recorded_sample_exact_and_both_parties_on_one_time_line() {
 }
 
 #[test]
+fn what_leaves_from_one_port_for_all_streams_is_recorded_sample_exact_in_the_clear_and_encrypted() {
+    let sandbox = Sandbox::new().unwrap();
+    let recorder = Recorder::start(&sandbox, &[]).unwrap();
+    let said = [babble(0, 2), babble(1, 2)];
+    for (count, srtp) in [(1, "disable"), (2, "require allow-clear-keys=true")] {
+        let properties = format!("recorder={} dn=1 other-dn=2 srtp={srtp}", recorder.uri());
+        let agent = ["media-source=shared".to_owned()];
+        let mut call = Call::start_led_with_agent(&sandbox, &properties, &agent).unwrap();
+        call.talk_untouched(&said).unwrap();
+        call.relay.say("quit").unwrap();
+        call.relay.succeed(Duration::from_secs(20)).unwrap();
+        let sessions = recorder.sessions(count, Duration::from_secs(20)).unwrap();
+        for session in &sessions {
+            places(session, &said).unwrap();
+            for stream in session.json["streams"].as_array().unwrap() {
+                assert_eq!((&stream["packets"], &stream["lost"]), (&100.into(), &0.into()), "{stream}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_call_of_two_seconds_is_recorded_whole_although_the_recorder_answers_after_three() {
     let sandbox = Sandbox::new().unwrap();
     let recorder = Recorder::start(&sandbox, &["--answer-after", "3"]).unwrap();

@@ -1,6 +1,7 @@
 //! The SIP agent as GStreamer applications see it: `GstSiprecAgent`, the one that elements share by default, and
 //! the threads behind both.
 
+mod enums;
 mod exit;
 mod imp;
 mod lease;
@@ -14,6 +15,7 @@ mod shared;
 use gst::glib;
 use gst::prelude::*;
 
+pub use enums::SiprecMediaSource;
 pub(crate) use lease::Lease;
 
 glib::wrapper! {
@@ -40,4 +42,5 @@ impl SiprecAgent {
 /// Makes the type known by its name.
 pub(crate) fn register() {
     SiprecAgent::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    SiprecMediaSource::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
 }

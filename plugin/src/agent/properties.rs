@@ -6,6 +6,7 @@ use gst::glib;
 use gst::prelude::*;
 use siprec_agent::Password;
 
+use super::enums::SiprecMediaSource;
 use super::settings::Settings;
 use crate::value::take;
 
@@ -93,6 +94,10 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 .maximum(63)
                 .default_value(-1)
                 .build(),
+            glib::ParamSpecEnum::builder_with_default("media-source", SiprecMediaSource::default())
+                .nick("Source of media")
+                .blurb("By which ports RTP leaves towards recorders")
+                .build(),
             glib::ParamSpecUInt::builder("max-sessions")
                 .nick("Most recordings")
                 .blurb("Most recordings at once; 0 for no limit")
@@ -164,6 +169,7 @@ impl Settings {
             "user-agent" => self.user_agent = text_or(value, Self::default().user_agent),
             "qos-dscp-sip" => self.qos_dscp_sip = code_point(value),
             "qos-dscp-media" => self.qos_dscp_media = code_point(value),
+            "media-source" => take(&mut self.media_source, value),
             "max-sessions" => take(&mut self.max_sessions, value),
             "auth-user" => take(&mut self.auth_user, value),
             "auth-password" => {
@@ -194,6 +200,7 @@ impl Settings {
             "user-agent" => self.user_agent.to_value(),
             "qos-dscp-sip" => self.qos_dscp_sip.map_or(-1, i32::from).to_value(),
             "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
+            "media-source" => self.media_source.to_value(),
             "max-sessions" => self.max_sessions.to_value(),
             "auth-user" => self.auth_user.to_value(),
             "auth-realm" => self.auth_realm.to_value(),

@@ -103,6 +103,7 @@ impl Runtime {
         let media = EngineConfig {
             port_range: settings.rtp_ports()?,
             dscp: settings.qos_dscp_media,
+            media_source: settings.media_source.into(),
             ..EngineConfig::default()
         };
         let listener = Arc::new(OnceLock::<Weak<Agent>>::new());

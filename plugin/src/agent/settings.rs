@@ -10,6 +10,8 @@ use siprec_agent::{
 use siprec_model::{TlsVersion, UnknownTlsVersion};
 use siprec_session::{OutboundProxy, OutboundProxyError, TEXT_LIMIT};
 
+use super::enums::SiprecMediaSource;
+
 /// Where DNS servers listen.
 const DNS_PORT: u16 = 53;
 
@@ -30,6 +32,7 @@ pub(super) struct Settings {
     pub(super) user_agent: String,
     pub(super) qos_dscp_sip: Option<u8>,
     pub(super) qos_dscp_media: Option<u8>,
+    pub(super) media_source: SiprecMediaSource,
     pub(super) max_sessions: u32,
     pub(super) auth_user: Option<String>,
     pub(super) auth_password: Option<Password>,
@@ -56,6 +59,7 @@ impl Default for Settings {
             user_agent: concat!("gst-siprec/", env!("CARGO_PKG_VERSION")).to_owned(),
             qos_dscp_sip: None,
             qos_dscp_media: None,
+            media_source: SiprecMediaSource::default(),
             max_sessions: 0,
             auth_user: None,
             auth_password: None,

@@ -1,12 +1,13 @@
-//! Several packets of one branch, sent with as few system calls as the kernel allows.
+//! Packets of branches that leave by one socket, sent with as few system calls as the kernel allows.
 
-use std::io;
-use std::net::UdpSocket;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::Range;
 
+use siprec_model::BranchId;
 use socket2::SockAddr;
 
-use crate::sys::{self, MAX_MESSAGES, Message};
+use crate::sys::{self, Gathered, MAX_GATHERED};
 
 /// Most packets of one burst: short enough that the send section stays some 100 µs long.
 pub(crate) const MAX_BURST: usize = 64;
@@ -15,16 +16,35 @@ const MAX_SEGMENTS: usize = 64;
 /// Most bytes of one payload to be cut.
 const MAX_SEGMENTED: usize = 65_000;
 
-/// Packets that leave together by one socket for one address, in one buffer. Its memory is kept from use to use.
+/// Packets that leave together by one socket, in one buffer: of one branch, or of many. Its memory is kept from use to use.
+///
+/// Packets are written behind [`Burst::bytes`] and [sealed](Burst::seal_packet) one by one; then their branch takes those that
+/// nobody has taken as [its own](Burst::assign).
 #[derive(Debug, Default)]
 pub(crate) struct Burst {
     /// The packets, back to back.
     pub(crate) bytes: Vec<u8>,
     /// Where each packet ends.
     ends: Vec<usize>,
+    runs: Vec<Run>,
+    /// In which order they leave: by address, those for one address as they came.
+    queue: Vec<Queued>,
+    /// Where the messages of one system call go.
+    addresses: Vec<SockAddr>,
 }
 
-/// What became of a burst.
+/// Whose packets these are, and where they go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// The branch.
+    pub(crate) branch: BranchId,
+    /// The recorder's address.
+    pub(crate) to: SocketAddr,
+    /// Packets of one size may go to the kernel as one payload.
+    pub(crate) segmentation: bool,
+}
+
+/// What became of a branch's packets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
     /// Packets that the kernel did not take.
@@ -33,6 +53,42 @@ pub(crate) struct Outcome {
     pub(crate) failed_bytes: u64,
     /// The remote host was found to refuse, now or since the socket was last used.
     pub(crate) refused: bool,
+    /// The kernel or the route does not cut a payload into packets of that size.
+    pub(crate) indivisible: bool,
+}
+
+/// Whom the error of an earlier datagram concerns, which the next send tells instead of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errors {
+    /// The branch whose packets these are: nobody else sends by this socket.
+    Own,
+    /// Whoever sends by this socket: its error queue tells whom.
+    Anyone,
+}
+
+/// Packets of one branch, one behind the other.
+#[derive(Debug)]
+struct Run {
+    packets: Range<usize>,
+    way: Way,
+    outcome: Outcome,
+}
+
+/// A packet in the order in which they leave.
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    /// The same for one address.
+    place: u64,
+    packet: usize,
+    run: usize,
+}
+
+/// What came of a system call.
+struct Attempt {
+    /// The packets of its first message, by their place in the queue.
+    first: Range<usize>,
+    /// The place behind the last packet that the kernel took.
+    taken: io::Result<usize>,
 }
 
 impl Burst {
@@ -41,125 +97,243 @@ impl Burst {
         self.ends.push(self.bytes.len());
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-    }
-
-    /// Forgets everything, as not sent.
-    pub(crate) fn fail_all(&mut self) -> Outcome {
-        let mut outcome = Outcome::default();
-        self.fail(0..self.ends.len(), &mut outcome);
-        self.clear();
-        outcome
-    }
-
     /// Packets in it.
     pub(crate) fn packets(&self) -> usize {
         self.ends.len()
     }
 
-    /// Sends everything and forgets it. With `segmentation`, packets of one size go to the kernel as one payload;
-    /// where the kernel or the route refuses that, it is switched off and the packets go one by one.
-    pub(crate) fn send(&mut self, socket: &UdpSocket, to: &SockAddr, segmentation: &mut bool) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Those that no branch has taken as its own.
+    pub(crate) fn unassigned(&self) -> usize {
+        self.ends.len() - self.assigned()
+    }
+
+    /// Those that no branch has taken as its own are this branch's.
+    pub(crate) fn assign(&mut self, way: Way) {
+        let packets = self.assigned()..self.ends.len();
+        if !packets.is_empty() {
+            self.runs.push(Run { packets, way, outcome: Outcome::default() });
+        }
+    }
+
+    /// Forgets what no branch has taken as its own, as not sent.
+    pub(crate) fn fail_unassigned(&mut self) -> Outcome {
+        let packets = self.assigned()..self.ends.len();
+        let failed_bytes = packets.clone().map(|packet| self.range(packet).len() as u64).sum();
+        self.abandon_unassigned();
+        Outcome { failed: packets.len() as u64, failed_bytes, ..Outcome::default() }
+    }
+
+    /// Forgets what no branch has taken as its own.
+    pub(crate) fn abandon_unassigned(&mut self) {
+        self.ends.truncate(self.assigned());
+        self.bytes.truncate(self.ends.last().copied().unwrap_or(0));
+    }
+
+    /// Sends everything that is some branch's and forgets it. Each branch for which not all went well is told of to `tell`, perhaps
+    /// several times. Packets of one size for one address go to the kernel as one payload where they may; where the kernel
+    /// or the route refuses that, they go one by one. What fails for one address does not keep others from leaving.
+    pub(crate) fn send(
+        &mut self,
+        socket: &UdpSocket,
+        errors: Errors,
+        mut tell: impl FnMut(BranchId, Outcome),
+    ) {
+        self.line_up();
         let mut done = 0;
-        // The error of an earlier datagram is told by the next send, which then sends nothing: so each may be
-        // told once for each datagram that was sent. More than that is an error of this one.
         let mut told = 0;
-        while done < self.ends.len() {
-            let mut groups = [const { None }; MAX_MESSAGES];
-            let mut count = 0;
-            let mut next = done;
-            for slot in &mut groups {
-                let Some((group, message)) = self.group(next, to, *segmentation) else { break };
-                next = group.end;
-                *slot = Some((group, message));
-                count += 1;
-            }
-            let messages = groups.each_ref().map(|slot| slot.as_ref().map(|(_, message)| *message));
-            let filler = Message { to, bytes: &[], segment: None };
-            let messages = messages.map(|message| message.unwrap_or(filler));
-            match sys::send(socket, messages.get(..count).unwrap_or_default()) {
+        while let Some(left) = self.queue.len().checked_sub(done).filter(|left| *left > 0) {
+            let Attempt { first, taken } = match left {
+                1 => self.attempt::<1>(socket, done),
+                _ => self.attempt::<MAX_GATHERED>(socket, done),
+            };
+            let error = match taken {
                 Ok(taken) => {
-                    let last = taken.checked_sub(1).and_then(|last| groups.get(last)?.as_ref());
-                    done = last.map_or(self.ends.len(), |(group, _)| group.end);
-                    told = 0;
+                    (done, told) = (taken, 0);
+                    continue;
                 }
-                Err(error) => match verdict(&error) {
-                    Verdict::Again => {}
-                    Verdict::Refused if told < 2 => {
-                        told += 1;
-                        outcome.refused = true;
-                    }
-                    Verdict::NotAsOne
-                        if matches!(groups.first(), Some(Some((_, Message { segment: Some(_), .. })))) =>
-                    {
-                        *segmentation = false;
-                    }
-                    Verdict::NotAsOne => {
-                        outcome.refused |= error.raw_os_error() != Some(libc::EMSGSIZE);
-                        self.fail(done..done + 1, &mut outcome);
-                        done += 1;
-                    }
-                    Verdict::Refused | Verdict::Hopeless => {
-                        outcome.refused |= error.kind() != io::ErrorKind::WouldBlock;
-                        self.fail(done..self.ends.len(), &mut outcome);
-                        done = self.ends.len();
-                    }
-                },
+                Err(error) => error,
+            };
+            let verdict = Verdict::of(&error);
+            if verdict.is_of_an_earlier_one(told, errors) {
+                told += 1;
+                if errors == Errors::Own && verdict == Verdict::Refused {
+                    self.each_run(first, |run| run.outcome.refused = true);
+                }
+                continue;
             }
+            let end = match verdict {
+                Verdict::Again => continue,
+                Verdict::NotAsOne if first.len() > 1 => {
+                    self.each_run(first, |run| {
+                        run.way.segmentation = false;
+                        run.outcome.indivisible = true;
+                    });
+                    continue;
+                }
+                Verdict::NotAsOne => first.end,
+                Verdict::Full => self.queue.len(),
+                Verdict::Refused | Verdict::Impossible => self.end_of_address(done),
+            };
+            let refused = !matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EAGAIN));
+            self.fail(done..end, refused);
+            (done, told) = (end, 0);
         }
-        self.clear();
-        outcome
+        for run in self.runs.drain(..).filter(|run| run.outcome != Outcome::default()) {
+            tell(run.way.branch, run.outcome);
+        }
+        self.bytes.clear();
+        self.ends.clear();
+        self.queue.clear();
     }
 
-    /// The packets from `first` that may go as one message.
-    fn group<'a>(
-        &'a self,
-        first: usize,
-        to: &'a SockAddr,
-        segmentation: bool,
-    ) -> Option<(Range<usize>, Message<'a>)> {
-        let whole = self.range(first..first + 1)?;
-        let size = whole.len();
+    /// How many packets branches have taken as their own.
+    fn assigned(&self) -> usize {
+        self.runs.last().map_or(0, |run| run.packets.end)
+    }
+
+    /// Brings the packets into the order in which they leave.
+    fn line_up(&mut self) {
+        self.queue.clear();
+        for (number, run) in self.runs.iter().enumerate() {
+            let place = place(run.way.to);
+            self.queue.extend(run.packets.clone().map(|packet| Queued { place, packet, run: number }));
+        }
+        self.queue.sort_unstable_by_key(|queued| (queued.place, queued.packet));
+    }
+
+    /// Hands the packets from the `done`th on to the kernel, in at most `N` messages.
+    fn attempt<const N: usize>(&mut self, socket: &UdpSocket, done: usize) -> Attempt {
+        let mut addresses = std::mem::take(&mut self.addresses);
+        addresses.clear();
+        let mut parts = [IoSlice::new(&[]); N];
+        let mut messages = [const { (0..0, 0..0, None) }; N];
+        let (mut next, mut used) = (done, 0);
+        for message in &mut messages {
+            let Some(way) = self.way(next).filter(|_| used < N) else { break };
+            addresses.push(way.to.into());
+            let packets = next..self.end_of_message(next, N - used);
+            let before = used;
+            let mut place: Option<Range<usize>> = None;
+            for bytes in packets.clone().map(|packet| self.queued_range(packet)) {
+                place = match place {
+                    // Packets that lie one behind the other are one part.
+                    Some(place) if place.end == bytes.start => Some(place.start..bytes.end),
+                    _ => {
+                        used += 1;
+                        Some(bytes)
+                    }
+                };
+                if let (Some(part), Some(place)) = (parts.get_mut(used - 1), place.clone()) {
+                    *part = IoSlice::new(self.bytes.get(place).unwrap_or_default());
+                }
+            }
+            let size = self.queued_range(next).len();
+            let segment = if packets.len() > 1 { u16::try_from(size).ok() } else { None };
+            next = packets.end;
+            *message = (packets, before..used, segment);
+        }
+        let gathered = addresses.iter().zip(&messages).map(|(to, (_, places, segment))| {
+            let parts = parts.get(places.clone()).unwrap_or_default();
+            Gathered { to, parts, segment: *segment }
+        });
+        let taken = sys::send_gathered(socket, gathered).map(|sent| {
+            let last = sent.checked_sub(1).and_then(|last| messages.get(last));
+            last.map_or(self.queue.len(), |(packets, ..)| packets.end)
+        });
+        let first = messages.first().map_or(done..done + 1, |(packets, ..)| packets.clone());
+        self.addresses = addresses;
+        Attempt { first, taken }
+    }
+
+    /// Where the packets end, in the queue, that may go as one message with the one at `first`: at most so many.
+    fn end_of_message(&self, first: usize, most: usize) -> usize {
+        let size = self.queued_range(first).len();
         let mut end = first + 1;
-        if segmentation && size > 0 {
-            while end - first < MAX_SEGMENTS
-                && let Some(next) = self.range(end..end + 1)
-                && next.len() <= size
-                && !next.is_empty()
-                && next.end - whole.start <= MAX_SEGMENTED
-            {
-                end += 1;
-                // Only the last segment may be shorter.
-                if next.len() < size {
-                    break;
-                }
+        let Some(way) = self.way(first).filter(|way| way.segmentation && size > 0) else { return end };
+        let mut bytes = size;
+        while end - first < MAX_SEGMENTS.min(most)
+            && self.way(end).is_some_and(|next| next.segmentation && next.to == way.to)
+        {
+            let next = self.queued_range(end).len();
+            bytes += next;
+            if next == 0 || next > size || bytes > MAX_SEGMENTED {
+                break;
+            }
+            end += 1;
+            // Only the last segment may be shorter.
+            if next < size {
+                break;
             }
         }
-        let bytes = self.bytes.get(self.range(first..end)?)?;
-        let segment = if end - first > 1 { u16::try_from(size).ok() } else { None };
-        Some((first..end, Message { to, bytes, segment }))
+        end
     }
 
-    /// Where the packets lie in the buffer; `None` when there are not so many.
-    fn range(&self, packets: Range<usize>) -> Option<Range<usize>> {
-        let start = match packets.start.checked_sub(1) {
-            Some(before) => *self.ends.get(before)?,
-            None => 0,
-        };
-        Some(start..*self.ends.get(packets.end.checked_sub(1)?)?)
+    /// Where the packets end, in the queue, that go to the same address as the one at `first`.
+    fn end_of_address(&self, first: usize) -> usize {
+        let to = self.way(first).map(|way| way.to);
+        let mut end = first + 1;
+        while self.way(end).is_some_and(|way| Some(way.to) == to) {
+            end += 1;
+        }
+        end
     }
 
-    fn fail(&self, packets: Range<usize>, outcome: &mut Outcome) {
-        outcome.failed += packets.len() as u64;
-        outcome.failed_bytes += self.range(packets).map_or(0, |range| range.len() as u64);
+    /// Where the packet goes that has this place in the queue.
+    fn way(&self, place: usize) -> Option<Way> {
+        Some(self.runs.get(self.queue.get(place)?.run)?.way)
+    }
+
+    /// Where it lies in the buffer.
+    fn queued_range(&self, place: usize) -> Range<usize> {
+        self.queue.get(place).map_or(0..0, |queued| self.range(queued.packet))
+    }
+
+    /// Where a packet lies in the buffer.
+    fn range(&self, packet: usize) -> Range<usize> {
+        let start = packet.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or(0);
+        start..self.ends.get(packet).copied().unwrap_or(start)
+    }
+
+    /// Does something to the run of each of these packets, by their places in the queue.
+    fn each_run(&mut self, places: Range<usize>, mut act: impl FnMut(&mut Run)) {
+        for queued in self.queue.get(places).unwrap_or_default() {
+            self.runs.get_mut(queued.run).map(&mut act);
+        }
+    }
+
+    fn fail(&mut self, places: Range<usize>, refused: bool) {
+        for place in places {
+            let bytes = self.queued_range(place).len() as u64;
+            let failed = Outcome { failed: 1, failed_bytes: bytes, refused, indivisible: false };
+            self.each_run(place..place + 1, |run| run.outcome.join(failed));
+        }
     }
 }
 
-/// What an error of a send means for the rest of the burst.
+impl Outcome {
+    /// Both.
+    pub(crate) fn join(&mut self, more: Self) {
+        self.failed += more.failed;
+        self.failed_bytes += more.failed_bytes;
+        self.refused |= more.refused;
+        self.indivisible |= more.indivisible;
+    }
+}
+
+/// A number by which packets for one address come together.
+fn place(address: SocketAddr) -> u64 {
+    let host = match address.ip() {
+        IpAddr::V4(host) => u64::from(host.to_bits()),
+        IpAddr::V6(host) => {
+            let bits = host.to_bits();
+            (bits >> 64) as u64 ^ (bits as u64).rotate_left(8)
+        }
+    };
+    host.rotate_left(16) ^ u64::from(address.port())
+}
+
+/// What an error of a send means for what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     /// Nothing.
     Again,
@@ -167,50 +341,95 @@ enum Verdict {
     Refused,
     /// This payload is too large in one piece, or the route cannot cut it.
     NotAsOne,
+    /// Nothing can be sent to this address.
+    Impossible,
     /// Nothing more goes now.
-    Hopeless,
+    Full,
 }
 
-fn verdict(error: &io::Error) -> Verdict {
-    match error.raw_os_error() {
-        Some(libc::EINTR) => Verdict::Again,
-        Some(
-            libc::ECONNREFUSED
-            | libc::EHOSTUNREACH
-            | libc::ENETUNREACH
-            | libc::EHOSTDOWN
-            | libc::ENETDOWN
-            | libc::ENOPROTOOPT
-            | libc::EPROTO
-            | libc::EACCES
-            | libc::EPERM,
-        ) => Verdict::Refused,
-        Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP) => Verdict::NotAsOne,
-        _ => Verdict::Hopeless,
+impl Verdict {
+    fn of(error: &io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EINTR) => Self::Again,
+            Some(
+                libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETDOWN
+                | libc::ENOPROTOOPT
+                | libc::EPROTO
+                | libc::EACCES
+                | libc::EPERM,
+            ) => Self::Refused,
+            Some(libc::EMSGSIZE | libc::EINVAL | libc::EIO | libc::EOPNOTSUPP) => Self::NotAsOne,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Self::Full,
+            _ => Self::Impossible,
+        }
+    }
+
+    /// Whether this may be the error of an earlier datagram, after it was taken for one so many times in a row: each is told
+    /// by the next send, which then sends nothing. What is told again and again is an error of what is sent now.
+    fn is_of_an_earlier_one(self, told: u32, errors: Errors) -> bool {
+        let most = match (self, errors) {
+            (Self::Refused, Errors::Own) => 2,
+            (Self::Refused, Errors::Anyone) => 8,
+            // What routers say of sizes.
+            (Self::NotAsOne, _) => 1,
+            _ => 0,
+        };
+        told < most
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::collections::HashMap;
+    use std::net::{Ipv4Addr, Ipv6Addr};
     use std::time::Duration;
+
+    use siprec_model::RecordingKey;
 
     use super::*;
 
-    fn sockets() -> (UdpSocket, UdpSocket, SockAddr) {
-        let receiver = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        receiver.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        let to = receiver.local_addr().unwrap().into();
+    fn sockets() -> (UdpSocket, UdpSocket, SocketAddr) {
+        let (receiver, to) = receiver(Ipv4Addr::LOCALHOST.into());
         (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), receiver, to)
     }
 
-    fn burst(sizes: &[usize]) -> Burst {
-        let mut burst = Burst::default();
-        for (index, size) in sizes.iter().enumerate() {
-            burst.bytes.extend(std::iter::repeat_n(index as u8, *size));
+    fn receiver(local: IpAddr) -> (UdpSocket, SocketAddr) {
+        let receiver = UdpSocket::bind((local, 0)).unwrap();
+        receiver.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let to = receiver.local_addr().unwrap();
+        (receiver, to)
+    }
+
+    /// A branch of a recording of its own, and its way.
+    fn way(to: SocketAddr, segmentation: bool) -> Way {
+        Way { branch: BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 }, to, segmentation }
+    }
+
+    /// Packets of these sizes, each full of its number.
+    fn write(burst: &mut Burst, sizes: &[usize], way: Way) {
+        for size in sizes {
+            let number = burst.packets() as u8;
+            burst.bytes.extend(std::iter::repeat_n(number, *size));
             burst.seal_packet();
         }
+        burst.assign(way);
+    }
+
+    fn burst(sizes: &[usize], way: Way) -> Burst {
+        let mut burst = Burst::default();
+        write(&mut burst, sizes, way);
         burst
+    }
+
+    /// What is told of each branch.
+    fn send(burst: &mut Burst, socket: &UdpSocket, errors: Errors) -> HashMap<BranchId, Outcome> {
+        let mut told: HashMap<BranchId, Outcome> = HashMap::new();
+        burst.send(socket, errors, |branch, outcome| told.entry(branch).or_default().join(outcome));
+        told
     }
 
     fn received(receiver: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
@@ -232,10 +451,8 @@ mod tests {
         let expected: Vec<Vec<u8>> =
             sizes.iter().enumerate().map(|(index, size)| vec![index as u8; *size]).collect();
         for segmentation in [false, true] {
-            let mut burst = burst(&sizes);
-            let mut on = segmentation;
-            assert_eq!(burst.send(&sender, &to, &mut on), Outcome::default());
-            assert_eq!(on, segmentation && sys::has_segmentation_offload());
+            let mut burst = burst(&sizes, way(to, segmentation && sys::has_segmentation_offload()));
+            assert_eq!(send(&mut burst, &sender, Errors::Own), HashMap::new());
             assert_eq!(received(&receiver, sizes.len()), expected, "segmentation {segmentation}");
             assert_eq!(burst.packets(), 0);
         }
@@ -244,31 +461,122 @@ mod tests {
     #[test]
     fn equal_packets_go_as_one_message_and_a_shorter_one_ends_it() {
         let (_, _, to) = sockets();
-        let burst = burst(&[100, 100, 60, 60, 61, 100]);
-        let mut groups = Vec::new();
-        let mut next = 0;
-        while let Some((group, message)) = burst.group(next, &to, true) {
-            next = group.end;
-            groups.push((group, message.segment));
+        let mut burst = burst(&[100, 100, 60, 60, 61, 100], way(to, true));
+        burst.line_up();
+        let ends: Vec<_> = (0..6).map(|first| burst.end_of_message(first, 64)).collect();
+        assert_eq!(ends, [3, 3, 4, 4, 5, 6]);
+        assert_eq!(burst.end_of_message(0, 2), 2);
+        burst.runs[0].way.segmentation = false;
+        assert_eq!(burst.end_of_message(0, 64), 1);
+    }
+
+    #[test]
+    fn packets_of_many_branches_for_one_address_go_as_one_message() {
+        let (sender, receiver, to) = sockets();
+        let (_other, elsewhere) = self::receiver(Ipv4Addr::LOCALHOST.into());
+        let mut burst = Burst::default();
+        for _ in 0..3 {
+            write(&mut burst, &[100, 100], way(to, true));
+            write(&mut burst, &[100], way(elsewhere, true));
         }
-        assert_eq!(groups, [(0..3, Some(100)), (3..4, None), (4..5, None), (5..6, None)]);
-        assert_eq!(burst.group(0, &to, false).unwrap().0, 0..1);
+        burst.line_up();
+        let first = usize::from(burst.way(0).map(|way| way.to) == Some(elsewhere)) * 3;
+        assert_eq!(burst.end_of_message(first, 64), first + 6);
+        assert_eq!(send(&mut burst, &sender, Errors::Anyone), HashMap::new());
+        let expected: Vec<_> = [0, 1, 3, 4, 6, 7].map(|number| vec![number; 100]).into();
+        assert_eq!(received(&receiver, 6), expected);
+    }
+
+    #[test]
+    fn a_branch_whose_packets_must_not_be_cut_keeps_them_apart_from_those_of_others() {
+        let (sender, receiver, to) = sockets();
+        let mut burst = Burst::default();
+        for segmentation in [true, true, false, true, true] {
+            write(&mut burst, &[50], way(to, segmentation));
+        }
+        burst.line_up();
+        let ends: Vec<_> = (0..5).map(|first| burst.end_of_message(first, 64)).collect();
+        assert_eq!(ends, [2, 2, 3, 5, 5]);
+        assert_eq!(send(&mut burst, &sender, Errors::Anyone), HashMap::new());
+        assert_eq!(received(&receiver, 5), [0, 1, 2, 3, 4].map(|number| vec![number; 50]));
     }
 
     #[test]
     fn a_datagram_that_is_too_large_fails_alone() {
         let (sender, receiver, to) = sockets();
-        let mut burst = burst(&[10, 66_000, 20]);
-        let outcome = burst.send(&sender, &to, &mut false);
-        assert_eq!(outcome, Outcome { failed: 1, failed_bytes: 66_000, refused: false });
-        assert_eq!(received(&receiver, 2), [vec![0; 10], vec![2; 20]]);
+        for errors in [Errors::Own, Errors::Anyone] {
+            let (large, small) = (way(to, false), way(to, false));
+            let mut burst = burst(&[10, 66_000], large);
+            write(&mut burst, &[20], small);
+            let outcome = Outcome { failed: 1, failed_bytes: 66_000, ..Outcome::default() };
+            assert_eq!(send(&mut burst, &sender, errors), HashMap::from([(large.branch, outcome)]));
+            assert_eq!(received(&receiver, 2), [vec![0; 10], vec![2; 20]]);
+        }
     }
 
     #[test]
-    fn an_address_of_the_other_family_fails_the_burst() {
-        let (sender, _receiver, _) = sockets();
-        let to: SockAddr = std::net::SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 9)).into();
-        let outcome = burst(&[10, 10]).send(&sender, &to, &mut false);
-        assert_eq!((outcome.failed, outcome.failed_bytes), (2, 20));
+    fn what_the_kernel_does_not_cut_goes_one_by_one_and_is_told() {
+        let (sender, receiver, to) = sockets();
+        // The kernel cuts nothing that it has no checksum of.
+        sys::set_int(&sender, libc::SOL_SOCKET, libc::SO_NO_CHECK, 1).unwrap();
+        for errors in [Errors::Own, Errors::Anyone] {
+            let (cut, whole) = (way(to, true), way(to, false));
+            let mut burst = burst(&[100, 100, 60], cut);
+            write(&mut burst, &[100, 100], whole);
+            let outcome = Outcome { indivisible: true, ..Outcome::default() };
+            assert_eq!(send(&mut burst, &sender, errors), HashMap::from([(cut.branch, outcome)]));
+            let sizes: Vec<_> = received(&receiver, 5).into_iter().map(|packet| packet.len()).collect();
+            assert_eq!(sizes, [100, 100, 60, 100, 100]);
+        }
+    }
+
+    #[test]
+    fn an_address_of_the_other_family_fails_and_others_do_not() {
+        let (sender, receiver, to) = sockets();
+        let foreign = way((std::net::Ipv6Addr::LOCALHOST, 9).into(), false);
+        for errors in [Errors::Own, Errors::Anyone] {
+            let mut burst = burst(&[10, 10], foreign);
+            write(&mut burst, &[30], way(to, false));
+            let told = send(&mut burst, &sender, errors);
+            let outcome = told.get(&foreign.branch).map(|outcome| (outcome.failed, outcome.failed_bytes));
+            assert_eq!((told.len(), outcome), (1, Some((2, 20))));
+            assert_eq!(received(&receiver, 1), [vec![2; 30]]);
+        }
+    }
+
+    #[test]
+    fn a_host_that_refuses_keeps_no_packet_of_others_from_leaving() {
+        for local in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            let sender = UdpSocket::bind((local, 0)).unwrap();
+            sys::report_errors(&sender, local).unwrap();
+            let (receiver, to) = self::receiver(local);
+            // Its port is taken, but for what comes from elsewhere.
+            let (deaf, dead) = self::receiver(local);
+            deaf.connect((local, 9)).unwrap();
+            let mut burst = Burst::default();
+            for _ in 0..16 {
+                write(&mut burst, &[40], way(to, true));
+                write(&mut burst, &[40], way(dead, true));
+            }
+            assert_eq!(send(&mut burst, &sender, Errors::Anyone), HashMap::new(), "the error queue tells");
+            let expected: Vec<_> = (0..32).step_by(2).map(|number| vec![number; 40]).collect();
+            assert_eq!(received(&receiver, 16), expected);
+            assert_eq!(sys::receive_error(&sender).unwrap().destination, Some(dead));
+        }
+    }
+
+    #[test]
+    fn what_no_branch_has_taken_is_forgotten_and_the_rest_leaves() {
+        let (sender, receiver, to) = sockets();
+        let mut burst = burst(&[10, 20], way(to, false));
+        burst.bytes.extend([9; 30]);
+        burst.seal_packet();
+        burst.bytes.extend([9; 5]);
+        assert_eq!((burst.packets(), burst.unassigned()), (3, 1));
+        let failed = Outcome { failed: 1, failed_bytes: 30, ..Outcome::default() };
+        assert_eq!(burst.fail_unassigned(), failed);
+        write(&mut burst, &[7], way(to, false));
+        assert_eq!(send(&mut burst, &sender, Errors::Own), HashMap::new());
+        assert_eq!(received(&receiver, 3), [vec![0; 10], vec![1; 20], vec![2; 7]]);
     }
 }

@@ -21,9 +21,25 @@ pub struct EngineConfig {
     pub hold_memory: usize,
     /// How many commands may wait, at least 1. Default 4096.
     pub command_queue: usize,
+    /// By which sockets RTP leaves. Default [`MediaSource::PerStream`].
+    pub media_source: MediaSource,
     /// Whether several packets may go to the kernel as one (UDP generic segmentation offload) where it can.
     /// Default true; what arrives is the same.
     pub segmentation_offload: bool,
+}
+
+/// By which sockets RTP leaves towards recorders.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MediaSource {
+    /// Each branch sends from the port that it has bound and that its session names: symmetric RTP (RFC 4961).
+    #[default]
+    PerStream,
+    /// All branches send from one port for each local address, so that one system call sends packets of many, and one payload
+    /// those of many for one address. RTCP keeps to the branch's own ports both ways, and so does everything of a branch
+    /// whose keys are made by DTLS, since those belong to one pair of addresses and ports (RFC 5764 §3). No session
+    /// description promises where RTP comes from, but some recorders and firewalls expect it from where it may be
+    /// answered.
+    Shared,
 }
 
 impl Default for EngineConfig {
@@ -34,6 +50,7 @@ impl Default for EngineConfig {
             catch_up_budget: 20_000,
             hold_memory: 512 << 20,
             command_queue: 4096,
+            media_source: MediaSource::default(),
             segmentation_offload: true,
         }
     }

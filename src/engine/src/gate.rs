@@ -18,7 +18,7 @@ impl<'a> Gate<'a> {
 
     /// Enters the send section unless the gate is shut, which a branch that drains passes all the same: what it
     /// holds came before.
-    pub(crate) fn enter(self, draining: bool) -> Option<SendGuard<'a>> {
+    pub(crate) fn enter(self, draining: bool) -> Option<SendGuard<&'a SendSection>> {
         let guard = self.section.enter();
         // Only now: see `SendSection`.
         if !draining && self.is_shut() { None } else { Some(guard) }

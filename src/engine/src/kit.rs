@@ -7,14 +7,19 @@ use siprec_media::{HoldMemory, WallClock};
 use siprec_model::Component;
 
 use crate::budget::Budget;
-use crate::burst::Burst;
+use crate::burst::{Burst, MAX_BURST};
+use crate::config::MediaSource;
 use crate::ports::{PortPool, Ports};
 use crate::sys::Epoll;
+use crate::trunk::{TrunkId, Trunks};
 
 /// What all branches of the thread share while it works on one of them.
 #[derive(Debug)]
 pub(crate) struct Kit {
+    /// What a branch sends by its own socket.
     pub(crate) burst: Burst,
+    pub(crate) trunks: Trunks,
+    pub(crate) source: MediaSource,
     pub(crate) budget: Budget,
     /// What all rings may have.
     pub(crate) memory: HoldMemory,
@@ -29,9 +34,36 @@ pub(crate) struct Kit {
     pub(crate) segmentation: bool,
 }
 
-/// Which socket of a branch: what its watch in the epoll set is named by.
+impl Kit {
+    /// What is about to leave by a trunk, or by a socket of the branch's own.
+    pub(crate) fn burst(&mut self, trunk: Option<TrunkId>) -> &mut Burst {
+        match trunk.and_then(|trunk| self.trunks.burst(trunk)) {
+            Some(burst) => burst,
+            None => &mut self.burst,
+        }
+    }
+
+    /// Whether that is so much that it should.
+    pub(crate) fn is_full(&self, trunk: Option<TrunkId>) -> bool {
+        match trunk {
+            Some(_) => self.trunks.are_full(),
+            None => self.burst.packets() >= MAX_BURST,
+        }
+    }
+
+    /// Forgets what a branch has written that has crashed.
+    pub(crate) fn abandon_unassigned(&mut self) {
+        self.burst.abandon_unassigned();
+        self.trunks.abandon_unassigned();
+    }
+}
+
+/// Which socket, of a branch or a trunk: what its watch in the epoll set is named by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Token(u64);
+
+/// Set in the tokens of trunks. No branch has so large a serial number.
+const TRUNK: u64 = 1 << 63;
 
 impl Token {
     /// The tokens of the `serial`th pair of sockets are [`Token::of`] each component.
@@ -39,8 +71,21 @@ impl Token {
         Self(serial << 1 | u64::from(component == Component::Rtcp))
     }
 
+    pub(crate) fn of_trunk(TrunkId(id): TrunkId) -> Self {
+        Self(TRUNK | id as u64)
+    }
+
     pub(crate) fn from_raw(raw: u64) -> Self {
         Self(raw)
+    }
+
+    pub(crate) fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// The trunk, if it is of one.
+    pub(crate) fn trunk(self) -> Option<TrunkId> {
+        (self.0 & TRUNK != 0).then_some(TrunkId((self.0 & !TRUNK) as usize))
     }
 
     pub(crate) fn serial(self) -> u64 {

@@ -4,7 +4,8 @@
 //! them from there, runs every recording's `Branch`es, and sends to the recorders. It owns
 //! the sockets, the RTCP of the recordings (RFC 3550 §6), the pacing of what was held, and the end of each branch.
 //! Each branch has ports of its own, since a recorder tells streams apart by them; so a branch's packets of one slice
-//! leave by one system call, and packets of one size as one payload (`sendmmsg`, UDP segmentation offload).
+//! leave by one system call, and packets of one size as one payload (`sendmmsg`, UDP segmentation offload). Where
+//! recorders do not mind from which port RTP comes ([`MediaSource::Shared`]), so do the packets of all branches.
 //!
 //! It knows nothing of sessions: it is told what to do by [`BranchCommand`](siprec_model::BranchCommand)s and
 //! answers with [`BranchEvent`](siprec_model::BranchEvent)s.
@@ -41,6 +42,7 @@ mod shield;
 mod stream;
 mod sys;
 mod tap;
+mod trunk;
 mod worker;
 
 /// Sending many datagrams by one system call, for whoever has sockets of their own.
@@ -48,6 +50,6 @@ pub mod datagrams {
     pub use crate::sys::{MAX_MESSAGES, Message, has_segmentation_offload, send};
 }
 
-pub use config::{EngineConfig, EngineError};
+pub use config::{EngineConfig, EngineError, MediaSource};
 pub use engine::Engine;
 pub use tap::{Gate, Tap, TapConfig, TapStats};

@@ -2,7 +2,7 @@
 
 mod keys;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,8 @@ use siprec_model::{
 };
 
 use crate::budget::Budget;
-use crate::burst::{Burst, MAX_BURST, Outcome};
+use crate::burst::{Burst, Errors, Outcome, Way};
+use crate::config::MediaSource;
 use crate::decipher::Waited;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
@@ -26,6 +27,7 @@ use crate::ports::{PortPool, Ports};
 use crate::remote::{Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::sys::{self, Undelivered};
+use crate::trunk::TrunkId;
 
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
 const MAX_READS: usize = 16;
@@ -43,6 +45,8 @@ pub(crate) struct Outlet {
     branch: Branch,
     reporter: Reporter,
     ports: Option<Ports>,
+    /// What its RTP may leave by instead of its own socket.
+    shared: Option<TrunkId>,
     serial: u64,
     remote: Option<Remote>,
     /// None while its media is plain.
@@ -120,6 +124,7 @@ impl Outlet {
             branch,
             reporter: Reporter::new(&cname, seed, now),
             ports: None,
+            shared: None,
             serial: 0,
             remote: None,
             shield: None,
@@ -173,18 +178,8 @@ impl Outlet {
             self.release(&mut kit.pool, now);
             self.handshakes = None;
             self.early = Early::default();
-            let bound =
-                kit.pool.bind(local, mode, now).map_err(|error| error.to_string()).and_then(|ports| {
-                    match watch(&kit.epoll, &ports, serial) {
-                        Ok(()) => Ok(ports),
-                        Err(error) => {
-                            kit.pool.release(ports, now);
-                            Err(format!("the media ports on {local} cannot be watched: {error}"))
-                        }
-                    }
-                });
-            match bound {
-                Ok(ports) => self.ports = Some(ports),
+            match bind(local, mode, serial, kit, now) {
+                Ok((ports, shared)) => (self.ports, self.shared) = (Some(ports), shared),
                 Err(reason) => {
                     self.events.push_back(BranchEvent::PortsFailed { reason });
                     return;
@@ -309,14 +304,15 @@ impl Outlet {
             match item {
                 Item::Packet(bytes, arrival) => match RtpView::parse(bytes) {
                     Ok(packet) if section.is_some() => {
-                        if let Some(sent) = self.branch.handle_packet(&packet, arrival, &mut kit.burst.bytes)
-                        {
-                            self.seal(sent, &mut kit.burst);
+                        let trunk = self.trunk();
+                        let burst = kit.burst(trunk);
+                        if let Some(sent) = self.branch.handle_packet(&packet, arrival, &mut burst.bytes) {
+                            self.seal(sent, burst);
                         } else if self.branch.held_packets() > 0 {
                             self.allowance = (self.allowance + 1).min(MAX_ALLOWANCE);
                         }
-                        if kit.burst.packets() >= MAX_BURST {
-                            self.transmit(&mut kit.burst, now);
+                        if kit.is_full(trunk) {
+                            self.transmit(kit, now);
                             // The section ends here, so that whoever shuts the gate waits for one burst at most.
                             drop(section.take());
                             section = gate.enter(self.draining);
@@ -329,9 +325,7 @@ impl Outlet {
                 Item::GateOpened => self.meet_open_gate(now),
                 Item::Confidential(true) => {
                     if self.discretion.begin() && self.is_open() {
-                        if kit.burst.packets() > 0 {
-                            self.transmit(&mut kit.burst, now);
-                        }
+                        self.transmit(kit, now);
                         section = None;
                         self.branch.hold(now);
                         self.state = State::Holding;
@@ -345,9 +339,7 @@ impl Outlet {
                 }
             }
         }
-        if kit.burst.packets() > 0 {
-            self.transmit(&mut kit.burst, now);
-        }
+        self.transmit(kit, now);
         drop(section);
         if batch.overflow() > 0 {
             self.branch.handle_loss(DropCause::QueueFull, batch.overflow());
@@ -385,16 +377,18 @@ impl Outlet {
         let mut portion = kit.budget.claim();
         while self.has_backlog() {
             let Some(section) = gate.enter(self.draining) else { break };
-            while kit.burst.packets() < MAX_BURST && self.may_catch_up(&kit.budget, portion, now) {
-                let Some(sent) = self.branch.next_packet(now, &mut kit.burst.bytes) else { break };
-                self.seal(sent, &mut kit.burst);
+            let trunk = self.trunk();
+            while !kit.is_full(trunk) && self.may_catch_up(&kit.budget, portion, now) {
+                let burst = kit.burst(trunk);
+                let Some(sent) = self.branch.next_packet(now, &mut burst.bytes) else { break };
+                self.seal(sent, burst);
                 self.pay(&mut kit.budget, &mut portion, now);
             }
-            let packets = kit.burst.packets();
-            self.transmit(&mut kit.burst, now);
+            let was_full = kit.is_full(trunk);
+            sent += kit.burst(trunk).unassigned();
+            self.transmit(kit, now);
             drop(section);
-            sent += packets;
-            if packets < MAX_BURST {
+            if !was_full {
                 break;
             }
         }
@@ -495,6 +489,8 @@ impl Outlet {
     /// Sends what is due, and says goodbye. The account is final.
     pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
         self.flush(gate, kit, now);
+        kit.trunks.flush();
+        self.settle(kit.trunks.take_outcome(self.id), now);
         self.branch.close(now);
         self.say_goodbye(kit, now);
         BranchReport { receiver_lost: self.reporter.receiver_lost(), ..self.branch.report() }
@@ -510,6 +506,32 @@ impl Outlet {
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
         self.events.pop_front().or_else(|| self.branch.poll_event()).or_else(|| self.reporter.poll_event())
+    }
+
+    /// Takes what became of packets that left by a trunk.
+    pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant) {
+        let Outcome { failed, failed_bytes, refused, indivisible } = outcome;
+        if failed > 0 {
+            let tags = failed * self.shield.as_ref().map_or(0, |shield| shield.overhead() as u64);
+            self.branch.handle_send_failure(failed, failed_bytes.saturating_sub(tags));
+        }
+        self.segmentation &= !indivisible;
+        if refused {
+            self.tell_refusal(Component::Rtp, now);
+        }
+    }
+
+    /// Some addresses were found to refuse what came by a trunk.
+    pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, now: Instant) {
+        let concerns = |rtp: SocketAddr| refusing.contains(&SocketAddr::new(rtp.ip(), rtp.port()));
+        if self.trunk().is_some() && self.remote_address(Component::Rtp).is_some_and(concerns) {
+            self.tell_refusal(Component::Rtp, now);
+        }
+    }
+
+    /// What its RTP leaves by, unless by its own socket: keys of a handshake belong to one pair of addresses.
+    pub(crate) fn trunk(&self) -> Option<TrunkId> {
+        self.shared.filter(|_| self.ports.is_some() && self.handshakes.is_none())
     }
 
     fn is_open(&self) -> bool {
@@ -536,23 +558,34 @@ impl Outlet {
         }
     }
 
-    /// Sends a burst to the recorder and accounts for what the kernel refused.
-    fn transmit(&mut self, burst: &mut Burst, now: Instant) {
-        let outcome = match (&self.ports, &self.remote) {
-            (Some(ports), Some(remote)) => {
-                burst.send(&ports.rtp, &remote.rtp_address, &mut self.segmentation)
-            }
+    /// Sends what was written to the recorder, or lets it wait for what others send by the same trunk.
+    fn transmit(&mut self, kit: &mut Kit, now: Instant) {
+        let trunk = self.trunk();
+        let burst = kit.burst(trunk);
+        if burst.unassigned() == 0 {
+            return;
+        }
+        let (Some(ports), Some(remote)) = (&self.ports, &self.remote) else {
             // An open branch lost its ports to a bind that failed.
-            _ => burst.fail_all(),
+            let outcome = burst.fail_unassigned();
+            return self.settle(outcome, now);
         };
-        let Outcome { failed, failed_bytes, refused } = outcome;
-        if failed > 0 {
-            let tags = failed * self.shield.as_ref().map_or(0, |shield| shield.overhead() as u64);
-            self.branch.handle_send_failure(failed, failed_bytes.saturating_sub(tags));
+        let way = Way { branch: self.id, to: remote.rtp(), segmentation: self.segmentation };
+        let mut outcome = Outcome::default();
+        match trunk {
+            Some(trunk) => {
+                kit.trunks.assign(trunk, way);
+                if kit.trunks.are_full() {
+                    kit.trunks.flush();
+                    outcome = kit.trunks.take_outcome(self.id);
+                }
+            }
+            None => {
+                burst.assign(way);
+                burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
+            }
         }
-        if refused {
-            self.tell_refusal(Component::Rtp, now);
-        }
+        self.settle(outcome, now);
     }
 
     /// Whether a held packet may leave: as many as come leave at no cost, those beyond take from the budget.
@@ -619,4 +652,25 @@ impl Outlet {
             self.events.push_back(BranchEvent::RemoteRefused { component });
         }
     }
+}
+
+/// Ports for a branch, watched under the tokens of `serial`, and what its RTP may leave by instead.
+fn bind(
+    local: IpAddr,
+    mode: RtcpMode,
+    serial: u64,
+    kit: &mut Kit,
+    now: Instant,
+) -> Result<(Ports, Option<TrunkId>), String> {
+    let Kit { pool, epoll, trunks, source, .. } = kit;
+    let shared = match source {
+        MediaSource::PerStream => None,
+        MediaSource::Shared => Some(trunks.of(local, pool, epoll, now)?),
+    };
+    let ports = pool.bind(local, mode, now).map_err(|error| error.to_string())?;
+    if let Err(error) = watch(epoll, &ports, serial) {
+        pool.release(ports, now);
+        return Err(format!("the media ports on {local} cannot be watched: {error}"));
+    }
+    Ok((ports, shared))
 }

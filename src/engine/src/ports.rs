@@ -17,6 +17,8 @@ use crate::sys;
 const REST: Duration = Duration::from_secs(5);
 /// Bytes that one socket may have on their way out of the host.
 const SEND_BUFFER: usize = 1 << 20;
+/// The same for a socket by which many branches send.
+const TRUNK_SEND_BUFFER: usize = 8 << 20;
 /// How often an ephemeral port is drawn whose neighbour turns out to be taken.
 const DRAWS: usize = 64;
 
@@ -30,6 +32,9 @@ const ONLY_DTLS: [SockFilter; 5] = [
     SockFilter::new(0x06, 0, 0, u32::MAX),
     SockFilter::new(0x06, 0, 0, 0),
 ];
+
+/// A filter that lets nothing through.
+const NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
 /// The sockets of one branch, bound before the offer.
 #[derive(Debug)]
@@ -84,6 +89,19 @@ impl PortPool {
             Some(range) => self.bind_in(range, local, mode, now),
             None => self.bind_anywhere(local, mode),
         }
+    }
+
+    /// Binds a socket on `local` by which many branches send, and which receives nothing but errors.
+    ///
+    /// # Errors
+    /// [`PortError`], as of ports.
+    pub(crate) fn bind_trunk(&mut self, local: IpAddr, now: Instant) -> Result<UdpSocket, PortError> {
+        let socket = self.bind(local, RtcpMode::Mux, now)?.rtp;
+        let options = socket2::SockRef::from(&socket);
+        // The kernel counts errors against the same buffer as what comes, which is not for us.
+        let _ = options.attach_filter(&NOTHING);
+        let _ = options.set_send_buffer_size(TRUNK_SEND_BUFFER);
+        Ok(socket)
     }
 
     /// Closes the sockets. Ports of a range then rest, unless nothing else is free.
@@ -339,6 +357,21 @@ mod tests {
         assert_eq!(socket2::SockRef::from(&ports.rtp).tos_v4().unwrap(), 46 << 2);
         let ports = pool.bind(IpAddr::V6(Ipv6Addr::LOCALHOST), RtcpMode::Pair, Instant::now()).unwrap();
         assert_eq!(socket2::SockRef::from(ports.rtcp_socket()).tclass_v6().unwrap(), 46 << 2);
+    }
+
+    #[test]
+    fn a_trunk_has_the_code_point_takes_a_port_of_the_range_and_hears_nothing() {
+        let range = free_range(4);
+        let mut pool = PortPool::new(Some(range.clone()), Some(46));
+        let trunk = pool.bind_trunk(LOCAL, Instant::now()).unwrap();
+        assert_eq!(socket2::SockRef::from(&trunk).tos_v4().unwrap(), 46 << 2);
+        let address = trunk.local_addr().unwrap();
+        assert!(range.contains(&address.port()));
+        let ports = pool.bind(LOCAL, RtcpMode::Pair, Instant::now()).unwrap();
+        assert!(ports.rtp_address != address && ports.rtcp_address != address);
+        let sender = UdpSocket::bind((LOCAL, 0)).unwrap();
+        sender.send_to(&[22, 1, 2], address).unwrap();
+        assert_eq!(trunk.recv(&mut [0; 16]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use siprec_model::{Component, OpenBranch};
-use socket2::SockAddr;
 
 /// A recorder that refuses is told of at most this often, for each of its ports.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -14,13 +13,16 @@ const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 pub(crate) struct Remote {
     rtp: SocketAddr,
     rtcp: Option<SocketAddr>,
-    /// `rtp` as the kernel wants it.
-    pub(crate) rtp_address: SockAddr,
 }
 
 impl Remote {
     pub(crate) fn new(target: &OpenBranch) -> Self {
-        Self { rtp: target.rtp, rtcp: target.rtcp, rtp_address: target.rtp.into() }
+        Self { rtp: target.rtp, rtcp: target.rtcp }
+    }
+
+    /// Where RTP goes.
+    pub(crate) fn rtp(&self) -> SocketAddr {
+        self.rtp
     }
 
     /// The port of a component, where the recorder has one.

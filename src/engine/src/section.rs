@@ -1,7 +1,8 @@
 //! The send section: the only stretch of the media thread's work in which packets leave.
 
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 /// Lets a thread wait until a send that was under way has ended, without ever holding up the media thread.
 ///
@@ -11,16 +12,48 @@ use std::sync::{Condvar, Mutex, PoisonError};
 pub(crate) struct SendSection {
     /// Odd while the media thread is inside.
     epoch: AtomicU64,
+    /// How often it has entered without leaving. Nobody else looks at it.
+    depth: AtomicUsize,
     waiting: AtomicUsize,
     lock: Mutex<()>,
     left: Condvar,
 }
 
 impl SendSection {
-    /// Enters; the section ends when the guard is dropped. For the media thread only.
-    pub(crate) fn enter(&self) -> SendGuard<'_> {
+    /// Enters; the section ends when the guard is dropped, and with it those that were entered before. For the media thread
+    /// only.
+    pub(crate) fn enter(&self) -> SendGuard<&Self> {
+        self.begin();
+        SendGuard(self)
+    }
+
+    /// The same with a guard that can be kept, for packets that leave later: their gates were read in the section that
+    /// goes on with it.
+    pub(crate) fn stay(self: &Arc<Self>) -> SendGuard<Arc<Self>> {
+        self.begin();
+        SendGuard(Arc::clone(self))
+    }
+
+    fn begin(&self) {
+        let depth = self.depth.load(Ordering::Relaxed);
+        self.depth.store(depth + 1, Ordering::Relaxed);
+        if depth == 0 {
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn end(&self) {
+        let depth = self.depth.load(Ordering::Relaxed).saturating_sub(1);
+        self.depth.store(depth, Ordering::Relaxed);
+        if depth > 0 {
+            return;
+        }
         self.epoch.fetch_add(1, Ordering::SeqCst);
-        SendGuard { section: self }
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            // Taken so that a waiter is either before its check of the epoch or already asleep.
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.left.notify_all();
+        }
     }
 
     /// Returns as soon as no section is under way that began before the call.
@@ -41,24 +74,16 @@ impl SendSection {
 
 /// The media thread is inside the send section.
 #[derive(Debug)]
-pub(crate) struct SendGuard<'a> {
-    section: &'a SendSection,
-}
+pub(crate) struct SendGuard<S: Deref<Target = SendSection>>(S);
 
-impl Drop for SendGuard<'_> {
+impl<S: Deref<Target = SendSection>> Drop for SendGuard<S> {
     fn drop(&mut self) {
-        self.section.epoch.fetch_add(1, Ordering::SeqCst);
-        if self.section.waiting.load(Ordering::SeqCst) > 0 {
-            // Taken so that a waiter is either before its check of the epoch or already asleep.
-            drop(self.section.lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.section.left.notify_all();
-        }
+        self.0.end();
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc;
     use std::time::Duration;
 
@@ -71,21 +96,40 @@ mod tests {
         section.wait();
     }
 
+    /// A thread that waits for the section, and whether it has.
+    fn waiter(section: &Arc<SendSection>) -> (std::thread::JoinHandle<()>, mpsc::Receiver<()>) {
+        let (done, finished) = mpsc::channel();
+        let section = section.clone();
+        let waiter = std::thread::spawn(move || {
+            section.wait();
+            done.send(()).unwrap();
+        });
+        (waiter, finished)
+    }
+
     #[test]
     fn a_waiter_leaves_only_after_the_section() {
         let section = Arc::new(SendSection::default());
         let guard = section.enter();
-        let (done, finished) = mpsc::channel();
-        let waiter = std::thread::spawn({
-            let section = section.clone();
-            move || {
-                section.wait();
-                done.send(()).unwrap();
-            }
-        });
+        let (waiter, finished) = waiter(&section);
         assert!(finished.recv_timeout(Duration::from_millis(50)).is_err(), "returned inside the section");
         drop(guard);
-        finished.recv_timeout(Duration::from_secs(5)).unwrap();
+        finished.recv_timeout(Duration::from_secs(20)).unwrap();
         waiter.join().unwrap();
+    }
+
+    #[test]
+    fn a_section_that_goes_on_is_waited_for_whatever_ends_within_it() {
+        let section = Arc::new(SendSection::default());
+        let first = section.enter();
+        let stays = section.stay();
+        drop(first);
+        let (waiter, finished) = waiter(&section);
+        (0..100).for_each(|_| drop(section.enter()));
+        assert!(finished.recv_timeout(Duration::from_millis(50)).is_err(), "returned inside the section");
+        drop(stays);
+        finished.recv_timeout(Duration::from_secs(20)).unwrap();
+        waiter.join().unwrap();
+        section.wait();
     }
 }

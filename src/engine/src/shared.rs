@@ -17,7 +17,7 @@ pub(crate) struct Shared {
     /// Commands that wait.
     pub(crate) commands: ArrayQueue<BranchCommand>,
     /// The stretch in which packets leave.
-    pub(crate) section: SendSection,
+    pub(crate) section: Arc<SendSection>,
     /// Taps that the thread has not met yet.
     new_taps: Mutex<Vec<Arc<TapState>>>,
     waker: Waker,
@@ -32,7 +32,7 @@ impl Shared {
     pub(crate) fn new(commands: usize, waker: Waker) -> Self {
         Self {
             commands: ArrayQueue::new(commands),
-            section: SendSection::default(),
+            section: Arc::default(),
             new_taps: Mutex::default(),
             waker,
             asleep: AtomicBool::new(false),

@@ -1,6 +1,7 @@
 //! One stream of a call on the media thread: from its tap to its branches.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,7 +111,8 @@ impl Stream {
         self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
     }
 
-    /// Takes what the tap has queued to all branches, and sends what is due; whether there was anything to do.
+    /// Takes what the tap has queued to all branches, and sends what is due; whether there was anything to do. What leaves by
+    /// a trunk waits there.
     pub(crate) fn serve(
         &mut self,
         section: &SendSection,
@@ -123,7 +125,7 @@ impl Stream {
             return false;
         }
         self.gathers_until = self.gathers_until.filter(|until| now < *until);
-        let fed = self.feed(section, kit, events, now);
+        let fed = self.take_fed(section, kit, events, now);
         if self.gathers_until.is_none() {
             // Where nothing was queued, nothing else does.
             self.drain_ready(kit, events, now);
@@ -156,15 +158,37 @@ impl Stream {
         fed || flushed
     }
 
-    /// Takes what the tap has queued to all branches, so that what is done to one of them next concerns only later
-    /// packets; whether there was any.
-    pub(crate) fn feed(
+    /// Takes what the tap has queued to all branches and sends it, so that what is done to one of them next concerns only later
+    /// packets.
+    pub(crate) fn feed(&mut self, section: &SendSection, kit: &mut Kit, events: &mut Events, now: Instant) {
+        if self.take_fed(section, kit, events, now) {
+            kit.trunks.flush();
+            self.settle(kit, events, now);
+        }
+    }
+
+    /// Tells the branches what became of packets that left by a trunk.
+    pub(crate) fn settle(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
+        if kit.trunks.untold().is_some() {
+            self.each(kit, events, now, |outlet, kit| {
+                outlet.settle(kit.trunks.take_outcome(outlet.id()), now);
+            });
+        }
+    }
+
+    /// Some addresses were found to refuse what came by a trunk.
+    pub(crate) fn hear_refusals(
         &mut self,
-        section: &SendSection,
+        refusing: &HashSet<SocketAddr>,
         kit: &mut Kit,
         events: &mut Events,
         now: Instant,
-    ) -> bool {
+    ) {
+        self.each(kit, events, now, |outlet, _| outlet.hear_refusals(refusing, now));
+    }
+
+    /// Takes what the tap has queued to all branches; whether there was any.
+    fn take_fed(&mut self, section: &SendSection, kit: &mut Kit, events: &mut Events, now: Instant) -> bool {
         if !self.is_fed() {
             return false;
         }
@@ -353,7 +377,7 @@ fn guarded<R>(
 
 fn crashed(panic: &(dyn std::any::Any + Send), kit: &mut Kit) -> BranchEvent {
     // Whatever the branch had prepared is not sent in its name.
-    kit.burst.clear();
+    kit.abandon_unassigned();
     let text =
         panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     BranchEvent::Crashed { reason: text.unwrap_or("unknown").to_owned() }
@@ -369,18 +393,21 @@ mod tests {
     use siprec_media::dtls::Identity;
     use siprec_media::{HoldMemory, WallClock};
     use siprec_model::{
-        BranchLimits, Component, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
+        BranchLimits, Component, DropCause, DtlsAssociation, DtlsRole, MediaSecurity, Medium, OpenBranch,
+        PayloadRule, RecordingKey, RtcpMode, SrtpSuite,
     };
 
     use super::*;
     use crate::budget::Budget;
     use crate::burst::Burst;
+    use crate::config::MediaSource;
     use crate::kit::Token;
     use crate::outlet::Creation;
     use crate::ports::PortPool;
     use crate::shared::Shared;
     use crate::sys::{Epoll, Waker};
     use crate::tap::{Tap, TapConfig};
+    use crate::trunk::{TrunkId, Trunks};
 
     const SSRC: u32 = 99;
 
@@ -403,9 +430,16 @@ mod tests {
         }
 
         fn with(catch_up: f32, tap: TapConfig) -> Self {
+            Self::sending_by(MediaSource::PerStream, catch_up, tap)
+        }
+
+        fn sending_by(source: MediaSource, catch_up: f32, tap: TapConfig) -> Self {
             let now = Instant::now();
+            let shared = Arc::new(Shared::new(1, Waker::new().unwrap()));
             let mut kit = Kit {
                 burst: Burst::default(),
+                trunks: Trunks::new(shared.section.clone()),
+                source,
                 budget: Budget::new(5000, now),
                 memory: HoldMemory::new(1 << 20),
                 clock: WallClock::new(now, SystemTime::now()),
@@ -415,7 +449,6 @@ mod tests {
                 scratch: Vec::new(),
                 segmentation: false,
             };
-            let shared = Arc::new(Shared::new(1, Waker::new().unwrap()));
             let (tap, state) = Tap::new(tap, shared.clone());
             let (branch, mut outlet) = outlet(catch_up, &kit, now);
             let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -429,16 +462,18 @@ mod tests {
         }
 
         fn open(&mut self) {
-            let target = OpenBranch {
-                branch: self.branch,
-                rtp: self.recorder.local_addr().unwrap(),
-                rtcp: None,
-                security: MediaSecurity::Plain,
-                may_expose: false,
-                payloads: vec![PayloadRule { from: 0, to: 0 }],
-                catch_up: None,
-            };
+            self.open_at(self.recorder.local_addr().unwrap());
+        }
+
+        fn open_at(&mut self, rtp: SocketAddr) {
+            let target = self.target(rtp, MediaSecurity::Plain);
             self.act(|outlet, kit, now| outlet.open(&target, kit, now));
+        }
+
+        fn target(&self, rtp: SocketAddr, security: MediaSecurity) -> OpenBranch {
+            let payloads = vec![PayloadRule { from: 0, to: 0 }];
+            let branch = self.branch;
+            OpenBranch { branch, rtp, rtcp: None, security, may_expose: false, payloads, catch_up: None }
         }
 
         fn act(&mut self, act: impl FnOnce(&mut Outlet, &mut Kit, Instant)) {
@@ -456,6 +491,12 @@ mod tests {
             self.stream.serve(&self.shared.section, &mut self.kit, &mut self.events, self.now)
         }
 
+        /// What the media thread does once it has been at all streams.
+        fn flush(&mut self) {
+            self.kit.trunks.flush();
+            self.stream.settle(&mut self.kit, &mut self.events, self.now);
+        }
+
         fn received(&self) -> usize {
             std::iter::from_fn(|| self.recorder.recv(&mut [0; 1500]).ok()).count()
         }
@@ -463,6 +504,21 @@ mod tests {
         fn told(&mut self) -> Vec<BranchEvent> {
             self.events.drain(..).map(|(_, event)| event).collect()
         }
+    }
+
+    /// So many packets, once they have come.
+    fn packets(recorder: &UdpSocket, count: usize) -> Vec<Vec<u8>> {
+        recorder.set_nonblocking(false).unwrap();
+        recorder.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let packets = (0..count).map(|_| {
+            let mut packet = vec![0; 1500];
+            let size = recorder.recv(&mut packet).unwrap();
+            packet.truncate(size);
+            packet
+        });
+        let packets = packets.collect();
+        recorder.set_nonblocking(true).unwrap();
+        packets
     }
 
     /// A branch of a recording of its own.
@@ -597,6 +653,112 @@ mod tests {
         rig.push(1, rig.now);
         rig.serve();
         assert_eq!(rig.received(), 1);
+    }
+
+    #[test]
+    fn what_leaves_by_a_trunk_waits_for_others_and_a_gate_that_is_shut_waits_for_it() {
+        let mut rig = Rig::sending_by(MediaSource::Shared, 100.0, TapConfig::default());
+        rig.open();
+        rig.push(0, rig.now);
+        rig.push(1, rig.now);
+        assert!(rig.serve());
+        assert_eq!(rig.received(), 0, "others may have something for the same system call");
+        let (tap, recorder) = (Arc::new(rig.tap), rig.recorder);
+        let closer = std::thread::spawn({
+            let tap = tap.clone();
+            move || {
+                tap.close_gate();
+                packets(&recorder, 2).len()
+            }
+        });
+        // Long enough for it to come back too early.
+        std::thread::park_timeout(Duration::from_millis(50));
+        assert!(!closer.is_finished());
+        let mut trunks = rig.kit.trunks;
+        trunks.flush();
+        assert_eq!(closer.join().unwrap(), 2);
+        tap.push(&[0x80; 172], rig.now);
+        rig.kit.trunks = trunks;
+        rig.stream.serve(&rig.shared.section, &mut rig.kit, &mut rig.events, rig.now);
+        assert_eq!(rig.kit.trunks.burst(TrunkId(0)).unwrap().packets(), 0, "nothing comes after it");
+    }
+
+    #[test]
+    fn a_branch_has_what_left_by_a_trunk_before_anything_is_done_to_it() {
+        let mut rig = Rig::sending_by(MediaSource::Shared, 100.0, TapConfig::default());
+        rig.open();
+        rig.push(0, rig.now);
+        rig.act(|outlet, _, now| outlet.pause(now));
+        assert_eq!(packets(&rig.recorder, 1).len(), 1);
+        rig.act(|outlet, _, now| outlet.hold(now));
+        rig.open();
+        rig.push(1, rig.now);
+        let Rig { shared, kit, stream, events, now, branch, .. } = &mut rig;
+        stream.close(*branch, &shared.section, kit, events, *now);
+        assert_eq!(packets(&rig.recorder, 1).len(), 1);
+        let reports = rig.told().into_iter().filter_map(|event| match event {
+            BranchEvent::Closed(report) => Some((report.seen, report.sent)),
+            _ => None,
+        });
+        assert_eq!(reports.collect::<Vec<_>>(), [(2, 2)]);
+    }
+
+    #[test]
+    fn what_does_not_leave_by_a_trunk_is_told_as_what_does_not_leave_otherwise() {
+        for source in [MediaSource::PerStream, MediaSource::Shared] {
+            let mut rig = Rig::sending_by(source, 100.0, TapConfig::default());
+            // From a loopback address, no other host can be reached.
+            rig.open_at("192.0.2.1:4000".parse().unwrap());
+            rig.push(0, rig.now);
+            rig.push(1, rig.now);
+            rig.serve();
+            rig.flush();
+            let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+            assert_eq!(rig.told().iter().filter(|event| **event == refused).count(), 1, "{source:?}");
+            let Rig { shared, kit, stream, events, now, branch, .. } = &mut rig;
+            stream.close(*branch, &shared.section, kit, events, *now);
+            let Some(BranchEvent::Closed(report)) = rig.told().pop() else { panic!("{source:?}") };
+            let failed = report.drops.of(DropCause::SendFailed);
+            assert_eq!((report.seen, report.sent, failed), (2, 0, 2), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn a_backlog_longer_than_a_burst_leaves_by_a_trunk_in_order() {
+        let mut rig = Rig::sending_by(MediaSource::Shared, 100.0, TapConfig::default());
+        rig.kit.budget = Budget::new(1_000_000, rig.now);
+        (0..200).for_each(|sequence| rig.push(sequence, rig.now));
+        rig.serve();
+        rig.open();
+        rig.now += Duration::from_millis(100);
+        rig.serve();
+        rig.flush();
+        let packets = packets(&rig.recorder, 200);
+        let sequences: Vec<_> =
+            packets.iter().map(|packet| u16::from_be_bytes([packet[2], packet[3]])).collect();
+        assert!(sequences.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{sequences:?}");
+    }
+
+    #[test]
+    fn what_is_keyed_by_a_handshake_leaves_by_the_ports_that_it_was_made_on() {
+        let mut rig = Rig::sending_by(MediaSource::Shared, 1.0, TapConfig::default());
+        let terms = DtlsAssociation {
+            role: DtlsRole::Client,
+            fingerprints: vec![rig.kit.identity.fingerprint().clone()],
+            suites: SrtpSuite::ALL.to_vec(),
+            own_id: String::new(),
+            recorder_id: None,
+            session: 1,
+        };
+        let recorder = rig.recorder.local_addr().unwrap();
+        let secured = rig.target(recorder, MediaSecurity::Dtls(Box::new(terms)));
+        rig.act(|outlet, kit, now| {
+            assert_eq!(outlet.trunk(), Some(TrunkId(0)));
+            outlet.associate(&secured, kit, now);
+            assert_eq!(outlet.trunk(), None);
+        });
+        rig.open();
+        rig.act(|outlet, _, _| assert_eq!(outlet.trunk(), Some(TrunkId(0)), "it has none any more"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Read as _, Write as _};
 use std::mem::{MaybeUninit, offset_of};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -12,6 +12,8 @@ use socket2::SockAddr;
 
 /// Most datagrams that one call to [`send`] hands to the kernel.
 pub const MAX_MESSAGES: usize = 16;
+/// Most datagrams that one call to [`send_gathered`] hands to the kernel.
+pub(crate) const MAX_GATHERED: usize = 64;
 
 /// Wakes a thread out of [`wait`].
 #[derive(Debug)]
@@ -104,63 +106,88 @@ pub struct Message<'a> {
     pub segment: Option<u16>,
 }
 
+/// The same with a payload in several pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gathered<'a> {
+    /// Destination.
+    pub(crate) to: &'a SockAddr,
+    /// Payload, piece by piece.
+    pub(crate) parts: &'a [IoSlice<'a>],
+    /// As [`Message::segment`].
+    pub(crate) segment: Option<u16>,
+}
+
 /// Sends up to [`MAX_MESSAGES`] messages in order by one system call; how many were taken. Never waits.
 ///
 /// # Errors
 /// Why the first message was not taken.
 pub fn send(socket: &UdpSocket, messages: &[Message<'_>]) -> io::Result<usize> {
-    if let [Message { to, bytes, segment: None }] = messages {
+    let mut parts = [IoSlice::new(&[]); MAX_MESSAGES];
+    for (part, message) in parts.iter_mut().zip(messages) {
+        *part = IoSlice::new(message.bytes);
+    }
+    let gathered = messages.iter().zip(&parts).map(|(Message { to, segment, .. }, part)| Gathered {
+        to,
+        parts: std::slice::from_ref(part),
+        segment: *segment,
+    });
+    send_gathered(socket, gathered)
+}
+
+/// Sends up to [`MAX_GATHERED`] messages in order by one system call; how many were taken. Never waits.
+///
+/// # Errors
+/// Why the first message was not taken.
+pub(crate) fn send_gathered<'a>(
+    socket: &UdpSocket,
+    messages: impl ExactSizeIterator<Item = Gathered<'a>> + Clone,
+) -> io::Result<usize> {
+    const FLAGS: libc::c_int = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    if messages.len() == 1
+        && let Some(Gathered { to, parts: [part], segment: None }) = messages.clone().next()
+    {
         // One packet is the rule, and `sendmmsg` takes longer for it.
         // SAFETY: payload and address outlive the call, each with its length; the kernel only reads them.
         let sent = unsafe {
             libc::sendto(
                 socket.as_raw_fd(),
-                bytes.as_ptr().cast(),
-                bytes.len(),
-                libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                part.as_ptr().cast(),
+                part.len(),
+                FLAGS,
                 to.as_ptr().cast(),
                 to.len(),
             )
         };
         return if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(1) };
     }
-    // SAFETY: zeroes are a valid value of all of these C structures.
-    let (mut headers, mut vectors, mut controls) = unsafe {
-        (
-            MaybeUninit::<[libc::mmsghdr; MAX_MESSAGES]>::zeroed().assume_init(),
-            MaybeUninit::<[libc::iovec; MAX_MESSAGES]>::zeroed().assume_init(),
-            MaybeUninit::<[SegmentControl; MAX_MESSAGES]>::zeroed().assume_init(),
-        )
-    };
-    let slots = headers.iter_mut().zip(&mut vectors).zip(&mut controls);
-    for (message, ((header, vector), control)) in messages.iter().zip(slots) {
-        vector.iov_base = message.bytes.as_ptr().cast_mut().cast();
-        vector.iov_len = message.bytes.len();
+    let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; MAX_GATHERED];
+    let mut controls = [const { MaybeUninit::<SegmentControl>::uninit() }; MAX_GATHERED];
+    let mut count: libc::c_uint = 0;
+    for ((message, header), control) in messages.zip(&mut headers).zip(&mut controls) {
+        // SAFETY: zeroes are a valid value of this C structure.
+        let header = header.write(unsafe { MaybeUninit::zeroed().assume_init() });
         let header = &mut header.msg_hdr;
         header.msg_name = message.to.as_ptr().cast_mut().cast();
         header.msg_namelen = message.to.len();
-        header.msg_iov = vector;
-        header.msg_iovlen = 1;
-        if let Some(segment) = message.segment {
+        // An `IoSlice` is laid out as an `iovec`.
+        header.msg_iov = message.parts.as_ptr().cast_mut().cast();
+        header.msg_iovlen = message.parts.len() as _;
+        if let Some(size) = message.segment {
+            // SAFETY: zeroes are a valid value of this C structure.
+            let control = control.write(unsafe { MaybeUninit::zeroed().assume_init() });
             control.header.cmsg_len = (offset_of!(SegmentControl, size) + size_of::<u16>()) as _;
             control.header.cmsg_level = libc::SOL_UDP;
             control.header.cmsg_type = libc::UDP_SEGMENT;
-            control.size = segment;
+            control.size = size;
             header.msg_control = std::ptr::from_mut(control).cast();
             header.msg_controllen = size_of::<SegmentControl>() as _;
         }
+        count += 1;
     }
-    let count = messages.len().min(MAX_MESSAGES);
-    // SAFETY: the first `count` headers point at addresses, payloads and controls that outlive the call, each
-    // valid for the length given; the kernel only reads what `msg_name`, `msg_iov` and `msg_control` point at.
-    let sent = check(unsafe {
-        libc::sendmmsg(
-            socket.as_raw_fd(),
-            headers.as_mut_ptr(),
-            count as libc::c_uint,
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
-    })?;
+    // SAFETY: the first `count` headers are written, and point at addresses, payloads and controls that outlive the call,
+    // each valid for the length given; the kernel only reads what `msg_name`, `msg_iov` and `msg_control` point at.
+    let sent =
+        check(unsafe { libc::sendmmsg(socket.as_raw_fd(), headers.as_mut_ptr().cast(), count, FLAGS) })?;
     Ok(usize::try_from(sent).unwrap_or(0))
 }
 
@@ -271,7 +298,16 @@ pub(crate) fn lower_priority(nice: i32) {
     }
 }
 
-fn set_int(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets an option of a socket whose value is a number.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn set_int(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the option value is an int that outlives the call, with its size.
     check(unsafe {
         libc::setsockopt(

@@ -1,8 +1,9 @@
 //! The media thread.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::ports::PortPool;
 use crate::shared::Shared;
 use crate::stream::{Events, Stream};
 use crate::sys::{self, Epoll};
+use crate::trunk::Trunks;
 
 /// How long the thread sleeps between two slices while packets come: the longer, the less a packet costs, and the larger the
 /// bursts that recorders get. A slice has at most half the packets that come while an audio stream sends one.
@@ -48,6 +50,7 @@ pub(crate) struct Worker {
     awake_until: Instant,
     events: Events,
     ready: Vec<u64>,
+    refusing: HashSet<SocketAddr>,
     random: Random,
 }
 
@@ -64,6 +67,8 @@ impl Worker {
         let now = Instant::now();
         let kit = Kit {
             burst: Burst::default(),
+            trunks: Trunks::new(shared.section.clone()),
+            source: config.media_source,
             budget: Budget::new(config.catch_up_budget, now),
             memory: HoldMemory::new(config.hold_memory),
             clock: WallClock::new(now, SystemTime::now()),
@@ -85,6 +90,7 @@ impl Worker {
             awake_until: now,
             events: Events::new(),
             ready: Vec::new(),
+            refusing: HashSet::new(),
             random: Random(seed),
         })
     }
@@ -237,7 +243,9 @@ impl Worker {
         let mut ready = std::mem::take(&mut self.ready);
         self.kit.epoll.ready(&mut ready);
         for token in ready.drain(..).map(Token::from_raw) {
-            if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
+            if let Some(trunk) = token.trunk() {
+                self.kit.trunks.refusing(trunk, &mut self.refusing);
+            } else if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
                 let advanced = self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
                 self.awake_until = now + RESTLESS;
                 if advanced == Some(true) {
@@ -246,6 +254,12 @@ impl Worker {
             }
         }
         self.ready = ready;
+        if !self.refusing.is_empty() {
+            for stream in self.streams.values_mut() {
+                stream.hear_refusals(&self.refusing, &mut self.kit, &mut self.events, now);
+            }
+            self.refusing.clear();
+        }
         self.tell();
     }
 
@@ -264,9 +278,14 @@ impl Worker {
                 ended |= stream.is_over(now);
                 // Nothing else may wake the thread then.
                 self.next_timer = [self.next_timer, stream.orphaned_until()].into_iter().flatten().min();
-                deliver(&self.sink, &mut self.events, &mut self.routes);
+                if !self.events.is_empty() {
+                    // Nobody is told of anything within the send section.
+                    self.kit.trunks.flush();
+                    deliver(&self.sink, &mut self.events, &mut self.routes);
+                }
             }
         }
+        self.settle(now);
         if worked {
             self.awake_until = now + RESTLESS;
             let after = (Bound::Excluded(self.first), Bound::Unbounded);
@@ -275,6 +294,20 @@ impl Worker {
         if ended {
             self.streams.retain(|_, stream| !stream.is_over(now));
         }
+    }
+
+    /// Sends what waits in trunks, and tells the branches what became of it.
+    fn settle(&mut self, now: Instant) {
+        self.kit.trunks.flush();
+        while let Some(branch) = self.kit.trunks.untold() {
+            let route = self.routes.branches.get(&branch);
+            if let Some(stream) = route.and_then(|route| self.streams.get_mut(&route.stream)) {
+                stream.settle(&mut self.kit, &mut self.events, now);
+            }
+            // Of one that is gone.
+            self.kit.trunks.take_outcome(branch);
+        }
+        self.tell();
     }
 
     fn run_timers(&mut self, now: Instant) {
