@@ -106,14 +106,16 @@ print(*(x.getsockname()[1] for x in s))'; }
 read -r relay_a relay_b phone_a phone_b < <(ports)
 what="media=audio,encoding-name=PCMU,clock-rate=8000,payload=0"
 rtp_of_A="application/x-rtp,$what" rtp_of_B="application/x-rtp,$what"
+ssrc_A=1001 ssrc_B=1002
 lock_A=() lock_B=() unlock=()
 if [ -n "$srtp" ]; then
     # What the phones' own signalling would have agreed: a key for each direction. A real application gives keys by
     # request-key or set-party-sdp instead: caps are printed by gst-launch-1.0 -v.
     key_A=$(openssl rand -hex 30) key_B=$(openssl rand -hex 30)
     suite="srtp-cipher=aes-128-icm,srtp-auth=hmac-sha1-80,srtcp-cipher=aes-128-icm,srtcp-auth=hmac-sha1-80"
-    rtp_of_A="application/x-srtp,$what,$suite,srtp-key=(buffer)$key_A"
-    rtp_of_B="application/x-srtp,$what,$suite,srtp-key=(buffer)$key_B"
+    # srtpdec takes a key in caps for the source that they name.
+    rtp_of_A="application/x-srtp,$what,$suite,ssrc=(uint)$ssrc_A,srtp-key=(buffer)$key_A"
+    rtp_of_B="application/x-srtp,$what,$suite,ssrc=(uint)$ssrc_B,srtp-key=(buffer)$key_B"
     lock_A=(! srtpenc "key=$key_A") lock_B=(! srtpenc "key=$key_B") unlock=(! srtpdec)
 fi
 
@@ -127,8 +129,8 @@ relay_pid=$! jobs_started+=($!)
 
 talk=() # one pipeline for both phones: they pick up at the same moment, however busy the machine is
 phone() { # who, the other, port of the relay, own port
-    declare -n lock=lock_$1 heard=rtp_of_$2
-    talk+=(filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay max-ptime=20000000 min-ptime=20000000
+    declare -n lock=lock_$1 ssrc=ssrc_$1 heard=rtp_of_$2
+    talk+=(filesrc location="$work/$1.wav" ! wavparse ! mulawenc ! rtppcmupay ssrc="$ssrc" max-ptime=20000000 min-ptime=20000000
         "${lock[@]}" ! udpsink host=127.0.0.1 port="$3")
     # What this phone hears; ended when the call is over.
     gst-launch-1.0 --quiet --eos-on-shutdown udpsrc address=127.0.0.1 port="$4" caps="$heard" \
@@ -159,17 +161,26 @@ wait "$recorder_pid" || die "the recorder failed" "$work/recorder.log"
 "$siprec" picture "$folder" "$folder/session.png"
 
 # Both parties must be there: in the middle of each turn its speaker is loud, and the other channel is not.
-loudness() { sox "$folder/session.wav" -n remix "$1" trim "$2" 1 stat 2>&1 | sed -n 's/^RMS *amplitude: *//p'; }
+loudness() { sox "$@" stat 2>&1 | sed -n 's/^RMS *amplitude: *//p'; }
 failed=0
 printf '   %6s  %-10s %-10s\n' second "1001 (A)" "1002 (B)"
 while read -r who at _; do
     middle=$(awk "BEGIN { print $at + 0.2 }")
-    left=$(loudness 1 "$middle") right=$(loudness 2 "$middle")
+    left=$(loudness "$folder/session.wav" -n remix 1 trim "$middle" 1)
+    right=$(loudness "$folder/session.wav" -n remix 2 trim "$middle" 1)
     printf '   %6s  %-10s %-10s\n' "$middle" "$left" "$right"
     if [ "$who" = A ]; then loud=$left quiet=$right; else loud=$right quiet=$left; fi
     awk "BEGIN { exit !($loud > 0.02 && $quiet < 0.002) }" || failed=1
 done <<< "$script"
 [ "$failed" = 0 ] || die "the recording does not hold both parties' speech"
+
+# The call itself: each phone has heard the other. How much of it in time is the machine's business, so half is enough.
+for who in A B; do
+    heard=$(soxi -D "$out/heard-by-$who.wav" || true) loud=$(loudness "$out/heard-by-$who.wav" -n)
+    printf '   %s heard %s s, %s\n' "$who" "$heard" "$loud"
+    awk -v heard="$heard" -v loud="$loud" -v whole="$length" 'BEGIN { exit !(heard > whole / 2 && loud > 0.01) }' ||
+        die "$who has not heard the other" "$work/ear-$who.log"
+done
 
 if [ -n "$srtp" ]; then
     python3 - "$session" << 'END' || die "the recording was not secured" "$session"
