@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script, media_sections};
-use common::srtp::{Decoder, Encoder, SUITES, base64, buffer};
+use common::srtp::{Decoder, Encoder, SUITES, base64, buffer, offered};
 use common::tee::secure;
 use common::{Inlet, Outlet, init, rtp_bytes, siprectee};
 use gst::prelude::*;
@@ -33,6 +33,8 @@ impl Captured {
             // What is written may log in its turn.
             let message = message.get();
             let message = message.as_ref().map_or("", |text| text.as_str());
+            // One line each, so that it can be told who said it.
+            let message = message.replace('\n', " ");
             let line = format!("{} {function} {message}\n", category.name());
             said.lock().unwrap().extend_from_slice(line.as_bytes());
         });
@@ -41,8 +43,10 @@ impl Captured {
         Self { text, function, _alone: alone }
     }
 
+    /// Adds a line of the element's own.
     fn add(&self, text: &str) {
-        self.text.lock().unwrap().extend_from_slice(text.as_bytes());
+        let line = format!("siprec-added {}\n", text.replace('\n', " "));
+        self.text.lock().unwrap().extend_from_slice(line.as_bytes());
     }
 
     fn end(self) -> Vec<u8> {
@@ -252,5 +256,141 @@ fn no_key_of_a_handshake_is_in_logs_messages_or_properties() {
     let decoder = Decoder::new(&suite.caps(theirs.master(), None));
     for (number, packet) in (0..).zip(&packets) {
         assert_eq!(timestamp(&decoder.unprotect(packet).unwrap()), number * 160);
+    }
+}
+
+/// One end of a call by DTLS-SRTP.
+struct Phone {
+    decoder: gst::Element,
+    encoder: gst::Element,
+    heard: Inlet,
+    said: Outlet,
+    /// What comes out of it, in the clear, goes nowhere.
+    _played: [Outlet; 2],
+}
+
+impl Phone {
+    fn new(name: &str, is_client: bool) -> Self {
+        let make = |kind| gst::ElementFactory::make(kind).property("connection-id", name);
+        let decoder = make("dtlssrtpdec").build().unwrap();
+        let encoder = make("dtlssrtpenc").property("is-client", is_client).build().unwrap();
+        let heard = Inlet::before(&decoder.static_pad("sink").unwrap());
+        let said = Outlet::behind(&encoder.static_pad("src").unwrap());
+        let played = ["rtp_src", "rtcp_src"].map(|pad| Outlet::behind(&decoder.static_pad(pad).unwrap()));
+        for element in [&decoder, &encoder] {
+            element.set_state(gst::State::Playing).unwrap();
+        }
+        heard.begin_with(&gst::Caps::new_empty_simple("application/x-dtls"));
+        Self { decoder, encoder, heard, said, _played: played }
+    }
+
+    /// The element of this kind inside its decoder.
+    fn part(&self, kind: &str) -> gst::Element {
+        let mut parts = self.decoder.downcast_ref::<gst::Bin>().unwrap().children().into_iter();
+        parts.find(|part| part.factory().is_some_and(|factory| factory.name() == kind)).unwrap()
+    }
+
+    /// The key under which the other end sends, once there is one.
+    fn key(&self) -> Option<Vec<u8>> {
+        let caps = self.part("srtpdec").emit_by_name::<Option<gst::Caps>>("request-key", &[&1_u32])?;
+        let key = caps.structure(0)?.get::<gst::Buffer>("srtp-key").ok()?;
+        Some(key.map_readable().unwrap().to_vec())
+    }
+}
+
+impl Drop for Phone {
+    fn drop(&mut self) {
+        for element in [&self.decoder, &self.encoder] {
+            element.set_state(gst::State::Null).unwrap();
+        }
+    }
+}
+
+#[test]
+fn no_key_of_a_call_by_handshake_is_in_logs_messages_or_properties() {
+    init();
+    let captured = Captured::begin();
+    let (phone, relay) = (Phone::new("secret-phone", true), Phone::new("secret-relay", false));
+    let recorder = Recorder::start(Script::Accept);
+    let answers = relay.part("srtpdec");
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("allow-clear-keys", true);
+        // As `pipelines/dtls.py` has it.
+        siprec.connect("request-key", false, move |arguments| {
+            let ssrc = arguments[2].get::<u32>().unwrap();
+            Some(answers.emit_by_name::<Option<gst::Caps>>("request-key", &[&ssrc]).to_value())
+        });
+    });
+    for (inlet, _) in &call.parties {
+        inlet.begin_with(
+            &"application/x-srtp,media=audio,encoding-name=PCMU,clock-rate=8000".parse().unwrap(),
+        );
+    }
+    // The phone's way is through siprec, the other one beside it.
+    let (inlet, outlet) = &call.parties[0];
+    let carry = || {
+        let mut media = 0;
+        for datagram in phone.said.take().bytes {
+            media += usize::from(datagram[0] >> 6 == 2);
+            inlet.pad.push(buffer(&datagram)).unwrap();
+        }
+        for datagram in outlet.take().bytes {
+            let _ = relay.heard.pad.push(buffer(&datagram));
+        }
+        for datagram in relay.said.take().bytes {
+            let _ = phone.heard.pad.push(buffer(&datagram));
+        }
+        media
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    let keys = loop {
+        if let (Some(relay), Some(phone)) = (relay.key(), phone.key()) {
+            break [relay, phone];
+        }
+        assert!(Instant::now() < end, "the handshake did not end");
+        carry();
+        std::thread::yield_now();
+    };
+    let voice = Inlet::before(&phone.encoder.request_pad_simple("rtp_sink_0").unwrap());
+    voice.begin();
+    for number in 0..10 {
+        voice.pad.push(buffer(&rtp_bytes(number))).unwrap();
+    }
+    let mut carried = 0;
+    while carried < 10 {
+        assert!(Instant::now() < end, "{carried} packets came out of the phone");
+        carried += carry();
+        std::thread::yield_now();
+    }
+    let invite = recorder.request("INVITE");
+    let decoder = Decoder::new(&offered(&invite, 0));
+    for number in 0..10 {
+        let plain = decoder.unprotect(&recorder.packet(0).unwrap()).unwrap();
+        assert_eq!(timestamp(&plain), number * 160);
+    }
+    // GStreamer's elements of DTLS and SRTP write their keys into the log themselves, in caps too: they are silent from here on,
+    // and what was said before counts where it is ours.
+    drop((phone, relay));
+    add_properties(&captured, call.siprec.upcast_ref());
+    for (inlet, outlet) in &call.parties {
+        captured.add(&format!("{:?} {:?}", inlet.pad.current_caps(), outlet.pad.current_caps()));
+    }
+    call.end();
+    add_messages(&captured, &call.bus);
+    let said = captured.end();
+    let said = String::from_utf8_lossy(&said).to_lowercase();
+    assert!(
+        forms(&keys[0]).iter().any(|(_, form)| said.contains(&form.to_lowercase())),
+        "the search finds what is there"
+    );
+    let said: Vec<&str> = said.lines().filter(|line| line.starts_with("siprec")).collect();
+    let said = said.join("\n");
+    for part in ["siprecagent", "rtp/savp", "siprec-report", "application/x-srtp"] {
+        assert!(said.contains(part), "{part}");
+    }
+    for (key, whose) in keys.iter().zip(["the phone", "the other end"]) {
+        assert_eq!(key.len(), 30);
+        ensure_absent(&said, key, whose);
+        ensure_absent(&said, &key[..16], whose);
     }
 }
