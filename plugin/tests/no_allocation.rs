@@ -166,8 +166,8 @@ fn a_recording_of_siprec_allocates_nothing_for_a_packet() {
     }
     for (number, suite) in suites.iter().enumerate() {
         let [without, with] = [0, 1].map(|records| allocations(TEST, &format!("{number} {records}")));
-        // What its queues grow by and what its threads do from time to time, some hundreds, is no cost of a packet, which
-        // would be as many as there are packets.
+        // What its queues grow by and what its threads do from time to time, some hundreds (`docs/speed.md` names them), is no
+        // cost of a packet, which would be as many as there are packets.
         let most = i64::from(LONG - SHORT) / 10;
         assert!((with - without).abs() <= most, "{} for {} packets, {suite:?}", with - without, LONG - SHORT);
     }
