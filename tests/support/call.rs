@@ -2,7 +2,7 @@
 //! that every packet of the call can be accounted for.
 
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, ensure};
 
@@ -146,7 +146,8 @@ impl Call {
         Ok(Self { relay, phones, ports })
     }
 
-    /// Both parties send these packets at the same time, in real time. Gives what each phone heard.
+    /// Both parties send these packets at the same time, in real time. Gives what each phone heard, once that is all, or 10 s after
+    /// the last word.
     ///
     /// # Errors
     /// When a socket fails.
@@ -163,6 +164,8 @@ impl Call {
                 .into_iter()
                 .try_for_each(|speaker| speaker.join().map_err(|_| anyhow!("a speaker panicked"))?)
         })?;
+        let end = Instant::now() + Duration::from_secs(10);
+        ears.iter().zip(said.iter().rev()).for_each(|(ear, said)| ear.wait_for(said.len(), end));
         let [first, second] = ears;
         Ok([first.finish()?, second.finish()?])
     }

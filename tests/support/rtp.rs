@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,7 @@ pub fn play(socket: &UdpSocket, to: SocketAddr, packets: &[Packet]) -> Result<()
 /// Takes what arrives at a socket, from its making until [`Collector::finish`].
 pub struct Collector {
     address: SocketAddr,
+    arrived: Arc<AtomicUsize>,
     finishing: Arc<AtomicBool>,
     thread: JoinHandle<Result<Vec<Vec<u8>>>>,
 }
@@ -116,17 +117,24 @@ impl Collector {
     /// When the socket cannot be asked for its address.
     pub fn on(socket: UdpSocket) -> Result<Self> {
         let address = socket.local_addr()?;
-        let finishing = Arc::new(AtomicBool::new(false));
+        let (finishing, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let thread = std::thread::spawn({
-            let finishing = Arc::clone(&finishing);
-            move || collect(&socket, &finishing)
+            let (finishing, arrived) = (Arc::clone(&finishing), Arc::clone(&arrived));
+            move || collect(&socket, &finishing, &arrived)
         });
-        Ok(Self { address, finishing, thread })
+        Ok(Self { address, arrived, finishing, thread })
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Waits until so many have arrived, or until this is over: on a busy machine silence alone says little.
+    pub fn wait_for(&self, packets: usize, end: Instant) {
+        while self.arrived.load(Ordering::Relaxed) < packets && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// Everything that has arrived and still arrives until 200 ms of silence.
@@ -139,10 +147,11 @@ impl Collector {
     }
 }
 
-fn collect(socket: &UdpSocket, finishing: &AtomicBool) -> Result<Vec<Vec<u8>>> {
+fn collect(socket: &UdpSocket, finishing: &AtomicBool, arrived: &AtomicUsize) -> Result<Vec<Vec<u8>>> {
     let mut received = Vec::new();
     receive_until(socket, finishing, |bytes, _| {
         received.push(bytes.to_vec());
+        arrived.store(received.len(), Ordering::Relaxed);
         Ok(())
     })?;
     Ok(received)

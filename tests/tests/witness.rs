@@ -41,6 +41,8 @@ impl Rtpengine {
             "--log-stderr",
             "--log-level=6",
             "--table=-1",
+            // Several threads take a socket's datagrams in turn, and one of media may pass that which ends the handshake.
+            "--num-threads=1",
             "--interface=127.0.0.1",
         ]);
         command.arg(format!("--listen-ng=127.0.0.1:{control}"));
@@ -83,7 +85,12 @@ impl Rtpengine {
             let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
             let said: Vec<_> = said.iter().map(|packet| hex(&packet.payload)).collect();
             let counts = format!("{properties}: {} packets said, {} decrypted", said.len(), heard.len());
-            ensure!(said.len() == heard.len(), "{counts}\n{relay}\n{}", self.process.output());
+            let missing: Vec<_> = (0..said.len()).filter(|at| !heard.contains(&said[*at].as_str())).collect();
+            ensure!(
+                said.len() == heard.len(),
+                "{counts}, missing {missing:?}\n{relay}\n{}",
+                self.process.output()
+            );
             ensure!(
                 said.iter().zip(heard).all(|(said, heard)| said == heard),
                 "{properties}: {party} said else"
