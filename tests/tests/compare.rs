@@ -8,7 +8,7 @@ use siprec_system_tests::sandbox::Sandbox;
 #[test]
 fn every_row_of_the_comparison_that_needs_nothing_foreign_can_be_measured() {
     let sandbox = Sandbox::new().unwrap();
-    let rows = ["loop-copy", "stock-tee", "stock-siprec", "shared-siprec"];
+    let rows = ["loop-copy", "stock-tee", "stock-siprec", "shared-siprec", "shared-siprec-one-port"];
     let mut command = sandbox.command(sandbox.build().join("examples/compare"));
     command.args(["run", "--rounds=1", "--streams=2", "--modes=srtp", "--seconds=1", "--strict"]);
     command.arg(format!("--rows={}", rows.join(","))).args(["--samples", "samples.tsv"]);

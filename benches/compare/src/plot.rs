@@ -15,12 +15,13 @@ const GAP: f64 = 30.0;
 const LEGEND: f64 = 24.0;
 
 /// The rows of the picture with the colour of each.
-const ROWS: [(Row, &str); 6] = [
+const ROWS: [(Row, &str); 7] = [
     (Row::StockTee, "#b3589a"),
     (Row::TsTee, "#c98b2b"),
     (Row::RtpengineSubscribe, "#6b7785"),
     (Row::StockSiprec, "#3d8bd4"),
     (Row::SharedSiprec, "#1b4f9c"),
+    (Row::SharedSiprecOnePort, "#0f2d5c"),
     (Row::LoopCopy, "#9bb54a"),
 ];
 

@@ -50,6 +50,9 @@ fn relay(row: Row, mode: Mode, streams: usize, mut targets: Targets, orders: &Or
     if row == Row::StockTee || row == Row::TsTee {
         make_writable(&pipeline)?;
     }
+    if row == Row::SharedSiprecOnePort {
+        share_port(&pipeline)?;
+    }
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     bus.set_sync_handler(|_, message| {
         complain(message);
@@ -91,6 +94,17 @@ fn make_writable(pipeline: &gst::Pipeline) -> Result<()> {
             }
             gst::PadProbeReturn::Ok
         });
+    }
+    Ok(())
+}
+
+/// Gives all recordings an agent that sends from one port.
+fn share_port(pipeline: &gst::Pipeline) -> Result<()> {
+    let kind = gst::glib::Type::from_name("GstSiprecAgent").context("no agent")?;
+    let agent = gst::glib::Object::with_type(kind);
+    agent.set_property_from_str("media-source", "shared");
+    for element in pipeline.iterate_all_by_element_factory_name("siprec").into_iter() {
+        element?.set_property("agent", &agent);
     }
     Ok(())
 }

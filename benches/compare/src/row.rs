@@ -23,6 +23,8 @@ pub enum Row {
     Shared,
     /// The same with `siprec` between them.
     SharedSiprec,
+    /// The same, whose recordings leave from one port.
+    SharedSiprecOnePort,
     /// One thread that does nothing but receive and send.
     Loop,
     /// The same with a copy, decrypted and encrypted anew.
@@ -47,6 +49,7 @@ impl Row {
             Self::TsTee => "`ts-udpsrc ! tee ! ts-udpsink`, `ts-queue ! srtpdec ! srtpenc ! ts-udpsink`",
             Self::Shared => "`siprecudpsrc ! siprecudpsink`",
             Self::SharedSiprec => "`siprecudpsrc ! siprec ! siprecudpsink`",
+            Self::SharedSiprecOnePort => "`siprecudpsrc ! siprec ! siprecudpsink`, `media-source=shared`",
             Self::Loop => "bare loop",
             Self::LoopCopy => "bare loop with a copy",
         }
@@ -58,7 +61,7 @@ impl Row {
             Self::StockSiprec | Self::StockTee => Some(Self::Stock),
             Self::RtpengineSubscribe => Some(Self::Rtpengine),
             Self::TsTee => Some(Self::Ts),
-            Self::SharedSiprec => Some(Self::Shared),
+            Self::SharedSiprec | Self::SharedSiprecOnePort => Some(Self::Shared),
             Self::LoopCopy => Some(Self::Loop),
             Self::Stock | Self::Rtpengine | Self::Ts | Self::Shared | Self::Loop => None,
         }
@@ -71,7 +74,7 @@ impl Row {
 
     /// Whether its recordings are sessions by SIP.
     pub fn has_sessions(self) -> bool {
-        matches!(self, Self::StockSiprec | Self::SharedSiprec)
+        matches!(self, Self::StockSiprec | Self::SharedSiprec | Self::SharedSiprecOnePort)
     }
 
     /// Whether rtpengine does it.
@@ -85,7 +88,7 @@ impl Row {
             Self::Ts => &["ts-udpsrc", "ts-udpsink"],
             Self::TsTee => &["ts-udpsrc", "ts-udpsink", "ts-queue", "srtpdec", "srtpenc"],
             Self::Shared => &["siprecudpsrc", "siprecudpsink"],
-            Self::SharedSiprec => &["siprecudpsrc", "siprecudpsink", "siprec"],
+            Self::SharedSiprec | Self::SharedSiprecOnePort => &["siprecudpsrc", "siprecudpsink", "siprec"],
             Self::StockSiprec => &["siprec"],
             Self::StockTee => &["srtpdec", "srtpenc"],
             _ => &[],
