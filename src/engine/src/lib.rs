@@ -42,6 +42,7 @@ mod shield;
 mod stream;
 mod sys;
 mod tap;
+mod timers;
 mod trunk;
 mod worker;
 

@@ -417,9 +417,9 @@ impl Outlet {
         self.report(kit, now);
     }
 
-    /// A socket has something to tell. Says whether a handshake may have another timer now.
-    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) -> bool {
-        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return false };
+    /// A socket has something to tell.
+    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) {
+        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
         let component = token.component();
         let socket = match component {
             Component::Rtp => &ports.rtp,
@@ -472,7 +472,6 @@ impl Outlet {
         if refused {
             self.tell_refusal(component, now);
         }
-        advanced
     }
 
     /// Says goodbye, and sends nothing more. What was sent is kept.

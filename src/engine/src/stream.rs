@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, BranchId};
+use siprec_model::{BranchEvent, BranchId, StreamId};
 
 use crate::decipher::{Decipher, Waited};
 use crate::gate::Gate;
@@ -14,6 +14,7 @@ use crate::kit::Kit;
 use crate::outlet::Outlet;
 use crate::section::SendSection;
 use crate::tap::TapState;
+use crate::timers::{Scheduled, Timers};
 
 /// How long packets of a tap that is gone wait for a first branch. The agent needs some milliseconds to make one;
 /// a call may be over sooner.
@@ -44,6 +45,8 @@ pub(crate) struct Stream {
     orphan_until: Option<Instant>,
     /// There may be something to do although no packet has come.
     restless: bool,
+    /// When it is known to be due.
+    scheduled: Scheduled,
 }
 
 /// What happened to branches, in order.
@@ -78,6 +81,11 @@ impl Stream {
         self.gathers_until = None;
     }
 
+    /// Whether no branch is here, or not any more.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.outlets.is_empty()
+    }
+
     /// Whether a branch has packets to take.
     pub(crate) fn is_fed(&self) -> bool {
         self.made > 0
@@ -100,15 +108,22 @@ impl Stream {
         }
     }
 
-    /// Until when what a tap left behind waits for a first branch, if it does.
-    pub(crate) fn orphaned_until(&self) -> Option<Instant> {
-        self.orphan_until
-    }
-
     /// When [`Stream::handle_timeout`] or [`Stream::is_over`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let waits = self.orphan_until.into_iter().chain(self.gathers_until);
         self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
+    }
+
+    /// Has its timer set to what it is now. Of a stream whose timer was due, once that was dealt with.
+    pub(crate) fn schedule(&mut self, id: StreamId, timers: &mut Timers) {
+        let due = self.next_timeout();
+        timers.set(id, &mut self.scheduled, due);
+    }
+
+    /// Whether there is nothing for [`Stream::serve`] to do. Three times out of four: then not even the branches' memory is
+    /// looked at.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.restless && !self.is_fed()
     }
 
     /// Takes what the tap has queued to all branches, and sends what is due; whether there was anything to do. What leaves by
@@ -120,10 +135,6 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) -> bool {
-        if !self.restless && !self.is_fed() {
-            // Three times out of four: then not even the branches' memory is looked at.
-            return false;
-        }
         self.gathers_until = self.gathers_until.filter(|until| now < *until);
         let fed = self.take_fed(section, kit, events, now);
         if self.gathers_until.is_none() {
@@ -308,9 +319,10 @@ impl Stream {
         result
     }
 
-    /// Runs the timers of all branches.
+    /// Runs the timers of all branches: that of the stream was due, and is set no more.
     pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         self.restless = true;
+        self.scheduled = Scheduled::default();
         self.outlets.retain_mut(|outlet| {
             if outlet.next_timeout().is_none_or(|due| due > now) {
                 return true;

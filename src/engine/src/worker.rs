@@ -22,6 +22,7 @@ use crate::ports::PortPool;
 use crate::shared::Shared;
 use crate::stream::{Events, Stream};
 use crate::sys::{self, Epoll};
+use crate::timers::Timers;
 use crate::trunk::Trunks;
 
 /// How long the thread sleeps between two slices while packets come: the longer, the less a packet costs, and the larger the
@@ -45,8 +46,7 @@ pub(crate) struct Worker {
     next_serial: u64,
     /// Where the next slice begins, so that the budget is shared fairly.
     first: StreamId,
-    /// The earliest timer of all branches, or earlier.
-    next_timer: Option<Instant>,
+    timers: Timers,
     awake_until: Instant,
     events: Events,
     ready: Vec<u64>,
@@ -86,7 +86,7 @@ impl Worker {
             routes: Routes::default(),
             next_serial: 0,
             first: StreamId::from_raw(0),
-            next_timer: None,
+            timers: Timers::default(),
             awake_until: now,
             events: Events::new(),
             ready: Vec::new(),
@@ -126,7 +126,7 @@ impl Worker {
         self.shared.set_asleep(true);
         // A packet that came before this did not wake anybody.
         if !self.streams.values().any(Stream::is_fed) {
-            let timeout = self.next_timer.map(|due| due.saturating_duration_since(now));
+            let timeout = self.timers.next().map(|due| due.saturating_duration_since(now));
             sys::wait(self.shared.waker(), Some(&self.kit.epoll), timeout);
         }
         self.shared.set_asleep(false);
@@ -190,9 +190,10 @@ impl Worker {
                 self.act(branch, now, |outlet, _| outlet.recall(since, now));
             }
             BranchCommand::Drain { .. } => {
-                let route = self.routes.branches.get(&branch);
-                if let Some(stream) = route.and_then(|route| self.streams.get_mut(&route.stream)) {
+                let id = self.routes.branches.get(&branch).map(|route| route.stream);
+                if let Some((id, stream)) = id.and_then(|id| Some((id, self.streams.get_mut(&id)?))) {
                     stream.drain(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
+                    stream.schedule(id, &mut self.timers);
                 }
             }
             BranchCommand::Part { .. } => {
@@ -200,7 +201,6 @@ impl Worker {
             }
             BranchCommand::Close { .. } => self.close(branch, now),
         }
-        self.next_timer = Some(now);
         self.tell();
     }
 
@@ -214,11 +214,13 @@ impl Worker {
         }
         self.routes.branches.insert(creation.branch, Route { stream, serial: 0 });
         let outlet = Outlet::new(creation, &self.kit, now);
+        let id = stream;
         let stream = self.streams.entry(stream).or_default();
         // What came before the first branch is for it, and for those that its tap was promised; what came before any other
         // was for those before it.
         stream.feed(&self.shared.section, &mut self.kit, &mut self.events, now);
         stream.add(outlet, now);
+        stream.schedule(id, &mut self.timers);
     }
 
     fn act<R>(
@@ -227,14 +229,18 @@ impl Worker {
         now: Instant,
         act: impl FnOnce(&mut Outlet, &mut Kit) -> R,
     ) -> Option<R> {
-        let stream = self.streams.get_mut(&self.routes.branches.get(&branch)?.stream)?;
-        stream.act(branch, &self.shared.section, &mut self.kit, &mut self.events, now, act)
+        let id = self.routes.branches.get(&branch)?.stream;
+        let stream = self.streams.get_mut(&id)?;
+        let result = stream.act(branch, &self.shared.section, &mut self.kit, &mut self.events, now, act);
+        stream.schedule(id, &mut self.timers);
+        result
     }
 
     fn close(&mut self, branch: BranchId, now: Instant) {
         let Some(route) = self.routes.branches.get(&branch) else { return };
         if let Some(stream) = self.streams.get_mut(&route.stream) {
             stream.close(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
+            stream.schedule(route.stream, &mut self.timers);
         }
     }
 
@@ -246,11 +252,8 @@ impl Worker {
             if let Some(trunk) = token.trunk() {
                 self.kit.trunks.refusing(trunk, &mut self.refusing);
             } else if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
-                let advanced = self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
+                self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
                 self.awake_until = now + RESTLESS;
-                if advanced == Some(true) {
-                    self.next_timer = Some(now);
-                }
             }
         }
         self.ready = ready;
@@ -273,11 +276,18 @@ impl Worker {
             (Bound::Unbounded, Bound::Excluded(self.first)),
         ];
         for range in ranges {
-            for stream in self.streams.range_mut(range).map(|(_, stream)| stream) {
-                worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
-                ended |= stream.is_over(now);
-                // Nothing else may wake the thread then.
-                self.next_timer = [self.next_timer, stream.orphaned_until()].into_iter().flatten().min();
+            for (id, stream) in self.streams.range_mut(range) {
+                let is_idle = stream.is_idle();
+                if !is_idle {
+                    worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
+                }
+                let is_empty = stream.is_empty();
+                if is_empty {
+                    ended |= stream.is_over(now);
+                }
+                if !is_idle || is_empty {
+                    stream.schedule(*id, &mut self.timers);
+                }
                 if !self.events.is_empty() {
                     // Nobody is told of anything within the send section.
                     self.kit.trunks.flush();
@@ -311,15 +321,12 @@ impl Worker {
     }
 
     fn run_timers(&mut self, now: Instant) {
-        if self.next_timer.is_none_or(|due| due > now) {
-            return;
-        }
-        for stream in self.streams.values_mut() {
-            if stream.next_timeout().is_some_and(|due| due <= now) {
+        for (_, id) in self.timers.take_due(now) {
+            if let Some(stream) = self.streams.get_mut(&id) {
                 stream.handle_timeout(&mut self.kit, &mut self.events, now);
+                stream.schedule(id, &mut self.timers);
             }
         }
-        self.next_timer = self.streams.values().filter_map(Stream::next_timeout).min();
         self.tell();
     }
 
