@@ -6,9 +6,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use siprec_agent::{Agent, AgentError, RecordingHandle};
-use siprec_model::{CallUuid, Medium, PayloadFormat, SessionEventKind, StopReason, StreamFormat, StreamId};
+use siprec_agent::{Agent, RecordingHandle};
+use siprec_model::{CallUuid, SessionEventKind, StopReason};
 use siprec_session::{Command, Party, RecordingConfig, parse_recorders};
+
+use crate::answering::begin;
 
 /// How long nothing may happen while something must.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -167,24 +169,4 @@ impl Calls {
             Err(error) => bail!("nothing happens: {error}"),
         }
     }
-}
-
-fn begin(handle: &RecordingHandle) -> Result<(), AgentError> {
-    for slot in 0..2 {
-        let stream = StreamId::unique();
-        handle.command(Command::AddStream { slot, stream })?;
-        handle.command(Command::StreamFormat { stream, format: pcmu() })?;
-    }
-    Ok(())
-}
-
-fn pcmu() -> StreamFormat {
-    let payload = PayloadFormat {
-        payload_type: 0,
-        encoding: "PCMU".to_owned(),
-        clock_rate: 8000,
-        channels: None,
-        fmtp: None,
-    };
-    StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: Some(20) }
 }

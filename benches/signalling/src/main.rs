@@ -6,8 +6,10 @@
 //! while it is held, of processor time. Fails if one session fails.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
 
+/// Shared with the tests of the agent.
+#[path = "../../../src/agent/tests/support/answering.rs"]
+mod answering;
 mod calls;
-mod media;
 mod process;
 mod recorder;
 
@@ -19,8 +21,8 @@ use anyhow::{Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use siprec_agent::{Agent, AgentConfig};
 
+use crate::answering::Answering;
 use crate::calls::Calls;
-use crate::media::NoMedia;
 use crate::process::{Usage, dropped_datagrams};
 use crate::recorder::Recorder;
 
@@ -56,7 +58,7 @@ enum Transport {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let recorder = Recorder::start(arguments.transport, arguments.interval)?;
-    let media = Arc::new(NoMedia::default());
+    let media = Arc::new(Answering::default());
     let config =
         AgentConfig { local_address: Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), ..AgentConfig::default() };
     let agent = Arc::new(Agent::start(config, Arc::clone(&media) as _)?);
@@ -98,7 +100,8 @@ fn main() -> Result<()> {
         dropped_datagrams(recorder.port())?,
     );
     if let Some(told) = held.first_loss {
-        bail!("{} sessions were lost, the first: {told}", held.lost);
+        recorder.stop()?;
+        bail!("{} sessions were lost, the first: {told}; SIPp has nothing to say", held.lost);
     }
 
     let (before, began) = (Usage::now()?, Instant::now());

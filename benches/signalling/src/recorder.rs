@@ -1,7 +1,9 @@
 //! SIPp.
 
+use std::io::{BufRead as _, BufReader, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,7 +21,9 @@ pub(crate) struct Recorder {
     child: Child,
     uri: String,
     port: u16,
-    folder: TempDir,
+    /// Hears what it finds wrong.
+    complaints: Option<JoinHandle<String>>,
+    _folder: TempDir,
 }
 
 impl Recorder {
@@ -36,18 +40,20 @@ impl Recorder {
             Transport::Udp => ("u1", "udp"),
             Transport::Tcp => ("t1", "tcp"),
         };
-        let child = Command::new("sipp")
+        let mut child = Command::new("sipp")
             .arg("-sf")
             .arg(&scenario)
-            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-t", mode, "-nr", "-nostdin", "-trace_err"])
+            .args(["-i", "127.0.0.1", "-p", &port.to_string(), "-t", mode, "-nr", "-aa", "-nostdin"])
+            .args(["-trace_err", "-error_file", "/dev/stderr"])
             .args(["-buff_size", "4194304"])
             .current_dir(folder.path())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .context("SIPp is not installed: pipelines/bootstrap.sh test")?;
+        let complaints = child.stderr.take().map(|told| std::thread::spawn(move || complaints(told)));
         let uri = format!("sip:127.0.0.1:{port};transport={parameter}");
-        let mut recorder = Self { child, uri, port, folder };
+        let mut recorder = Self { child, uri, port, complaints, _folder: folder };
         recorder.wait_until_it_listens(transport, port)?;
         Ok(recorder)
     }
@@ -72,12 +78,9 @@ impl Recorder {
         let alive = self.child.try_wait()?.is_none();
         self.child.kill()?;
         self.child.wait()?;
-        for entry in self.folder.path().read_dir()? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "log") {
-                let errors = std::fs::read_to_string(&path)?;
-                bail!("SIPp says: {}", errors.lines().take(20).collect::<Vec<_>>().join("\n"));
-            }
+        let complaints = self.complaints.take().and_then(|heard| heard.join().ok()).unwrap_or_default();
+        if !complaints.is_empty() {
+            bail!("SIPp says: {complaints}");
         }
         if !alive {
             bail!("SIPp ended by itself");
@@ -110,6 +113,24 @@ impl Drop for Recorder {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first lines of what SIPp finds wrong. That it answers by itself is none of it.
+fn complaints(told: impl Read) -> String {
+    let lines = BufReader::new(told).lines().map_while(Result::ok);
+    let wrong = lines.filter(|line| {
+        !line.is_empty()
+            && !line.contains("Automatic response mode for an unexpected INFO, NOTIFY, OPTIONS or UPDATE")
+            && line != "The following events occurred:"
+    });
+    let mut first = String::new();
+    for (number, line) in wrong.enumerate() {
+        if number < 20 {
+            first.push_str(&line);
+            first.push('\n');
+        }
+    }
+    first
 }
 
 /// A port that was free for UDP and TCP a moment ago: SIPp cannot say which port it took.

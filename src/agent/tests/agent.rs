@@ -450,7 +450,7 @@ fn a_stalled_event_handler_stalls_no_other_recording() {
             let _ = gate.recv_timeout(DEADLINE);
         })
         .unwrap();
-    begin(&stalled);
+    begin(&stalled).unwrap();
     let call = Call::open(&agent, config(&recorder.uri()));
     recorder.wait_for(&Method::Ack, 2);
     call.stop();

@@ -5,12 +5,10 @@ use std::sync::mpsc::{self, Receiver};
 use std::time::Instant;
 
 use siprec_agent::{Agent, AgentConfig, RecordingHandle};
-use siprec_model::{
-    Medium, PayloadFormat, RecordingState, SessionEvent, SessionEventKind, StopReason, StreamFormat, StreamId,
-};
+use siprec_model::{RecordingState, SessionEvent, SessionEventKind, StopReason};
 use siprec_session::{Command, RecordingConfig, parse_recorders};
 
-use super::{DEADLINE, FakeMedia, LOCALHOST};
+use super::{DEADLINE, FakeMedia, LOCALHOST, begin};
 
 pub(crate) fn agent(media: &Arc<FakeMedia>) -> Arc<Agent> {
     agent_with(media, AgentConfig::default())
@@ -40,7 +38,7 @@ impl Call {
         let (tell, events) = mpsc::channel();
         // The test may have seen enough.
         let handle = agent.open(config, move |event| drop(tell.send(event))).unwrap();
-        begin(&handle);
+        begin(&handle).unwrap();
         Self { handle, events, seen: Vec::new() }
     }
 
@@ -88,24 +86,4 @@ impl Call {
             }
         }
     }
-}
-
-/// Two streams of G.711, whose formats are known.
-pub(crate) fn begin(handle: &RecordingHandle) {
-    for slot in 0..2 {
-        let stream = StreamId::unique();
-        handle.command(Command::AddStream { slot, stream }).unwrap();
-        handle.command(Command::StreamFormat { stream, format: pcmu() }).unwrap();
-    }
-}
-
-fn pcmu() -> StreamFormat {
-    let payload = PayloadFormat {
-        payload_type: 0,
-        encoding: "PCMU".to_owned(),
-        clock_rate: 8000,
-        channels: None,
-        fmtp: None,
-    };
-    StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: Some(20) }
 }

@@ -1,23 +1,22 @@
 //! The media engine as the agent sees it.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak, mpsc};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Instant;
 
 use siprec_agent::Agent;
-use siprec_model::{BranchCommand, BranchEvent, BranchId, MediaControl, MediaControlError};
+use siprec_model::{BranchCommand, BranchEvent, MediaControl, MediaControlError};
 
 use super::DEADLINE;
+use super::answering::Answering;
 
 /// Binds ports, drains and closes at once, unless told otherwise.
 #[derive(Default)]
 pub(crate) struct FakeMedia {
-    agent: OnceLock<Weak<Agent>>,
+    answering: Answering,
     commands: Mutex<Vec<BranchCommand>>,
     commanded: Condvar,
-    next_port: AtomicU16,
     /// What the next commands are answered instead of being taken.
     pub(crate) refusals: Mutex<VecDeque<MediaControlError>>,
     /// Nothing drains before [`FakeMedia::drain_all`].
@@ -32,7 +31,7 @@ impl FakeMedia {
     }
 
     pub(crate) fn connect(&self, agent: &Arc<Agent>) {
-        assert!(self.agent.set(Arc::downgrade(agent)).is_ok());
+        self.answering.connect(agent);
     }
 
     /// Waits until a command like this was given.
@@ -57,14 +56,8 @@ impl FakeMedia {
     pub(crate) fn drain_all(&self) {
         for command in self.commands() {
             if let BranchCommand::Drain { branch } = command {
-                self.tell(branch, BranchEvent::BacklogEmpty);
+                self.answering.tell(branch, BranchEvent::BacklogEmpty);
             }
-        }
-    }
-
-    fn tell(&self, branch: BranchId, event: BranchEvent) {
-        if let Some(agent) = self.agent.get().and_then(Weak::upgrade) {
-            agent.media_event(branch, event);
         }
     }
 }
@@ -79,22 +72,13 @@ impl MediaControl for FakeMedia {
             return Err(refusal);
         }
         let branch = command.branch();
-        let event = match &command {
-            BranchCommand::Bind { local, .. } => {
-                let port = 10_000 + 2 * self.next_port.fetch_add(1, Ordering::Relaxed) % 40_000;
-                let rtcp = SocketAddr::new(*local, port + 1);
-                Some(BranchEvent::PortsReady { rtp: SocketAddr::new(*local, port), rtcp })
-            }
-            BranchCommand::Drain { .. } if !self.holds_backlog.load(Ordering::Relaxed) => {
-                Some(BranchEvent::BacklogEmpty)
-            }
-            BranchCommand::Close { .. } => Some(BranchEvent::Closed(Box::default())),
-            _ => None,
-        };
+        let is_held =
+            matches!(command, BranchCommand::Drain { .. }) && self.holds_backlog.load(Ordering::Relaxed);
+        let event = self.answering.answer(&command).filter(|_| !is_held);
         self.commands.lock().unwrap().push(command);
         self.commanded.notify_all();
         if let Some(event) = event {
-            self.tell(branch, event);
+            self.answering.tell(branch, event);
         }
         Ok(())
     }

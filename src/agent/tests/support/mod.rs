@@ -1,6 +1,7 @@
 //! A recorder that follows a script, a media engine that only answers, and a call between them.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod answering;
 mod call;
 mod media;
 mod recorder;
@@ -8,7 +9,8 @@ mod recorder;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-pub(crate) use call::{Call, agent, agent_with, begin, config};
+pub(crate) use answering::begin;
+pub(crate) use call::{Call, agent, agent_with, config};
 pub(crate) use media::FakeMedia;
 pub(crate) use recorder::{Recorder, Script, Seen, answer};
 
