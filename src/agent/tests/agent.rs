@@ -106,6 +106,59 @@ fn a_dead_recorder_is_a_failure_with_its_reason_and_the_next_one_is_tried() {
 }
 
 #[test]
+fn a_recorder_whose_port_is_closed_gives_way_to_the_next_one_without_any_wait() {
+    for local in [LOCALHOST, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+        let (next, media) = (Recorder::start_on(local, Script::Accept), FakeMedia::new());
+        let agent = agent_with(&media, AgentConfig { local_address: Some(local), ..AgentConfig::default() });
+        // No port of this number is given to anybody who asks for any.
+        let closed = std::net::SocketAddr::new(local, 1);
+        let mut patient = config(&format!("sip:{closed};transport=udp {}", next.uri()));
+        // Who waits for these fails.
+        (patient.timers.first_response, patient.timers.answer) = (3 * DEADLINE, 3 * DEADLINE);
+        let mut call = Call::open(&agent, patient);
+        let failed = call.wait_for("failure", is_failed);
+        let told = format!("nobody takes SIP at {closed}/UDP: Connection refused");
+        assert!(
+            matches!(&failed, Kind::Failed { reason: FailureReason::Unreachable(why), .. } if why.starts_with(&told)),
+            "{failed:?}"
+        );
+        call.wait_for_state(RecordingState::Recording);
+        call.stop();
+        call.seen();
+    }
+}
+
+#[test]
+fn a_recorder_that_is_gone_is_lost_with_the_first_question_that_nobody_takes() {
+    let media = FakeMedia::new();
+    let agent = agent(&media);
+    let (socket, next) = (UdpSocket::bind((LOCALHOST, 0)).unwrap(), Recorder::start(Script::Accept));
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    let own = socket.local_addr().unwrap();
+    let mut asked = config(&format!("sip:{own} {}", next.uri()));
+    asked.timers.probe = Duration::from_millis(200);
+    asked.timers.probe_answer = 3 * DEADLINE;
+    let mut call = Call::open(&agent, asked);
+    let mut buffer = [0; 65_535];
+    loop {
+        let (length, from) = socket.recv_from(&mut buffer).expect("a request in time");
+        let Message::Request(request) = Message::parse(&buffer[..length]).unwrap() else { continue };
+        if request.method == Method::Ack {
+            break;
+        }
+        if let Some(response) = answer(Script::Accept, &request, own) {
+            socket.send_to(&response.to_bytes(), from).unwrap();
+        }
+    }
+    // Who has somebody else as its only peer takes nothing of ours, and nobody else gets the port.
+    socket.connect((LOCALHOST, 1)).unwrap();
+    call.wait_for("failure", is_failed);
+    call.wait_for("failover", |kind| matches!(kind, Kind::FailedOver { .. }));
+    call.stop();
+    call.seen();
+}
+
+#[test]
 fn a_recorder_whose_connection_ends_is_asked_over_a_new_one_before_its_time() {
     let (lost, next) = (Recorder::start(Script::Accept), Recorder::start(Script::Accept));
     let media = FakeMedia::new();

@@ -36,6 +36,8 @@ counters! {
     delayed,
     /// Datagrams not sent because the write queue was full.
     unsent,
+    /// Requests of which a host or a router said that nobody takes them (ICMP).
+    unreachable,
     /// Requests that went by TCP because of their size.
     promoted,
     /// Requests that went by UDP because TCP was refused.

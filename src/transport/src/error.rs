@@ -137,6 +137,14 @@ pub enum SendError {
         /// What the system said.
         reason: String,
     },
+    /// A host or a router says that nobody takes the request (ICMP).
+    #[error("nobody takes SIP at {remote}/UDP: {reason}")]
+    Unreachable {
+        /// The peer.
+        remote: SocketAddr,
+        /// What was said.
+        reason: String,
+    },
     /// The transport has ended.
     #[error("the SIP transport has ended")]
     Ended,

@@ -33,6 +33,7 @@ mod stream;
 mod tls;
 mod transport;
 mod udp;
+mod unreachable;
 mod via;
 
 pub use config::{Limits, TransportConfig};

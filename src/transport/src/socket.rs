@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use socket2::{Domain, Protocol as IpProtocol, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 
-use crate::{BindError, Protocol, TransportConfig};
+use crate::{BindError, Protocol, TransportConfig, unreachable};
 
 /// How often another ephemeral port is tried when the one got for TCP is taken for UDP.
 const PORT_ATTEMPTS: u32 = 16;
@@ -107,6 +107,7 @@ fn bind_tcp(address: SocketAddr, dscp: Option<u8>) -> io::Result<TcpListener> {
 fn bind_udp(address: SocketAddr, dscp: Option<u8>) -> io::Result<UdpSocket> {
     let socket = bound(address, Type::DGRAM, IpProtocol::UDP, dscp)?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    unreachable::listen(&socket, address.is_ipv6());
     UdpSocket::from_std(socket.into())
 }
 

@@ -16,6 +16,7 @@ use crate::keepalive::{Beat, Kept, LostConnection};
 use crate::peers::Peers;
 use crate::socket::{self, Port};
 use crate::tls::TlsStore;
+use crate::unreachable::{self, Unanswered};
 use crate::{
     BindError, Destination, KeepAlive, Protocol, ResolveError, SendError, Source, Target, TlsPeer,
     TransportConfig, TransportCounters, stream, udp, via,
@@ -100,11 +101,13 @@ impl Transport {
             connections: Mutex::default(),
             queued,
             peers: Mutex::default(),
+            unanswered: Mutex::default(),
             kept: Mutex::default(),
             counters: Counters::default(),
         });
         let udp = Arc::new(udp);
         spawn(udp::read(Arc::clone(&shared), Arc::clone(&udp)));
+        spawn(unreachable::watch(Arc::clone(&shared), Arc::clone(&udp)));
         spawn(udp::write(Arc::clone(&shared), udp, datagram_queue));
         spawn(stream::listen(Arc::clone(&shared), tcp, Protocol::Tcp));
         if let Some((listener, _)) = tls_listener {
@@ -267,6 +270,8 @@ pub(crate) struct Shared {
     pub(crate) queued: Arc<Semaphore>,
     pub(crate) counters: Counters,
     peers: Mutex<Peers>,
+    /// Requests by UDP without any response yet.
+    pub(crate) unanswered: Mutex<Unanswered>,
     /// Connections that dialogs use.
     pub(crate) kept: Mutex<Kept>,
     datagrams: mpsc::Sender<(Message, SocketAddr)>,

@@ -8,11 +8,13 @@ use siprec_sip::Message;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::transport::Shared;
+use crate::transport::{Shared, lock};
 use crate::{Incoming, Protocol, SendError, Source, inbound};
 
 /// The largest payload of a datagram.
 const LARGEST_DATAGRAM: usize = 65_535;
+/// How often a datagram is sent anew because the socket tells of another one.
+const OTHERS: usize = 8;
 
 /// Reads datagrams until the last handle is gone. While the reader of the arrivals is behind none is read: the socket's
 /// buffer keeps as many as it has room for.
@@ -27,7 +29,7 @@ pub(crate) async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         };
         let (length, remote) = match received {
             Ok(received) => received,
-            // An ICMP error of an earlier datagram, or a moment without memory: the socket goes on.
+            // An ICMP error of an earlier datagram, which `unreachable` reads, or a moment without memory: the socket goes on.
             Err(error) => {
                 tracing::debug!(%error, "receiving a datagram failed");
                 tokio::task::yield_now().await;
@@ -37,6 +39,7 @@ pub(crate) async fn read(shared: Arc<Shared>, socket: Arc<UdpSocket>) {
         let datagram = buffer.get(..length).unwrap_or_default();
         let source = Source { remote: canonical(remote), protocol: Protocol::Udp };
         let Some(received) = inbound::datagram(&shared, datagram, source) else { continue };
+        lock(&shared.unanswered).answered(&received.message);
         match shared.incoming.try_send(Incoming::Message(received)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(waiting)) => {
@@ -69,8 +72,12 @@ pub(crate) async fn write(
             },
             () = &mut closed => return,
         };
-        match socket.send_to(&message.to_bytes(), mapped(remote, shared.local)).await {
-            Ok(_) => shared.counters.sent.increment(),
+        let bytes = message.to_bytes();
+        match send(&socket, &bytes, mapped(remote, shared.local)).await {
+            Ok(()) => {
+                shared.counters.sent.increment();
+                lock(&shared.unanswered).sent(&message, bytes, remote);
+            }
             Err(error) if is_transient(&error) => shared.counters.unsent.increment(),
             Err(error) => {
                 let error = SendError::Datagram { remote, reason: error.to_string() };
@@ -78,6 +85,18 @@ pub(crate) async fn write(
             }
         }
     }
+}
+
+/// Sends a datagram. The socket may first tell what became of others, and each time it is not sent.
+async fn send(socket: &UdpSocket, bytes: &[u8], remote: SocketAddr) -> io::Result<()> {
+    let mut sent = socket.send_to(bytes, remote).await;
+    for _ in 0..OTHERS {
+        if sent.is_ok() {
+            break;
+        }
+        sent = socket.send_to(bytes, remote).await;
+    }
+    sent.map(drop)
 }
 
 /// An IPv4 peer of a dual-stack socket under its own address.
