@@ -22,7 +22,7 @@ pub(crate) struct Refused {
 }
 
 /// The way to the engine. A full engine is asked again for 2 s, which a burst of new calls may need; then, and at once
-/// when it has stopped, the command is given back, so that its recording learns of it.
+/// when it has stopped, the command is given back, so that its recording learns of it. What only saves memory does not wait.
 pub(crate) struct Outbox {
     media: Arc<dyn MediaControl>,
     waiting: VecDeque<(Instant, BranchCommand)>,
@@ -44,6 +44,10 @@ impl Outbox {
                 Err(MediaControlError::Full) => {}
                 Err(error) => return Err(Refused { branch: command.branch(), error }),
             }
+        }
+        // The next one says as much, and more.
+        if let BranchCommand::Confirm { .. } = command {
+            return Ok(());
         }
         if self.waiting.len() >= CAPACITY {
             return Err(Refused { branch: command.branch(), error: MediaControlError::Full });

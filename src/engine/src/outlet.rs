@@ -254,6 +254,11 @@ impl Outlet {
         }
     }
 
+    /// The recorder lived at `since`.
+    pub(crate) fn confirm(&mut self, since: Instant) {
+        self.branch.confirm(since);
+    }
+
     /// Keeps what is held and stores nothing.
     pub(crate) fn pause(&mut self, now: Instant) {
         if self.reopened {

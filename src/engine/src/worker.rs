@@ -189,6 +189,9 @@ impl Worker {
             BranchCommand::Recall { since, .. } => {
                 self.act(branch, now, |outlet, _| outlet.recall(since, now));
             }
+            BranchCommand::Confirm { since, .. } => {
+                self.act(branch, now, |outlet, _| outlet.confirm(since));
+            }
             BranchCommand::Drain { .. } => {
                 let id = self.routes.branches.get(&branch).map(|route| route.stream);
                 if let Some((id, stream)) = id.and_then(|id| Some((id, self.streams.get_mut(&id)?))) {

@@ -25,8 +25,9 @@ use crate::source::Sender;
 /// | *paused* | is not stored and not counted | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
 ///
-/// What has left is kept in any state, behind what waits, until receiver reports acknowledge it, or time, bytes or the
-/// shared [`HoldMemory`] run out: [`recall`](Branch::recall) has it wait again. It never takes the room of what waits.
+/// What has left is kept in any state, behind what waits, until receiver reports acknowledge it, or without any the
+/// recorder [proves](Branch::confirm) that it lives, or time, bytes or the shared [`HoldMemory`] run out:
+/// [`recall`](Branch::recall) has it wait again. It never takes the room of what waits.
 ///
 /// # Use
 /// 1. Packets: [`RtpView::parse`], then [`Branch::handle_packet`]; what cannot be parsed, or never got here, goes to
@@ -386,6 +387,15 @@ impl Branch {
         if self.drain == Drain::Told {
             self.drain = Drain::Asked;
         }
+    }
+
+    /// The recorder lives, which gave a sign of life at `since`, but for its receiver reports: see
+    /// [`BranchCommand::Confirm`].
+    ///
+    /// [`BranchCommand::Confirm`]: siprec_model::BranchCommand::Confirm
+    pub fn confirm(&mut self, since: Instant) {
+        let since = self.clock.times(since).arrival;
+        self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));
     }
 
     /// Stops sending and forgets what waits: the stream is off at this recorder.

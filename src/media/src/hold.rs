@@ -15,6 +15,9 @@ use crate::source::Acknowledged;
 /// have written. It also makes good for the time that a packet takes from its arrival to its leaving.
 const OVERLAP: u64 = 1_000_000_000;
 
+/// A receiver that reports does so within this time, in nanoseconds: three of the usual intervals.
+const REPORTS_WITHIN: u64 = 15_000_000_000;
+
 /// The ring, and what has gone from it too early.
 ///
 /// Packets that were sent make room before any that wait does: what no recorder has is worth more than what one may
@@ -25,6 +28,8 @@ pub(crate) struct Hold {
     forgotten: Forgotten,
     /// The interval of numbers in which the last packet left.
     opening: Option<u32>,
+    /// When the first packet left for this recorder, in nanoseconds since the branch was made.
+    begun: Option<u64>,
 }
 
 /// What decides on kept packets.
@@ -38,7 +43,7 @@ pub(crate) struct Judge<'a> {
 
 impl Hold {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { ring: Ring::new(limit), forgotten: Forgotten::default(), opening: None }
+        Self { ring: Ring::new(limit), forgotten: Forgotten::default(), opening: None, begun: None }
     }
 
     /// Keeps a packet that has left at once.
@@ -50,7 +55,7 @@ impl Hold {
         index: u64,
         judge: Judge<'_>,
     ) {
-        let afresh = self.enter(judge.rewriter.opening());
+        let afresh = self.enter(judge.rewriter.opening(), times);
         let left = Left { index, at: times, afresh, waited: false };
         if self.makes_room_for(packet, Purpose::Kept, judge) {
             self.ring.push_left(packet, times, begins, left);
@@ -61,7 +66,7 @@ impl Hold {
 
     /// The first packet that waits has left as `index` at the time `at`.
     pub(crate) fn leave(&mut self, front: Entry, index: u64, at: Times, opening: u32) {
-        let afresh = self.enter(opening);
+        let afresh = self.enter(opening, at);
         self.ring.leave(front, Left { index, at, afresh, waited: true });
     }
 
@@ -103,15 +108,30 @@ impl Hold {
         self.forgotten.settle(|entry| judge.is_acknowledged(entry));
     }
 
+    /// The recorder gave a sign of life at `since`, in nanoseconds since the branch was made, by anything but reports: where
+    /// none have come although there was time for them, what had left by then is its.
+    pub(crate) fn confirm(&mut self, since: u64, judge: Judge<'_>) {
+        let had_time = self.begun.is_some_and(|begun| begun.saturating_add(REPORTS_WITHIN) <= since);
+        if had_time && !judge.rewriter.sources.have_reports() {
+            self.settle_until(Some(since), judge);
+        }
+    }
+
     /// The recorder is lost, which gave its last sign of life at `since`, in nanoseconds since the branch was made, but
     /// for its reports. What it may not have waits again; each packet is told of as it was kept. What is no longer here is
     /// lost.
     pub(crate) fn recall(&mut self, since: u64, judge: Judge<'_>, told: impl FnMut(&Entry)) -> Lost {
         let since_if_silent = (!judge.rewriter.sources.have_reports()).then_some(since);
-        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since_if_silent));
+        self.settle_until(since_if_silent, judge);
         self.ring.recall(told);
-        self.opening = None;
+        (self.opening, self.begun) = (None, None);
         self.forgotten.take(since, |ssrc| judge.rewriter.sources.acknowledged(ssrc).is_some())
+    }
+
+    /// Forgets what is the recorder's by its reports, or where there are none by a sign of life at `since`.
+    #[inline(never)]
+    fn settle_until(&mut self, since: Option<u64>, judge: Judge<'_>) {
+        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since));
     }
 
     /// Forgets everything that is kept, for good.
@@ -121,8 +141,12 @@ impl Hold {
     }
 
     /// Whether the packet that leaves now is the first of an interval.
-    fn enter(&mut self, opening: u32) -> bool {
-        self.opening.replace(opening) != Some(opening)
+    fn enter(&mut self, opening: u32, at: Times) -> bool {
+        let begins = self.opening.replace(opening) != Some(opening);
+        if begins {
+            self.begun.get_or_insert(at.arrival);
+        }
+        begins
     }
 }
 

@@ -22,6 +22,8 @@ const HOLD_TIME: Duration = Duration::from_secs(4);
 const BOOKKEEPING: usize = 35;
 /// What is sent again of what a recorder has, in ms.
 const OVERLAP: u64 = 1000;
+/// A recorder that reports does so within this time, in ms.
+const REPORTS_WITHIN: u64 = 15_000;
 const RULES: [&[PayloadRule]; 2] =
     [&[PayloadRule { from: 0, to: 0 }, PayloadRule { from: 101, to: 96 }], &[PayloadRule { from: 0, to: 8 }]];
 
@@ -44,6 +46,8 @@ enum Step {
     SendFailure,
     /// A receiver report on a source, so far behind what was sent, or ahead of it.
     Report(u32, i64),
+    /// The recorder gave a sign of life so many ms ago.
+    Confirm(u64),
     /// The recorder is lost, whose last sign of life is so many ms ago. The next one has another key, or none.
     Recall(u64, bool),
 }
@@ -87,6 +91,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::SendFailure),
         2 => (prop_oneof![4 => Just(1u32), 1 => 2u32..4], prop_oneof![6 => 0i64..40, 1 => -3i64..0, 1 => Just(65_530)])
             .prop_map(|(source, back)| Step::Report(source, back)),
+        1 => (0u64..6000).prop_map(Step::Confirm),
         2 => (0u64..6000, any::<bool>()).prop_map(|(ago, renews)| Step::Recall(ago, renews)),
     ]
 }
@@ -100,6 +105,8 @@ struct Model {
     /// Sent packets that went from there unacknowledged, at most.
     forgotten: u64,
     last_opening: Option<u64>,
+    /// When the first packet left for this recorder.
+    begun: Option<u64>,
     paused: u64,
     paused_since: u64,
     rules: &'static [PayloadRule],
@@ -187,6 +194,7 @@ impl Model {
             kept: VecDeque::new(),
             forgotten: 0,
             last_opening: None,
+            begun: None,
             paused: 0,
             paused_since: 0,
             rules: &[],
@@ -310,6 +318,7 @@ impl Model {
     }
 
     fn departed(&mut self, waiting: Waiting, index: i64, at: u64) -> Waiting {
+        self.begun.get_or_insert(at);
         let afresh = self.last_opening.replace(self.opening) != Some(self.opening);
         let left = Some(Departure { at, paused: self.paused, index, afresh, failed: false });
         Waiting { left, ..waiting }
@@ -374,8 +383,19 @@ impl Model {
         }
     }
 
+    fn has_reports(&self) -> bool {
+        self.sources.values().any(|source| source.acknowledged.is_some())
+    }
+
+    fn confirm(&mut self, since: u64) {
+        let had_time = self.begun.is_some_and(|begun| begun + REPORTS_WITHIN <= since);
+        if had_time && !self.has_reports() {
+            self.settle(Some(since));
+        }
+    }
+
     fn recall(&mut self, since: u64, now: u64) {
-        let reported = self.sources.values().any(|source| source.acknowledged.is_some());
+        let reported = self.has_reports();
         self.settle((!reported).then_some(since));
         for mut kept in std::mem::take(&mut self.kept).into_iter().rev() {
             if let (Some(left), false) = (&mut kept.left, kept.is_void) {
@@ -394,7 +414,7 @@ impl Model {
         while self.held.front().is_some_and(|held| held.is_void) {
             self.kept.extend(self.held.pop_front());
         }
-        self.last_opening = None;
+        (self.last_opening, self.begun) = (None, None);
         for source in self.sources.values_mut() {
             (source.first, source.acknowledged) = (None, None);
         }

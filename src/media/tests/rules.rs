@@ -181,6 +181,60 @@ fn a_recorder_that_takes_no_backlog_gets_none_and_the_next_one_does() {
     assert_eq!(call.gaps(), []);
 }
 
+/// The call's packets, by number, that the next recorder gets of those that the lost one had.
+fn replayed(call: &mut Call) -> Vec<u64> {
+    let before = call.sent.len();
+    call.open();
+    while call.branch.held_packets() > 0 {
+        call.ms += 20;
+        call.poll();
+    }
+    call.sent[before..].iter().map(|(.., timestamp)| u64::from(*timestamp) / 160).collect()
+}
+
+#[test]
+fn what_left_before_a_sign_of_life_is_not_kept_where_no_report_has_come_in_time() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(14_000);
+    let all = call.branch.kept_bytes();
+    call.branch.confirm(call.now());
+    assert_eq!(call.branch.kept_bytes(), all, "a report may yet come, and say less");
+    call.talk(6_000);
+    call.branch.confirm(call.now());
+    let second = 50 * (35 + packet(0, 0, 1, 0).len());
+    assert_eq!(call.branch.kept_bytes(), second);
+    // Two questions each 5 s, the second of which nobody answers.
+    call.talk(5_000);
+    assert_eq!(call.branch.kept_bytes(), 6 * second);
+    let proof = call.start + Duration::from_secs(20);
+    call.branch.confirm(proof);
+    call.branch.recall(proof, call.now());
+    assert_eq!(replayed(&mut call), (950..1250).collect::<Vec<_>>());
+    // The next recorder has time for its first report again.
+    let all = call.branch.kept_bytes();
+    call.talk(5_000);
+    call.branch.confirm(call.now());
+    assert!(call.branch.kept_bytes() > all);
+}
+
+#[test]
+fn where_reports_have_stopped_all_behind_the_last_one_is_sent_again_whatever_sip_says() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(6_000);
+    // The report acknowledges all but the last 10 packets; then the recorder turns deaf.
+    let (_, highest, ..) = call.sent[289];
+    call.branch.acknowledge(1, highest as u32, call.now());
+    for _ in 0..3 {
+        call.talk(5_000);
+        call.branch.confirm(call.now());
+    }
+    call.branch.recall(call.now(), call.now());
+    assert_eq!(replayed(&mut call), (251..1050).collect::<Vec<_>>(), "and what left in the second before it");
+    assert_eq!(call.gaps(), []);
+}
+
 #[test]
 fn next_timeout_is_when_the_next_held_packet_is_due() {
     let mut call = Call::audio();

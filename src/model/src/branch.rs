@@ -117,6 +117,16 @@ pub enum BranchCommand {
         /// was sent that it answered, or the session's opening.
         since: Instant,
     },
+    /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left a second before
+    /// that or earlier need not be kept any more, where the recorder sends no receiver reports: none has come in this session
+    /// although the first packet left 15 s before `since`. Where one has, this changes nothing: a recorder may answer SIP
+    /// and be deaf.
+    Confirm {
+        /// The branch.
+        branch: BranchId,
+        /// When the recorder gave its last sign of life.
+        since: Instant,
+    },
     /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
     /// has sent everything it holds.
     Drain {
@@ -150,6 +160,7 @@ impl BranchCommand {
             | Self::Hold { branch }
             | Self::Disable { branch }
             | Self::Recall { branch, .. }
+            | Self::Confirm { branch, .. }
             | Self::Drain { branch }
             | Self::Part { branch }
             | Self::Close { branch } => *branch,

@@ -318,6 +318,72 @@ fn a_recorder_that_always_reports_is_deaf_without_reports() {
     assert_failed_over(&mut call, "* failed: the recorder takes no media: it has sent no", uncertain);
 }
 
+/// Up to when the first branch was told that its recorder has what was sent, in seconds since the opening.
+fn confirmed(call: &Call, opened: Instant) -> Vec<u64> {
+    let of = |command: &BranchCommand| match command {
+        BranchCommand::Confirm { branch, since } if branch.slot == 0 => Some((*since - opened).as_secs()),
+        _ => None,
+    };
+    call.branches.iter().filter_map(of).collect()
+}
+
+/// The recorder answers OPTIONS for so long, within a second.
+fn live(call: &mut Call, seconds: u32) {
+    for _ in 0..seconds {
+        call.wait_ms(1_000);
+        if let Some(options) = call.find_request(&Method::Options) {
+            call.answer(&options, 200, &[], "");
+        }
+    }
+}
+
+#[test]
+fn an_answered_question_proves_what_was_sent_before_it_was_asked() {
+    let mut call = recording(probed());
+    let opened = call.now;
+    for _ in 0..3 {
+        call.wait(PROBE);
+        let options = call.request(&Method::Options);
+        call.wait_ms(1_500);
+        assert!(!confirmed(&call, opened).contains(&(call.now - opened).as_secs()));
+        call.answer(&options, 200, &[], "");
+    }
+    assert_eq!(confirmed(&call, opened), [5, 11, 18]);
+}
+
+#[test]
+fn answers_prove_nothing_while_the_media_is_refused() {
+    let mut call = recording(probed());
+    let opened = call.now;
+    live(&mut call, 6);
+    assert_eq!(confirmed(&call, opened), [5]);
+    call.media(0, REFUSED);
+    live(&mut call, 9);
+    assert_eq!(confirmed(&call, opened), [5]);
+    // It was an accident.
+    live(&mut call, 6);
+    assert_eq!(confirmed(&call, opened), [5, 15, 20]);
+}
+
+#[test]
+fn answers_prove_nothing_of_a_recorder_that_reports_or_should() {
+    for expects_reports in [false, true] {
+        let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+        recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = expects_reports);
+        let mut config = probed();
+        config.recorders = recorders.into();
+        let mut call = recording(config);
+        let opened = call.now;
+        if !expects_reports {
+            call.media(1, REPORT);
+        }
+        live(&mut call, 14);
+        call.media(1, REPORT);
+        live(&mut call, 14);
+        assert_eq!(confirmed(&call, opened), [], "expects reports: {expects_reports}");
+    }
+}
+
 #[test]
 fn what_the_media_of_a_silent_stream_meets_says_nothing_of_the_recorder() {
     let mut call = recording(two_recorders());

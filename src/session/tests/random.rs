@@ -344,7 +344,10 @@ impl Model {
                 | BranchCommand::Recall { .. },
                 Some(branch),
             ) => branch.is_open = false,
-            (BranchCommand::Describe { .. } | BranchCommand::Bind { .. }, Some(_)) => {}
+            (
+                BranchCommand::Describe { .. } | BranchCommand::Bind { .. } | BranchCommand::Confirm { .. },
+                Some(_),
+            ) => {}
         }
     }
 

@@ -97,6 +97,11 @@ impl Bench {
                     self.branch.acknowledge(source, highest, self.at());
                 }
             }
+            Step::Confirm(ago) => {
+                let since = self.now.saturating_sub(ago);
+                self.branch.confirm(self.start + Duration::from_millis(since));
+                self.model.confirm(since);
+            }
             Step::Recall(ago, renews) => self.recall(ago, renews),
         }
         self.drain();

@@ -239,6 +239,7 @@ impl Recording {
                 break;
             }
         }
+        self.confirm(now);
         self.send();
         self.tell_state();
         self.finish_when_over();
@@ -253,6 +254,19 @@ impl Recording {
         if ready {
             self.stage = Stage::Running;
         }
+    }
+
+    /// What recorders have for sure need not be kept.
+    fn confirm(&mut self, now: Instant) {
+        let mut commands = Vec::new();
+        for (id, leg) in self.legs.iter_mut().enumerate().filter(|(_, leg)| leg.is_running()) {
+            let Some(since) = leg.session_mut().and_then(|session| session.poll_confirmed(now)) else {
+                continue;
+            };
+            let live = self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live());
+            commands.extend(live.map(|slot| BranchCommand::Confirm { branch: slot.branch(), since }));
+        }
+        self.branches(commands);
     }
 
     fn branches(&mut self, commands: Vec<BranchCommand>) {

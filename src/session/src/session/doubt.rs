@@ -95,6 +95,12 @@ impl Doubt {
         self.refused.map(|(first, _)| first)
     }
 
+    /// Whether anything speaks against the recorder that an answer to SIP does not refute.
+    pub(super) fn speaks_against(&self, now: Instant) -> bool {
+        let is_refused = self.refused.is_some_and(|(_, last)| now <= last + MEMORY);
+        is_refused || self.asked.is_some() && !self.answered
+    }
+
     /// Whether the question is open why it did not answer.
     pub(super) fn is_of_silence(&self) -> bool {
         !self.answered && matches!(self.asked, Some((Sign::Silent, _)))

@@ -15,6 +15,9 @@ const HASTE: Duration = Duration::from_secs(5);
 /// How long the receiver reports of a recorder that always sends them may stay away.
 const REPORTS_WITHIN: Duration = Duration::from_secs(15);
 
+/// A proof is worth telling where it is newer than the last one by so much.
+const NEWS: Duration = Duration::from_secs(1);
+
 /// A session's knowledge of its recorder's life.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Life {
@@ -32,6 +35,10 @@ pub(super) struct Life {
     report_due: Option<Instant>,
     /// When it last showed that it hears: it reported, or nothing was sent.
     heard: Instant,
+    /// Whether any receiver report has come.
+    has_reported: bool,
+    /// The last proof that was told.
+    confirmed: Instant,
 }
 
 impl Life {
@@ -39,7 +46,17 @@ impl Life {
     pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
         let next = (!timers.probe.is_zero()).then(|| now + timers.probe_interval());
         let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
-        Self { proof: now, asked: None, next, hastened: None, ignores_options: false, report_due, heard: now }
+        Self {
+            proof: now,
+            asked: None,
+            next,
+            hastened: None,
+            ignores_options: false,
+            report_due,
+            heard: now,
+            has_reported: false,
+            confirmed: now,
+        }
     }
 
     /// When the recorder was last alive for sure. Of one that always reports its SIP proves nothing: it may be deaf.
@@ -48,6 +65,17 @@ impl Life {
             Some(_) => self.proof.min(self.heard),
             None => self.proof,
         }
+    }
+
+    /// A newer proof that the recorder has what was sent by then. None where it reports, or always should: then its reports
+    /// alone say so, since it may answer SIP and be deaf.
+    pub(super) fn poll_confirmed(&mut self) -> Option<Instant> {
+        let is_news = self.proof >= self.confirmed + NEWS;
+        if !is_news || self.has_reported || self.report_due.is_some() {
+            return None;
+        }
+        self.confirmed = self.proof;
+        Some(self.proof)
     }
 
     /// It has taken no media for sure since a moment, `None` for as long as it has not shown that it hears: what it said by SIP
@@ -81,6 +109,7 @@ impl Life {
 
     /// A receiver report has come.
     pub(super) fn report(&mut self, timers: &Timers, now: Instant) {
+        self.has_reported = true;
         self.postpone(timers, now);
         self.allow_silence(now);
     }

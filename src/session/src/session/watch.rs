@@ -33,6 +33,13 @@ impl RecordingSession {
         }
     }
 
+    /// A newer moment up to which the recorder has what was sent, as far as its answers say: where it sends receiver reports,
+    /// or its host refuses the media, or it is suspected, they say nothing.
+    pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
+        let Phase::Up(up) = &mut self.phase else { return None };
+        if up.doubt.speaks_against(now) { None } else { up.life.poll_confirmed() }
+    }
+
     /// The connection to the recorder has ended. Idle ones are closed all day, and so are those of recorders that die: it is
     /// asked at once, over a new one.
     pub(crate) fn lose_connection(&mut self, now: Instant) {

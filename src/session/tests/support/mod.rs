@@ -466,7 +466,7 @@ impl Call {
             Output::Branch(command) => {
                 let slot = command.branch().slot;
                 match command {
-                    BranchCommand::Bind { .. } => return None,
+                    BranchCommand::Bind { .. } | BranchCommand::Confirm { .. } => return None,
                     BranchCommand::Create { .. } => format!("create {slot}"),
                     BranchCommand::Describe { .. } => format!("describe {slot}"),
                     BranchCommand::Open(open) => format!("open {slot} to {}", open.rtp),
