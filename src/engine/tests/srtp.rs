@@ -7,9 +7,9 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, numbered, receive};
+use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, SILENCE, numbered, receive};
 use rtcp_types::prelude::*;
-use rtcp_types::{Compound, Packet, ReceiverReport, ReportBlock};
+use rtcp_types::{Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock};
 use siprec_engine::{EngineConfig, Tap};
 use siprec_media::srtp::{Protector, Unprotector};
 use siprec_model::{BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
@@ -118,6 +118,36 @@ fn only_rtcp_under_the_recorders_key_is_heard() {
         _ => None,
     });
     assert_eq!(lost, 5);
+}
+
+/// RFC 4585 §6.3.1, under SRTCP: whoever has no key of the recorder's asks for nothing.
+#[test]
+fn a_request_for_a_key_frame_counts_under_the_recorders_key_alone() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let recorder = Recorder::new();
+    let keys = keys(SrtpSuite::AeadAes256Gcm, 1, 1);
+    rig.open_secured(branch, &recorder, &keys);
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    next(&recorder, &mut receiver(&keys.own)).unwrap();
+    let ask = |key: Option<&SrtpKey>| {
+        let request = PayloadFeedback::builder_owned(Pli::builder()).sender_ssrc(99).media_ssrc(SSRC);
+        let mut bytes = vec![0; request.calculate_size().unwrap()];
+        request.write_into(&mut bytes).unwrap();
+        let length = bytes.len();
+        if let Some(key) = key {
+            Protector::new(key).unwrap().protect_rtcp(&mut bytes, length).unwrap();
+        }
+        recorder.rtcp.send_to(&bytes, local).unwrap();
+    };
+    for forger in [None, Some(&keys.own), Some(&key(SrtpSuite::AeadAes256Gcm, 9))] {
+        ask(forger);
+    }
+    let wants = |event: &BranchEvent| *event == BranchEvent::KeyframeWanted;
+    assert!(!rig.events_within(SILENCE).iter().any(|(_, event)| wants(event)));
+    ask(Some(&keys.recorder[0]));
+    rig.expect(branch, |event| wants(&event).then_some(()));
 }
 
 /// RFC 4568 §6.1: a key that has come to its end is not used any more, and another one is.
