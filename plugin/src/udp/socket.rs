@@ -26,7 +26,7 @@ pub(super) struct Socket {
 }
 
 impl Socket {
-    /// A new one at this address; `reuse` lets others have the same.
+    /// A new one at this address; `reuse` lets others have the same. With port 0 it gets a port that nobody has.
     ///
     /// # Errors
     /// The address is another's or no local one.
@@ -34,11 +34,13 @@ impl Socket {
         let bound = || -> io::Result<UdpSocket> {
             let socket = socket2::Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
             socket.set_nonblocking(true)?;
-            socket.set_reuse_address(reuse)?;
+            // Sockets that let others have theirs get the ports of each other where the system chooses.
+            socket.set_reuse_address(reuse && local.port() != 0)?;
             if local.is_ipv6() {
                 socket.set_only_v6(false)?;
             }
             socket.bind(&local.into())?;
+            socket.set_reuse_address(reuse)?;
             Ok(socket.into())
         };
         bound().and_then(Self::of).map_err(|error| OpenFault::Bind { local, error })
@@ -159,5 +161,27 @@ pub(super) fn any(like: &SocketAddr, port: u16) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))
     } else {
         SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn a_port_that_the_system_chooses_is_nobody_elses_although_others_may_have_it() {
+        // Among so many, two would nearly always have the same if the system were asked with reuse.
+        let sockets: Vec<_> = (0..500).map(|_| Socket::bind(ANY_PORT, true).unwrap()).collect();
+        let ports: HashSet<u16> = sockets.iter().map(|socket| socket.local.port()).collect();
+        assert_eq!(ports.len(), sockets.len());
+        let first = sockets[0].local;
+        assert_eq!(Socket::bind(first, true).unwrap().local, first);
+        assert!(Socket::bind(first, false).is_err());
+        let alone = Socket::bind(ANY_PORT, false).unwrap();
+        assert!(Socket::bind(alone.local, true).is_err());
     }
 }
