@@ -1,4 +1,5 @@
-//! What a recording costs: CPU time of the media thread for each packet, G.711 at 50 packets a second.
+//! What a recording costs: CPU time of the media thread for each packet, G.711 at 50 packets a second, each stream from a port
+//! of its own and all from one, to one address.
 //!
 //! `cargo bench -p siprec-engine --bench load`
 #![allow(clippy::print_stdout, reason = "a benchmark prints its result")]
@@ -8,7 +9,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use siprec_engine::{Engine, EngineConfig, TapConfig};
+use siprec_engine::{Engine, EngineConfig, MediaSource, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, MediaControl as _, MediaSecurity, Medium, OpenBranch,
     PayloadRule, RecordingKey, RtcpMode,
@@ -18,16 +19,18 @@ const SECONDS: u32 = 4;
 
 fn main() -> Result<(), Box<dyn Error>> {
     for streams in [1, 50, 200, 500] {
-        run(streams)?;
+        for source in [MediaSource::PerStream, MediaSource::Shared] {
+            run(streams, source)?;
+        }
     }
     Ok(())
 }
 
-fn run(streams: u16) -> Result<(), Box<dyn Error>> {
+fn run(streams: u16, media_source: MediaSource) -> Result<(), Box<dyn Error>> {
     let recorder = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let remote = recorder.local_addr()?;
     let (sink, events) = mpsc::channel();
-    let engine = Engine::start(EngineConfig::default(), move |_, event| {
+    let engine = Engine::start(EngineConfig { media_source, ..EngineConfig::default() }, move |_, event| {
         let _ = sink.send(event);
     })?;
     let recording = RecordingKey::unique();
@@ -88,7 +91,7 @@ fn run(streams: u16) -> Result<(), Box<dyn Error>> {
     }
     let micros = spent as f64 / 1000.0 / counted as f64;
     println!(
-        "{streams} streams: {micros:.2} us of CPU a packet, {sent} of {} sent",
+        "{streams} streams, {media_source:?}: {micros:.2} us of CPU a packet, {sent} of {} sent",
         u64::from(packets) * u64::from(streams)
     );
     Ok(())
