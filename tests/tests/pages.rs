@@ -1,6 +1,6 @@
 //! The gst-launch lines of the pages do what the pages say, and GStreamer has nothing to say against them.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use siprec_system_tests::call::{PCMU, babble, ensure_untouched};
@@ -62,7 +62,12 @@ fn recorded_by(page: &str, recorder_word: &str, caps_word: &str) -> Result<()> {
             let speaker = scope.spawn(|| rtp::play(&phones[0], local(ports[0]), &said[0]));
             rtp::play(&phones[1], local(ports[1]), &said[1])?;
             speaker.join().map_err(|_| anyhow::anyhow!("a speaker panicked"))?
-        })
+        })?;
+        // What is under way when the line ends is lost.
+        let end = Instant::now() + PATIENCE;
+        ears[0].wait_for(said[1].len(), end);
+        ears[1].wait_for(said[0].len(), end);
+        Ok(())
     })?;
     let [first, second] = ears;
     ensure_untouched(&said[1], &first.finish()?)?;
@@ -98,7 +103,15 @@ fn the_line_of_the_page_of_siprectee_copies_its_stream() {
     )
     .unwrap();
     let said = babble(0, 1);
-    run(&sandbox, &line, &[port], || rtp::play(&udp()?, local(port), &said)).unwrap();
+    run(&sandbox, &line, &[port], || {
+        rtp::play(&udp()?, local(port), &said)?;
+        // What is under way when the line ends is lost.
+        let end = Instant::now() + PATIENCE;
+        call.wait_for(said.len(), end);
+        copy.wait_for(said.len(), end);
+        Ok(())
+    })
+    .unwrap();
     ensure_untouched(&said, &call.finish().unwrap()).unwrap();
     assert_eq!(copy.finish().unwrap().len(), said.len());
 }
