@@ -791,6 +791,9 @@ mod tests {
         });
         let told = rig.told();
         assert!(matches!(told.as_slice(), [BranchEvent::ReportReceived { .. }]), "{told:?}");
+        // On nothing, nobody need report.
+        rig.push(1, rig.now);
+        rig.serve();
         let end = rig.now + Duration::from_secs(60);
         let mut stopped = Vec::new();
         while let Some(due) = rig.stream.next_timeout().filter(|due| *due < end) {

@@ -287,6 +287,8 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
     session.report();
     assert_eq!(session.reporter.poll_event(), None, "none came, none is missed");
     session.hear_report(A);
+    session.packet(A, 160);
+    session.report();
     session.ms = 74_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
@@ -299,6 +301,28 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
     session.ms = 200_000;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_recorder_that_is_sent_nothing_need_not_report() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.hear_report(A);
+    for ms in (5_000..=60_000).step_by(5_000) {
+        session.ms = ms;
+        session.report();
+        assert_eq!(session.reporter.poll_event(), None, "nothing has been sent for {ms} ms");
+    }
+    session.ms = 63_000;
+    session.packet(A, 160);
+    session.report();
+    session.ms = 63_000 + 14_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    session.ms += 1;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
 }
 
 #[test]
@@ -321,8 +345,12 @@ fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
     session.open();
     session.packet(A, 160);
     session.hear_report(A);
+    session.packet(A, 160);
+    session.report();
     session.ms = 14_000;
     session.hear_report(A);
+    session.packet(A, 160);
+    session.report();
     session.ms = 14_000 + 41_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);

@@ -47,6 +47,8 @@ struct Reported {
 #[derive(Debug, Default)]
 struct Reception {
     expected: Option<Expected>,
+    /// Packets that had left when the last report came.
+    sent: u64,
     lost: Option<i32>,
     untold_report: Option<BranchEvent>,
     untold_stop: bool,
@@ -56,8 +58,11 @@ struct Reception {
 /// Reports have come: the next ones should.
 #[derive(Debug)]
 struct Expected {
+    /// When the last one came, or the first packet behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
     interval: Duration,
+    /// Whether anything has left since then.
+    has_sent: bool,
 }
 
 impl Reporter {
@@ -105,7 +110,7 @@ impl Reporter {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
-        self.reception.check(now);
+        self.reception.check(branch, now);
         let has_new_source = branch.senders().any(|sender| self.reported(sender.ssrc).is_none());
         if now < self.due && !has_new_source {
             return None;
@@ -143,7 +148,7 @@ impl Reporter {
                 if is_ours(branch, ssrc) =>
             {
                 branch.acknowledge(ssrc, highest_sequence, now);
-                reception.came(now);
+                reception.came(branch, now);
                 reception.lost = Some(cumulative_lost);
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
@@ -220,12 +225,21 @@ impl Reporter {
 }
 
 impl Reception {
-    fn came(&mut self, now: Instant) {
+    fn came(&mut self, branch: &Branch, now: Instant) {
         let spacing = self.expected.as_ref().map(|expected| now.saturating_duration_since(expected.last));
-        self.expected = Some(Expected { last: now, interval: spacing.unwrap_or(INTERVAL).max(INTERVAL) });
+        self.expected = Some(Expected {
+            last: now,
+            interval: spacing.unwrap_or(INTERVAL).max(INTERVAL),
+            has_sent: false,
+        });
+        self.sent = sent(branch);
     }
 
-    fn check(&mut self, now: Instant) {
+    fn check(&mut self, branch: &Branch, now: Instant) {
+        if let Some(expected) = self.expected.as_mut().filter(|expected| !expected.has_sent) {
+            expected.last = now;
+            expected.has_sent = sent(branch) != self.sent;
+        }
         if self.expected.as_ref().is_some_and(|expected| now >= expected.stops()) {
             self.expected = None;
             self.untold_stop = true;
@@ -237,6 +251,11 @@ impl Expected {
     fn stops(&self) -> Instant {
         self.last + self.interval * MISSED_REPORTS
     }
+}
+
+/// Packets that have left.
+fn sent(branch: &Branch) -> u64 {
+    branch.senders().map(|sender| sender.packets).sum()
 }
 
 /// As much of a name as an SDES item holds.
