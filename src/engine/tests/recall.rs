@@ -62,10 +62,10 @@ fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (
 }
 
 #[test]
-fn the_next_recorder_gets_everything_since_the_last_proof_of_life_and_a_second_more() {
+fn the_next_recorder_gets_everything_since_the_last_proof_of_life_and_two_seconds_more() {
     let (numbers, report) = after_recall(EngineConfig::default(), FAST, 500);
-    assert_eq!(numbers, (450..1010).collect::<Vec<u32>>());
-    assert_eq!((report.seen, report.sent, report.resent, report.drops.total()), (1010, 1010, 550, 0));
+    assert_eq!(numbers, (400..1010).collect::<Vec<u32>>());
+    assert_eq!((report.seen, report.sent, report.resent, report.drops.total()), (1010, 1010, 600, 0));
 }
 
 #[test]
@@ -119,11 +119,11 @@ fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
     rig.command(BranchCommand::Recall { branch, since: start + SPACING * 500 });
     let (events, report) = rig.close(branch);
     let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap(_))).collect();
-    let (packets, duration, cause) = (550, SPACING * 550, DropCause::RecorderLost);
-    let hole = Hole { start: start + SPACING * 450, packets, duration, cause };
+    let (packets, duration, cause) = (600, SPACING * 600, DropCause::RecorderLost);
+    let hole = Hole { start: start + SPACING * 400, packets, duration, cause };
     assert_eq!(gaps, [BranchEvent::Gap(hole)]);
     assert_eq!((report.gaps, &report.holes), (1, &vec![hole]));
-    assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 450, 550));
+    assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 400, 600));
 }
 
 /// Whether an RTCP compound packet has a BYE (RFC 3550 §6.6).

@@ -291,7 +291,7 @@ impl Branch {
 
     /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
     /// highest sequence number (RFC 3550 §6.4.1), but for what was lost on the way. That need not be kept, apart from the
-    /// last second before the report. What contradicts the packets that were sent is ignored.
+    /// last two seconds before the report. What contradicts the packets that were sent is ignored.
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, now: Instant) {
         let at = self.clock.times(now).arrival;
         if self.rewriter.sources.acknowledge(ssrc, highest_sequence, at) {

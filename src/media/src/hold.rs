@@ -13,7 +13,7 @@ use crate::source::Acknowledged;
 
 /// So much before the last evidence of a recorder is sent again, in nanoseconds: what it had received by then it may not
 /// have written. It also makes good for the time that a packet takes from its arrival to its leaving.
-const OVERLAP: u64 = 1_000_000_000;
+const OVERLAP: u64 = 2_000_000_000;
 
 /// A receiver that reports does so within this time, in nanoseconds: three of the usual intervals.
 const REPORTS_WITHIN: u64 = 15_000_000_000;

@@ -21,7 +21,7 @@ const HOLD_TIME: Duration = Duration::from_secs(4);
 /// What the ring keeps beside each packet.
 const BOOKKEEPING: usize = 35;
 /// What is sent again of what a recorder has, in ms.
-const OVERLAP: u64 = 1000;
+const OVERLAP: u64 = 2000;
 /// A recorder that reports does so within this time, in ms.
 const REPORTS_WITHIN: u64 = 15_000;
 const RULES: [&[PayloadRule]; 2] =

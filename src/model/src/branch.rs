@@ -104,7 +104,7 @@ pub enum BranchCommand {
     /// - where they told of other sources only: all that is kept of the source;
     /// - where none came in this session: all that was sent at `since` or later.
     ///
-    /// Either way what left in the last second before the evidence is sent again too: a recorder that dies has received
+    /// Either way what left in the last two seconds before the evidence is sent again too: a recorder that dies has received
     /// more than it has written. A report that contradicts what was sent (ahead of it, or going backwards) is none.
     ///
     /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]. What is put
@@ -117,7 +117,7 @@ pub enum BranchCommand {
         /// was sent that it answered, or the session's opening.
         since: Instant,
     },
-    /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left a second before
+    /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left two seconds before
     /// that or earlier need not be kept any more, where the recorder sends no receiver reports: none has come in this session
     /// although the first packet left 15 s before `since`. Where one has, this changes nothing: a recorder may answer SIP
     /// and be deaf.
