@@ -47,6 +47,10 @@ pub(crate) struct Segment {
     reports: Vec<(i64, i64)>,
     /// Extended timestamps of packets with the marker bit.
     markers: Vec<i64>,
+    /// (extended timestamp, silence before it) where the timestamp leapt between two packets that follow each other.
+    leaps: Vec<(i64, i64)>,
+    /// Last step of the timestamp between two such packets: how long a packet is.
+    step: i64,
     first_arrival: i64,
     highest_sequence: i64,
 }
@@ -68,6 +72,27 @@ pub(crate) struct Anchor {
     pub(crate) from: i64,
     /// NTP time in ns.
     pub(crate) origin: i64,
+}
+
+/// Sender reports that agree.
+struct Run {
+    /// First timestamp that it holds for.
+    from: i64,
+    /// Where the reference stands by each report.
+    origins: Vec<i64>,
+    /// The reference stands no earlier.
+    least: i64,
+}
+
+impl Run {
+    fn last(&self) -> Option<i64> {
+        self.origins.last().copied()
+    }
+
+    fn anchor(&self) -> Option<Anchor> {
+        let origin = median(&mut self.origins.clone())?.max(self.least);
+        Some(Anchor { from: self.from, origin })
+    }
 }
 
 impl Timeline {
@@ -120,6 +145,8 @@ impl Timeline {
             earliest: arrival,
             reports: Vec::new(),
             markers: Vec::new(),
+            leaps: Vec::new(),
+            step: 0,
             first_arrival: arrival,
             highest_sequence: sequence,
         };
@@ -143,25 +170,66 @@ impl Segment {
     /// Reports that agree within [`AGREEMENT`] form a run, whose anchor is their median, so that the jitter in
     /// single reports and a slow drift have little weight. The next run begins with the first packet with the marker
     /// bit after the last report of the run before, or, without one, right after that report.
+    ///
+    /// A run never stands on the sound of the one before. Where it would, that one's reports were made of packets
+    /// that had come late, by a source or a path that has caught up since, and say nothing of where its sound belongs.
     pub(crate) fn anchors(&self) -> Vec<Anchor> {
-        let mut anchors = Vec::new();
-        let mut run: Vec<i64> = Vec::new();
-        let mut from = i64::MIN;
+        let mut runs: Vec<Run> = Vec::new();
+        let mut run: Option<Run> = None;
         let mut last_report = i64::MIN;
         for &(timestamp, ntp) in &self.reports {
             let origin = ntp - self.elapsed(timestamp);
-            if run.last().is_some_and(|last| (origin - last).abs() > AGREEMENT) {
-                anchors.extend(median(&mut run).map(|origin| Anchor { from, origin }));
-                run.clear();
-                let marked =
-                    self.markers.iter().find(|marker| **marker > last_report && **marker <= timestamp);
-                from = marked.copied().unwrap_or(last_report + 1);
+            match run.as_mut() {
+                Some(run) if run.last().is_some_and(|last| (origin - last).abs() <= AGREEMENT) => {
+                    run.origins.push(origin);
+                }
+                _ => {
+                    let leads = run.as_ref().and_then(Run::last).is_some_and(|last| origin < last);
+                    let from =
+                        if run.is_some() { self.turn(last_report, timestamp, leads) } else { i64::MIN };
+                    if let Some(done) = run.replace(Run { from, origins: vec![origin], least: i64::MIN }) {
+                        self.settle(&mut runs, done);
+                    }
+                }
             }
-            run.push(origin);
             last_report = last_report.max(timestamp);
         }
-        anchors.extend(median(&mut run).map(|origin| Anchor { from, origin }));
-        anchors
+        if let Some(done) = run {
+            self.settle(&mut runs, done);
+        }
+        runs.iter().filter_map(Run::anchor).collect()
+    }
+
+    /// Where a run begins whose first report is the one at `timestamp`. One that leads the run before does so since the
+    /// timestamps leapt ahead, if they did.
+    fn turn(&self, last_report: i64, timestamp: i64, leads: bool) -> i64 {
+        let within = |at: &i64| *at > last_report && *at <= timestamp;
+        let leap = self.leaps.iter().map(|(at, _)| *at).rfind(within).filter(|_| leads);
+        leap.or_else(|| self.markers.iter().copied().find(within)).unwrap_or(last_report + 1)
+    }
+
+    /// Adds a run to those before it, of which it takes the place where they were late.
+    fn settle(&self, runs: &mut Vec<Run>, mut run: Run) {
+        while let (Some(before), Some(anchor)) = (runs.last().and_then(Run::anchor), run.anchor()) {
+            let silence =
+                self.leaps.iter().find(|(at, _)| *at == anchor.from).map_or(0, |(_, silence)| *silence);
+            let silence = scale(silence, SECOND, self.clock_rate);
+            let lead = before.origin - anchor.origin;
+            if lead.abs() <= AGREEMENT {
+                run.origins.extend(runs.pop().map(|before| before.origins).unwrap_or_default());
+                run.from = before.from;
+            } else if lead <= silence {
+                break;
+            } else if silence > 0 && lead - silence <= AGREEMENT {
+                // The timestamps leapt, and the reports have their jitter.
+                run.least = before.origin - silence;
+                break;
+            } else {
+                runs.pop();
+                run.from = before.from;
+            }
+        }
+        runs.push(run);
     }
 
     fn continue_with(&mut self, header: &RtpHeader, clock_rate: u32, arrival: i64) -> Option<Place> {
@@ -176,6 +244,13 @@ impl Segment {
             || scale(step, SECOND, self.clock_rate) < -MAX_BACK
         {
             return None;
+        }
+        if sequence == self.highest_sequence + 1 && step > 0 {
+            if scale(step, SECOND, self.clock_rate) > AGREEMENT {
+                self.leaps.push((timestamp, step - self.step));
+            } else {
+                self.step = step;
+            }
         }
         self.highest_sequence = self.highest_sequence.max(sequence);
         self.highest = self.highest.max(timestamp);
@@ -286,6 +361,54 @@ mod tests {
         let anchors = timeline.segments()[0].anchors();
         assert_eq!(anchors.iter().map(|anchor| anchor.from).collect::<Vec<_>>(), [i64::MIN, 320]);
         assert_eq!(anchors[1].origin - anchors[0].origin, 60 * SECOND);
+    }
+
+    #[test]
+    fn reports_of_a_source_that_fell_behind_and_caught_up_change_nothing() {
+        for delay in [500, 1200, 2000, 3000, 10_000] {
+            let mut timeline = Timeline::default();
+            for index in 0..300u32 {
+                let header = header(index as u16, index * 160);
+                timeline.packet(&header, 8000, i64::from(index) * 20 * MS);
+                if index % 25 == 0 {
+                    let late =
+                        if (50..150).contains(&index) { delay * u64::from(index - 50) / 100 } else { 0 };
+                    timeline.sender_report(7, ntp(5000 + u64::from(index) * 20 + late), index * 160);
+                }
+            }
+            let anchors = timeline.segments()[0].anchors();
+            assert_eq!(anchors.len(), 1, "{delay}: {anchors:?}");
+            assert!((anchors[0].origin - 5000 * MS).abs() <= AGREEMENT / 2, "{delay}: {anchors:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_that_leap_ahead_stand_right_after_what_was_before() {
+        let mut timeline = Timeline::default();
+        let leap = |index: u32| if index < 60 { 0 } else { 480_000 };
+        for index in 0..120u32 {
+            timeline.packet(
+                &header(index as u16, index * 160 + leap(index)),
+                8000,
+                i64::from(index) * 20 * MS,
+            );
+            if index % 25 == 0 {
+                // 3 ms of jitter in the reports after the leap.
+                let jitter = u64::from(index >= 60) * 3;
+                timeline.sender_report(
+                    7,
+                    ntp(5003 + u64::from(index) * 20 - jitter),
+                    index * 160 + leap(index),
+                );
+            }
+        }
+        let segment = &timeline.segments()[0];
+        let anchors = segment.anchors();
+        assert_eq!(
+            anchors.iter().map(|anchor| anchor.from).collect::<Vec<_>>(),
+            [i64::MIN, 60 * 160 + 480_000]
+        );
+        assert_eq!(anchors[0].origin - anchors[1].origin, 60 * SECOND);
     }
 
     #[test]

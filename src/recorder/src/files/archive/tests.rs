@@ -127,6 +127,42 @@ fn two_parties_stand_where_their_sender_reports_say_although_these_come_last() {
 }
 
 #[test]
+fn a_party_that_falls_behind_and_catches_up_loses_nothing() {
+    for delay in [500, 1200, 2000, 3000, 10_000] {
+        let mut bench = Bench::new(2);
+        let late = |n: u16| if (50..150).contains(&n) { delay * i64::from(n - 50) / 100 } else { 0 };
+        // (when, packet); the backlog comes at once, two and two in the wrong order.
+        let mut due = 0;
+        let mut packets: Vec<(i64, u16)> = Vec::new();
+        for n in 0..700u16 {
+            due = due.max(i64::from(n) * 20 + late(n));
+            let waits = n >= 150 && due > i64::from(n | 1) * 20;
+            packets.push((due, if waits { n ^ 1 } else { n }));
+        }
+        let mut reported = -500;
+        for (index, (at, n)) in packets.into_iter().enumerate() {
+            bench.store(0, &pcmu(1, 4000, n..n + 1), at);
+            let (other, own) = (index as u16, index as i64 * 20);
+            bench.store(1, &pcmu(2, 70_000, other..other + 1), own);
+            if at >= reported + 500 {
+                reported = at;
+                bench.store(0, &[sender_report(1, 1_000_000 + at as u64, 4000 + u32::from(n) * 160)], at);
+                let report = sender_report(2, 1_000_000 + own as u64, 70_000 + u32::from(other) * 160);
+                bench.store(1, &[report], own);
+                bench.archive.render(at * MS);
+            }
+        }
+        let (wav, report, _) = bench.finish();
+        let expected = sound(0..700);
+        for (channel, heard) in wav.channels.iter().enumerate() {
+            let at = heard.windows(expected.len()).position(|window| window == expected);
+            assert!(at.is_some_and(|at| at <= 4000), "{delay} ms, channel {channel}: {at:?}");
+        }
+        assert_eq!(report.streams[0].gaps, [], "{delay} ms");
+    }
+}
+
+#[test]
 fn lost_packets_are_silence_of_exact_length() {
     let mut bench = Bench::new(1);
     bench.store(0, &pcmu(1, 0, 0..10), 0);
