@@ -78,23 +78,29 @@ impl Secrecy {
         common_suite(&self.keys)
     }
 
-    /// Looks at a packet. Gives its source when somebody should be asked for its key.
+    /// Looks at a packet. Gives its source when somebody should be asked for its key. What is no RTP has none, RTCP on the
+    /// same way too (RFC 5761 §4).
     pub(crate) fn meet(&mut self, packet: &[&[u8]], now: Instant) -> Option<u32> {
-        let ssrc = source(packet)?;
+        let header = fixed_header(packet)?;
+        let ssrc = RtpView::source(&header)?;
         if self.latest == Some(ssrc) {
             return None;
         }
-        self.latest = Some(ssrc);
         let is_given = match self.given {
             Given::Nobodys => false,
             Given::Everybodys => true,
             Given::Of(given) => given == ssrc,
         };
-        if is_given || !self.asked.admit(ssrc, now) {
-            return None;
+        let [_, _, high, low, ..] = header;
+        let is_new = !is_given && self.asked.admit(ssrc, u16::from_be_bytes([high, low]), now);
+        // One that was put off is looked at again.
+        if is_given || self.asked.knows(ssrc) {
+            self.latest = Some(ssrc);
         }
-        self.open.push(ssrc);
-        Some(ssrc)
+        is_new.then(|| {
+            self.open.push(ssrc);
+            ssrc
+        })
     }
 
     /// The question for a source was answered.
@@ -137,11 +143,6 @@ impl Secrecy {
     }
 }
 
-/// The source of an RTP packet; `None` for what is none, RTCP on the same way too (RFC 5761 §4).
-fn source(packet: &[&[u8]]) -> Option<u32> {
-    RtpView::source(&fixed_header(packet)?)
-}
-
 /// The suite of keys that are all of one.
 pub(crate) fn common_suite(keys: &[CallKey]) -> Option<SrtpSuite> {
     let first = keys.first()?.suite();
@@ -157,7 +158,12 @@ mod tests {
     use crate::asked::{MAX_ASKED, PATIENCE};
 
     fn packet(ssrc: u32) -> Vec<u8> {
-        [&[0x80, 0, 0, 1, 0, 0, 0, 0][..], &ssrc.to_be_bytes(), b"payload"].concat()
+        numbered(ssrc, 1)
+    }
+
+    fn numbered(ssrc: u32, sequence: u16) -> Vec<u8> {
+        let [high, low] = sequence.to_be_bytes();
+        [&[0x80, 0, high, low, 0, 0, 0, 0][..], &ssrc.to_be_bytes(), b"payload"].concat()
     }
 
     fn caps(ssrc: Option<u32>) -> CallKeys {
@@ -195,6 +201,16 @@ mod tests {
         let mut secrecy = Secrecy::default();
         assert_eq!(asked(&mut secrecy, 0..10_000, now).len(), MAX_ASKED);
         assert_eq!(asked(&mut secrecy, [77_777], now + PATIENCE), [77_777]);
+    }
+
+    #[test]
+    fn a_source_that_was_put_off_is_asked_for_as_soon_as_it_goes_on() {
+        let now = Instant::now();
+        let mut secrecy = Secrecy::default();
+        assert_eq!(asked(&mut secrecy, 0..10_000, now).len(), MAX_ASKED);
+        let turns: Vec<_> = (1..=50).map(|number| secrecy.meet(&[&numbered(77_777, number)], now)).collect();
+        assert_eq!((turns[0], turns[1]), (None, Some(77_777)));
+        assert!(turns[2..].iter().all(Option::is_none), "each once");
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Decryption {
                     return Err(DropCause::NotRtp);
                 }
                 self.unprotector.unprotect_rtp(packet).or_else(|fault| {
-                    unknown = source_without_key(packet, fault).filter(|ssrc| self.asked.admit(*ssrc, now));
+                    unknown = source_without_key(packet, fault)
+                        .filter(|ssrc| self.asked.admit(*ssrc, sequence(packet), now));
                     // A packet that is to be tried again stays as it is.
                     if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
                 })
@@ -80,6 +81,11 @@ impl Decryption {
         }
         Stop::Done
     }
+}
+
+/// The sequence number of an RTP packet.
+fn sequence(packet: &[u8]) -> u16 {
+    packet.get(2..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
 }
 
 /// The source of a packet that another key might decrypt.
