@@ -32,7 +32,7 @@ impl Call {
     /// Starts a relay whose `siprec` has these properties.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
         Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Ends::Stock, None, &[])
     }
@@ -40,7 +40,7 @@ impl Call {
     /// The same in an environment with these variables.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_among(sandbox: &Sandbox, siprec: &str, variables: &[(&str, &str)]) -> Result<Self> {
         let element = format!("siprec name=rec {siprec}");
         Self::start_with(sandbox, &element, "rec.", Ends::Stock, None, variables)
@@ -49,7 +49,7 @@ impl Call {
     /// The same with `siprecudpsrc` and `siprecudpsink` as input and output.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_between_ours(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
         Self::start_with(sandbox, &format!("siprec name=rec {siprec}"), "rec.", Ends::Ours, None, &[])
     }
@@ -57,7 +57,7 @@ impl Call {
     /// The same with a relay that does what it is told by [`Call::order`].
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_led(sandbox: &Sandbox, siprec: &str) -> Result<Self> {
         Self::start_led_with_agent(sandbox, siprec, &[])
     }
@@ -65,7 +65,7 @@ impl Call {
     /// The same with an agent that has these properties, each `NAME=VALUE`.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_led_with_agent(sandbox: &Sandbox, siprec: &str, agent: &[String]) -> Result<Self> {
         Self::start_led_among(sandbox, siprec, agent, &[])
     }
@@ -73,7 +73,7 @@ impl Call {
     /// The same in an environment with these variables.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_led_among(
         sandbox: &Sandbox,
         siprec: &str,
@@ -93,7 +93,7 @@ impl Call {
     /// Starts a relay without anything between input and output.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn start_bare(sandbox: &Sandbox) -> Result<Self> {
         Self::start_with(sandbox, "", "", Ends::Stock, None, &[])
     }
@@ -140,7 +140,7 @@ impl Call {
             Process::start(sandbox, "relay", command.envs(variables.iter().copied()))?
         };
         for port in ports {
-            wait_for_udp(port, Duration::from_secs(10))
+            wait_for_udp(port, Duration::from_secs(30))
                 .with_context(|| format!("relay:\n{}", relay.output()))?;
         }
         Ok(Self { relay, phones, ports })
@@ -183,14 +183,14 @@ impl Call {
     /// Has a relay that is led do something (see `relay.py`), and waits until that is done.
     ///
     /// # Errors
-    /// When it is not done within 5 s.
+    /// When it is not done within 20 s.
     pub fn order(&mut self, line: &str) -> Result<()> {
         let answers = |output: &str| {
             output.lines().filter(|line| line.starts_with("done:") || line.starts_with("answer:")).count()
         };
         let before = answers(&self.relay.output());
         self.relay.say(line)?;
-        wait_until(&format!("the relay does '{line}'"), Duration::from_secs(5), || {
+        wait_until(&format!("the relay does '{line}'"), Duration::from_secs(20), || {
             Ok((answers(&self.relay.output()) > before).then_some(()))
         })
         .with_context(|| self.relay.output())

@@ -21,7 +21,7 @@ impl Pjsua {
     /// Starts it with the shortest session interval, in seconds, that it takes.
     ///
     /// # Errors
-    /// When it does not listen within 10 s.
+    /// When it does not listen within 30 s.
     pub fn start(sandbox: &Sandbox, min_se: u32) -> Result<Self> {
         let packages = sandbox.build().with_file_name("python");
         ensure!(
@@ -37,8 +37,8 @@ impl Pjsua {
             .arg(&heard)
             .arg(min_se.to_string());
         let mut process = Process::start_led(sandbox, "phone", &mut command)?;
-        process.wait_for_line("ready", Duration::from_secs(10))?;
-        wait_for_udp(port, Duration::from_secs(10))?;
+        process.wait_for_line("ready", Duration::from_secs(30))?;
+        wait_for_udp(port, Duration::from_secs(30))?;
         Ok(Self { process, port, heard })
     }
 

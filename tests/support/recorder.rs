@@ -30,7 +30,7 @@ impl Recorder {
     /// Starts it with further arguments.
     ///
     /// # Errors
-    /// When it does not say within 10 s where it listens.
+    /// When it does not say within 30 s where it listens: on a machine that has just begun, GStreamer reads all plugins first.
     pub fn start(sandbox: &Sandbox, arguments: &[&str]) -> Result<Self> {
         Self::start_by(sandbox, &["env"], "127.0.0.1:0", arguments)
     }
@@ -38,7 +38,7 @@ impl Recorder {
     /// The same at another address, and by a program that becomes it, with the arguments of that program before its own.
     ///
     /// # Errors
-    /// When it does not say within 10 s where it listens.
+    /// When it does not say within 30 s where it listens: on a machine that has just begun, GStreamer reads all plugins first.
     pub fn start_by(sandbox: &Sandbox, program: &[&str], listen: &str, arguments: &[&str]) -> Result<Self> {
         let folder = sandbox.join("recordings");
         let (first, others) = program.split_first().context("no program")?;
@@ -46,7 +46,7 @@ impl Recorder {
         command.args(others).arg(sandbox.build().join("siprec"));
         command.args(["recorder", "--listen", listen, "--output"]).arg(&folder).args(arguments);
         let mut process = Process::start(sandbox, "recorder", &mut command)?;
-        let line = process.wait_for_line("listening", Duration::from_secs(10))?;
+        let line = process.wait_for_line("listening", Duration::from_secs(30))?;
         let address = line
             .split_whitespace()
             .find_map(|word| word.strip_prefix("udp=").or_else(|| word.strip_prefix("udp:")))

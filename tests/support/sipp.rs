@@ -32,7 +32,7 @@ impl Sipp {
     /// Starts a scenario of `tests/sipp`.
     ///
     /// # Errors
-    /// When it does not listen within 10 s.
+    /// When it does not listen within 30 s.
     pub fn start(sandbox: &Sandbox, scenario: &str) -> Result<Self> {
         Self::start_with(sandbox, scenario, &[])
     }
@@ -40,7 +40,7 @@ impl Sipp {
     /// The same with words of the scenario replaced. SIPp wants a status to stand in the scenario itself.
     ///
     /// # Errors
-    /// When it does not listen within 10 s.
+    /// When it does not listen within 30 s.
     pub fn start_with(sandbox: &Sandbox, scenario: &str, words: &[(&str, &str)]) -> Result<Self> {
         Self::start_by(sandbox, scenario, words, false)
     }
@@ -48,7 +48,7 @@ impl Sipp {
     /// The same as a recorder that is reached by TCP, and stays with a call whose connection ends.
     ///
     /// # Errors
-    /// When it does not listen within 10 s.
+    /// When it does not listen within 30 s.
     pub fn start_tcp(sandbox: &Sandbox, scenario: &str) -> Result<Self> {
         Self::start_by(sandbox, scenario, &[], true)
     }
@@ -87,7 +87,7 @@ impl Sipp {
         }
         let process = Process::start(sandbox, "sipp", &mut command)?;
         let listens = if tcp { wait_for_tcp } else { wait_for_udp };
-        listens(port, Duration::from_secs(10)).with_context(|| process.output())?;
+        listens(port, Duration::from_secs(30)).with_context(|| process.output())?;
         let transport = if tcp { ";transport=tcp" } else { "" };
         Ok(Self { process, uri: format!("sip:127.0.0.1:{port}{transport}"), media, _rtcp: reports })
     }
@@ -100,7 +100,7 @@ impl Sipp {
     /// A call that it is to record, in a relay that can be led by [`Call::order`].
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn led_call(&self, sandbox: &Sandbox) -> Result<Call> {
         Call::start_led(sandbox, &self.properties())
     }
@@ -108,7 +108,7 @@ impl Sipp {
     /// The same with an agent that has these properties, each `NAME=VALUE`.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn led_call_with_agent(&self, sandbox: &Sandbox, agent: &[String]) -> Result<Call> {
         Call::start_led_with_agent(sandbox, &self.properties(), agent)
     }
@@ -116,7 +116,7 @@ impl Sipp {
     /// A call that it is to record.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn call(&self, sandbox: &Sandbox) -> Result<Call> {
         Call::start(sandbox, &self.properties())
     }
@@ -124,7 +124,7 @@ impl Sipp {
     /// The same, asked so often whether it lives, in seconds.
     ///
     /// # Errors
-    /// When the relay does not listen within 10 s.
+    /// When the relay does not listen within 30 s.
     pub fn call_probed(&self, sandbox: &Sandbox, seconds: u64) -> Result<Call> {
         let properties = format!("{} probe-interval={}", self.subject(), seconds * 1_000_000_000);
         Call::start(sandbox, &properties)
