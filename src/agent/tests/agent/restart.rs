@@ -222,7 +222,8 @@ fn a_recorder_that_asks_for_a_password_gets_it() {
         (sweeping(&byes).len() == 2).then_some(byes)
     });
     let byes = sweeping(&byes);
-    assert_eq!((number(byes[0]), number(byes[1])), (1001, 1002));
+    // On a busy machine the recorder may have been asked something before the crash, which has a number, too.
+    assert!(number(byes[0]) > 1000 && number(byes[1]) == number(byes[0]) + 1);
     assert!(!byes[0].request.headers.contains(&HeaderName::Authorization));
     let authorization = byes[1].request.headers.get(&HeaderName::Authorization).unwrap();
     assert!(authorization.to_str().unwrap().contains("username=\"client\""), "{authorization}");
