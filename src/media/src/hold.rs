@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use siprec_model::RECALL_OVERLAP;
+
 use crate::entry::{Entry, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
@@ -11,12 +13,9 @@ use crate::ring::Ring;
 use crate::rtp::RtpView;
 use crate::source::Acknowledged;
 
-/// So much before the last evidence of a recorder is sent again, in nanoseconds: what it had received by then it may not
-/// have written. It also makes good for the time that a packet takes from its arrival to its leaving.
-const OVERLAP: u64 = 2_000_000_000;
-
-/// A receiver that reports does so within this time, in nanoseconds: three of the usual intervals.
-const REPORTS_WITHIN: u64 = 15_000_000_000;
+/// In nanoseconds.
+const OVERLAP: u64 = RECALL_OVERLAP.as_nanos() as u64;
+const REPORTS_WITHIN: u64 = siprec_model::REPORTS_WITHIN.as_nanos() as u64;
 
 /// The ring, and what has gone from it too early.
 ///

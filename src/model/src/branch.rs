@@ -6,6 +6,13 @@ use std::time::{Duration, Instant};
 
 use crate::{BranchId, Fingerprint, Medium, SrtpKey, SrtpSuite, StreamId, VideoCodec};
 
+/// So much before the last evidence of a recorder is sent again: what it had received by then it may not have written. It
+/// also makes good for the time that a packet takes from its arrival to its leaving.
+pub const RECALL_OVERLAP: Duration = Duration::from_secs(2);
+
+/// A receiver that reports does so within this time: three of the usual intervals (RFC 3550 §6.2).
+pub const REPORTS_WITHIN: Duration = Duration::from_secs(15);
+
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
     /// Queues a command for the engine. Never blocks.

@@ -17,10 +17,6 @@ use crate::session::{Ports, Sign};
 /// that seems never to have held anything is not given up too early.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// What a recorder has received it may not have written yet: so much of what was sent before its last sign of life is not its
-/// for certain, as in [`BranchCommand::Recall`].
-const OVERLAP: Duration = Duration::from_secs(2);
-
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use siprec_model::REPORTS_WITHIN;
 use siprec_sip::RequestToken;
 
 use crate::config::Timers;
@@ -11,9 +12,6 @@ const RARELY: u32 = 3;
 
 /// How often at most a question is urgent.
 const HASTE: Duration = Duration::from_secs(5);
-
-/// How long the receiver reports of a recorder that always sends them may stay away.
-const REPORTS_WITHIN: Duration = Duration::from_secs(15);
 
 /// A proof is worth telling where it is newer than the last one by so much.
 const NEWS: Duration = Duration::from_secs(1);

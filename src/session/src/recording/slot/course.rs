@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use siprec_model::{
-    BranchCommand, BranchEvent, BranchLimits, Component, MediaSecurity, Medium, OpenBranch, RtcpMode,
-    StreamFormat,
+    BranchCommand, BranchEvent, BranchLimits, Component, MediaSecurity, Medium, OpenBranch, RECALL_OVERLAP,
+    RtcpMode, StreamFormat,
 };
 
-use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, OVERLAP, PortsState, Slot, SlotNews};
+use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
 use crate::session::{Ports, Sign, WantedLine};
@@ -176,7 +176,7 @@ impl Slot {
 
     /// Whether anything was sent that a recorder may not have that was last alive for sure at `proof`.
     pub(in crate::recording) fn may_be_lost(&self, proof: Instant) -> bool {
-        let sent_later = |branch: &Branch| branch.sent.is_some_and(|sent| sent + OVERLAP >= proof);
+        let sent_later = |branch: &Branch| branch.sent.is_some_and(|sent| sent + RECALL_OVERLAP >= proof);
         self.branch.as_ref().is_some_and(|branch| branch.is_sending() || sent_later(branch))
     }
 
