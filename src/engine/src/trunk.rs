@@ -1,6 +1,6 @@
 //! Sockets that the RTP of many branches leaves by.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
@@ -27,7 +27,7 @@ pub(crate) struct Trunks {
     /// While packets wait.
     inside: Option<SendGuard<Arc<SendSection>>>,
     /// What branches have not been told of what they sent.
-    outcomes: Vec<(BranchId, Outcome)>,
+    outcomes: BTreeMap<BranchId, Outcome>,
 }
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub(crate) struct TrunkId(pub(crate) usize);
 impl Trunks {
     /// None at first. Packets leave in `section`.
     pub(crate) fn new(section: Arc<SendSection>) -> Self {
-        Self { trunks: Vec::new(), section, inside: None, outcomes: Vec::new() }
+        Self { trunks: Vec::new(), section, inside: None, outcomes: BTreeMap::new() }
     }
 
     /// The one of this local address, which is made unless it is there.
@@ -97,7 +97,9 @@ impl Trunks {
         }
         let Self { trunks, outcomes, .. } = self;
         for Trunk { socket, burst, .. } in trunks {
-            burst.send(socket, Errors::Anyone, |branch, outcome| outcomes.push((branch, outcome)));
+            burst.send(socket, Errors::Anyone, |branch, outcome| {
+                outcomes.entry(branch).or_default().join(outcome);
+            });
         }
         self.inside = None;
     }
@@ -109,19 +111,12 @@ impl Trunks {
 
     /// A branch that has not been told of what it sent.
     pub(crate) fn untold(&self) -> Option<BranchId> {
-        self.outcomes.first().map(|(branch, _)| *branch)
+        self.outcomes.keys().next().copied()
     }
 
     /// What this branch has not been told of.
     pub(crate) fn take_outcome(&mut self, branch: BranchId) -> Outcome {
-        let mut all = Outcome::default();
-        self.outcomes.retain(|(of, outcome)| {
-            if *of == branch {
-                all.join(*outcome);
-            }
-            *of != branch
-        });
-        all
+        self.outcomes.remove(&branch).unwrap_or_default()
     }
 
     /// Which addresses were found to refuse, since this was last asked, what went there by a trunk.
