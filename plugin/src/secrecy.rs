@@ -82,7 +82,7 @@ impl Secrecy {
     /// same way too (RFC 5761 §4).
     pub(crate) fn meet(&mut self, packet: &[&[u8]], now: Instant) -> Option<u32> {
         let header = fixed_header(packet)?;
-        let ssrc = RtpView::source(&header)?;
+        let (ssrc, sequence) = RtpView::numbered_source(&header)?;
         if self.latest == Some(ssrc) {
             return None;
         }
@@ -91,8 +91,7 @@ impl Secrecy {
             Given::Everybodys => true,
             Given::Of(given) => given == ssrc,
         };
-        let [_, _, high, low, ..] = header;
-        let is_new = !is_given && self.asked.admit(ssrc, u16::from_be_bytes([high, low]), now);
+        let is_new = !is_given && self.asked.admit(ssrc, sequence, now);
         // One that was put off is looked at again.
         if is_given || self.asked.knows(ssrc) {
             self.latest = Some(ssrc);

@@ -69,12 +69,12 @@ impl Decryption {
                 }
                 self.unprotector.unprotect_rtp(packet).or_else(|fault| {
                     unknown = source_without_key(packet, fault)
-                        .filter(|ssrc| self.asked.admit(*ssrc, sequence(packet), now));
+                        .filter(|(ssrc, sequence)| self.asked.admit(*ssrc, *sequence, now));
                     // A packet that is to be tried again stays as it is.
                     if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
                 })
             });
-            if let Some(ssrc) = unknown {
+            if let Some((ssrc, _)) = unknown {
                 return Stop::Ask(ssrc);
             }
             *place += 1;
@@ -83,16 +83,11 @@ impl Decryption {
     }
 }
 
-/// The sequence number of an RTP packet.
-fn sequence(packet: &[u8]) -> u16 {
-    packet.get(2..4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
-}
-
-/// The source of a packet that another key might decrypt.
-fn source_without_key(packet: &[u8], fault: UnprotectFault) -> Option<u32> {
+/// The source of a packet that another key might decrypt, and its sequence number.
+fn source_without_key(packet: &[u8], fault: UnprotectFault) -> Option<(u32, u16)> {
     match fault {
         UnprotectFault::NoKey | UnprotectFault::UnknownMki | UnprotectFault::NotAuthentic => {
-            RtpView::source(packet)
+            RtpView::numbered_source(packet)
         }
         UnprotectFault::Malformed
         | UnprotectFault::Replayed

@@ -78,8 +78,13 @@ impl<'a> RtpView<'a> {
 
     /// The source of an RTP packet, plain or encrypted; `None` for what is none or has no whole header.
     pub fn source(bytes: &[u8]) -> Option<u32> {
-        let (ssrc, _) = bytes.get(8..)?.split_first_chunk::<4>()?;
-        Self::is_rtp(bytes).then(|| u32::from_be_bytes(*ssrc))
+        Self::numbered_source(bytes).map(|(ssrc, _)| ssrc)
+    }
+
+    /// The same with the packet's sequence number.
+    pub fn numbered_source(bytes: &[u8]) -> Option<(u32, u16)> {
+        let ([_, _, high, low, _, _, _, _, ssrc @ ..], _) = bytes.split_first_chunk::<12>()?;
+        Self::is_rtp(bytes).then(|| (u32::from_be_bytes(*ssrc), u16::from_be_bytes([*high, *low])))
     }
 
     /// The whole packet.
