@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow};
 
 use crate::net::{receive_until, udp};
+use crate::process::wait_until;
 
 /// G.711 at 20 ms.
 pub const SAMPLES_PER_PACKET: usize = 160;
@@ -132,9 +133,10 @@ impl Collector {
 
     /// Waits until so many have arrived, or until this is over: on a busy machine silence alone says little.
     pub fn wait_for(&self, packets: usize, end: Instant) {
-        while self.arrived.load(Ordering::Relaxed) < packets && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        let within = end.saturating_duration_since(Instant::now());
+        let arrived = || Ok((self.arrived.load(Ordering::Relaxed) >= packets).then_some(()));
+        // Who is late is told of what is missing by whoever looks at the packets.
+        let _ = wait_until("packets", within, arrived);
     }
 
     /// Everything that has arrived and still arrives until 200 ms of silence.

@@ -77,8 +77,8 @@ struct Run {
 /// A packet in the order in which they leave.
 #[derive(Clone, Copy, Debug)]
 struct Queued {
-    /// The same for one address.
-    place: u64,
+    /// See [`number_of`].
+    address: u64,
     packet: usize,
     run: usize,
 }
@@ -195,10 +195,10 @@ impl Burst {
     fn line_up(&mut self) {
         self.queue.clear();
         for (number, run) in self.runs.iter().enumerate() {
-            let place = place(run.way.to);
-            self.queue.extend(run.packets.clone().map(|packet| Queued { place, packet, run: number }));
+            let address = number_of(run.way.to);
+            self.queue.extend(run.packets.clone().map(|packet| Queued { address, packet, run: number }));
         }
-        self.queue.sort_unstable_by_key(|queued| (queued.place, queued.packet));
+        self.queue.sort_unstable_by_key(|queued| (queued.address, queued.packet));
     }
 
     /// Hands the packets from the `done`th on to the kernel, in at most `N` messages.
@@ -321,7 +321,7 @@ impl Outcome {
 }
 
 /// A number by which packets for one address come together.
-fn place(address: SocketAddr) -> u64 {
+fn number_of(address: SocketAddr) -> u64 {
     let host = match address.ip() {
         IpAddr::V4(host) => u64::from(host.to_bits()),
         IpAddr::V6(host) => {

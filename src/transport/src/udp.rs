@@ -89,14 +89,12 @@ pub(crate) async fn write(
 
 /// Sends a datagram. The socket may first tell what became of others, and each time it is not sent.
 async fn send(socket: &UdpSocket, bytes: &[u8], remote: SocketAddr) -> io::Result<()> {
-    let mut sent = socket.send_to(bytes, remote).await;
     for _ in 0..OTHERS {
-        if sent.is_ok() {
-            break;
+        if socket.send_to(bytes, remote).await.is_ok() {
+            return Ok(());
         }
-        sent = socket.send_to(bytes, remote).await;
     }
-    sent.map(drop)
+    socket.send_to(bytes, remote).await.map(drop)
 }
 
 /// An IPv4 peer of a dual-stack socket under its own address.

@@ -10,6 +10,7 @@ use siprec_model::{CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, Srtp
 
 use super::identity::{Identity, fingerprint};
 use super::intake::Intake;
+use super::record::{ALERT, RECORD_HEADER};
 use super::{keys, provider};
 
 /// How long a handshake may take, from the answer of the recorder on.
@@ -371,9 +372,8 @@ impl fmt::Debug for Association {
 /// The description of a fatal alert that nobody has authenticated: such a record is invalid as far as anybody knows, and
 /// ends nothing by itself (RFC 6347 §4.1.2.7). Later alerts are encrypted, and `dimpl` passes over those that are not.
 fn plain_alert(datagram: &[u8]) -> Option<u8> {
-    const ALERT: u8 = 21;
     const FATAL: u8 = 2;
-    let (record, alert) = datagram.split_at_checked(13)?;
+    let (record, alert) = datagram.split_at_checked(RECORD_HEADER)?;
     let is_plain = record.first() == Some(&ALERT) && record.get(3..5) == Some(&[0, 0]);
     match alert {
         [FATAL, description, ..] if is_plain => Some(*description),

@@ -47,8 +47,6 @@ struct Reported {
 #[derive(Debug, Default)]
 struct Reception {
     expected: Option<Expected>,
-    /// Packets that had left when the last report came.
-    sent: u64,
     lost: Option<i32>,
     untold_report: Option<BranchEvent>,
     untold_stop: bool,
@@ -61,8 +59,8 @@ struct Expected {
     /// When the last one came, or the first packet behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
     interval: Duration,
-    /// Whether anything has left since then.
-    has_sent: bool,
+    /// How many packets had left when the last report came, for as long as none has left since.
+    idle_at: Option<u64>,
 }
 
 impl Reporter {
@@ -230,17 +228,17 @@ impl Reception {
         self.expected = Some(Expected {
             last: now,
             interval: spacing.unwrap_or(INTERVAL).max(INTERVAL),
-            has_sent: false,
+            idle_at: Some(sent(branch)),
         });
-        self.sent = sent(branch);
     }
 
     fn check(&mut self, branch: &Branch, now: Instant) {
-        if let Some(expected) = self.expected.as_mut().filter(|expected| !expected.has_sent) {
+        let Some(expected) = &mut self.expected else { return };
+        if let Some(idle_at) = expected.idle_at {
             expected.last = now;
-            expected.has_sent = sent(branch) != self.sent;
+            expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch) == *idle_at);
         }
-        if self.expected.as_ref().is_some_and(|expected| now >= expected.stops()) {
+        if now >= expected.stops() {
             self.expected = None;
             self.untold_stop = true;
         }

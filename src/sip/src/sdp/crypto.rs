@@ -10,6 +10,7 @@ use siprec_model::{KeyFault, SrtpKey, SrtpSuite};
 use zeroize::Zeroizing;
 
 use super::{MediaBuilder, MediaView};
+use crate::syntax;
 
 /// The transport of an m-line with keys in it.
 pub const SAVP: &str = "RTP/SAVP";
@@ -264,7 +265,7 @@ fn lifetime(text: &str) -> Option<u64> {
 
 /// Digits, and nothing else.
 fn number<T: FromStr>(text: &str) -> Option<T> {
-    text.bytes().all(|digit| digit.is_ascii_digit()).then(|| text.parse().ok())?
+    syntax::decimal(text.as_bytes())
 }
 
 /// An identifier, big-endian, of so many bytes; its text is a decimal number (RFC 4568 §6.1).
