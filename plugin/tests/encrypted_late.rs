@@ -60,6 +60,13 @@ fn secured_offer(recorder: &Recorder) -> String {
     if is_mixed { recorder.request("INVITE") } else { offer }
 }
 
+/// The next offer; where it left before the second party had joined, the one after it.
+fn whole_offer(recorder: &Recorder) -> String {
+    let offer = recorder.request("INVITE");
+    let is_whole = media_sections(&offer).all(|section| !section.starts_with("audio 0 "));
+    if is_whole { offer } else { recorder.request("INVITE") }
+}
+
 fn encoders() -> [Encoder; 2] {
     keys().map(|key| Encoder::new(CM80, &key, None))
 }
@@ -71,7 +78,7 @@ fn descriptions_say_that_a_call_is_encrypted_before_any_caps_do() {
         siprec.set_property("allow-clear-keys", true);
         describe(siprec, "RTP/SAVP");
     });
-    let invite = recorder.request("INVITE");
+    let invite = whole_offer(&recorder);
     assert!(call.parties.iter().all(|(inlet, _)| !inlet.pad.has_current_caps()), "there were caps already");
     call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp_caps(None)));
     speak(&call, &encoders(), 0);

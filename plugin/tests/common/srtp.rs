@@ -168,7 +168,8 @@ pub(crate) fn srtp_caps(keys: Option<&gst::Caps>) -> gst::Caps {
 /// The key that an INVITE offers first for an m-line, as caps for `srtpdec`.
 pub(crate) fn offered(invite: &str, line: usize) -> gst::Caps {
     let section = invite.split("\r\nm=").nth(line + 1).unwrap();
-    let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:")).unwrap();
+    let crypto = section.lines().find_map(|line| line.strip_prefix("a=crypto:"));
+    let crypto = crypto.unwrap_or_else(|| panic!("no key in {section}"));
     let mut words = crypto.split(' ').skip(1);
     let suite = words.next().unwrap();
     let suite = SUITES.into_iter().find(|known| known.name == suite).unwrap();
