@@ -9,3 +9,10 @@ pub(crate) fn take<'v, T: FromValue<'v>>(setting: &mut T, value: &'v glib::Value
         *setting = given;
     }
 }
+
+/// The same for a time in ns.
+pub(crate) fn take_time(setting: &mut gst::ClockTime, value: &glib::Value) {
+    if let Ok(nanoseconds) = value.get() {
+        *setting = gst::ClockTime::from_nseconds(nanoseconds);
+    }
+}

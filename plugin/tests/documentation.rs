@@ -86,7 +86,11 @@ fn default(spec: &glib::ParamSpec) -> String {
     if let Ok(number) = value.get::<u64>()
         && is_time
     {
-        return format!("{} s", number / 1_000_000_000);
+        let milliseconds = number / 1_000_000;
+        return match milliseconds % 1000 {
+            0 => format!("{} s", milliseconds / 1000),
+            _ => format!("{milliseconds} ms"),
+        };
     }
     if let Ok(number) = value.get::<u32>()
         && name.ends_with("-bytes")

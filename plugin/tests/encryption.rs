@@ -156,7 +156,7 @@ fn whoever_answers_request_key_is_waited_for_and_the_call_is_not() {
     passes(&call, 0, &encrypted);
     let invite = recorder.request("INVITE");
     let decoder = Decoder::new(&offered(&invite, 0));
-    assert!(recorder.packet_within(0, Duration::from_millis(100)).is_none());
+    assert!(recorder.packet_within(0, Duration::from_millis(150)).is_none());
     answer.send(GCM.caps(&GCM.key(1), None)).unwrap();
     for number in 0..20 {
         let plain = decoder.unprotect(&recorder.packet(0).unwrap()).unwrap();

@@ -8,7 +8,7 @@ use siprec_agent::Password;
 
 use super::enums::SiprecMediaSource;
 use super::settings::Settings;
-use crate::value::take;
+use crate::value::{take, take_time};
 
 /// Every property of `GstSiprecAgent`. All are read when the agent starts.
 pub(super) fn all() -> &'static [glib::ParamSpec] {
@@ -98,6 +98,16 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 .nick("Source of media")
                 .blurb("By which ports RTP leaves towards recorders")
                 .build(),
+            glib::ParamSpecUInt64::builder("send-interval")
+                .nick("Send interval")
+                .blurb(
+                    "How often in ns the packets of a stream that have come meanwhile leave together, in steps of 10 ms; \
+                     the longer, the less a packet costs",
+                )
+                .minimum(10_000_000)
+                .maximum(1_000_000_000)
+                .default_value(defaults.send_interval.nseconds())
+                .build(),
             glib::ParamSpecUInt::builder("max-sessions")
                 .nick("Most recordings")
                 .blurb("Most recordings at once; 0 for no limit")
@@ -170,6 +180,7 @@ impl Settings {
             "qos-dscp-sip" => self.qos_dscp_sip = code_point(value),
             "qos-dscp-media" => self.qos_dscp_media = code_point(value),
             "media-source" => take(&mut self.media_source, value),
+            "send-interval" => take_time(&mut self.send_interval, value),
             "max-sessions" => take(&mut self.max_sessions, value),
             "auth-user" => take(&mut self.auth_user, value),
             "auth-password" => {
@@ -201,6 +212,7 @@ impl Settings {
             "qos-dscp-sip" => self.qos_dscp_sip.map_or(-1, i32::from).to_value(),
             "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
             "media-source" => self.media_source.to_value(),
+            "send-interval" => self.send_interval.nseconds().to_value(),
             "max-sessions" => self.max_sessions.to_value(),
             "auth-user" => self.auth_user.to_value(),
             "auth-realm" => self.auth_realm.to_value(),

@@ -104,6 +104,7 @@ impl Runtime {
             port_range: settings.rtp_ports()?,
             dscp: settings.qos_dscp_media,
             media_source: settings.media_source.into(),
+            send_interval: settings.send_interval.into(),
             ..EngineConfig::default()
         };
         let listener = Arc::new(OnceLock::<Weak<Agent>>::new());

@@ -10,7 +10,7 @@ use super::enums::{
 };
 use super::settings::Settings;
 use crate::agent::SiprecAgent;
-use crate::value::take;
+use crate::value::{take, take_time};
 
 /// No time that is set is longer.
 const LONGEST: gst::ClockTime = gst::ClockTime::from_seconds(3600);
@@ -369,12 +369,5 @@ impl Settings {
             "agent" => self.agent.to_value(),
             _ => return None,
         })
-    }
-}
-
-/// GObject has checked the value's type against the property's.
-fn take_time(setting: &mut gst::ClockTime, value: &glib::Value) {
-    if let Ok(nanoseconds) = value.get() {
-        *setting = gst::ClockTime::from_nseconds(nanoseconds);
     }
 }

@@ -36,6 +36,7 @@ mod packed;
 mod ports;
 mod queue;
 mod remote;
+mod rota;
 mod section;
 mod shared;
 mod shield;

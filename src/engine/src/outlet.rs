@@ -371,6 +371,12 @@ impl Outlet {
         self.is_open() && self.branch.held_packets() > 0
     }
 
+    /// Whether it cannot wait for its turn: its recorder places packets by their arrival, or a handshake goes on.
+    pub(crate) fn is_eager(&self) -> bool {
+        self.branch.keeps_time()
+            || self.handshakes.as_ref().is_some_and(|handshakes| handshakes.keys().is_none())
+    }
+
     /// Whether what is held leaves even through a shut gate.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining

@@ -23,7 +23,13 @@ pub(crate) struct PacketQueue {
     halves: [Mutex<Packed>; 2],
     active: AtomicUsize,
     filled: AtomicBool,
+    /// There are more than [`PRESSING`] bytes.
+    pressed: AtomicBool,
 }
+
+/// Bytes, bookkeeping included, that should not wait for the consumer's next regular look: what is sent at once must fit
+/// into the receive buffer of a recorder, which has some 200 KB where nobody says otherwise, and counts a packet twice.
+const PRESSING: usize = 16 * 1024;
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +38,8 @@ pub(crate) enum Pushed {
     First,
     /// It is in the queue.
     Queued,
+    /// It is in the queue, and with it there is much.
+    Pressing,
     /// There was no room.
     Dropped,
 }
@@ -45,6 +53,7 @@ impl PacketQueue {
             halves: Default::default(),
             active: AtomicUsize::new(0),
             filled: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
         }
     }
 
@@ -58,10 +67,18 @@ impl PacketQueue {
         self.filled.load(Ordering::SeqCst)
     }
 
+    /// Whether there is much.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.pressed.load(Ordering::SeqCst)
+    }
+
     /// Takes everything that was queued. For the media thread only.
     pub(crate) fn take(&self) -> Batch<'_> {
         // In this order: what a producer adds after the change of halves must find the flag down and raise it.
         self.filled.store(false, Ordering::SeqCst);
+        if self.is_pressed() {
+            self.pressed.store(false, Ordering::SeqCst);
+        }
         let filled = self.active.fetch_xor(1, Ordering::SeqCst);
         Batch { half: lock(self.half(filled)) }
     }
@@ -116,8 +133,14 @@ impl Producer<'_> {
             return Pushed::Dropped;
         }
         half.push(parts, size, arrival);
+        let is_much = half.size() > PRESSING;
         drop(half);
-        self.queue.announce()
+        let pushed = self.queue.announce();
+        if is_much && !self.queue.is_pressed() {
+            self.queue.pressed.store(true, Ordering::SeqCst);
+            return Pushed::Pressing;
+        }
+        pushed
     }
 
     /// Whether packets find no room until the consumer has been here.

@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     waker: Waker,
     /// The thread waits without a deadline of its own; whoever gives it work wakes it.
     asleep: AtomicBool,
+    /// Some tap has much that waits.
+    pressed: AtomicBool,
     stop: AtomicBool,
     ended: Mutex<bool>,
     end: Condvar,
@@ -36,6 +38,7 @@ impl Shared {
             new_taps: Mutex::default(),
             waker,
             asleep: AtomicBool::new(false),
+            pressed: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             ended: Mutex::new(false),
             end: Condvar::new(),
@@ -52,6 +55,17 @@ impl Shared {
         if self.asleep.load(Ordering::SeqCst) && self.asleep.swap(false, Ordering::SeqCst) {
             self.waker.wake();
         }
+    }
+
+    /// Makes the thread look at once at the taps that have much.
+    pub(crate) fn press(&self) {
+        self.pressed.store(true, Ordering::SeqCst);
+        self.waker.wake();
+    }
+
+    /// For the thread: whether there are such taps, since this was last asked.
+    pub(crate) fn take_pressed(&self) -> bool {
+        self.pressed.load(Ordering::SeqCst) && self.pressed.swap(false, Ordering::SeqCst)
     }
 
     /// For the thread: from now on it must be woken. It looks for work once more before it sleeps.

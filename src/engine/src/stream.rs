@@ -12,6 +12,7 @@ use crate::decipher::{Decipher, Waited};
 use crate::gate::Gate;
 use crate::kit::Kit;
 use crate::outlet::Outlet;
+use crate::rota::Rota;
 use crate::section::SendSection;
 use crate::tap::TapState;
 use crate::timers::{Scheduled, Timers};
@@ -114,10 +115,16 @@ impl Stream {
         self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
     }
 
-    /// Has its timer set to what it is now. Of a stream whose timer was due, once that was dealt with.
-    pub(crate) fn schedule(&mut self, id: StreamId, timers: &mut Timers) {
+    /// Has its timer and its turns set to what they are now. Of a stream whose timer was due, once that was dealt with.
+    pub(crate) fn schedule(&mut self, id: StreamId, timers: &mut Timers, rota: &mut Rota) {
         let due = self.next_timeout();
         timers.set(id, &mut self.scheduled, due);
+        rota.set_eager(id, self.restless || self.outlets.iter().any(Outlet::is_eager));
+    }
+
+    /// Whether so much has been queued that it should not wait for its turn.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.tap.as_ref().is_some_and(|tap| tap.queue.is_pressed())
     }
 
     /// Whether there is nothing for [`Stream::serve`] to do. Three times out of four: then not even the branches' memory is

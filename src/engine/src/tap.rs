@@ -124,7 +124,7 @@ impl Tap {
         let add = |sum: &AtomicU64, more| sum.store(sum.load(Ordering::Relaxed) + more, Ordering::Relaxed);
         match pushed {
             Pushed::Dropped => add(&tap.queue_full, 1),
-            Pushed::First | Pushed::Queued => {
+            Pushed::First | Pushed::Queued | Pushed::Pressing => {
                 add(&tap.packets, 1);
                 add(&tap.bytes, parts.iter().map(|part| part.len() as u64).sum());
             }
@@ -187,8 +187,10 @@ impl Tap {
     }
 
     fn wake_for(&self, pushed: Pushed) {
-        if pushed == Pushed::First {
-            self.engine.wake_if_asleep();
+        match pushed {
+            Pushed::First => self.engine.wake_if_asleep(),
+            Pushed::Pressing => self.engine.press(),
+            Pushed::Queued | Pushed::Dropped => {}
         }
     }
 

@@ -19,16 +19,14 @@ use crate::config::EngineConfig;
 use crate::kit::{Kit, Token};
 use crate::outlet::{Creation, Outlet};
 use crate::ports::PortPool;
+use crate::rota::{Rota, TICK};
 use crate::shared::Shared;
 use crate::stream::{Events, Stream};
 use crate::sys::{self, Epoll};
 use crate::timers::Timers;
 use crate::trunk::Trunks;
 
-/// How long the thread sleeps between two slices while packets come: the longer, the less a packet costs, and the larger the
-/// bursts that recorders get. A slice has at most half the packets that come while an audio stream sends one.
-const TICK: Duration = Duration::from_millis(10);
-/// How long after the last packet it goes on like that before it sleeps until it is woken.
+/// How long after the last packet the thread goes on with its ticks before it sleeps until it is woken.
 const RESTLESS: Duration = Duration::from_millis(100);
 /// The thread's distance in priority from the thread that started it: the call goes first.
 const NICE: i32 = 5;
@@ -47,6 +45,7 @@ pub(crate) struct Worker {
     /// Where the next slice begins, so that the budget is shared fairly.
     first: StreamId,
     timers: Timers,
+    rota: Rota,
     awake_until: Instant,
     events: Events,
     ready: Vec<u64>,
@@ -87,6 +86,7 @@ impl Worker {
             next_serial: 0,
             first: StreamId::from_raw(0),
             timers: Timers::default(),
+            rota: Rota::new(config.send_interval, now),
             awake_until: now,
             events: Events::new(),
             ready: Vec::new(),
@@ -115,21 +115,26 @@ impl Worker {
         }
     }
 
-    /// Sleeps for a tick while packets come, else until a timer, a socket or another thread wakes it.
+    /// Sleeps until somebody has a turn while packets come, else until a timer, a socket or another thread wakes it.
     fn wait(&mut self) {
         let now = Instant::now();
-        if now < self.awake_until {
-            // Sockets are read once a tick: whoever floods one cannot make the thread run more often.
-            sys::wait(self.shared.waker(), None, Some(TICK));
-            return;
+        let timer = self.timers.next().map(|due| due.saturating_duration_since(now));
+        if now >= self.awake_until {
+            self.shared.set_asleep(true);
+            // A packet that came before this did not wake anybody.
+            let is_fed = self.streams.values().any(Stream::is_fed);
+            if !is_fed {
+                sys::wait(self.shared.waker(), Some(&self.kit.epoll), timer);
+            }
+            self.shared.set_asleep(false);
+            if !is_fed {
+                return;
+            }
         }
-        self.shared.set_asleep(true);
-        // A packet that came before this did not wake anybody.
-        if !self.streams.values().any(Stream::is_fed) {
-            let timeout = self.timers.next().map(|due| due.saturating_duration_since(now));
-            sys::wait(self.shared.waker(), Some(&self.kit.epoll), timeout);
-        }
-        self.shared.set_asleep(false);
+        // Sockets are read once a tick: whoever floods one cannot make the thread run more often.
+        let turn = self.rota.until_turn(now);
+        let timer = timer.map_or(turn, |timer| timer.max(TICK));
+        sys::wait(self.shared.waker(), None, Some(turn.min(timer)));
     }
 
     fn meet_taps(&mut self) {
@@ -196,7 +201,7 @@ impl Worker {
                 let id = self.routes.branches.get(&branch).map(|route| route.stream);
                 if let Some((id, stream)) = id.and_then(|id| Some((id, self.streams.get_mut(&id)?))) {
                     stream.drain(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
-                    stream.schedule(id, &mut self.timers);
+                    stream.schedule(id, &mut self.timers, &mut self.rota);
                 }
             }
             BranchCommand::Part { .. } => {
@@ -223,7 +228,7 @@ impl Worker {
         // was for those before it.
         stream.feed(&self.shared.section, &mut self.kit, &mut self.events, now);
         stream.add(outlet, now);
-        stream.schedule(id, &mut self.timers);
+        stream.schedule(id, &mut self.timers, &mut self.rota);
     }
 
     fn act<R>(
@@ -235,7 +240,7 @@ impl Worker {
         let id = self.routes.branches.get(&branch)?.stream;
         let stream = self.streams.get_mut(&id)?;
         let result = stream.act(branch, &self.shared.section, &mut self.kit, &mut self.events, now, act);
-        stream.schedule(id, &mut self.timers);
+        stream.schedule(id, &mut self.timers, &mut self.rota);
         result
     }
 
@@ -243,7 +248,7 @@ impl Worker {
         let Some(route) = self.routes.branches.get(&branch) else { return };
         if let Some(stream) = self.streams.get_mut(&route.stream) {
             stream.close(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
-            stream.schedule(route.stream, &mut self.timers);
+            stream.schedule(route.stream, &mut self.timers, &mut self.rota);
         }
     }
 
@@ -272,6 +277,8 @@ impl Worker {
     /// Takes what has been tapped and sends what is due, stream by stream.
     fn serve(&mut self, now: Instant) {
         self.kit.budget.refill(now);
+        self.rota.advance(now, self.streams.len());
+        let is_pressed = self.shared.take_pressed();
         let mut worked = false;
         let mut ended = false;
         let ranges = [
@@ -280,6 +287,9 @@ impl Worker {
         ];
         for range in ranges {
             for (id, stream) in self.streams.range_mut(range) {
+                if !(self.rota.is_turn_of(*id) || is_pressed && stream.is_pressed()) {
+                    continue;
+                }
                 let is_idle = stream.is_idle();
                 if !is_idle {
                     worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
@@ -289,7 +299,7 @@ impl Worker {
                     ended |= stream.is_over(now);
                 }
                 if !is_idle || is_empty {
-                    stream.schedule(*id, &mut self.timers);
+                    stream.schedule(*id, &mut self.timers, &mut self.rota);
                 }
                 if !self.events.is_empty() {
                     // Nobody is told of anything within the send section.
@@ -306,6 +316,7 @@ impl Worker {
         }
         if ended {
             self.streams.retain(|_, stream| !stream.is_over(now));
+            self.rota.retain(|id| self.streams.contains_key(&id));
         }
     }
 
@@ -327,7 +338,7 @@ impl Worker {
         for (_, id) in self.timers.take_due(now) {
             if let Some(stream) = self.streams.get_mut(&id) {
                 stream.handle_timeout(&mut self.kit, &mut self.events, now);
-                stream.schedule(id, &mut self.timers);
+                stream.schedule(id, &mut self.timers, &mut self.rota);
             }
         }
         self.tell();

@@ -7,7 +7,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, receive};
+use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, SILENCE, assert_in_order, numbered, receive};
 use siprec_engine::{EngineConfig, Tap};
 use siprec_media::srtp::{CallKey, Passed, Protector, Unprotector};
 use siprec_model::{
@@ -385,9 +385,7 @@ fn a_stream_without_a_key_waits_in_bounded_room_and_all_of_it_is_accounted_for()
 
 /// The payload bytes and sizes of what a recorder has got so far.
 fn sizes(recorder: &Recorder) -> Vec<usize> {
-    std::iter::from_fn(|| receive(&recorder.rtp, Duration::from_millis(50)))
-        .map(|(bytes, _)| bytes.len())
-        .collect()
+    std::iter::from_fn(|| receive(&recorder.rtp, SILENCE)).map(|(bytes, _)| bytes.len()).collect()
 }
 
 #[test]

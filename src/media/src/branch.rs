@@ -304,6 +304,11 @@ impl Branch {
         self.catch_up = catch_up.unwrap_or(self.limits.catch_up);
     }
 
+    /// Whether nothing leaves late: its recorder places packets by their arrival ([`BranchLimits::catch_up`] is 0).
+    pub fn keeps_time(&self) -> bool {
+        self.catch_up == 0.0
+    }
+
     /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open
     /// with the same rules already.
     pub fn open(&mut self, payloads: &[PayloadRule], now: Instant) {
@@ -317,7 +322,7 @@ impl Branch {
         }
         self.leave_state(now);
         let oldest = self.oldest(self.clock.times(now));
-        let no_catch_up = self.catch_up == 0.0;
+        let no_catch_up = self.keeps_time();
         while self.hold.ring.front().is_some_and(|front| no_catch_up || front.ages_from() < oldest) {
             self.evict(None);
         }

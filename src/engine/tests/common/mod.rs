@@ -15,8 +15,8 @@ use siprec_model::{
 
 /// Longest time that a test waits for something that must happen.
 pub const DEADLINE: Duration = Duration::from_secs(20);
-/// How long a test listens for what must not happen: several slices of the engine.
-pub const SILENCE: Duration = Duration::from_millis(40);
+/// How long a test listens for what must not happen: longer than each stream has a turn of the engine.
+pub const SILENCE: Duration = Duration::from_millis(150);
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub const FAST: BranchLimits = BranchLimits {
     hold_time: Duration::from_secs(30),
