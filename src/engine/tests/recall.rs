@@ -1,10 +1,16 @@
 //! A recorder is lost, and another one takes its place.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use common::{FAST, LOCAL, Packet, Recorder, Rig, SILENCE, assert_in_order, numbered, receive};
+use rtcp_types::prelude::*;
+use rtcp_types::{ReceiverReport, ReportBlock};
 use siprec_engine::EngineConfig;
 use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, Hole, RtcpMode};
 
@@ -124,6 +130,71 @@ fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
     assert_eq!(gaps, [BranchEvent::Gap(hole)]);
     assert_eq!((report.gaps, &report.holes), (1, &vec![hole]));
     assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 400, 600));
+}
+
+/// What a recorder reports that has received everything up to this packet, but for so many.
+fn report(recorder: &Recorder, local: SocketAddr, highest: u16, lost: u32) {
+    let highest = u32::from(highest);
+    let block = ReportBlock::builder(SSRC).extended_sequence_number(highest).cumulative_lost(lost);
+    let report = ReceiverReport::builder(4711).add_report_block(block);
+    let mut bytes = vec![0; report.calculate_size().unwrap()];
+    report.write_into(&mut bytes).unwrap();
+    recorder.rtcp.send_to(&bytes, local).unwrap();
+}
+
+#[test]
+fn what_a_recorder_has_missed_at_once_by_its_reports_goes_to_the_next_one() {
+    for is_told in [true, false] {
+        let rig = Rig::new(EngineConfig::default());
+        let (tap, cut, next) = (rig.tap(), Recorder::new(), Recorder::new());
+        let branch = rig.create(&tap, 0, FAST);
+        let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+        rig.open(branch, &cut);
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        let start = Instant::now() - Duration::from_secs(20);
+        let push = |numbers: Range<u32>| {
+            let count = numbers.len();
+            for number in numbers {
+                tap.push(&numbered(SSRC, number), start + SPACING * number);
+            }
+            cut.packets(count)
+        };
+        let reported = || {
+            rig.expect(branch, |event| matches!(event, BranchEvent::ReportReceived { .. }).then_some(()));
+        };
+        let first = push(0..300)[0].sequence;
+        report(&cut, local, first.wrapping_add(299), 0);
+        reported();
+        // Packets 400 to 599 do not arrive, so that the first of them may be any behind the last report.
+        push(300..700);
+        report(&cut, local, first.wrapping_add(699), 200);
+        reported();
+        if is_told {
+            // What comes behind is judged over a second, and all of it arrives.
+            std::thread::sleep(Duration::from_millis(1050));
+            push(700..800);
+            report(&cut, local, first.wrapping_add(799), 200);
+            let missed = rig.expect(branch, |event| match event {
+                BranchEvent::StretchMissed { packets } => Some(packets),
+                _ => None,
+            });
+            assert_eq!(missed, 200);
+        }
+        rig.command(BranchCommand::Hold { branch });
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        rig.command(BranchCommand::Recall { branch, since: Instant::now() });
+        rig.open(branch, &next);
+        rig.command(BranchCommand::Drain { branch });
+        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+        let packets = next.arrived();
+        let last = if is_told { 800 } else { 700 };
+        assert_in_order(&packets, packets[0].number());
+        assert!(packets[0].number() <= 300, "{}", packets[0].number());
+        assert_eq!(packets.last().map(Packet::number), Some(last - 1));
+        let (events, account) = rig.close(branch);
+        assert!(!events.iter().any(|event| matches!(event, BranchEvent::Gap(_))), "{events:?}");
+        assert_eq!((account.seen, account.sent, account.drops.total()), (last.into(), last.into(), 0));
+    }
 }
 
 /// Whether an RTCP compound packet has a BYE (RFC 3550 §6.6).

@@ -6,11 +6,13 @@ use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, P
 
 use crate::account::{Account, Way};
 use crate::entry::{Entry, Fate, Times};
+use crate::forgotten::Lost;
 use crate::group::Groups;
 use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
+use crate::receipts::{Finding, Missed, Repair};
 use crate::rewrite::{Rewrite, Rewriter};
 use crate::rtp::{Header, RtpView};
 use crate::source::Sender;
@@ -55,6 +57,8 @@ pub struct Branch {
     account: Account,
     first_packet: FirstPacket,
     drain: Drain,
+    /// Packets that the recorder has missed at once, to be told.
+    cut: Option<u64>,
 }
 
 /// What a branch is made of.
@@ -142,6 +146,7 @@ impl Branch {
             account: Account::new(now),
             first_packet: FirstPacket::Awaited,
             drain: Drain::NotAsked,
+            cut: None,
         }
     }
 
@@ -292,11 +297,33 @@ impl Branch {
     /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
     /// highest sequence number (RFC 3550 §6.4.1), but for what was lost on the way. That need not be kept, apart from the
     /// last two seconds before the report. What contradicts the packets that were sent is ignored.
-    pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, now: Instant) {
+    ///
+    /// `cumulative_lost` is what it has lost since the beginning, a number of 24 bits with a sign. Where that has grown at once
+    /// by a second or more of what was sent, and before and behind it next to nothing is lost, the way to the recorder was cut:
+    /// all behind the last report before is kept, and [`BranchEvent::StretchMissed`] says so; at the end of the call also where
+    /// no report has come that says what was lost behind it. What is not
+    /// [recalled](Branch::recall) by the next report but one is lost, and told as a hole; at once where the branch catches
+    /// nothing up.
+    pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
         let at = self.clock.times(now).arrival;
-        if self.rewriter.sources.acknowledge(ssrc, highest_sequence, at) {
-            self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
+        let repair = match self.state {
+            _ if self.catch_up == 0.0 => Repair::Never,
+            State::Open(_) => Repair::Possible,
+            State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
+        };
+        let ring = &self.hold.ring;
+        let sent = |behind, to| ring.sent_between(ssrc, behind, to);
+        let told = (highest_sequence, cumulative_lost);
+        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, sent) {
+            Finding::Nothing => return,
+            Finding::Taken => {}
+            Finding::Cut(missed) => {
+                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
+                return;
+            }
+            Finding::Lost(missed) => self.account.lost(missed.into()),
         }
+        self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
     }
 
     /// From the next opening on, a backlog leaves so many times faster than real time, or as the limits say.
@@ -386,6 +413,7 @@ impl Branch {
         let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
         self.account.lost(lost);
         self.rewriter.sources.forget_reports();
+        self.cut = None;
         if let State::Open(_) = self.state {
             self.hold(now);
         }
@@ -425,6 +453,9 @@ impl Branch {
     /// apart from [`Branch::handle_send_failure`]; packets that come nevertheless count as [`DropCause::Closed`].
     pub fn close(&mut self, now: Instant) {
         self.leave_state(now);
+        for missed in self.rewriter.sources.give_up() {
+            self.account.lost(missed.into());
+        }
         self.hold.forget_all();
         while let Some(held) = self.hold.ring.discard() {
             let next = self.hold.ring.front();
@@ -496,7 +527,16 @@ impl Branch {
         if let Some(hole) = self.account.poll_hole() {
             return Some(BranchEvent::Gap(hole));
         }
-        if self.drain == Drain::Asked && self.held_packets() == 0 {
+        let ends = self.drain == Drain::Asked && self.held_packets() == 0;
+        if ends && self.catch_up != 0.0 {
+            for missed in self.rewriter.sources.conclude() {
+                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
+            }
+        }
+        if let Some(packets) = self.cut.take() {
+            return Some(BranchEvent::StretchMissed { packets });
+        }
+        if ends {
             self.drain = Drain::Told;
             return Some(BranchEvent::BacklogEmpty);
         }
@@ -613,6 +653,13 @@ impl BranchClock {
 
     fn arrival(&self, times: Times) -> Instant {
         self.start + Duration::from_nanos(times.arrival)
+    }
+}
+
+impl From<Missed> for Lost {
+    fn from(missed: Missed) -> Self {
+        let Missed { packets, duration, behind } = missed;
+        Self { packets, duration: Duration::from_nanos(duration), start: behind }
     }
 }
 

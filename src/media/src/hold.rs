@@ -8,10 +8,10 @@ use crate::entry::{Entry, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
 use crate::memory::Purpose;
+use crate::receipts::Report;
 use crate::rewrite::Rewriter;
 use crate::ring::Ring;
 use crate::rtp::RtpView;
-use crate::source::Acknowledged;
 
 /// In nanoseconds.
 const OVERLAP: u64 = RECALL_OVERLAP.as_nanos() as u64;
@@ -154,14 +154,14 @@ impl Judge<'_> {
     fn is_settled(&self, entry: &Entry, since: Option<u64>) -> bool {
         let safe = entry.left_at().saturating_add(OVERLAP);
         match self.rewriter.sources.acknowledged(entry.header.ssrc) {
-            Some(Acknowledged { index, at }) => entry.is_within(index) && safe <= at,
+            Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at,
             None => since.is_some_and(|since| safe < since),
         }
     }
 
     fn is_acknowledged(&self, entry: &Entry) -> bool {
         let acknowledged = self.rewriter.sources.acknowledged(entry.header.ssrc);
-        acknowledged.is_some_and(|Acknowledged { index, .. }| entry.is_within(index))
+        acknowledged.is_some_and(|Report { index, .. }| entry.is_within(index))
     }
 
     fn span(&self, from: &Entry, to: Option<&Entry>) -> Duration {

@@ -39,6 +39,7 @@
 //! | offset + extended call sequence within one open interval; last sent + 1 at each re-opening | `numbering` |
 //! | no index twice (window of 128), older than the first of the interval dropped | `numbering` |
 //! | at most 8 sources at once, one retired is never admitted again | `source` |
+//! | what receiver reports say was received, and what was missed at once | `receipts` |
 //! | in-order drain, catch-up | `pacer`, [`Branch::next_packet`] |
 
 #![forbid(unsafe_code)]
@@ -57,6 +58,7 @@ mod memory;
 mod numbering;
 mod pacer;
 mod payload;
+mod receipts;
 mod rewrite;
 mod ring;
 pub mod rtcp;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::entry::{Entry, Fate, Left, PREFIX, Times};
 use crate::memory::{HoldMemory, Purpose, Share};
+use crate::receipts::Passage;
 use crate::rtp::{Header, RtpView};
 
 /// Capacity of the first allocation, and the most that an emptied ring keeps, in bytes.
@@ -245,6 +246,31 @@ impl Ring {
         for _ in 0..count {
             self.forget();
         }
+    }
+
+    /// What was sent of a source behind an index up to another one, as far as it is kept.
+    pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
+        let (mut at, mut passage, mut bounds) = (self.start, Passage::default(), None);
+        for _ in 0..self.kept {
+            let Some(entry) = self.read(at) else { break };
+            at = self.wrap(at + entry.size());
+            if entry.header.ssrc != ssrc
+                || !entry.is_sent()
+                || !entry.is_within(to)
+                || entry.is_within(behind)
+            {
+                continue;
+            }
+            let came = entry.times.active();
+            let (first, last) = bounds.unwrap_or((came, came));
+            bounds = Some((came.min(first), came.max(last)));
+            if passage.packets == 0 {
+                passage.start = entry.times.arrival;
+            }
+            passage.packets += 1;
+        }
+        passage.span = bounds.map_or(0, |(first, last)| last - first);
+        passage
     }
 
     /// Everything that is kept waits again, in front of what waits. Each packet is told of as it was kept.

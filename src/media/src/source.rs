@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::numbering::Numbering;
+use crate::receipts::{Finding, Missed, Passage, Receipts, Repair, Report};
 use crate::rtp::Header;
 
 /// Sources that a stream has at once (`protocol` section 3).
@@ -35,16 +36,7 @@ pub(crate) struct Source {
     last_arrival: Instant,
     /// The first index that this recorder was sent.
     first_index: Option<u64>,
-    acknowledged: Option<Acknowledged>,
-}
-
-/// What a recorder has of a source, as its receiver reports say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Acknowledged {
-    /// Everything up to this index, but for what was lost on the way.
-    pub(crate) index: u64,
-    /// When the report came, in nanoseconds since the branch was made.
-    pub(crate) at: u64,
+    receipts: Receipts,
 }
 
 /// The sources that a branch has sent packets of.
@@ -92,24 +84,44 @@ impl Sources {
     /// What reports said is no more evidence: numbers or recorder are others.
     pub(crate) fn forget_reports(&mut self) {
         for source in &mut self.active {
-            (source.first_index, source.acknowledged) = (None, None);
+            (source.first_index, source.receipts) = (None, Receipts::default());
         }
     }
 
-    /// A receiver report came, see [`Source::acknowledge`]; whether it says anything of a source that has sent.
-    pub(crate) fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, at: u64) -> bool {
+    /// A receiver report came at `at`: what it says of a source that has sent. See [`Source::report`] and [`Receipts::take`].
+    pub(crate) fn acknowledge(
+        &mut self,
+        ssrc: u32,
+        (highest_sequence, lost): (u32, i32),
+        at: u64,
+        repair: Repair,
+        sent: impl Fn(u64, u64) -> Passage,
+    ) -> Finding {
         let source = self.active.iter_mut().find(|source| source.sender.ssrc == ssrc);
-        source.is_some_and(|source| source.acknowledge(highest_sequence, at))
+        let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
+        let Some((index, source)) = reported else { return Finding::Nothing };
+        let report = Report { index, lost, at };
+        source.receipts.take(report, source.first_index.unwrap_or(index), repair, sent)
     }
 
     /// What the recorder has of a source.
-    pub(crate) fn acknowledged(&self, ssrc: u32) -> Option<Acknowledged> {
-        self.active.iter().find(|source| source.sender.ssrc == ssrc)?.acknowledged
+    pub(crate) fn acknowledged(&self, ssrc: u32) -> Option<Report> {
+        self.active.iter().find(|source| source.sender.ssrc == ssrc)?.receipts.taken()
+    }
+
+    /// What the recorder has missed at once, where it was not certain and nothing comes that says more.
+    pub(crate) fn conclude(&mut self) -> impl Iterator<Item = Missed> + '_ {
+        self.active.iter_mut().filter_map(|source| source.receipts.conclude())
+    }
+
+    /// What the recorder has missed at once and will not get any more.
+    pub(crate) fn give_up(&mut self) -> impl Iterator<Item = Missed> + '_ {
+        self.active.iter_mut().filter_map(|source| source.receipts.give_up())
     }
 
     /// Whether reports have come of any source.
     pub(crate) fn have_reports(&self) -> bool {
-        self.active.iter().any(|source| source.acknowledged.is_some())
+        self.active.iter().any(|source| source.receipts.taken().is_some())
     }
 
     /// For a receiver that knows nothing, under a key that none of the numbers given has been used with.
@@ -151,7 +163,7 @@ impl Sources {
             sender: Sender { ssrc: header.ssrc, packets: 0, octets: 0, timestamp: header.timestamp, arrival },
             last_arrival: arrival,
             first_index: None,
-            acknowledged: None,
+            receipts: Receipts::default(),
         });
         Ok(self.active.len() - 1)
     }
@@ -191,21 +203,12 @@ impl Source {
     /// A receiver report says that this is the highest sequence number received, extended by the receiver's count of
     /// cycles (RFC 3550 §6.4.1). That count begins when the receiver does, so only the low 16 bits say which packet is
     /// meant. A report that contradicts what was sent says nothing: ahead of it, before the first packet, or going
-    /// backwards. Whether it says anything.
-    fn acknowledge(&mut self, highest_sequence: u32, at: u64) -> bool {
+    /// backwards. The index of that packet, if it says anything.
+    fn report(&self, highest_sequence: u32) -> Option<u64> {
         let sent = self.numbering.highest();
         let back = (sent as u16).wrapping_sub(highest_sequence as u16);
         let is_ahead = u64::from(highest_sequence) > sent || back > 0x7FFF;
-        let earliest = self.acknowledged.map(|before| before.index).or(self.first_index);
-        let index = sent
-            .checked_sub(u64::from(back))
-            .filter(|index| earliest.is_some_and(|earliest| *index >= earliest));
-        match index {
-            Some(index) if !is_ahead => {
-                self.acknowledged = Some(Acknowledged { index, at });
-                true
-            }
-            _ => false,
-        }
+        let earliest = self.receipts.newest().map(|before| before.index).or(self.first_index)?;
+        sent.checked_sub(u64::from(back)).filter(|index| *index >= earliest && !is_ahead)
     }
 }

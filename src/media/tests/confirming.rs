@@ -125,7 +125,7 @@ proptest! {
                     if reports && (in_time || heard > opened) && sides[0].count[place] > back {
                         for side in &mut sides {
                             let highest = side.highest[place] - back;
-                            side.branch.acknowledge(source, u32::try_from(highest).unwrap(), now);
+                            side.branch.acknowledge(source, u32::try_from(highest).unwrap(), 0, now);
                         }
                         heard = now;
                     }

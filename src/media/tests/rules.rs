@@ -225,7 +225,7 @@ fn where_reports_have_stopped_all_behind_the_last_one_is_sent_again_whatever_sip
     call.talk(6_000);
     // The report acknowledges all but the last 10 packets; then the recorder turns deaf.
     let (_, highest, ..) = call.sent[289];
-    call.branch.acknowledge(1, highest as u32, call.now());
+    call.branch.acknowledge(1, highest as u32, 0, call.now());
     for _ in 0..3 {
         call.talk(5_000);
         call.branch.confirm(call.now());

@@ -106,7 +106,8 @@ pub enum BranchCommand {
     /// and RTCP that begin anew, and what was put back first, paced by `catch_up`.
     ///
     /// What it may not have is judged for each synchronisation source:
-    /// - where its receiver reports told of the source: all behind the highest sequence number that they acknowledged.
+    /// - where its receiver reports told of the source: all behind the highest sequence number that they acknowledged, or where
+    ///   the recorder has missed a stretch at once ([`BranchEvent::StretchMissed`]), by the last report before that;
     ///   They are the better evidence, be they newer or older than `since`: a recorder may answer SIP and be deaf;
     /// - where they told of other sources only: all that is kept of the source;
     /// - where none came in this session: all that was sent at `since` or later.
@@ -370,6 +371,13 @@ pub enum BranchEvent {
     },
     /// Receiver reports came and have stayed away for three intervals.
     ReportsStopped,
+    /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the
+    /// way to it was cut. All since the last report before is kept; with [`BranchCommand::Recall`] at once it is sent again,
+    /// and without it the hole is told as [`BranchEvent::Gap`] when further reports have come.
+    StretchMissed {
+        /// Packets that it has missed.
+        packets: u64,
+    },
     /// The recorder asks for a key frame (PLI or FIR).
     KeyframeWanted,
     /// After [`BranchCommand::Drain`]: all that was held has been sent.

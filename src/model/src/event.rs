@@ -237,6 +237,9 @@ pub enum FailureReason {
     /// The recorder lives and takes no media.
     #[error("the recorder takes no media: {0}")]
     MediaLost(String),
+    /// The recorder lives, and so many packets were lost on the way to it at once, as its receiver reports say.
+    #[error("the recorder has missed {0} packets at once")]
+    Missed(u64),
     /// The recorder sent BYE, which is taken for a failure.
     #[error("the recorder hung up")]
     HungUp,

@@ -148,6 +148,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::BacklogEmpty),
         Just(BranchEvent::KeyframeWanted),
         Just(BranchEvent::ReportsStopped),
+        Just(BranchEvent::StretchMissed { packets: 200 }),
         Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),

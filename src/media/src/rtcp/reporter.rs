@@ -145,7 +145,7 @@ impl Reporter {
             Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) =>
             {
-                branch.acknowledge(ssrc, highest_sequence, now);
+                branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
                 reception.came(branch, now);
                 reception.lost = Some(cumulative_lost);
                 reception.untold_report =

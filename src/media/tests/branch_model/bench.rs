@@ -94,7 +94,7 @@ impl Bench {
             }
             Step::Report(source, back) => {
                 if let Some(highest) = self.model.report(source, back, self.now) {
-                    self.branch.acknowledge(source, highest, self.at());
+                    self.branch.acknowledge(source, highest, 0, self.at());
                 }
             }
             Step::Confirm(ago) => {

@@ -76,11 +76,8 @@ impl Recording {
                 leg.ask(Asked::No);
             }
             // Each has told why it failed.
-            Err(reason) if reason.is_exhausted() => self.end_leg(id, LegEnd::Failed, now),
-            Err(reason) => {
-                self.tell_failed(id, FailureReason::NoRecorder(reason.to_string()), None);
-                self.end_leg(id, LegEnd::Failed, now);
-            }
+            Err(reason) if reason.is_exhausted() => self.go_back(id, None, now),
+            Err(reason) => self.go_back(id, Some(FailureReason::NoRecorder(reason.to_string())), now),
         }
     }
 
@@ -497,7 +494,7 @@ impl Recording {
         self.branches(commands);
     }
 
-    fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {
+    pub(super) fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {
         let recorder = self.recorder_shown(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let whose = leg.party.as_ref().and_then(PartyKey::dn).map(|dn| format!(" for {dn}"));
@@ -555,8 +552,7 @@ impl Recording {
             match &mut leg.step {
                 Step::Choosing { deadline, .. } if *deadline <= now => {
                     let reason = "no recorder was chosen in time".to_owned();
-                    self.tell_failed(id, FailureReason::NoRecorder(reason), None);
-                    self.end_leg(id, LegEnd::Failed, now);
+                    self.go_back(id, Some(FailureReason::NoRecorder(reason)), now);
                 }
                 Step::Resolving { deadline } if *deadline <= now => {
                     let reason = format!("no address within {:?}", timers.resolve);

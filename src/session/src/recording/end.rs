@@ -57,7 +57,12 @@ impl Recording {
     /// nothing left: each party's own when its streams are gone, all when the call has ended.
     /// Says whether that was so for any.
     pub(super) fn close_drained(&mut self, now: Instant) -> bool {
-        let is_drained = |slot: &&Slot| slot.is_drained(self.may_open(slot), now);
+        // What a stream is to deliver once more to the next recorder is not known yet.
+        let is_repaired = |slot: &Slot| {
+            let leg = slot.leg().and_then(|id| self.legs.get(id));
+            leg.is_some_and(|leg| leg.repairs.are_under_way()) && !slot.is_out_of_time(now)
+        };
+        let is_drained = |slot: &&Slot| slot.is_drained(self.may_open(slot), now) && !is_repaired(slot);
         let drained: Vec<u16> = self.slots.values().filter(is_drained).map(Slot::number).collect();
         if let Stage::Draining { reason } = self.stage
             && drained.len() == self.slots.len()
@@ -115,6 +120,7 @@ impl Recording {
             session.end(now);
         }
         self.retire(id);
+        self.abandon_repair(id, now);
         self.recall_tail(id);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
@@ -148,7 +154,10 @@ impl Recording {
             return;
         }
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
-        (0..self.legs.len()).for_each(|id| self.recall_tail(id));
+        (0..self.legs.len()).for_each(|id| {
+            self.recall_tail(id);
+            self.abandon_repair(id, now);
+        });
         let mut commands = Vec::new();
         for slot in self.slots.values_mut() {
             slot.close(&mut commands);

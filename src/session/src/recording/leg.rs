@@ -7,6 +7,7 @@ use siprec_model::{BranchId, OpenBranch, RecordingState, StopReason};
 use siprec_sip::Uri;
 
 use super::lines::LineTable;
+use super::repair::Repairs;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
@@ -48,6 +49,8 @@ pub(super) struct Leg {
     pub(super) weaknesses: (u32, Vec<String>),
     /// The recorder was told that the session is over, and has not said yet that it has lived to the end.
     pub(super) parting: Option<Parting>,
+    /// What was done about stretches that its recorders have missed.
+    pub(super) repairs: Repairs,
     /// How it ended.
     pub(super) end: Option<LegEnd>,
 }
@@ -128,6 +131,7 @@ impl Leg {
             again: None,
             weaknesses: (0, Vec::new()),
             parting: None,
+            repairs: Repairs::default(),
             end: None,
         }
     }

@@ -5,7 +5,7 @@ use siprec_sip::sdp::MAX_MEDIA;
 
 /// The m-lines of one session in their order. They never become fewer while the session lives (RFC 3264 §8), and none
 /// changes its medium.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct LineTable {
     lines: Vec<Line>,
 }

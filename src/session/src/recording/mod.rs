@@ -6,6 +6,7 @@ mod leg;
 mod lines;
 mod parting;
 mod redirect;
+mod repair;
 mod slot;
 mod streams;
 mod tell;
@@ -230,6 +231,7 @@ impl Recording {
             self.invite_when_bound(now);
             self.hear_late_farewells(now);
             self.recall_tails();
+            self.repair(now);
             self.secure_sessions(now);
             self.steer(now);
             let news = self.take_notices(now);

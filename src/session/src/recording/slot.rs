@@ -104,6 +104,8 @@ pub(super) enum SlotNews {
     Doubt(Sign),
     /// The recorder has sent a receiver report.
     Reported,
+    /// The recorder has missed so many packets at once.
+    Missed(u64),
 }
 
 impl Slot {

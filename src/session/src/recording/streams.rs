@@ -178,6 +178,7 @@ impl Recording {
                 self.protection_failed(id.slot, session, reason, now);
             }
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
+            SlotNews::Missed(packets) => self.missed(id.slot, packets, now),
             SlotNews::Doubt(_) | SlotNews::Reported => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
                 match (news, leg.and_then(|leg| leg.session_mut())) {

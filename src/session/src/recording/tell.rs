@@ -133,6 +133,9 @@ impl Recording {
     }
 
     fn leg_state(&self, id: usize, leg: &Leg) -> RecordingState {
+        if leg.repairs.are_under_way() {
+            return leg.told;
+        }
         let Some(session) = leg.session().filter(|session| session.is_up()) else {
             return RecordingState::Starting;
         };

@@ -355,9 +355,12 @@ impl Slot {
             }
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
             BranchEvent::ReportReceived { .. } => SlotNews::Reported,
+            // While nothing is sent, nothing is sent again.
+            BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportsStopped
+            | BranchEvent::StretchMissed { .. }
             | BranchEvent::KeyframeWanted
             | BranchEvent::Gap(_) => SlotNews::None,
         }

@@ -1,0 +1,217 @@
+//! What a recorder has of one source, as its receiver reports say, and where it missed a stretch at once.
+
+/// A report tells of a cut where so much of the stream was missed behind the last one, in nanoseconds of the call.
+const CUT: u64 = 1_000_000_000;
+
+/// Fewer packets than these are an accident, whatever time they span.
+const FEWEST: u64 = 8;
+
+/// A network that loses more than one packet of so many is lossy: where it was before or is afterwards, nothing was cut.
+const LOSSY: u64 = 20;
+
+/// What comes after a cut is judged over at least this time, and who was told of one has as long to act, in nanoseconds.
+const AFTERMATH: u64 = 1_000_000_000;
+
+/// Packets are counted so often at most, in nanoseconds: a recorder may send reports without end.
+const HASTE: u64 = 200_000_000;
+
+/// What the reports of a recorder say of one source.
+///
+/// | the report tells of | before | becomes of it |
+/// |---|---|---|
+/// | at most 5 % missed, or single losses | | all up to it is the recorder's |
+/// | a second or more missed at once | more than 5 % missed, or no report | the same: the network is lossy |
+/// | a second or more missed at once | at most 5 % missed | all up to the report *before* is its, until the next one decides |
+/// | at most 5 % missed, as the next one | a second or more | a cut: still only that is its, for a while |
+/// | more than that, as the next one | a second or more | the network has become lossy: all up to it is the recorder's |
+///
+/// *Missed* is what was sent and not received. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
+/// not sent.
+#[derive(Debug, Default)]
+pub(crate) struct Receipts {
+    /// What is the recorder's.
+    taken: Option<Report>,
+    /// The newest report that was judged, where it is another one.
+    newest: Option<Report>,
+    /// Little was missed before the newest report.
+    is_clean: bool,
+    burst: Option<Burst>,
+    /// When packets were last counted.
+    counted: Option<u64>,
+}
+
+/// What a receiver report says of a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    /// The highest index received.
+    pub(crate) index: u64,
+    /// Packets lost since the beginning, a number of 24 bits with a sign.
+    pub(crate) lost: i32,
+    /// When the report came, in nanoseconds since the branch was made.
+    pub(crate) at: u64,
+}
+
+/// Packets that were sent one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Passage {
+    pub(crate) packets: u64,
+    /// When the first of them came, in nanoseconds since the branch was made.
+    pub(crate) start: u64,
+    /// The time over which they came, pauses left out, in nanoseconds.
+    pub(crate) span: u64,
+}
+
+/// What a recorder has missed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Missed {
+    pub(crate) packets: u64,
+    /// In nanoseconds of the call.
+    pub(crate) duration: u64,
+    /// It came behind this moment, in nanoseconds since the branch was made.
+    pub(crate) behind: u64,
+}
+
+/// What follows from a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finding {
+    /// Nothing more is the recorder's.
+    Nothing,
+    /// More of the source is the recorder's.
+    Taken,
+    /// It has missed this, and all since is still kept.
+    Cut(Missed),
+    /// It has missed this for good.
+    Lost(Missed),
+}
+
+/// What may be done about a cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Repair {
+    /// It may be sent again.
+    Possible,
+    /// The same, but not while nothing leaves.
+    Suspended,
+    /// What was missed is not sent again.
+    Never,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Burst {
+    missed: Missed,
+    /// When it was told of, once it is known to be a cut.
+    told: Option<u64>,
+}
+
+/// What happened between two reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Course {
+    /// Nothing was received.
+    Idle,
+    Clean,
+    Lossy,
+    Burst(Missed),
+    /// It is not known yet.
+    Unknown,
+}
+
+impl Receipts {
+    /// Everything up to this is the recorder's, but for what a lossy network has lost.
+    pub(crate) fn taken(&self) -> Option<Report> {
+        self.taken
+    }
+
+    /// The newest report that makes sense: none goes behind it.
+    pub(crate) fn newest(&self) -> Option<Report> {
+        self.newest.or(self.taken)
+    }
+
+    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `sent` counts what was sent of the
+    /// source behind one index up to another, as far as it is kept.
+    pub(crate) fn take(
+        &mut self,
+        report: Report,
+        first: u64,
+        repair: Repair,
+        sent: impl Fn(u64, u64) -> Passage,
+    ) -> Finding {
+        let begin = Report { index: first.saturating_sub(1), lost: 0, at: report.at };
+        let before = self.newest().unwrap_or(begin);
+        if let Some(burst) = self.burst {
+            // A judgement needs something to judge, and who was told has a moment to act.
+            let since = burst.told.unwrap_or(before.at);
+            let waits = report.at < since.saturating_add(AFTERMATH);
+            if waits || burst.told.is_some() && repair == Repair::Suspended {
+                return Finding::Nothing;
+            }
+        }
+        let course = self.course(before, report, sent);
+        match (self.burst, course) {
+            (_, Course::Unknown) | (Some(_), Course::Idle) => Finding::Nothing,
+            (None, Course::Idle) => {
+                self.taken = Some(Report { at: report.at, ..before });
+                Finding::Taken
+            }
+            (None, Course::Burst(missed)) if self.is_clean && self.taken.is_some() => {
+                self.burst = Some(Burst { missed, told: None });
+                self.newest = Some(report);
+                Finding::Nothing
+            }
+            (Some(Burst { missed, told: None }), Course::Clean) if repair != Repair::Never => {
+                self.burst = Some(Burst { missed, told: Some(report.at) });
+                self.newest = Some(report);
+                Finding::Cut(missed)
+            }
+            (burst, course) => {
+                self.is_clean = course == Course::Clean;
+                self.taken = Some(report);
+                (self.newest, self.burst) = (None, None);
+                match burst {
+                    Some(Burst { missed, told }) if told.is_some() || self.is_clean => Finding::Lost(missed),
+                    _ => Finding::Taken,
+                }
+            }
+        }
+    }
+
+    /// Nothing more comes that could tell a cut from a lossy network: what was missed at once, where that is not known.
+    pub(crate) fn conclude(&mut self) -> Option<Missed> {
+        let newest = self.newest?;
+        let burst = self.burst.as_mut().filter(|burst| burst.told.is_none())?;
+        burst.told = Some(newest.at);
+        Some(burst.missed)
+    }
+
+    /// What was missed at once and will not be sent again, since nothing more comes of the source.
+    pub(crate) fn give_up(&mut self) -> Option<Missed> {
+        self.burst.take().map(|burst| burst.missed)
+    }
+
+    fn course(&mut self, before: Report, report: Report, sent: impl Fn(u64, u64) -> Passage) -> Course {
+        let expected = report.index.saturating_sub(before.index);
+        if expected == 0 {
+            return Course::Idle;
+        }
+        // The counter wraps where a receiver does not hold it at its end (RFC 3550 §6.4.1).
+        let lost = (report.lost.wrapping_sub(before.lost) << 8) >> 8;
+        let Some(lost) = u64::try_from(lost).ok().filter(|lost| *lost > 0) else { return Course::Clean };
+        if self.counted.is_some_and(|counted| report.at < counted.saturating_add(HASTE)) {
+            return Course::Unknown;
+        }
+        self.counted = Some(report.at);
+        // Whoever reports a highest number has received that packet.
+        let Some(received) = expected.checked_sub(lost).filter(|received| *received > 0) else {
+            return Course::Lossy;
+        };
+        let passage = sent(before.index, report.index);
+        let packets = passage.packets.saturating_sub(received);
+        if packets * LOSSY <= passage.packets {
+            return Course::Clean;
+        }
+        let duration = u128::from(passage.span) * u128::from(packets) / u128::from(passage.packets.max(1));
+        let duration = u64::try_from(duration).unwrap_or(u64::MAX);
+        if packets < FEWEST || duration < CUT {
+            return Course::Lossy;
+        }
+        Course::Burst(Missed { packets, duration, behind: passage.start })
+    }
+}

@@ -1,0 +1,403 @@
+//! A recorder misses a stretch at once, and says so by its receiver reports.
+
+#![cfg(test)]
+
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
+use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_model::{BranchEvent, BranchLimits, DropCause, Medium, PayloadRule};
+
+const RULES: &[PayloadRule] = &[PayloadRule { from: 0, to: 0 }];
+const SSRC: u32 = 7;
+
+/// What a receiver counts (RFC 3550 A.3).
+#[derive(Default)]
+struct Receiver {
+    first: Option<u64>,
+    highest: u64,
+    received: u64,
+}
+
+impl Receiver {
+    fn take(&mut self, index: u64) {
+        self.first.get_or_insert(index);
+        self.highest = self.highest.max(index);
+        self.received += 1;
+    }
+
+    fn report(&self) -> Option<(u32, i32)> {
+        let expected = self.highest + 1 - self.first?;
+        Some((self.highest as u32, expected as i32 - self.received as i32))
+    }
+}
+
+/// A call, its branch and the recorder, with a way between them that loses.
+struct Line {
+    branch: Branch,
+    start: Instant,
+    ms: u64,
+    ptime: u64,
+    interval: u64,
+    receiver: Receiver,
+    /// What the counter of the receiver was when it began.
+    before: i32,
+    /// Packets of the call that were sent and not received, by number.
+    missed: Vec<u64>,
+    found: Vec<u64>,
+    gaps: Vec<u64>,
+}
+
+impl Line {
+    fn new(limits: BranchLimits, ptime: u64) -> Self {
+        let start = Instant::now();
+        let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
+        let mut branch = Branch::new(settings, 300, start);
+        branch.open(RULES, start);
+        let receiver = Receiver::default();
+        let (missed, found, gaps) = (Vec::new(), Vec::new(), Vec::new());
+        Self { branch, start, ms: 0, ptime, interval: 5000, receiver, before: 0, missed, found, gaps }
+    }
+
+    fn usual() -> Self {
+        Self::new(BranchLimits::default(), 20)
+    }
+
+    fn now(&self) -> Instant {
+        self.start + Duration::from_millis(self.ms)
+    }
+
+    /// The call goes on for a while; `lost` says of a number which packets the way loses. A report that comes while
+    /// `is_cut` is lost, too.
+    fn go_on(&mut self, ms: u64, is_cut: bool, mut lost: impl FnMut(u64) -> bool) {
+        let end = self.ms + ms;
+        while self.ms < end {
+            let number = self.ms / self.ptime;
+            let bytes = packet(number, self.ptime);
+            let mut out = Vec::new();
+            let sent = self.branch.handle_packet(&RtpView::parse(&bytes).unwrap(), self.now(), &mut out);
+            let Some(sent) = sent else { panic!("packet {number} does not leave") };
+            if lost(number) {
+                self.missed.push(number);
+            } else {
+                self.receiver.take(sent.index);
+            }
+            let reported = self.ms / self.interval;
+            self.ms += self.ptime;
+            if self.ms / self.interval > reported && !is_cut {
+                self.report();
+            }
+        }
+        self.hear();
+    }
+
+    fn report(&mut self) {
+        if let Some((highest, lost)) = self.receiver.report() {
+            // 24 bits with a sign.
+            let lost = (self.before.wrapping_add(lost) << 8) >> 8;
+            self.branch.acknowledge(SSRC, highest, lost, self.now());
+            self.hear();
+        }
+    }
+
+    fn hear(&mut self) {
+        while let Some(event) = self.branch.poll_event() {
+            match event {
+                BranchEvent::StretchMissed { packets } => self.found.push(packets),
+                BranchEvent::Gap(hole) => {
+                    assert_eq!(hole.cause, DropCause::RecorderLost);
+                    self.gaps.push(hole.packets);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn works(&mut self, ms: u64) {
+        self.go_on(ms, false, |_| false);
+    }
+
+    fn is_cut(&mut self, ms: u64) {
+        self.go_on(ms, true, |_| true);
+    }
+
+    /// The numbers of all packets that the next recorder gets.
+    fn recalled(&mut self) -> Vec<u64> {
+        // Its last sign of life is worth nothing where it sends reports.
+        self.branch.recall(self.now(), self.now());
+        self.branch.open(RULES, self.now());
+        let (mut out, mut numbers) = (Vec::new(), Vec::new());
+        while self.branch.held_packets() > 0 {
+            self.ms += 20;
+            while self.branch.next_packet(self.now(), &mut out).is_some() {
+                let timestamp = RtpView::parse(&out).unwrap().timestamp();
+                numbers.push(u64::from(timestamp) / (8 * self.ptime));
+                out.clear();
+            }
+        }
+        self.hear();
+        numbers
+    }
+}
+
+fn packet(number: u64, ptime: u64) -> Vec<u8> {
+    let header = [
+        &[0x80, 0][..],
+        &(number as u16).to_be_bytes(),
+        &((number * 8 * ptime) as u32).to_be_bytes(),
+        &SSRC.to_be_bytes(),
+        &[0xD5; 160],
+    ];
+    header.concat()
+}
+
+/// Pseudo-random: whether packet `number` is one of `percent` of a hundred.
+fn chance(percent: u64) -> impl FnMut(u64) -> bool {
+    move |number| {
+        let mut mixed = (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = (mixed ^ mixed >> 31).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        (mixed >> 33) % 100 < percent
+    }
+}
+
+#[test]
+fn what_was_missed_while_the_way_was_cut_is_sent_again_with_all_since() {
+    for ptime in [10, 20, 60, 160] {
+        let mut line = Line::new(BranchLimits::default(), ptime);
+        line.works(11_000);
+        line.is_cut(4000);
+        line.works(8000);
+        assert_eq!(line.found, [], "ptime {ptime}: what comes behind it decides");
+        line.works(3000);
+        assert_eq!(line.found, [line.missed.len() as u64], "ptime {ptime}");
+        let (first, last) = (line.missed[0], line.ms / ptime);
+        let resent = line.recalled();
+        assert!(resent[0] <= first, "ptime {ptime}: {} behind {first}", resent[0]);
+        assert_eq!(resent, (resent[0]..last).collect::<Vec<_>>());
+        assert_eq!(line.gaps, []);
+        assert_eq!(line.branch.report().drops.total(), 0);
+    }
+}
+
+#[test]
+fn a_lossy_network_is_no_cut_from_the_beginning_and_from_the_middle_on() {
+    for percent in [2, 5, 10, 20, 30, 60] {
+        let mut line = Line::usual();
+        line.go_on(120_000, false, chance(percent));
+        assert_eq!(line.found, [], "{percent} %");
+        let mut line = Line::usual();
+        line.works(60_000);
+        line.go_on(60_000, false, chance(percent.max(10)));
+        assert_eq!((line.found, line.gaps), (vec![], vec![]), "{percent} % at last");
+    }
+}
+
+#[test]
+fn a_cut_is_found_although_the_network_loses_a_little() {
+    let mut line = Line::usual();
+    line.go_on(10_000, false, chance(2));
+    line.is_cut(3000);
+    line.go_on(12_000, false, chance(2));
+    let [found] = line.found[..] else { panic!("{:?}", line.found) };
+    assert!((150..160).contains(&found), "{found}");
+}
+
+#[test]
+fn what_the_call_itself_has_lost_was_not_missed() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    // Nothing comes of the call for four seconds; the receiver counts that as lost.
+    line.ms += 4000;
+    line.works(20_000);
+    assert_eq!(line.receiver.report().unwrap().1, 200);
+    assert_eq!((line.found, line.gaps), (vec![], vec![]));
+}
+
+#[test]
+fn a_counter_of_losses_may_wrap() {
+    let mut line = Line::usual();
+    line.before = 0x7F_FFFF - 100;
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(12_000);
+    assert_eq!(line.found, [200]);
+}
+
+#[test]
+fn a_counter_that_begins_anew_tells_of_nothing_and_the_next_cut_is_found() {
+    let mut line = Line::usual();
+    line.before = 5000;
+    line.works(11_000);
+    line.before = 0;
+    line.works(11_000);
+    line.before = -3000;
+    line.works(11_000);
+    assert_eq!((line.found.len(), line.gaps.len()), (0, 0));
+    line.is_cut(4000);
+    line.works(12_000);
+    assert_eq!(line.found, [200]);
+}
+
+#[test]
+fn a_cut_that_nobody_mends_is_told_as_a_hole_and_what_was_kept_for_it_goes() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(11_000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[200][..], &[][..]));
+    let kept = line.branch.kept_bytes();
+    line.works(5000);
+    assert_eq!(line.gaps, [200]);
+    assert!(line.branch.kept_bytes() < kept / 2);
+    let report = line.branch.report();
+    assert_eq!((report.seen - report.sent, report.drops.of(DropCause::RecorderLost)), (200, 200));
+    // The next one is found as well.
+    line.is_cut(4000);
+    line.works(11_000);
+    assert_eq!(line.found, [200, 200]);
+    line.branch.close(line.now());
+    line.hear();
+    assert_eq!(line.gaps, [200, 200], "and the end of the call tells of it, too");
+}
+
+#[test]
+fn where_nothing_is_caught_up_a_cut_is_a_hole_at_once() {
+    let mut line = Line::new(BranchLimits { catch_up: 0.0, ..BranchLimits::default() }, 20);
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(11_000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[200][..]));
+}
+
+#[test]
+fn while_the_session_is_changed_a_cut_is_not_given_up() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(11_000);
+    let first = line.missed[0];
+    // The next recorder takes its time, and the last one goes on reporting.
+    line.branch.hold(line.now());
+    for _ in 0..3 {
+        line.ms += 2000;
+        line.report();
+    }
+    assert_eq!(line.gaps, []);
+    assert!(line.recalled()[0] <= first);
+}
+
+#[test]
+fn a_recorder_that_is_lost_before_a_cut_is_certain_has_missed_it_all_the_same() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(6000);
+    assert_eq!(line.found, []);
+    let first = line.missed[0];
+    assert!(line.recalled()[0] <= first);
+}
+
+#[test]
+fn a_call_that_ends_before_a_cut_is_certain_tells_of_it_before_all_is_delivered() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(6000);
+    let first = line.missed[0];
+    line.branch.drain();
+    let events: Vec<_> = std::iter::from_fn(|| line.branch.poll_event()).collect();
+    assert_eq!(events, [BranchEvent::StretchMissed { packets: 200 }, BranchEvent::BacklogEmpty]);
+    assert!(line.recalled()[0] <= first);
+    assert_eq!(line.branch.poll_event(), None, "told with what was recalled");
+    line.branch.close(line.now());
+    line.hear();
+    assert_eq!(line.gaps, []);
+}
+
+#[test]
+fn what_is_kept_does_not_grow_where_nothing_is_cut() {
+    let mut line = Line::usual();
+    let second = 50 * (35 + packet(0, 20).len());
+    for _ in 0..20 {
+        line.works(5000);
+        assert!(line.branch.kept_bytes() <= 2 * second);
+    }
+    // Nor where some is lost.
+    for _ in 0..20 {
+        line.go_on(5000, false, chance(10));
+        assert!(line.branch.kept_bytes() < 3 * second);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(3), ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_recall_after_a_cut_begins_before_it_wherever_it_was(
+        before in 10_000u64..20_000,
+        length in 1500u64..8000,
+        ptime in prop_oneof![Just(20u64), Just(30), Just(60)],
+        interval in 2500u64..7500,
+        percent in 0u64..4,
+    ) {
+        let mut line = Line::new(BranchLimits::default(), ptime);
+        line.interval = interval;
+        line.works(before);
+        line.go_on(length, true, |_| true);
+        let (first, cut) = (line.missed[0], line.missed.len() as u64);
+        for _ in 0..1500 {
+            line.go_on(ptime, false, chance(percent));
+            if !line.found.is_empty() {
+                break;
+            }
+        }
+        if !line.found.is_empty() {
+            prop_assert!(line.found[0] >= cut);
+            let last = line.ms / ptime;
+            let resent = line.recalled();
+            prop_assert!(resent[0] <= first, "{} behind {first}", resent[0]);
+            prop_assert_eq!(&resent, &(resent[0]..resent[0] + resent.len() as u64).collect::<Vec<_>>());
+            prop_assert_eq!(resent.last(), Some(&(last - 1)));
+        } else {
+            // By chance, more was lost than a clean network loses.
+            prop_assert!(percent > 0);
+        }
+    }
+
+    #[test]
+    fn a_network_that_loses_at_most_five_percent_is_never_cut(
+        percent in 0u64..=5,
+        ptime in prop_oneof![Just(20u64), Just(60), Just(200)],
+        interval in 500u64..10_000,
+        offset in 0u64..100_000,
+    ) {
+        let mut line = Line::new(BranchLimits::default(), ptime);
+        line.interval = interval.max(ptime);
+        let mut lost = chance(percent);
+        line.go_on(60_000, false, |number| lost(number + offset));
+        prop_assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[][..]));
+    }
+
+    #[test]
+    fn no_reports_make_it_panic_or_lose_count(
+        reports in proptest::collection::vec((any::<u32>(), any::<i32>(), 0u64..3000, any::<bool>()), 1..60),
+    ) {
+        let mut line = Line::usual();
+        line.interval = u64::MAX;
+        for (highest, lost, ms, near) in reports {
+            line.works(ms / 20 * 20 + 20);
+            let sent = line.receiver.highest as u32;
+            let highest = if near { sent.saturating_sub(highest % 300) } else { highest };
+            let lost = if near { lost % 1000 } else { lost };
+            line.branch.acknowledge(SSRC, highest, lost, line.now());
+            line.hear();
+            let report = line.branch.report();
+            prop_assert_eq!(report.seen, report.sent + report.drops.total());
+        }
+        line.recalled();
+        line.branch.close(line.now());
+        let report = line.branch.report();
+        prop_assert_eq!(report.seen, report.sent + report.drops.total());
+    }
+}

@@ -1,0 +1,191 @@
+//! A recorder that lives and has missed a stretch at once, as a cable leaves it that was out for some seconds: what was sent
+//! to it in a new session, or to another recorder, has no hole.
+//!
+//! The session that is left for that stands until another one has been accepted. Meanwhile everything is held. Where nobody
+//! accepts, it goes on as if nothing had been asked.
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{FailureReason, SessionEventKind};
+
+use super::leg::{Leg, LegEnd, Lost, Step};
+use super::lines::LineTable;
+use super::slot::Slot;
+use super::tell::Scope;
+use super::{Recording, Stage};
+use crate::branches::BranchMode;
+use crate::io::Flow;
+use crate::recorder::RecorderTarget;
+use crate::session::RecordingSession;
+
+/// From one repair of a session to the next.
+const RARELY: Duration = Duration::from_secs(30);
+
+/// Most repairs of one session.
+const MOST: u32 = 3;
+
+/// The repairs of one session.
+#[derive(Debug, Default)]
+pub(super) struct Repairs {
+    begun: u32,
+    last: Option<Instant>,
+    /// What is left for the one under way.
+    standing: Option<Box<Standing>>,
+}
+
+/// A dialog that stands until another one has taken its place. It is among the former ones.
+#[derive(Debug)]
+struct Standing {
+    attempt: u32,
+    recorder: Option<RecorderTarget>,
+    call_id: Option<String>,
+    more: bool,
+    flow: Flow,
+    lines: LineTable,
+    /// Packets that its recorder has missed.
+    packets: u64,
+    proof: Instant,
+}
+
+impl Repairs {
+    /// Whether another session is sought for what the present one has missed.
+    pub(super) fn are_under_way(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    fn may_begin(&self, now: Instant) -> bool {
+        self.standing.is_none()
+            && self.begun < MOST
+            && self.last.is_none_or(|last| now.saturating_duration_since(last) >= RARELY)
+    }
+}
+
+impl Recording {
+    /// The recorder of a stream has missed so many packets at once: it is told so, and where that was not done a moment
+    /// before another session is sought.
+    pub(super) fn missed(&mut self, number: u16, packets: u64, now: Instant) {
+        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+        let is_silent = self.is_silent(id);
+        let shown = self.recorder_shown(id);
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_running()) else { return };
+        let may_repair = leg.repairs.may_begin(now) && !is_silent;
+        let Some(lived) = leg.session().filter(|session| session.is_up()).and_then(RecordingSession::lived)
+        else {
+            return;
+        };
+        if may_repair && let Some(flow) = leg.flow() {
+            let standing = Standing {
+                attempt: leg.attempt,
+                recorder: leg.recorder.clone(),
+                call_id: leg.call_id.clone(),
+                more: leg.more,
+                flow,
+                lines: leg.lines.clone(),
+                packets,
+                proof: lived.proof,
+            };
+            let reason = format!("it has missed {packets} packets at once");
+            self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
+            let Some(leg) = self.legs.get_mut(id) else { return };
+            leg.repairs.begun += 1;
+            (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
+            // Another recorder is better, whose way was not cut; the same one will do.
+            leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
+            leg.again = leg.recorder.clone().map(Box::new);
+            leg.redirects.clear();
+            leg.redirected = 0;
+            leg.lost = Some(Lost { recorder: shown, proof: lived.proof });
+            self.former.extend(leg.finish());
+            let mut commands = Vec::new();
+            for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+                slot.steer(BranchMode::Holding, &mut commands, now);
+            }
+            self.branches(commands);
+            self.next_attempt(id, now);
+        }
+    }
+
+    /// Sessions that were sought have been accepted: they get what the ones before have missed, and those end.
+    pub(super) fn repair(&mut self, now: Instant) {
+        for id in 0..self.legs.len() {
+            let is_accepted = |leg: &&mut Leg| leg.session().is_some_and(RecordingSession::is_up);
+            let Some(leg) = self.legs.get_mut(id).filter(is_accepted) else { continue };
+            let Some(standing) = leg.repairs.standing.take() else { continue };
+            let Standing { attempt, recorder, call_id, packets, proof, .. } = *standing;
+            self.recall_missed(id, proof, now);
+            self.end_former(attempt, now);
+            self.tell_left(id, (recorder, call_id), FailureReason::Missed(packets));
+        }
+    }
+
+    /// No recorder is left: the session goes on that was left for a repair, or has failed.
+    pub(super) fn go_back(&mut self, id: usize, why: Option<FailureReason>, now: Instant) {
+        let standing = self.legs.get_mut(id).and_then(|leg| leg.repairs.standing.take());
+        let is_up = |standing: &Standing, (attempt, session): &(u32, RecordingSession)| {
+            *attempt == standing.attempt && session.is_up()
+        };
+        let found = standing.as_ref().and_then(|standing| {
+            let place = self.former.iter().position(|former| is_up(standing, former))?;
+            Some(self.former.remove(place))
+        });
+        match (standing, found) {
+            (Some(standing), Some((attempt, session))) => {
+                self.retire(id);
+                let Some(leg) = self.legs.get_mut(id) else { return };
+                let Standing { recorder, call_id, more, flow, lines, .. } = *standing;
+                leg.step = Step::Session { flow, session: Box::new(session) };
+                (leg.attempt, leg.recorder, leg.call_id, leg.more) = (attempt, recorder, call_id, more);
+                (leg.lines, leg.lost, leg.again) = (lines, None, None);
+            }
+            (standing, _) => {
+                if let Some(standing) = standing {
+                    self.recall_missed(id, standing.proof, now);
+                }
+                if let Some(reason) = why {
+                    self.tell_failed(id, reason, None);
+                }
+                self.end_leg(id, LegEnd::Failed, now);
+            }
+        }
+    }
+
+    /// A session has ended, and with it the one that it was to replace.
+    pub(super) fn abandon_repair(&mut self, id: usize, now: Instant) {
+        let standing = self.legs.get_mut(id).and_then(|leg| leg.repairs.standing.take());
+        if let Some(standing) = standing {
+            self.end_former(standing.attempt, now);
+        }
+    }
+
+    /// What a recorder may not have that was alive for sure at `proof` waits again.
+    fn recall_missed(&mut self, id: usize, proof: Instant, now: Instant) {
+        let again = Some(now + self.config.timers.drain).filter(|_| matches!(self.stage, Stage::Running));
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.recall(proof, again, &mut commands);
+        }
+        self.branches(commands);
+    }
+
+    fn end_former(&mut self, attempt: u32, now: Instant) {
+        if let Some((_, session)) = self.former.iter_mut().find(|(number, _)| *number == attempt) {
+            session.end(now);
+        }
+    }
+
+    /// Tells of the session that was left, as it was then.
+    fn tell_left(
+        &mut self,
+        id: usize,
+        left: (Option<RecorderTarget>, Option<String>),
+        reason: FailureReason,
+    ) {
+        let Some(leg) = self.legs.get_mut(id) else { return };
+        let present = std::mem::replace(&mut leg.recorder, left.0);
+        let call_id = std::mem::replace(&mut leg.call_id, left.1);
+        self.tell_failed(id, reason, None);
+        if let Some(leg) = self.legs.get_mut(id) {
+            (leg.recorder, leg.call_id) = (present, call_id);
+        }
+    }
+}
