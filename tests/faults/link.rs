@@ -8,7 +8,7 @@ use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
 
 use crate::Case;
-use crate::cases::run;
+use crate::cases::{run, uris};
 use crate::row::Row;
 use crate::scene::{PATIENCE, Plan, Scene, Station};
 
@@ -71,14 +71,18 @@ fn ip(words: &str) -> Result<()> {
 
 fn cut() -> Result<Vec<Row>> {
     let mut rows = Vec::new();
-    for (length, seconds, fault) in [
-        (1.0, 16, "link cut (cable of the recorder), healed after 1 s"),
-        (4.0, 20, "link cut, healed after 4 s"),
-        (20.0, 36, "link cut, healed after 20 s"),
+    for (length, seconds, recorders, fault) in [
+        (1.0, 16, 2, "link cut (cable of the recorder), healed after 1 s"),
+        (4.0, 20, 2, "link cut, healed after 4 s"),
+        (4.0, 36, 1, "link cut, healed after 4 s, and there is no other recorder"),
+        (20.0, 36, 2, "link cut, healed after 20 s"),
     ] {
         let link = Link::lay()?;
-        let mut stations = vec![link.recorder()?, Station::open(&[])?];
-        let recorder = format!("{} {}", stations[0].uri(), stations[1].uri());
+        let mut stations = vec![link.recorder()?];
+        for _ in 1..recorders {
+            stations.push(Station::open(&[])?);
+        }
+        let recorder = uris(&stations);
         let mut scene = Scene::begin(&Plan { recorder, seconds, ..Plan::default() })?;
         scene.wait(8.0);
         scene.inject();
