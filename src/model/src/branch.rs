@@ -329,6 +329,11 @@ pub enum BranchEvent {
         /// What the system said, with address and range.
         reason: String,
     },
+    /// The DTLS handshake of the branch's RTP has made keys: what is opened leaves from now on. Once for each association.
+    Secured {
+        /// The session of the association ([`DtlsAssociation::session`]).
+        session: u32,
+    },
     /// The branch cannot be protected as agreed: its DTLS handshake failed, or the recorder's certificate is another one.
     SecurityFailed {
         /// The session of the association ([`DtlsAssociation::session`]).

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, MediaSecurity,
-    OpenBranch, SrtpSuite,
+    OpenBranch, RecordingState, SrtpSuite,
 };
 use siprec_session::{Command, Keying, RecordingConfig, SrtpUse};
 use siprec_sip::sdp::Setup;
@@ -75,7 +75,14 @@ fn association(open: &OpenBranch) -> DtlsAssociation {
 fn established(setup: &str) -> (Call, Request) {
     let mut call = Call::inviting_with(secured("sip:rec.example"));
     let invite = call.answer_invite(&answer(setup));
+    for slot in 0..2 {
+        call.media(slot, BranchEvent::Secured { session: 1 });
+    }
     (call, invite)
+}
+
+fn is_told(lines: &[String], what: &str) -> bool {
+    lines.iter().any(|line| line.starts_with(&format!("* {what}")))
 }
 
 #[test]
@@ -204,6 +211,46 @@ fn what_the_handshake_of_a_session_proves_wrong_ends_it_and_the_next_recorder_is
     call.take();
     call.media(0, failed(1));
     call.expect(&[]);
+}
+
+#[test]
+fn a_recording_has_started_when_there_are_keys() {
+    let mut call = Call::inviting_with(secured("sip:rec.example"));
+    call.answer_invite(&answer("active"));
+    let lines = call.take();
+    assert!(lines.contains(&"> ACK".to_owned()) && !is_told(&lines, "started"), "{lines:?}");
+    assert_eq!(call.recording.state(), RecordingState::Starting);
+    // Those of a former session.
+    call.media(0, BranchEvent::Secured { session: 7 });
+    call.expect(&[]);
+    call.media(1, BranchEvent::Secured { session: 1 });
+    let lines = call.take();
+    assert!(is_told(&lines, "started"), "{lines:?}");
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+    call.media(0, BranchEvent::Secured { session: 1 });
+    call.expect(&[]);
+}
+
+#[test]
+fn a_handshake_that_fails_before_there_are_keys_is_a_failure_at_set_up() {
+    let fails: [fn(&mut Call, &Request); 2] = [
+        |call, _| {
+            call.media(0, BranchEvent::SecurityFailed { session: 1, reason: "no handshake in 10s".into() });
+        },
+        |call, invite| call.recorder_sends(invite, "BYE", &[], ""),
+    ];
+    for fail in fails {
+        let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
+        let invite = call.answer_invite(&answer("active"));
+        fail(&mut call, &invite);
+        let lines = call.take();
+        assert!(is_told(&lines, "failed: ") && !is_told(&lines, "stopped"), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("recall")), "nothing was sent: {lines:?}");
+        call.answer_invite(&answer("active"));
+        call.media(0, BranchEvent::Secured { session: 2 });
+        let lines = call.take();
+        assert!(is_told(&lines, "started") && !is_told(&lines, "failed over"), "{lines:?}");
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ impl Outlet {
             match handshakes.poll(ports) {
                 None => break,
                 Some(News::Secured(Component::Rtp)) => {
+                    self.events.push_back(BranchEvent::Secured { session: handshakes.session() });
                     if let Some(target) = self.pending.take() {
                         self.open(&target, kit, now);
                     }

@@ -368,7 +368,7 @@ impl Recording {
                         self.attempt_failed(id, reason, sip_code, now);
                     }
                     Notice::EndedByRecorder { failed } => match self.config.recorder_bye {
-                        ByePolicy::Stop if !failed => {
+                        ByePolicy::Stop if !failed && self.has_begun(id) => {
                             let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
                             self.end_leg(id, end, now);
                         }
@@ -385,6 +385,11 @@ impl Recording {
             }
         }
         any
+    }
+
+    /// Whether media could flow in a session, which may be over.
+    fn has_begun(&self, id: usize) -> bool {
+        self.legs.get(id).and_then(Leg::session).is_some_and(|session| session.lived().is_some())
     }
 
     /// The recorder asks for key frames without saying of which stream.
@@ -515,6 +520,16 @@ impl Recording {
             }
             Some(Step::Session { .. }) => self.tell_off(number, reason),
             Some(Step::Choosing { .. } | Step::Resolving { .. } | Step::Over) | None => {}
+        }
+    }
+
+    /// A branch is protected as a session's descriptions say: media can flow, if that session still is the present one of its
+    /// stream.
+    pub(super) fn protected(&mut self, number: u16, attempt: u32, now: Instant) {
+        let leg = self.slots.get(&number).and_then(Slot::leg).and_then(|id| self.legs.get_mut(id));
+        let leg = leg.filter(|leg| leg.attempts(attempt));
+        if let Some(session) = leg.and_then(Leg::session_mut) {
+            session.handle_protected(now);
         }
     }
 

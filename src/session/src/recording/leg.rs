@@ -203,11 +203,11 @@ impl Leg {
         self.session_mut().map(|session| (attempt, session))
     }
 
-    /// Whether an attempt is under way that the recorder has not answered yet.
+    /// Whether an attempt is under way that the recorder has not answered yet, or not by its handshakes.
     pub(super) fn is_attempting(&self) -> bool {
         match &self.step {
             Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. } => true,
-            Step::Session { session, .. } => session.is_inviting(),
+            Step::Session { session, .. } => session.is_inviting() || session.shakes_hands(),
             Step::Over => false,
         }
     }

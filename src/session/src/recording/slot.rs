@@ -96,6 +96,8 @@ pub(super) enum SlotNews {
     FirstPacket,
     /// No ports for this reason.
     PortsFailed(String),
+    /// It is protected as this session says.
+    Protected { session: u32 },
     /// It cannot be protected as this session says.
     Unprotected { session: u32, reason: String },
     /// The engine lost the branch.

@@ -174,6 +174,7 @@ impl Recording {
                 }
             }
             SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
+            SlotNews::Protected { session } => self.protected(id.slot, session, now),
             SlotNews::Unprotected { session, reason } => {
                 self.protection_failed(id.slot, session, reason, now);
             }

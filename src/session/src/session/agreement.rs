@@ -61,6 +61,16 @@ impl Agreement {
         Err(SdpFault::NothingTaken(refusal.unwrap_or_else(|| "none was offered".to_owned())))
     }
 
+    /// Whether what the recorder takes is protected by associations.
+    pub(super) fn has_association(&self, rules: &Rules) -> bool {
+        let is_associated = |(index, line): (usize, &Line)| {
+            let stream = line.stream().filter(|stream| stream.ports.is_some())?;
+            let (_, theirs) = self.target(index, stream).ok()?;
+            matches!(security(stream, theirs, rules), Ok(MediaSecurity::Dtls(_))).then_some(())
+        };
+        self.ours.lines.iter().enumerate().find_map(is_associated).is_some()
+    }
+
     /// Whether the recorder takes any stream.
     pub(super) fn takes_any(&self) -> bool {
         let is_taken = |(index, line): (usize, &Line)| {

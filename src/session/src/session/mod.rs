@@ -77,7 +77,7 @@ pub(crate) struct RecordingSession {
     writer: Writer,
     wanted: Description,
     phase: Phase,
-    /// Since when the recorder has accepted, and when it was last alive for sure.
+    /// Since when the recorder has accepted and media can flow, and when it was last alive for sure.
     lived: Option<Lived>,
     farewell: Farewell,
     notices: VecDeque<Notice>,
@@ -125,7 +125,7 @@ struct Up {
 /// What the session tells the recording.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Notice {
-    /// The recorder accepted.
+    /// The recorder accepted, and media can flow.
     Answered,
     /// The recorder refused what was offered within the session, which goes on as before.
     OfferRefused { code: u16, phrase: String },
@@ -202,7 +202,7 @@ impl RecordingSession {
         self.rules.protection = protection;
     }
 
-    /// Since when the recorder has accepted, if it has, and when it was last alive for sure; also when that is over.
+    /// Since when the recorder has accepted and media can flow, if so, and when it was last alive for sure; also when that is over.
     pub(crate) fn lived(&self) -> Option<Lived> {
         match (&self.phase, self.lived) {
             (Phase::Up(up), Some(lived)) => Some(Lived { proof: up.life.proof(), ..lived }),
@@ -215,9 +215,14 @@ impl RecordingSession {
         self.ua.call_id().to_string()
     }
 
-    /// Whether the recorder has accepted and the session goes on.
+    /// Whether the recorder has accepted, media can flow, and the session goes on.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.phase, Phase::Up(_))
+        matches!(self.phase, Phase::Up(_)) && self.lived.is_some()
+    }
+
+    /// Whether the recorder has accepted, and nothing can flow before there are keys (RFC 5763 §5).
+    pub(crate) fn shakes_hands(&self) -> bool {
+        matches!(self.phase, Phase::Up(_)) && self.lived.is_none()
     }
 
     /// Whether the recorder's answer to the INVITE is awaited.
@@ -346,6 +351,13 @@ impl RecordingSession {
         self.take_events(now);
     }
 
+    /// The keys of a stream are there.
+    pub(crate) fn handle_protected(&mut self, now: Instant) {
+        if self.shakes_hands() {
+            self.begin(now);
+        }
+    }
+
     /// The media of the session cannot be protected as it must be: it has failed.
     pub(crate) fn fail_insecure(&mut self, reason: String, now: Instant) {
         match self.phase {
@@ -451,10 +463,12 @@ impl RecordingSession {
                 let clock = SessionClock::start(self.rules.timers.ahead, &response.headers, now);
                 let doubt = Doubt::default();
                 let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
+                let waits = agreed.has_association(&self.rules);
                 let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, life, probe: false };
-                self.lived = Some(Lived { since: now, proof: now });
                 self.phase = Phase::Up(Box::new(up));
-                self.notices.push_back(Notice::Answered);
+                if !waits {
+                    self.begin(now);
+                }
                 self.offer_difference(now);
             }
             Err(fault) => {
@@ -462,6 +476,12 @@ impl RecordingSession {
                 self.fail(FailureReason::UnusableAnswer(fault.to_string()), None);
             }
         }
+    }
+
+    /// Media can flow.
+    fn begin(&mut self, now: Instant) {
+        self.lived = Some(Lived { since: now, proof: now });
+        self.notices.push_back(Notice::Answered);
     }
 
     fn refused(&mut self, response: Response, now: Instant) {

@@ -317,6 +317,7 @@ impl Slot {
                 branch.ports = PortsState::Unbound;
                 SlotNews::PortsFailed(reason.clone())
             }
+            BranchEvent::Secured { session } => SlotNews::Protected { session: *session },
             BranchEvent::SecurityFailed { session, reason } => {
                 SlotNews::Unprotected { session: *session, reason: reason.clone() }
             }
