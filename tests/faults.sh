@@ -27,6 +27,7 @@ fi
 [ "$(id -u)" -ne 0 ] || apart=(nice -n -15 "${apart[@]}")
 # More time than it ever takes. When the script is ended, so is all of it.
 "${apart[@]}" timeout --kill-after=10 1800 sh -c 'ip link set lo up && exec "$@"' sh "$folder/examples/faults" "$@" &
-trap 'kill -KILL $! 2> /dev/null' EXIT
+# Whose end was waited for is not there any more.
+trap 'kill -KILL $! 2> /dev/null || true' EXIT
 trap 'exit 1' INT TERM
 wait $!
