@@ -24,7 +24,7 @@ use crate::handshake::{Early, Handshakes};
 use crate::kit::{Kit, Token, watch};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
-use crate::remote::{Refusals, Remote};
+use crate::remote::{REFUSALS_APART, Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::sys::{self, Undelivered};
 use crate::trunk::TrunkId;
@@ -658,7 +658,11 @@ impl Outlet {
     }
 
     fn tell_refusal(&mut self, component: Component, now: Instant) {
+        let last = self.refusals.last(component);
         if self.refusals.note(component, now) {
+            if component == Component::Rtp {
+                self.reporter.suspect(&self.branch, last.is_none_or(|last| now > last + REFUSALS_APART));
+            }
             self.events.push_back(BranchEvent::RemoteRefused { component });
         }
     }

@@ -8,6 +8,9 @@ use siprec_model::{Component, OpenBranch};
 /// A recorder that refuses is told of at most this often, for each of its ports.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Refusals further apart than this have nothing to do with each other.
+pub(crate) const REFUSALS_APART: Duration = Duration::from_secs(10);
+
 /// Where a branch sends.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -47,6 +50,14 @@ pub(crate) struct Refusals {
 }
 
 impl Refusals {
+    /// When a port was last told of.
+    pub(crate) fn last(&self, component: Component) -> Option<Instant> {
+        match component {
+            Component::Rtp => self.rtp,
+            Component::Rtcp => self.rtcp,
+        }
+    }
+
     /// Whether a refusal at `now` is worth telling. It counts as told.
     pub(crate) fn note(&mut self, component: Component, now: Instant) -> bool {
         let last = match component {

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, numbered, receive};
 use rtcp_types::prelude::*;
 use rtcp_types::{Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock, SdesItem};
-use siprec_engine::EngineConfig;
-use siprec_model::{BranchCommand, BranchEvent, Medium, RtcpMode, VideoCodec};
+use siprec_engine::{EngineConfig, MediaSource};
+use siprec_model::{BranchCommand, BranchEvent, Component, Medium, RtcpMode, VideoCodec};
 
 const SSRC: u32 = 0xCAFE_F00D;
 /// Seconds from 1900 to 1970.
@@ -142,6 +142,36 @@ fn what_the_recorder_reports_is_told_and_what_others_send_is_not() {
         rig.expect(branch, |event| (event == BranchEvent::KeyframeWanted).then_some(()));
         let (_, report) = rig.close(branch);
         assert_eq!(report.receiver_lost, Some(3));
+    }
+}
+
+#[test]
+fn a_report_refutes_that_the_recorders_host_refuses_the_media() {
+    for source in [MediaSource::PerStream, MediaSource::Shared] {
+        let rig = Rig::new(EngineConfig { media_source: source, ..EngineConfig::default() });
+        let (tap, recorder) = (rig.tap(), Recorder::new());
+        let branch = rig.create(&tap, 0, FAST);
+        let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+        rig.open(branch, &recorder);
+        tap.push(&numbered(SSRC, 0), Instant::now());
+        let first = u32::from(recorder.packet().sequence);
+        let address = recorder.rtp.local_addr().unwrap();
+        // Nobody is there for a moment.
+        drop(recorder.rtp);
+        tap.push(&numbered(SSRC, 1), Instant::now());
+        rig.expect(branch, |event| {
+            (event == BranchEvent::RemoteRefused { component: Component::Rtp }).then_some(())
+        });
+        let rtp = UdpSocket::bind(address).unwrap();
+        tap.push(&numbered(SSRC, 2), Instant::now());
+        receive(&rtp, Duration::from_secs(5)).unwrap();
+        for (highest, refutes) in [(first, false), (first + 2, true)] {
+            recorder.rtcp.send_to(&receiver_report(highest, 0), local).unwrap();
+            let told = rig.events_within(Duration::from_millis(200));
+            let refuted = told.iter().any(|(_, event)| *event == BranchEvent::RefusalRefuted);
+            assert_eq!(refuted, refutes, "{source:?}: {told:?}");
+        }
+        rig.close(branch);
     }
 }
 

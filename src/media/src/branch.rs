@@ -572,6 +572,12 @@ impl Branch {
         self.rewriter.sources.senders()
     }
 
+    /// The index (RFC 3711 §3.3.1) of the packet of a source that has left as the last in order; its low 16 bits are the
+    /// sequence number.
+    pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {
+        self.rewriter.sources.highest_sent(ssrc)
+    }
+
     /// The last source that sent, or would have.
     pub fn last_ssrc(&self) -> Option<u32> {
         self.rewriter.sources.last_ssrc()

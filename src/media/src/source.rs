@@ -119,6 +119,12 @@ impl Sources {
         self.active.iter_mut().filter_map(|source| source.receipts.give_up())
     }
 
+    /// The highest index that was given to a packet of a source.
+    pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {
+        let source = self.active.iter().find(|source| source.sender.ssrc == ssrc)?;
+        Some(source.numbering.highest())
+    }
+
     /// Whether reports have come of any source.
     pub(crate) fn have_reports(&self) -> bool {
         self.active.iter().any(|source| source.receipts.taken().is_some())

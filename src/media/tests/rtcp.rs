@@ -101,6 +101,13 @@ impl Session {
         self.reporter.poll_event()
     }
 
+    /// Everything that is told when the recorder reports that it has received a packet of ours, by its number.
+    fn acknowledge(&mut self, ssrc: u32, sequence: u16) -> Vec<BranchEvent> {
+        let block = ReportBlock::builder(ssrc).extended_sequence_number(u32::from(sequence));
+        let first = self.hear(&written(ReceiverReport::builder(99).add_report_block(block)));
+        first.into_iter().chain(std::iter::from_fn(|| self.reporter.poll_event())).collect()
+    }
+
     fn hear_report(&mut self, ssrc: u32) -> Option<BranchEvent> {
         let block = ReportBlock::builder(ssrc)
             .fraction_lost(3)
@@ -276,6 +283,42 @@ fn receiver_reports_of_our_sources_are_told() {
         BranchEvent::ReportReceived { highest_sequence: 0x0001_0000, cumulative_lost: 7, fraction_lost: 3 };
     assert_eq!(session.hear_report(A), Some(told));
     assert_eq!(session.reporter.receiver_lost(), Some(7));
+}
+
+#[test]
+fn only_a_report_of_what_was_sent_since_refutes_a_refusal_and_does_so_once() {
+    let mut session = Session::new();
+    session.open();
+    let first = 300u16;
+    let send = |session: &mut Session, ssrc, number: u16| {
+        session.ms = u64::from(number) * 20;
+        session.numbered_packet(number, ssrc, u32::from(number) * 160);
+    };
+    let refutes = |session: &mut Session, ssrc, number: u16| {
+        session.acknowledge(ssrc, first.wrapping_add(number)).contains(&BranchEvent::RefusalRefuted)
+    };
+    (0..10).for_each(|number| send(&mut session, A, number));
+    assert!(!refutes(&mut session, A, 5), "nothing was refused");
+    session.reporter.suspect(&session.branch, true);
+    (10..20).for_each(|number| send(&mut session, A, number));
+    // It goes on, and counts from its beginning.
+    session.reporter.suspect(&session.branch, false);
+    assert!(!refutes(&mut session, A, 9), "sent before the refusal");
+    assert!(!refutes(&mut session, A, 20), "never sent");
+    assert!(!refutes(&mut session, B, 15), "not our source");
+    assert!(refutes(&mut session, A, 10));
+    assert!(!refutes(&mut session, A, 19), "told once");
+    // Again, and after a long pause.
+    session.reporter.suspect(&session.branch, false);
+    assert!(!refutes(&mut session, A, 19));
+    (20..30).for_each(|number| send(&mut session, A, number));
+    session.reporter.suspect(&session.branch, true);
+    assert!(!refutes(&mut session, A, 29));
+    // Another recorder has nothing to do with it.
+    (30..40).for_each(|number| send(&mut session, A, number));
+    let now = session.now();
+    session.reporter.restart(now);
+    assert!(!refutes(&mut session, A, 39));
 }
 
 #[test]

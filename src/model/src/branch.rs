@@ -365,6 +365,9 @@ pub enum BranchEvent {
         /// The port concerned.
         component: Component,
     },
+    /// After [`BranchEvent::RemoteRefused`] of RTP: a receiver report acknowledges what was sent since, so that those errors
+    /// are forged or over. Once until the next refusal.
+    RefusalRefuted,
     /// The recorder sent a receiver report.
     ReportReceived {
         /// Extended highest sequence number received, as in the report.

@@ -249,6 +249,48 @@ fn a_recorder_that_refuses_the_media_is_asked_by_an_early_refresh_and_lost_if_it
 }
 
 #[test]
+fn a_recorder_that_reports_has_eight_seconds_to_acknowledge_what_is_refused() {
+    let mut call = recording(two_recorders());
+    (0..2).for_each(|slot| call.media(slot, REPORT));
+    call.media(0, REFUSED);
+    let refused = call.now;
+    for second in 1..8 {
+        call.wait_ms(1_000);
+        call.media(0, REFUSED);
+        if second == 2 {
+            call.answer_invite(&sdp(&[4000, 4002]));
+        }
+        // Of what was sent before.
+        call.media(0, REPORT);
+    }
+    call.expect(&[SUSPECTED, "> INVITE sendonly/sendonly v1", "> ACK"]);
+    call.wait_ms(1_000);
+    call.media(0, REFUSED);
+    assert_eq!(recalled(&call), [refused; 2]);
+    let why = "* failed: the recorder takes no media: its host refuses";
+    assert_failed_over(&mut call, why, Duration::from_secs(8));
+}
+
+#[test]
+fn a_flood_of_forged_refusals_loses_no_recorder_whose_reports_acknowledge_what_is_sent() {
+    let mut call = recording(two_recorders());
+    (0..2).for_each(|slot| call.media(slot, REPORT));
+    for second in 0..60 {
+        call.wait_ms(1_000);
+        (0..2).for_each(|slot| call.media(slot, REFUSED));
+        if second == 1 {
+            call.answer_invite(&sdp(&[4000, 4002]));
+        }
+        // Each in its time.
+        for slot in (0..2).filter(|slot| second % 6 == 2 + 2 * slot) {
+            call.media(slot, REPORT);
+            call.media(slot, BranchEvent::RefusalRefuted);
+        }
+    }
+    call.expect(&[SUSPECTED, "> INVITE sendonly/sendonly v1", "> ACK"]);
+}
+
+#[test]
 fn a_recorder_whose_reports_stop_is_asked_and_is_deaf_if_it_answers_without_one() {
     let mut call = recording(two_recorders());
     call.wait_ms(1000);

@@ -3,6 +3,7 @@
 mod feedback;
 mod interval;
 mod reporter;
+mod suspicion;
 
 pub use feedback::{Feedback, feedback};
 pub use reporter::Reporter;

@@ -10,6 +10,7 @@ use siprec_model::BranchEvent;
 
 use super::feedback::{Feedback, feedback};
 use super::interval::{INTERVAL, Intervals};
+use super::suspicion::Suspicion;
 use crate::{Branch, Sender, WallClock};
 
 /// Bytes that an SDES item holds at most (RFC 3550 §6.5).
@@ -34,6 +35,7 @@ pub struct Reporter {
     /// What the last two reports said of each source.
     history: Vec<Reported>,
     reception: Reception,
+    suspicion: Suspicion,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ struct Reception {
     expected: Option<Expected>,
     lost: Option<i32>,
     untold_report: Option<BranchEvent>,
+    untold_refutation: bool,
     untold_stop: bool,
     untold_keyframe: bool,
 }
@@ -76,6 +79,7 @@ impl Reporter {
             intervals,
             history: Vec::new(),
             reception: Reception::default(),
+            suspicion: Suspicion::default(),
         }
     }
 
@@ -90,6 +94,16 @@ impl Reporter {
         self.due = now + self.intervals.first();
         self.history.clear();
         self.reception = Reception::default();
+        self.suspicion = Suspicion::default();
+    }
+
+    /// The recorder's host is said to refuse the media: the next report of what is sent from here on disproves that, and
+    /// gives [`BranchEvent::RefusalRefuted`]. `afresh` where that was not so before, or long ago.
+    pub fn suspect(&mut self, branch: &Branch, afresh: bool) {
+        if afresh {
+            self.suspicion = Suspicion::default();
+        }
+        self.suspicion.begin(branch);
     }
 
     /// When the next report is due.
@@ -140,7 +154,7 @@ impl Reporter {
     /// What it acknowledges the branch need not keep.
     pub fn handle_datagram(&mut self, datagram: &[u8], branch: &mut Branch, now: Instant) {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
-        let reception = &mut self.reception;
+        let (reception, suspicion) = (&mut self.reception, &mut self.suspicion);
         feedback(datagram, |told| match told {
             Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) =>
@@ -148,6 +162,7 @@ impl Reporter {
                 branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
                 reception.came(branch, now);
                 reception.lost = Some(cumulative_lost);
+                reception.untold_refutation |= suspicion.refute(branch, ssrc, highest_sequence);
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
@@ -163,6 +178,9 @@ impl Reporter {
         let reception = &mut self.reception;
         if let Some(report) = reception.untold_report.take() {
             return Some(report);
+        }
+        if std::mem::take(&mut reception.untold_refutation) {
+            return Some(BranchEvent::RefusalRefuted);
         }
         if std::mem::take(&mut reception.untold_stop) {
             return Some(BranchEvent::ReportsStopped);

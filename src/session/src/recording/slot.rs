@@ -104,10 +104,14 @@ pub(super) enum SlotNews {
     Lost(String),
     /// The recorder may be lost.
     Doubt(Sign),
+    /// The recorder's host has refused a packet.
+    Refused,
     /// The recorder has sent a receiver report.
     Reported,
     /// The recorder has missed so many packets at once.
     Missed(u64),
+    /// What was refused has arrived.
+    Refuted,
 }
 
 impl Slot {

@@ -180,12 +180,14 @@ impl Recording {
             }
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
             SlotNews::Missed(packets) => self.missed(id.slot, packets, now),
-            SlotNews::Doubt(_) | SlotNews::Reported => {
+            SlotNews::Doubt(_) | SlotNews::Refused | SlotNews::Reported | SlotNews::Refuted => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
-                match (news, leg.and_then(|leg| leg.session_mut())) {
-                    (SlotNews::Doubt(sign), Some(session)) => session.doubt(sign, now),
-                    (_, Some(session)) => session.hear_report(now),
-                    (_, None) => {}
+                let Some(session) = leg.and_then(|leg| leg.session_mut()) else { return };
+                match news {
+                    SlotNews::Doubt(sign) => session.doubt(sign, now),
+                    SlotNews::Refused => session.hear_refusal(id, now),
+                    SlotNews::Refuted => session.hear_refutation(id, now),
+                    _ => session.hear_report(id, now),
                 }
             }
         }

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use siprec_model::BranchId;
+
 /// Refusals of the media over this time, at least [`INSISTENT`] of them, are no accident of a recorder that is just opening
 /// its sockets.
 const INSISTENCE: Duration = Duration::from_millis(900);
@@ -10,6 +12,11 @@ const INSISTENT: u32 = 3;
 
 /// Refusals further apart than this have nothing to do with each other.
 const MEMORY: Duration = Duration::from_secs(10);
+
+/// A recorder that reports on a stream has so long, from the first refusal on, to acknowledge what was sent since, before its
+/// answer to SIP is held against it: an ICMP error is forged by whoever knows the ports. Receivers report every 5 s as a rule, at
+/// random from half to one and a half times as often, divided by 1.21828 (RFC 3550 §6.3.1): 6.2 s at most, and what is under way.
+const REPORT_WITHIN: Duration = Duration::from_secs(8);
 
 /// Who has answered a question is not asked again about the same for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -50,13 +57,25 @@ pub(super) enum Growth {
 }
 
 /// What speaks against the recorder so far.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
     refusals: Refusals,
-    /// The first and the last refusal of those that have not paused since, whatever was answered meanwhile.
-    refused: Option<(Instant, Instant)>,
+    /// Streams that are refused, or were.
+    refused: Vec<Refused>,
+    /// Streams that receiver reports have come of.
+    reported: Vec<BranchId>,
+    /// When reports last disproved refusals.
+    refuted: Option<Instant>,
     asked: Option<(Sign, Instant)>,
     answered: bool,
+}
+
+/// The first and the last refusal of a stream, of those that have not paused since, whatever was answered meanwhile.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    stream: BranchId,
+    first: Instant,
+    last: Instant,
 }
 
 /// Refusals of the media, one after the other.
@@ -68,18 +87,9 @@ struct Refusals {
 }
 
 impl Doubt {
-    /// Takes a sign.
+    /// Takes a sign other than a refusal of the media.
     pub(super) fn grow(&mut self, sign: Sign, now: Instant) -> Growth {
-        if sign == Sign::MediaRefused {
-            let goes_on = self.refused.filter(|(_, last)| now <= *last + MEMORY);
-            self.refused = Some((goes_on.map_or(now, |(first, _)| first), now));
-        }
-        if sign == Sign::MediaRefused && !self.refusals.insist(now) {
-            return Growth::None;
-        }
         match self.asked {
-            // Who lives and goes on refusing, or has nothing to say of the media, will not take it any more.
-            Some((Sign::MediaRefused, _)) if self.answered && sign == Sign::MediaRefused => Growth::Lost,
             // Silence is asked about each time: an answer to the last question says nothing of this one.
             Some((_, at)) if now < at + PATIENCE && (sign != Sign::Silent || !self.answered) => Growth::None,
             _ => {
@@ -90,15 +100,48 @@ impl Doubt {
         }
     }
 
-    /// Since when the media is refused.
-    pub(super) fn refused_since(&self) -> Option<Instant> {
-        self.refused.map(|(first, _)| first)
+    /// The recorder's host has refused a packet of a stream.
+    pub(super) fn refuse(&mut self, stream: BranchId, now: Instant) -> Growth {
+        let first = self.note(stream, now);
+        if !self.refusals.insist(now) {
+            return Growth::None;
+        }
+        let was_answered = self.answered && matches!(self.asked, Some((Sign::MediaRefused, _)));
+        let may_report = self.reported.contains(&stream) && now < first + REPORT_WITHIN;
+        let was_refuted = self.refuted.is_some_and(|refuted| now < refuted + PATIENCE);
+        match was_answered {
+            true if may_report => Growth::None,
+            // Who lives and goes on refusing, or has nothing to say of the media, will not take it any more.
+            true => Growth::Lost,
+            // What was not true a moment ago is worth no question yet.
+            false if may_report && was_refuted => Growth::None,
+            false => self.grow(Sign::MediaRefused, now),
+        }
+    }
+
+    /// Writes down a refusal; since when the stream has been refused.
+    fn note(&mut self, stream: BranchId, now: Instant) -> Instant {
+        self.refused.retain(|refused| refused.goes_on(now));
+        match self.refused.iter_mut().find(|refused| refused.stream == stream) {
+            Some(refused) => {
+                refused.last = now;
+                refused.first
+            }
+            None => {
+                self.refused.push(Refused { stream, first: now, last: now });
+                now
+            }
+        }
+    }
+
+    /// Since when the media has been refused.
+    pub(super) fn refused_since(&self, now: Instant) -> Option<Instant> {
+        self.refused.iter().filter(|refused| refused.goes_on(now)).map(|refused| refused.first).min()
     }
 
     /// Whether anything speaks against the recorder that an answer to SIP does not refute.
     pub(super) fn speaks_against(&self, now: Instant) -> bool {
-        let is_refused = self.refused.is_some_and(|(_, last)| now <= last + MEMORY);
-        is_refused || self.asked.is_some() && !self.answered
+        self.refused_since(now).is_some() || self.asked.is_some() && !self.answered
     }
 
     /// Whether the question is open why it did not answer.
@@ -114,9 +157,31 @@ impl Doubt {
         open.map(|(sign, _)| sign).filter(|sign| matches!(sign, Sign::ReportsStopped | Sign::NoReports))
     }
 
-    /// A receiver report has come: the recorder hears.
-    pub(super) fn dispel(&mut self) {
-        *self = Self::default();
+    /// A receiver report of a stream has come: the recorder hears, or did. While its host refuses the media that is not enough.
+    pub(super) fn dispel(&mut self, stream: BranchId, now: Instant) {
+        if !self.reported.contains(&stream) {
+            self.reported.push(stream);
+        }
+        let is_refused = self.refused_since(now).is_some();
+        if !is_refused {
+            self.refusals = Refusals::default();
+        }
+        if !is_refused || !matches!(self.asked, Some((Sign::MediaRefused, _))) {
+            (self.asked, self.answered) = (None, false);
+        }
+    }
+
+    /// A receiver report says that what is refused of a stream has arrived.
+    pub(super) fn refute(&mut self, stream: BranchId, now: Instant) {
+        self.refused.retain(|refused| refused.stream != stream);
+        self.refuted = Some(now);
+        self.dispel(stream, now);
+    }
+}
+
+impl Refused {
+    fn goes_on(&self, now: Instant) -> bool {
+        now <= self.last + MEMORY
     }
 }
 
@@ -134,34 +199,86 @@ impl Refusals {
 
 #[cfg(test)]
 mod tests {
+    use std::ops::Range;
+
+    use siprec_model::RecordingKey;
+
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn stream(slot: u16) -> BranchId {
+        BranchId { recording: RecordingKey::from_raw(1), leg: 0, slot }
+    }
+
+    /// What follows from a refusal of the first stream in each of these seconds.
+    fn refused(doubt: &mut Doubt, start: Instant, seconds: Range<u32>) -> Vec<Growth> {
+        seconds.map(|second| doubt.refuse(stream(0), start + SECOND * second)).collect()
+    }
+
     #[test]
     fn refusals_are_asked_about_when_they_insist() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        let grown: Vec<_> =
-            (0..4).map(|second| doubt.grow(Sign::MediaRefused, start + SECOND * second)).collect();
+        let grown = refused(&mut doubt, start, 0..4);
         assert_eq!(grown, [Growth::None, Growth::None, Growth::Ask, Growth::None]);
     }
 
     #[test]
     fn who_answers_and_goes_on_refusing_is_lost() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        let refused = |doubt: &mut Doubt, second| doubt.grow(Sign::MediaRefused, start + SECOND * second);
-        assert_eq!([0, 1, 2].map(|second| refused(&mut doubt, second))[2], Growth::Ask);
+        assert_eq!(refused(&mut doubt, start, 0..3)[2], Growth::Ask);
         assert_eq!(doubt.answered(), None);
-        assert_eq!(
-            [3, 4, 5].map(|second| refused(&mut doubt, second)),
-            [Growth::None, Growth::None, Growth::Lost]
-        );
+        assert_eq!(refused(&mut doubt, start, 3..6), [Growth::None, Growth::None, Growth::Lost]);
+    }
+
+    #[test]
+    fn who_reports_has_eight_seconds_to_acknowledge_what_is_refused() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        doubt.dispel(stream(0), start);
+        assert_eq!(refused(&mut doubt, start, 1..4)[2], Growth::Ask);
+        assert_eq!(doubt.answered(), None);
+        // A report of what was sent before says nothing.
+        doubt.dispel(stream(0), start + 5 * SECOND);
+        let grown = refused(&mut doubt, start, 4..10);
+        assert_eq!((grown[..5].iter().all(|grown| *grown == Growth::None), grown[5]), (true, Growth::Lost));
+    }
+
+    #[test]
+    fn refusals_that_reports_disprove_may_go_on_for_ever_and_are_asked_about_once() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        doubt.dispel(stream(0), start);
+        assert_eq!(refused(&mut doubt, start, 0..3)[2], Growth::Ask);
+        doubt.answered();
+        for round in 0..20 {
+            doubt.refute(stream(0), start + SECOND * (3 + 6 * round));
+            let grown = refused(&mut doubt, start, 3 + 6 * round..9 + 6 * round);
+            assert!(grown.iter().all(|grown| *grown == Growth::None), "{round}: {grown:?}");
+            assert_eq!(
+                doubt.refused_since(start + SECOND * (8 + 6 * round)),
+                Some(start + SECOND * (3 + 6 * round))
+            );
+        }
+        // Then they are true.
+        let grown = refused(&mut doubt, start, 123..127);
+        assert_eq!(grown.iter().filter(|grown| **grown == Growth::Ask).count(), 1, "{grown:?}");
+        doubt.answered();
+        assert_eq!(refused(&mut doubt, start, 127..130)[2], Growth::Lost);
+    }
+
+    #[test]
+    fn what_arrives_of_one_stream_says_nothing_of_another() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        doubt.dispel(stream(0), start);
+        assert_eq!(refused(&mut doubt, start, 0..3)[2], Growth::Ask);
+        doubt.answered();
+        doubt.refute(stream(1), start + 3 * SECOND);
+        assert_eq!(*refused(&mut doubt, start, 4..9).last().unwrap(), Growth::Lost);
     }
 
     #[test]
     fn refusals_that_are_far_apart_are_accidents() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        assert!((0..9).all(|n| doubt.grow(Sign::MediaRefused, start + SECOND * n * 11) == Growth::None));
+        assert!((0..9).all(|n| doubt.refuse(stream(0), start + SECOND * n * 11) == Growth::None));
     }
 
     #[test]
@@ -173,9 +290,18 @@ mod tests {
             assert_eq!(doubt.answered(), Some(sign));
             let mut doubt = Doubt::default();
             assert_eq!(doubt.grow(sign, now), Growth::Ask);
-            doubt.dispel();
+            doubt.dispel(stream(0), now);
             assert_eq!(doubt.answered(), None);
         }
+    }
+
+    #[test]
+    fn a_report_refutes_that_there_are_none_also_while_the_media_is_refused() {
+        let (mut doubt, start) = (Doubt::default(), Instant::now());
+        assert_eq!(doubt.grow(Sign::ReportsStopped, start), Growth::Ask);
+        refused(&mut doubt, start, 0..1);
+        doubt.dispel(stream(1), start + SECOND);
+        assert_eq!(doubt.answered(), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::FailureReason;
+use siprec_model::{BranchId, FailureReason};
 use siprec_sip::{Headers, Method, RequestToken, Response};
 
 use super::doubt::{Growth, Sign};
@@ -10,11 +10,31 @@ use super::life::Question;
 use super::{Notice, Phase, RecordingSession};
 
 impl RecordingSession {
-    /// Takes a sign that the recorder may be lost. Where it is worth a question, the session's refresh is that, and any
+    /// Takes a sign other than a refusal that the recorder may be lost. Where it is worth a question, the session's refresh is that, and any
     /// response to it must come as soon as one to OPTIONS must. Who answers and takes no media all the same is lost.
     pub(crate) fn doubt(&mut self, sign: Sign, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
-        match up.doubt.grow(sign, now) {
+        let growth = up.doubt.grow(sign, now);
+        self.suspect(sign, growth, now);
+    }
+
+    /// The recorder's host has refused a packet of a stream.
+    pub(crate) fn hear_refusal(&mut self, stream: BranchId, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let growth = up.doubt.refuse(stream, now);
+        self.suspect(Sign::MediaRefused, growth, now);
+    }
+
+    /// A receiver report says that what its host has refused of a stream has arrived.
+    pub(crate) fn hear_refutation(&mut self, stream: BranchId, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.doubt.refute(stream, now);
+        }
+    }
+
+    fn suspect(&mut self, sign: Sign, growth: Growth, now: Instant) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        match growth {
             Growth::None => {}
             Growth::Ask => {
                 up.probe = true;
@@ -26,9 +46,9 @@ impl RecordingSession {
     }
 
     /// A receiver report of the recorder has come.
-    pub(crate) fn hear_report(&mut self, now: Instant) {
+    pub(crate) fn hear_report(&mut self, stream: BranchId, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.doubt.dispel();
+            up.doubt.dispel(stream, now);
             up.life.report(&self.rules.timers, now);
         }
     }
@@ -113,7 +133,7 @@ impl RecordingSession {
     /// Gives up a recorder that lives and takes no media.
     fn lose_media(&mut self, sign: Sign, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.life.deny(up.doubt.refused_since().filter(|_| sign == Sign::MediaRefused));
+            up.life.deny(up.doubt.refused_since(now).filter(|_| sign == Sign::MediaRefused));
         }
         self.bye(now);
         self.fail(FailureReason::MediaLost(sign.to_string()), None);

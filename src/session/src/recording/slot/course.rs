@@ -351,13 +351,12 @@ impl Slot {
                 SlotNews::None
             }
             // A recorder that is sent nothing has nothing to refuse, or to report on.
-            BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => {
-                SlotNews::Doubt(Sign::MediaRefused)
-            }
+            BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => SlotNews::Refused,
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
             BranchEvent::ReportReceived { .. } => SlotNews::Reported,
             // While nothing is sent, nothing is sent again.
             BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
+            BranchEvent::RefusalRefuted => SlotNews::Refuted,
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportsStopped
