@@ -298,6 +298,8 @@ pub(super) fn state_changed() -> glib::subclass::Signal {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -313,6 +315,17 @@ mod tests {
         info.recorder = Some("sip:rec.example".to_owned());
         info.session = Some("abc".to_owned());
         assert_eq!(whence(&info), "recording R1 at sip:rec.example, session abc");
+    }
+
+    #[test]
+    fn a_hole_says_when_it_began_and_how_long_it_is_in_nanoseconds() {
+        gst::init().unwrap();
+        let (start, duration) = (Duration::from_millis(1500), Duration::from_millis(40));
+        let gap = Gap { start, duration, packets: 2, cause: DropCause::RingFull };
+        let told = hole(gst::Structure::builder("siprec-gap"), &gap).build();
+        assert_eq!(told.get::<u64>("start"), Ok(1_500_000_000));
+        assert_eq!(told.get::<u64>("duration"), Ok(40_000_000));
+        assert_eq!((told.get::<u64>("packets"), told.get::<&str>("reason")), (Ok(2), Ok("ring-full")));
     }
 
     #[test]
