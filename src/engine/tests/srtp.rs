@@ -12,7 +12,7 @@ use rtcp_types::prelude::*;
 use rtcp_types::{Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock};
 use siprec_engine::{EngineConfig, Tap};
 use siprec_media::srtp::{Protector, Unprotector};
-use siprec_model::{BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
+use siprec_model::{BranchCommand, BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
 
 const SSRC: u32 = 0xCAFE_F00D;
 
@@ -197,6 +197,40 @@ fn rtcp_is_heard_for_the_lifetime_of_the_recorders_key_and_under_its_next_one() 
     push_until(&tap, &recorder, &keys.own, number);
     heard(&mut Protector::new(&keys.recorder[0]).unwrap(), [7, 8, 9]);
     told(8);
+}
+
+/// RFC 3711 §3.3.1 and §9.1: another recorder knows of no rollover, and another key has its own indices.
+#[test]
+fn what_goes_to_the_next_recorder_is_under_keys_whose_rollover_begins_at_zero() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, branch) = bound(&rig);
+    let (lost, other) = (Recorder::new(), Recorder::new());
+    let former = keys(SrtpSuite::AeadAes128Gcm, 1, 1);
+    rig.open_secured(branch, &lost, &former);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let mut receiver_of_lost = receiver(&former.own);
+    let (mut number, mut last, mut has_wrapped) = (0, 0, false);
+    while !has_wrapped || last < 300 {
+        (number..number + 250).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+        for _ in 0..250 {
+            let (came, sequence) = next(&lost, &mut receiver_of_lost).unwrap();
+            // The timestamp counts no further.
+            assert_eq!(came, number % (u32::MAX / 160 + 1));
+            has_wrapped |= sequence < last;
+            (number, last) = (number + 1, sequence);
+        }
+    }
+    rig.command(BranchCommand::Recall { branch, since: Instant::now() });
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let fresh = keys(SrtpSuite::AeadAes128Gcm, 2, 2);
+    rig.open_secured(branch, &other, &fresh);
+    let mut receiver_of_other = receiver(&fresh.own);
+    let (first, sequence) = next(&other, &mut receiver_of_other).expect("of rollover 0");
+    assert!(first < number && (256..0x8000).contains(&sequence), "{first} of {number} as {sequence}");
+    for following in first + 1..number {
+        let expected = sequence.wrapping_add((following - first) as u16);
+        assert_eq!(next(&other, &mut receiver_of_other), Some((following, expected)));
+    }
 }
 
 /// Pushes packets until one comes to `recorder` under `key`, which a receiver takes that knows of no rollover. Gives the

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_media::{Branch, BranchSettings, HoldMemory, RtpView};
 use siprec_model::{BranchEvent, BranchLimits, DropCause, Hole, Medium, PayloadRule};
 
 const RULES: &[PayloadRule] = &[PayloadRule { from: 0, to: 0 }];
@@ -237,6 +237,44 @@ fn where_reports_have_stopped_all_behind_the_last_one_is_sent_again_whatever_sip
         "and what left in the two seconds before it"
     );
     assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn from_the_first_report_on_however_late_it_comes_answers_count_no_more() {
+    let mut call = Call::audio();
+    call.open();
+    // No report has come for 20 s, and an answer says that the recorder lives.
+    call.talk(20_000);
+    call.branch.confirm(call.now());
+    let second = 50 * (35 + packet(0, 0, 1, 0).len());
+    assert_eq!(call.branch.kept_bytes(), 2 * second);
+    // Its first report says nothing of what came before it began to hear, and what was confirmed is gone.
+    let (_, highest, ..) = call.sent[949];
+    call.branch.acknowledge(1, highest as u32, 0, call.now());
+    call.talk(5_000);
+    call.branch.confirm(call.now());
+    call.branch.recall(call.now(), call.now());
+    assert_eq!(replayed(&mut call), (901..1250).collect::<Vec<_>>());
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn memory_that_a_recorder_has_filled_is_there_for_others_once_it_has_reported() {
+    let memory = HoldMemory::new(1 << 20);
+    let mut call = Call::audio();
+    call.branch.share_memory(memory.clone());
+    call.open();
+    call.talk(25_000);
+    let filled = memory.used();
+    assert!(filled >= 1250 * (35 + packet(0, 0, 1, 0).len()), "{filled}");
+    for _ in 0..20 {
+        let (_, highest, ..) = *call.sent.last().unwrap();
+        call.branch.acknowledge(1, highest as u32, 0, call.now());
+        call.talk(5_000);
+    }
+    assert!(memory.used() < filled / 2, "{} of {filled}", memory.used());
+    drop(call);
+    assert_eq!(memory.used(), 0);
 }
 
 #[test]

@@ -168,6 +168,58 @@ fn a_stream_that_turns_out_to_be_audio_has_the_bounds_of_audio() {
     assert_eq!(call.gaps().len(), 1);
 }
 
+/// Twenty seconds of a call, whose recorder has reported on all but the last pictures, is lost at the end.
+fn lost(mut before: impl FnMut(&mut Call)) -> Call {
+    let mut call = Call::vp8(BranchLimits::default());
+    call.deliver();
+    call.pictures(500);
+    let reported = call.indices[(437 * PACKETS - 1) as usize];
+    call.branch.acknowledge(9, reported as u32, 0, call.now());
+    before(&mut call);
+    call.branch.recall(call.now(), call.now());
+    call.sent.clear();
+    call
+}
+
+fn all(pictures: std::ops::Range<u64>) -> Vec<u64> {
+    pictures.flat_map(|picture| [picture; PACKETS as usize]).collect()
+}
+
+#[test]
+fn what_the_next_recorder_gets_of_video_begins_with_the_key_frame_of_what_the_last_one_may_not_have() {
+    let mut call = lost(|_| {});
+    call.deliver();
+    // 437 is the first one of which nothing is known, and 430 begins its group.
+    assert_eq!(call.sent, all(430..500));
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn a_recorder_that_is_lost_in_a_pause_costs_nothing_and_nothing_of_the_pause_is_sent() {
+    let mut call = lost(|call| {
+        call.branch.pause(call.now());
+        call.pictures(100);
+    });
+    call.pictures(10);
+    assert_eq!(call.sent, [], "nothing leaves in a pause");
+    call.deliver();
+    call.pictures(10);
+    assert_eq!(call.sent, [all(430..500), all(610..620)].concat());
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn a_recorder_that_is_lost_while_the_stream_is_off_leaves_what_it_may_not_have_to_the_next_one() {
+    let mut call = lost(|call| {
+        call.branch.disable(call.now());
+        call.pictures(20);
+    });
+    assert_eq!(call.sent, []);
+    call.deliver();
+    assert_eq!(call.sent, all(430..500));
+    assert_eq!(call.branch.report().drops.of(DropCause::Closed), 20 * PACKETS);
+}
+
 #[test]
 fn a_pause_in_which_the_numbers_wrap_loses_nothing_afterwards() {
     let mut call = Call::vp8(BranchLimits::default());
