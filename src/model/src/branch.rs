@@ -333,6 +333,8 @@ pub enum BranchEvent {
     Secured {
         /// The session of the association ([`DtlsAssociation::session`]).
         session: u32,
+        /// The suite that the keys are for.
+        suite: SrtpSuite,
     },
     /// The branch cannot be protected as agreed: its DTLS handshake failed, or the recorder's certificate is another one.
     SecurityFailed {

@@ -1,6 +1,6 @@
 //! What the branches of a session must do: the difference of what they do and what they should do.
 
-use siprec_model::{BranchCommand, BranchId, MediaSecurity, OpenBranch};
+use siprec_model::{BranchCommand, BranchId, MediaSecurity, OpenBranch, SrtpSuite};
 
 /// What one branch does with the call's packets.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -17,6 +17,14 @@ pub(crate) enum BranchMode {
 }
 
 impl BranchMode {
+    /// The suite that packets leave under, where their keys come from the descriptions.
+    pub(crate) fn suite(&self) -> Option<SrtpSuite> {
+        match self {
+            Self::Open(OpenBranch { security: MediaSecurity::Srtp(keys), .. }) => Some(keys.own.suite()),
+            _ => None,
+        }
+    }
+
     /// Whether packets leave in the clear.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Open(open) if open.security == MediaSecurity::Plain)

@@ -177,21 +177,17 @@ pub(crate) fn weaknesses(
         }
         Protection::Sdes(_) | Protection::Dtls { .. } => {}
     }
-    let of_call = call.iter().filter_map(|stream| match stream {
-        StreamSecurity::Srtp(suite) => *suite,
-        StreamSecurity::Plain => None,
-    });
-    let mut weaker: Vec<String> = Vec::new();
-    for of_call in of_call {
-        for offered in offered.suites().iter().filter(|offered| of_call.is_stronger_than(**offered)) {
-            let words = format!("{offered} is offered, which is weaker than the call's {of_call}");
-            if !weaker.contains(&words) {
-                weaker.push(words);
-            }
-        }
-    }
-    found.extend(weaker);
     found
+}
+
+/// What whoever is responsible should know of the suite that was agreed on, in words (RFC 7866 §12.2).
+pub(crate) fn weakness_of(agreed: SrtpSuite, call: StreamSecurity) -> Option<String> {
+    match call {
+        StreamSecurity::Srtp(Some(of_call)) if of_call.is_stronger_than(agreed) => {
+            Some(format!("{agreed} protects the recording, which is weaker than the call's {of_call}"))
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -286,8 +282,11 @@ mod tests {
         let [plain] = weaknesses(&Protection::Plain, &[SECURED], Transport::Tls).try_into().unwrap();
         assert!(plain.contains("its recording is not"), "{plain}");
         let found = weaknesses(&offered, &[SECURED, SECURED], Transport::Udp);
-        assert_eq!(found.len(), 3, "{found:?}");
+        assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("in the clear (UDP)"), "{found:?}");
-        assert!(found[1].contains("AEAD_AES_128_GCM is offered"), "{found:?}");
+        let weaker = weakness_of(SrtpSuite::AeadAes128Gcm, SECURED).unwrap();
+        assert!(weaker.starts_with("AEAD_AES_128_GCM protects the recording"), "{weaker}");
+        assert_eq!(weakness_of(SrtpSuite::AesCm256HmacSha1_80, SECURED), None);
+        assert_eq!(weakness_of(SrtpSuite::AesCm128HmacSha1_32, PLAIN), None);
     }
 }

@@ -76,9 +76,14 @@ fn established(setup: &str) -> (Call, Request) {
     let mut call = Call::inviting_with(secured("sip:rec.example"));
     let invite = call.answer_invite(&answer(setup));
     for slot in 0..2 {
-        call.media(slot, BranchEvent::Secured { session: 1 });
+        call.media(slot, secured_in(1));
     }
     (call, invite)
+}
+
+/// A handshake of this session has made keys.
+fn secured_in(session: u32) -> BranchEvent {
+    BranchEvent::Secured { session, suite: SrtpSuite::AesCm128HmacSha1_80 }
 }
 
 fn is_told(lines: &[String], what: &str) -> bool {
@@ -221,13 +226,13 @@ fn a_recording_has_started_when_there_are_keys() {
     assert!(lines.contains(&"> ACK".to_owned()) && !is_told(&lines, "started"), "{lines:?}");
     assert_eq!(call.recording.state(), RecordingState::Starting);
     // Those of a former session.
-    call.media(0, BranchEvent::Secured { session: 7 });
+    call.media(0, secured_in(7));
     call.expect(&[]);
-    call.media(1, BranchEvent::Secured { session: 1 });
+    call.media(1, secured_in(1));
     let lines = call.take();
     assert!(is_told(&lines, "started"), "{lines:?}");
     assert_eq!(call.recording.state(), RecordingState::Recording);
-    call.media(0, BranchEvent::Secured { session: 1 });
+    call.media(0, secured_in(1));
     call.expect(&[]);
 }
 
@@ -247,7 +252,7 @@ fn a_handshake_that_fails_before_there_are_keys_is_a_failure_at_set_up() {
         assert!(is_told(&lines, "failed: ") && !is_told(&lines, "stopped"), "{lines:?}");
         assert!(!lines.iter().any(|line| line.starts_with("recall")), "nothing was sent: {lines:?}");
         call.answer_invite(&answer("active"));
-        call.media(0, BranchEvent::Secured { session: 2 });
+        call.media(0, secured_in(2));
         let lines = call.take();
         assert!(is_told(&lines, "started") && !is_told(&lines, "failed over"), "{lines:?}");
     }

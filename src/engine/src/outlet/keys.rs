@@ -30,7 +30,10 @@ impl Outlet {
             match handshakes.poll(ports) {
                 None => break,
                 Some(News::Secured(Component::Rtp)) => {
-                    self.events.push_back(BranchEvent::Secured { session: handshakes.session() });
+                    if let Some(keys) = handshakes.keys() {
+                        let (session, suite) = (handshakes.session(), keys.own.suite());
+                        self.events.push_back(BranchEvent::Secured { session, suite });
+                    }
                     if let Some(target) = self.pending.take() {
                         self.open(&target, kit, now);
                     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, StopReason};
+use siprec_model::{FailureReason, Medium, SessionEventKind, SrtpSuite, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{Asked, Leg, LegEnd, Lost, Step};
@@ -314,14 +314,18 @@ impl Recording {
     fn tell_weaknesses(&mut self, id: usize, flow: &Flow) {
         let Ok(offered) = self.protection(id, flow) else { return };
         let found = security::weaknesses(&offered, &self.security_of(id), flow.transport);
+        found.into_iter().for_each(|reason| self.tell_weakness(id, reason));
+    }
+
+    /// The same of one thing.
+    pub(super) fn tell_weakness(&mut self, id: usize, reason: String) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let (attempt, told) = &mut leg.weaknesses;
         if *attempt != leg.attempt {
             (*attempt, *told) = (leg.attempt, Vec::new());
         }
-        let new: Vec<String> = found.into_iter().filter(|reason| !told.contains(reason)).collect();
-        told.extend(new.iter().cloned());
-        for reason in new {
+        if !told.contains(&reason) {
+            told.push(reason.clone());
             self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
         }
     }
@@ -376,6 +380,7 @@ impl Recording {
                             self.attempt_failed(id, FailureReason::HungUp, None, now);
                         }
                     },
+                    Notice::Weak(reason) => self.tell_weakness(id, reason),
                     Notice::KeyframeWanted => self.ask_key_frames(id),
                     Notice::Suspected(sign) => {
                         let reason = sign.to_string();
@@ -425,8 +430,12 @@ impl Recording {
         let is_idle =
             |slot: &&Slot| slot.is_of(id) && slot.is_described() && slot.is_present() && !slot.is_open();
         let idle: Vec<u16> = self.slots.values().filter(is_idle).map(Slot::number).collect();
+        let attempt = self.legs.get(id).map_or(0, |leg| leg.attempt);
         for number in idle {
-            self.tell_off(number, format!("the recorder refuses the change: {code} {phrase}"));
+            // One that is off already for a reason of its own has not been refused now.
+            if self.slots.get_mut(&number).is_some_and(|slot| slot.turn_off(attempt)) {
+                self.tell_off(number, format!("the recorder refuses the change: {code} {phrase}"));
+            }
         }
     }
 
@@ -525,11 +534,14 @@ impl Recording {
 
     /// A branch is protected as a session's descriptions say: media can flow, if that session still is the present one of its
     /// stream.
-    pub(super) fn protected(&mut self, number: u16, attempt: u32, now: Instant) {
-        let leg = self.slots.get(&number).and_then(Slot::leg).and_then(|id| self.legs.get_mut(id));
-        let leg = leg.filter(|leg| leg.attempts(attempt));
-        if let Some(session) = leg.and_then(Leg::session_mut) {
-            session.handle_protected(now);
+    pub(super) fn protected(&mut self, number: u16, attempt: u32, suite: SrtpSuite, now: Instant) {
+        let Some(slot) = self.slots.get(&number) else { return };
+        let (security, Some(id)) = (slot.security(), slot.leg()) else { return };
+        let leg = self.legs.get_mut(id).filter(|leg| leg.attempts(attempt));
+        let Some(session) = leg.and_then(Leg::session_mut) else { return };
+        session.handle_protected(now);
+        if let Some(reason) = security::weakness_of(suite, security) {
+            self.tell_weakness(id, reason);
         }
     }
 

@@ -4,7 +4,9 @@ mod course;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchId, DtlsAssociation, Medium, PayloadFormat, StreamFormat, StreamId};
+use siprec_model::{
+    BranchCommand, BranchId, DtlsAssociation, Medium, PayloadFormat, SrtpSuite, StreamFormat, StreamId,
+};
 
 use super::lines::Claim;
 use crate::branches::BranchMode;
@@ -97,7 +99,7 @@ pub(super) enum SlotNews {
     /// No ports for this reason.
     PortsFailed(String),
     /// It is protected as this session says.
-    Protected { session: u32 },
+    Protected { session: u32, suite: SrtpSuite },
     /// It cannot be protected as this session says.
     Unprotected { session: u32, reason: String },
     /// The engine lost the branch.

@@ -14,6 +14,7 @@ use crate::branches::BranchMode;
 use crate::config::SessionMode;
 use crate::numbering::is_describable;
 use crate::parties::{PartyKey, Voice, silent_streams};
+use crate::security::weakness_of;
 use crate::session::{Verdict, WantedLine};
 
 impl Recording {
@@ -174,7 +175,7 @@ impl Recording {
                 }
             }
             SlotNews::PortsFailed(reason) => self.ports_failed(id.slot, reason, now),
-            SlotNews::Protected { session } => self.protected(id.slot, session, now),
+            SlotNews::Protected { session, suite } => self.protected(id.slot, session, suite, now),
             SlotNews::Unprotected { session, reason } => {
                 self.protection_failed(id.slot, session, reason, now);
             }
@@ -303,7 +304,7 @@ impl Recording {
         let silent = silent_streams(self.mode, self.paused, &voices);
         let forbidding: Vec<_> = (0..self.legs.len()).map(|id| self.forbids_encrypted(id)).collect();
         let mut commands = Vec::new();
-        let mut news = Vec::new();
+        let (mut news, mut weak) = (Vec::new(), Vec::new());
         for (number, silent) in numbers.into_iter().zip(silent) {
             let Some(slot) = self.slots.get_mut(&number) else { continue };
             let holding = Some(Verdict { mode: BranchMode::Holding, off: None });
@@ -321,6 +322,8 @@ impl Recording {
                 }
             }
             let Verdict { mode, off } = verdict;
+            let weakness = mode.suite().and_then(|suite| weakness_of(suite, slot.security()));
+            weak.extend(slot.leg().zip(weakness));
             slot.associate(association, &mut commands);
             let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands, now);
             if opens && slot.medium() == Medium::Video {
@@ -334,6 +337,7 @@ impl Recording {
             }
         }
         self.branches(commands);
+        weak.into_iter().for_each(|(id, reason)| self.tell_weakness(id, reason));
         for (number, kind) in news {
             self.tell(Scope::Slot(number), kind);
         }

@@ -61,6 +61,34 @@ impl Agreement {
         Err(SdpFault::NothingTaken(refusal.unwrap_or_else(|| "none was offered".to_owned())))
     }
 
+    /// What is weak in the recorder's own keys, which protect its RTCP, in words: keys are each side's own, and each line's
+    /// (RFC 4568 §6.1, RFC 3711 §9.1).
+    pub(super) fn weak_keys(&self, rules: &Rules) -> Vec<String> {
+        let keys = |(index, line): (usize, &Line)| {
+            let stream = line.stream().filter(|stream| stream.ports.is_some())?;
+            let (_, theirs) = self.target(index, stream).ok()?;
+            match security(stream, theirs, rules) {
+                Ok(MediaSecurity::Srtp(keys)) => Some(keys),
+                _ => None,
+            }
+        };
+        let lines: Vec<_> = self.ours.lines.iter().enumerate().filter_map(keys).collect();
+        let mut weak = Vec::new();
+        if lines.iter().any(|line| lines.iter().any(|other| line.recorder.contains(&other.own))) {
+            weak.push("the recorder uses a key of ours as its own".to_owned());
+        }
+        let shares = |(number, line): (usize, &SrtpKeys)| {
+            lines
+                .iter()
+                .skip(number + 1)
+                .any(|other| other.recorder.iter().any(|key| line.recorder.contains(key)))
+        };
+        if lines.iter().map(|line| &**line).enumerate().any(shares) {
+            weak.push("the recorder uses one key for several m-lines".to_owned());
+        }
+        weak
+    }
+
     /// Whether what the recorder takes is protected by associations.
     pub(super) fn has_association(&self, rules: &Rules) -> bool {
         let is_associated = |(index, line): (usize, &Line)| {

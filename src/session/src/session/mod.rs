@@ -135,6 +135,8 @@ pub(crate) enum Notice {
     EndedByRecorder { failed: bool },
     /// The recorder has answered our BYE: it lived to the end.
     Parted,
+    /// What it has agreed to is weak, in words.
+    Weak(String),
     /// The recorder asks for a key frame.
     KeyframeWanted,
     /// The recorder may be lost; it is being asked.
@@ -443,6 +445,7 @@ impl RecordingSession {
                         self.fail_insecure(reason.to_owned(), now);
                         return;
                     }
+                    self.notices.extend(up.agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
                     self.renew_keys(&moved);
                 }
                 self.survive(sent, now);
@@ -464,6 +467,7 @@ impl RecordingSession {
                 let doubt = Doubt::default();
                 let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
                 let waits = agreed.has_association(&self.rules);
+                self.notices.extend(agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
                 let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, life, probe: false };
                 self.phase = Phase::Up(Box::new(up));
                 if !waits {

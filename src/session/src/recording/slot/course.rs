@@ -317,7 +317,9 @@ impl Slot {
                 branch.ports = PortsState::Unbound;
                 SlotNews::PortsFailed(reason.clone())
             }
-            BranchEvent::Secured { session } => SlotNews::Protected { session: *session },
+            BranchEvent::Secured { session, suite } => {
+                SlotNews::Protected { session: *session, suite: *suite }
+            }
             BranchEvent::SecurityFailed { session, reason } => {
                 SlotNews::Unprotected { session: *session, reason: reason.clone() }
             }
