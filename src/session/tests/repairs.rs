@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use siprec_model::{BranchCommand, BranchEvent, RecordingState, StopReason};
-use siprec_session::Command;
+use siprec_session::{Command, parse_recorders};
 use siprec_sip::{Method, Request};
 use support::*;
 
@@ -107,6 +107,32 @@ fn where_nobody_accepts_the_session_goes_on_as_it_was() {
     call.command(Command::Stop(StopReason::Asked));
     call.answer_bye_of(&first);
     assert_eq!(call.recording.state(), RecordingState::Stopped);
+}
+
+#[test]
+fn a_recorder_that_always_reports_need_not_while_it_is_sent_nothing() {
+    let mut settings = config("sip:a.example");
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+    settings.recorders = recorders.into();
+    let mut call = Call::inviting_with(settings);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    // Its last report is 12 s old when the search begins, which takes 10 s.
+    call.wait(Duration::from_secs(12));
+    call.take();
+    cut(&mut call);
+    for _ in 0..2 {
+        let invite = call.request(&Method::Invite);
+        call.receive(&response_to(&invite, 180, &[], ""));
+        call.wait(Duration::from_secs(5));
+        call.answer(&invite, 486, &[], "");
+    }
+    assert!(call.take().contains(&"open 0 to 192.0.2.9:4000".to_owned()));
+    call.wait_ms(14_999);
+    call.expect(&[]);
+    call.wait_ms(1);
+    assert!(call.take().contains(&"* suspected: it has sent no receiver report".to_owned()));
 }
 
 #[test]

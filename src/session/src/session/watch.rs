@@ -53,6 +53,13 @@ impl RecordingSession {
         }
     }
 
+    /// Nothing is sent for now by which it could show that it hears.
+    pub(crate) fn rest(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.life.allow_silence(now);
+        }
+    }
+
     /// A newer moment up to which the recorder has what was sent, as far as its answers say: where it sends receiver reports,
     /// or its host refuses the media, or it is suspected, they say nothing.
     pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
