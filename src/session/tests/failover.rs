@@ -550,6 +550,47 @@ fn recorders_that_failed_before_the_session_was_there_may_be_better_by_now() {
     assert!(call.take().contains(&"= failed".to_owned()));
 }
 
+/// The present attempt fails since nobody is there.
+fn absent(call: &mut Call, attempt: u32) {
+    let reason = "connection refused".into();
+    call.input(Input::Transport(TransportEvent::Failed { attempt, reason }));
+}
+
+#[test]
+fn recorders_that_are_not_there_after_a_loss_get_four_seconds_to_come_back() {
+    for comes_back in [true, false] {
+        let mut call = recording(probed());
+        call.wait(PROBE);
+        absent(&mut call, 1);
+        absent(&mut call, 1);
+        let lost = call.now;
+        // The other one is not there, either, and the lost one is not yet.
+        let lines = call.take();
+        assert!(lines.contains(&"resolve sip:b.example".to_owned()), "{lines:?}");
+        absent(&mut call, 2);
+        let lines = call.take();
+        assert!(lines.contains(&"resolve sip:a.example".to_owned()), "{lines:?}");
+        absent(&mut call, 3);
+        call.wait_ms(3_999);
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with("resolve") || line == "= failed"), "{lines:?}");
+        call.wait_ms(1);
+        let lines = call.take();
+        assert!(lines.contains(&"resolve sip:a.example".to_owned()), "{lines:?}");
+        if comes_back {
+            call.answer_invite(&sdp(&[6000, 6002]));
+            let lines = call.take();
+            assert!(lines.contains(&"* started".to_owned()), "{lines:?}");
+            assert_eq!(call.recording.state(), RecordingState::Recording);
+        } else {
+            // Each has one more chance, and that is all.
+            (4..8).for_each(|attempt| absent(&mut call, attempt));
+            assert_eq!(call.recording.state(), RecordingState::Failed);
+            assert_eq!(call.now - lost, Duration::from_secs(4));
+        }
+    }
+}
+
 #[test]
 fn a_recorder_that_is_lost_at_once_each_time_is_not_tried_for_ever() {
     let mut call = Call::inviting_with(config("sip:a.example"));

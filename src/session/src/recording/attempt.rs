@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{FailureReason, Medium, SessionEventKind, SrtpSuite, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
-use super::leg::{Asked, Leg, LegEnd, Lost, Step};
+use super::leg::{Asked, Comeback, Leg, LegEnd, Lost, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{Recording, Stage};
@@ -20,6 +20,9 @@ use crate::session::{Advice, Notice, RecordingSession, Rules};
 
 /// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
 const STABLE: Duration = Duration::from_secs(30);
+
+/// Recorders that are not there after a loss are tried once more after so long: a service is restarted within seconds.
+const COMEBACK: Duration = Duration::from_secs(4);
 
 /// How often in a row a session may be lost, one after the other, until recorders that have failed are not tried again.
 const LOSSES: u32 = 3;
@@ -75,6 +78,7 @@ impl Recording {
                 }
                 leg.ask(Asked::No);
             }
+            Err(_) if leg.waits_for_a_comeback(now) => {}
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.go_back(id, None, now),
             Err(reason) => self.go_back(id, Some(FailureReason::NoRecorder(reason.to_string())), now),
@@ -453,6 +457,7 @@ impl Recording {
         }
         let elsewhere = fails_by_host(&reason, sip_code);
         let is_silent = matches!(reason, FailureReason::Timeout(_) | FailureReason::Unreachable(_));
+        let is_unreachable = matches!(reason, FailureReason::Unreachable(_));
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         let is_tail = self.legs.get(id).is_some_and(|leg| leg.parting.is_some());
@@ -460,6 +465,9 @@ impl Recording {
             return self.give_up_tail(id, now);
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
+        if is_unreachable && let Some(lost) = &mut leg.lost {
+            lost.miss();
+        }
         let attempt = leg.attempt;
         let after = Some(attempt).filter(|_| elsewhere && leg.more);
         if is_silent && after.is_none() {
@@ -488,14 +496,16 @@ impl Recording {
         let Some(lived) = leg.session().and_then(RecordingSession::lived) else { return };
         leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
         // What failed before the session was there may be better by now.
+        let mut comeback = Comeback::Over;
         if leg.losses <= LOSSES && may_come_back {
             leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
             leg.again = leg.recorder.clone().map(Box::new);
+            comeback = Comeback::Unneeded { until: now + COMEBACK };
         }
         // Where its recorders once sent it is forgotten: they may send it there again.
         leg.redirects.clear();
         leg.redirected = 0;
-        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof });
+        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, comeback });
         if leg.parting.is_some() {
             return leg.lose_tail();
         }
@@ -528,7 +538,8 @@ impl Recording {
                 self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
             }
             Some(Step::Session { .. }) => self.tell_off(number, reason),
-            Some(Step::Choosing { .. } | Step::Resolving { .. } | Step::Over) | None => {}
+            Some(Step::Choosing { .. } | Step::Waiting { .. } | Step::Resolving { .. } | Step::Over)
+            | None => {}
         }
     }
 
@@ -584,6 +595,10 @@ impl Recording {
                     let reason = "no recorder was chosen in time".to_owned();
                     self.go_back(id, Some(FailureReason::NoRecorder(reason)), now);
                 }
+                Step::Waiting { until } if *until <= now => {
+                    leg.tried.clear();
+                    leg.step = Step::Choosing { asked: Asked::No, deadline: now + timers.resolve };
+                }
                 Step::Resolving { deadline } if *deadline <= now => {
                     let reason = format!("no address within {:?}", timers.resolve);
                     self.attempt_failed(id, FailureReason::Unresolved(reason), None, now);
@@ -593,7 +608,11 @@ impl Recording {
                     self.attempt_failed(id, FailureReason::LocalResources(reason), None, now);
                 }
                 Step::Session { session, .. } => session.handle_timeout(now),
-                Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. } | Step::Over => {}
+                Step::Choosing { .. }
+                | Step::Waiting { .. }
+                | Step::Resolving { .. }
+                | Step::Binding { .. }
+                | Step::Over => {}
             }
         }
     }

@@ -62,6 +62,36 @@ pub(super) struct Lost {
     pub(super) recorder: String,
     /// When it was last alive for sure.
     pub(super) proof: Instant,
+    pub(super) comeback: Comeback,
+}
+
+/// Whether recorders that are not there after a loss get time to be restarted.
+///
+/// Where a host says at once that nobody is there (ICMP, TCP), all of them can have failed before any can be back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comeback {
+    /// They would get it until then. All are there so far.
+    Unneeded { until: Instant },
+    /// One was not there.
+    Due { until: Instant },
+    /// They have got it.
+    Over,
+}
+
+impl Lost {
+    /// A recorder could not be reached.
+    pub(super) fn miss(&mut self) {
+        if let Comeback::Unneeded { until } = self.comeback {
+            self.comeback = Comeback::Due { until };
+        }
+    }
+
+    /// Until when those that are not there get time, once.
+    fn await_comeback(&mut self, now: Instant) -> Option<Instant> {
+        let Comeback::Due { until } = self.comeback else { return None };
+        self.comeback = Comeback::Over;
+        Some(until).filter(|until| now < *until)
+    }
 }
 
 /// The end of a session, of which it is not known yet whether the recorder has all that was sent.
@@ -101,6 +131,8 @@ pub(super) enum Asked {
 pub(super) enum Step {
     /// The recorder is being chosen, or will be once those of other sessions are.
     Choosing { asked: Asked, deadline: Instant },
+    /// All recorders have failed, some of which may be on their way back: they are tried once more then.
+    Waiting { until: Instant },
     /// The recorder's address is being looked for.
     Resolving { deadline: Instant },
     /// The ports for the offer are being bound.
@@ -171,15 +203,27 @@ impl Leg {
         }
     }
 
+    /// No recorder is left; whether those that are not there get time to come back.
+    pub(super) fn waits_for_a_comeback(&mut self, now: Instant) -> bool {
+        let until = self.lost.as_mut().and_then(|lost| lost.await_comeback(now));
+        if let Some(until) = until {
+            self.step = Step::Waiting { until };
+        }
+        until.is_some()
+    }
+
     /// Whether an attempt is under way that has no dialog yet.
     pub(super) fn is_before_dialog(&self) -> bool {
-        matches!(self.step, Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. })
+        matches!(
+            self.step,
+            Step::Choosing { .. } | Step::Waiting { .. } | Step::Resolving { .. } | Step::Binding { .. }
+        )
     }
 
     pub(super) fn flow(&self) -> Option<Flow> {
         match &self.step {
             Step::Binding { flow, .. } | Step::Session { flow, .. } => Some(*flow),
-            Step::Choosing { .. } | Step::Resolving { .. } | Step::Over => None,
+            Step::Choosing { .. } | Step::Waiting { .. } | Step::Resolving { .. } | Step::Over => None,
         }
     }
 
@@ -206,7 +250,9 @@ impl Leg {
     /// Whether an attempt is under way that the recorder has not answered yet, or not by its handshakes.
     pub(super) fn is_attempting(&self) -> bool {
         match &self.step {
-            Step::Choosing { .. } | Step::Resolving { .. } | Step::Binding { .. } => true,
+            Step::Choosing { .. } | Step::Waiting { .. } | Step::Resolving { .. } | Step::Binding { .. } => {
+                true
+            }
             Step::Session { session, .. } => session.is_inviting() || session.shakes_hands(),
             Step::Over => false,
         }
@@ -225,6 +271,7 @@ impl Leg {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         match &self.step {
             Step::Choosing { deadline, .. }
+            | Step::Waiting { until: deadline }
             | Step::Resolving { deadline }
             | Step::Binding { deadline, .. } => Some(*deadline),
             Step::Session { session, .. } => session.next_deadline(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{FailureReason, SessionEventKind};
 
-use super::leg::{Leg, LegEnd, Lost, Step};
+use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
 use super::lines::LineTable;
 use super::slot::Slot;
 use super::tell::Scope;
@@ -99,7 +99,7 @@ impl Recording {
             leg.again = leg.recorder.clone().map(Box::new);
             leg.redirects.clear();
             leg.redirected = 0;
-            leg.lost = Some(Lost { recorder: shown, proof: lived.proof });
+            leg.lost = Some(Lost { recorder: shown, proof: lived.proof, comeback: Comeback::Over });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
             for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {

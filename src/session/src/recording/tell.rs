@@ -91,7 +91,9 @@ impl Recording {
         if !self.is_silent(id) {
             self.tell(Scope::Leg(id), SessionEventKind::Started);
         }
-        if let Some(Lost { recorder: from, proof }) = self.legs.get_mut(id).and_then(|leg| leg.lost.take()) {
+        if let Some(Lost { recorder: from, proof, .. }) =
+            self.legs.get_mut(id).and_then(|leg| leg.lost.take())
+        {
             let uncertain = now.saturating_duration_since(proof);
             self.tell(Scope::Leg(id), SessionEventKind::FailedOver { from, uncertain });
         }
