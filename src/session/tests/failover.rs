@@ -550,6 +550,21 @@ fn recorders_that_failed_before_the_session_was_there_may_be_better_by_now() {
     assert!(call.take().contains(&"= failed".to_owned()));
 }
 
+#[test]
+fn what_the_lost_one_has_not_answered_is_not_repeated_once_it_has_answered_the_bye() {
+    let (mut call, invite) = invited(two_recorders());
+    call.media(0, BranchEvent::ReportsStopped);
+    call.expect(&["* suspected: its receiver reports have stopped", "> INVITE sendonly/sendonly v1"]);
+    call.wait_ms(2_000);
+    call.answer_bye_of(&invite);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    call.take();
+    // Timer A would repeat the refresh twice more in this time.
+    call.wait_ms(8_000);
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with("> INVITE")), "{lines:?}");
+}
+
 /// The present attempt fails since nobody is there.
 fn absent(call: &mut Call, attempt: u32) {
     let reason = "connection refused".into();

@@ -151,6 +151,14 @@ impl ClientTransaction {
         size_of::<InviteClient>() + self.key.kept_bytes() + self.request().uri.as_str().len() + ack
     }
 
+    /// Repeats the request no more. A response is still awaited, and a refusal of an INVITE acknowledged.
+    pub(crate) fn fall_silent(&mut self) {
+        match &mut self.machine {
+            Machine::Invite(invite) => invite.fall_silent(),
+            Machine::Other(other) => other.fall_silent(),
+        }
+    }
+
     /// Gives up at once.
     pub(crate) fn terminate(&mut self) {
         match &mut self.machine {

@@ -162,6 +162,10 @@ impl InviteClient {
         matches!(self.state, State::Terminated)
     }
 
+    pub(super) fn fall_silent(&mut self) {
+        self.timers.stop(Timer::A);
+    }
+
     pub(super) fn terminate(&mut self) {
         self.timers.clear();
         self.state = State::Terminated;

@@ -122,6 +122,10 @@ impl RequestClient {
         matches!(self.state, State::Terminated)
     }
 
+    pub(super) fn fall_silent(&mut self) {
+        self.timers.stop(Timer::E);
+    }
+
     pub(super) fn terminate(&mut self) {
         self.timers.clear();
         self.state = State::Terminated;

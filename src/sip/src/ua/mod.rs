@@ -376,6 +376,10 @@ impl DialogUa {
             State::Ended(ended) => ended.dialog,
             State::Calling(_) => None,
         };
+        if dialog.is_some() {
+            // The peer has forgotten the dialog: what it has not answered in it, it will not any more.
+            self.clients.iter_mut().for_each(|slot| slot.transaction.fall_silent());
+        }
         self.state = State::Ended(Ended { dialog });
         self.timers.clear();
         self.timers.set(Timer::Linger, now + TRANSACTION_TIMEOUT);
