@@ -10,9 +10,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
-    PayloadFormat, SrtpKey, SrtpSuite, StopReason,
+    PayloadFormat, SrtpKey, SrtpSuite, StopReason, StreamId,
 };
-use siprec_session::{ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, TransportEvent};
+use siprec_session::{
+    ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, StreamSecurity, TransportEvent,
+};
 use siprec_sip::sdp::{Crypto, TLS_SAVP};
 use siprec_sip::{HeaderName, Message, Method, Request, SessionDescription};
 use support::*;
@@ -41,6 +43,8 @@ enum Step {
     Repeat,
     Fault(u32),
 }
+
+const RECORDERS: &str = "sip:a.example sip:b.example sip:c.example";
 
 /// Session descriptions of the recorder, good and bad. The port tells the m-line: 0 for 4000 and 6000, 1 for 4002.
 fn bodies() -> Vec<String> {
@@ -106,6 +110,16 @@ const TIMERS: [&[(&str, &str)]; 9] = [
     &[("Min-SE", "4294967295")],
 ];
 
+/// Where a recorder sends its sessions (3xx), sound or not.
+const ELSEWHERE: [&str; 6] = [
+    "<sip:d.example>;q=0.2, <sip:e.example:5070;transport=tcp>;q=0.7",
+    "<sip:a.example>, <sip:b.example>, <sip:c.example>",
+    "<sip:1.example>, <sip:2.example>, <sip:3.example>, <sip:4.example>, <sip:5.example>, <sip:6.example>",
+    "<sips:d.example>, <tel:1001>",
+    "<sip:record=X@7.example;calluuid=other;dn=2>, <sip:8.example>",
+    "nowhere",
+];
+
 /// Streams belong to pads once and for all: this one to the pad with this number modulo [`PADS`].
 const PADS: u16 = 4;
 
@@ -130,6 +144,11 @@ fn single_command() -> impl Strategy<Value = Command> {
             .prop_map(|(number, format)| Command::StreamFormat { stream: stream(number), format }),
         2 => number().prop_map(|number| Command::RemoveStream { stream: stream(number) }),
         1 => number().prop_map(|number| Command::PartyLeft { stream: stream(number) }),
+        3 => (number(), any::<bool>(), any::<bool>()).prop_map(|(number, secured, known)| {
+            let suite = known.then_some(SrtpSuite::AeadAes128Gcm);
+            let security = if secured { StreamSecurity::Srtp(suite) } else { StreamSecurity::Plain };
+            Command::StreamSecurity { stream: stream(number), security }
+        }),
         1 => (0..PADS, dn()).prop_map(|(slot, dn)| Command::SetDn { slot, dn }),
         1 => (0..PADS, dn()).prop_map(|(slot, dn)| Command::ReplaceParty { slot, dn }),
         3 => (0..PADS, any::<bool>()).prop_map(|(slot, muted)| Command::Mute { slot, muted }),
@@ -151,6 +170,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::StretchMissed { packets: 200 }),
         Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
+        Just(BranchEvent::RefusalRefuted),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
         Just(BranchEvent::SecurityFailed { session: 1, reason: "another certificate".into() }),
@@ -163,6 +183,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(491),
         2 => Just(488),
         1 => Just(503),
+        2 => Just(302),
         2 => Just(422),
         1 => Just(481),
         1 => Just(408),
@@ -197,6 +218,14 @@ fn step() -> impl Strategy<Value = Step> {
 struct Model {
     per_party: bool,
     keying: Option<Keying>,
+    /// Whether what the call encrypts is encrypted, and nothing else.
+    as_the_call: bool,
+    /// Streams that are encrypted in the call.
+    encrypted: BTreeSet<StreamId>,
+    /// Which dialog has offered each key of ours.
+    offered_keys: BTreeMap<String, String>,
+    /// To how many places the recording was sent since a recorder has last accepted.
+    redirected: usize,
     /// Which branch each key of ours was used for.
     keys: Vec<(SrtpKey, u16)>,
     paused: bool,
@@ -226,7 +255,10 @@ struct Model {
 
 struct Branch {
     pad: u16,
+    stream: StreamId,
     is_open: bool,
+    /// It is open in the clear.
+    is_plain: bool,
     /// Its stream has ended; what it left may be sent although others are muted.
     has_ended: bool,
     association: Option<Box<DtlsAssociation>>,
@@ -239,6 +271,13 @@ impl Model {
             Command::Resume => self.paused = false,
             Command::Mute { slot, muted: true } => drop(self.muted.insert(*slot)),
             Command::Mute { slot, muted: false } => drop(self.muted.remove(slot)),
+            // Of a stream that is not there it says nothing.
+            Command::StreamSecurity { stream, security }
+                if security.is_secured() && self.branches.values().any(|branch| branch.stream == *stream) =>
+            {
+                self.encrypted.insert(*stream);
+            }
+            Command::StreamSecurity { stream, .. } => drop(self.encrypted.remove(stream)),
             Command::Batch(commands) => commands.iter().for_each(|command| self.command(command)),
             _ => {}
         }
@@ -256,6 +295,8 @@ impl Model {
     fn check_settled(&mut self) {
         for (number, branch) in &self.branches {
             assert!(!(branch.is_open && self.is_silent(branch)), "branch {number} is open and silent");
+            let is_exposed = branch.is_open && branch.is_plain && self.encrypted.contains(&branch.stream);
+            assert!(!is_exposed, "branch {number} of an encrypted stream is open in the clear");
         }
         for (slot, line) in std::mem::take(&mut self.opened) {
             assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
@@ -274,12 +315,17 @@ impl Model {
                     self.check_version(&call_id, &sdp);
                 }
             }
-            Output::RecorderSilent { .. }
+            Output::Resolve { recorder, after: None, .. } => {
+                let is_listed = RECORDERS.split(' ').any(|listed| uri(listed) == *recorder);
+                self.redirected += usize::from(!is_listed);
+                assert!(self.per_party || self.redirected <= 5, "sent on for ever, now to {recorder}");
+            }
+            Output::Resolve { .. }
+            | Output::RecorderSilent { .. }
             | Output::RecorderAway { .. }
             | Output::AttemptOver { .. }
             | Output::Note { .. }
             | Output::ChooseRecorder { .. }
-            | Output::Resolve { .. }
             | Output::Event(_)
             | Output::Finished => {}
         }
@@ -290,9 +336,19 @@ impl Model {
         let branch = self.branches.get_mut(&slot);
         match (command, branch) {
             (BranchCommand::Create { stream, .. }, None) => {
+                self.encrypted.remove(stream);
                 let pad = u16::try_from((stream.as_raw() - 100) % u64::from(PADS)).unwrap();
-                self.branches
-                    .insert(slot, Branch { pad, is_open: false, has_ended: false, association: None });
+                self.branches.insert(
+                    slot,
+                    Branch {
+                        pad,
+                        stream: *stream,
+                        is_open: false,
+                        is_plain: false,
+                        has_ended: false,
+                        association: None,
+                    },
+                );
             }
             (BranchCommand::Create { .. }, Some(_)) => panic!("branch {slot} exists already"),
             (command, None) => panic!("{command:?} for no branch"),
@@ -305,6 +361,8 @@ impl Model {
                 // The answer that describes it may go out next.
                 self.opened.insert(slot, line);
                 branch.is_open = true;
+                branch.is_plain = open.security == MediaSecurity::Plain;
+                assert!(!(branch.is_plain && open.may_expose), "nothing may be exposed");
                 match (&open.security, self.keying) {
                     (MediaSecurity::Plain, None) => {}
                     (MediaSecurity::Dtls(association), Some(Keying::Dtls)) => {
@@ -314,7 +372,9 @@ impl Model {
                             "the handshake of branch {slot} has begun"
                         );
                     }
-                    (MediaSecurity::Srtp(keys), Some(Keying::Sdes)) => {
+                    (MediaSecurity::Srtp(keys), keying)
+                        if keying == Some(Keying::Sdes) || keying.is_none() && self.as_the_call =>
+                    {
                         let used = self.keys.iter().find(|(key, _)| *key == keys.own).map(|(_, slot)| *slot);
                         assert!(
                             used.is_none_or(|used| used == slot),
@@ -365,6 +425,12 @@ impl Model {
             (request.headers.session_expires().unwrap().unwrap(), request.headers.min_se());
         assert!(interval.seconds >= least.unwrap().unwrap_or(90).max(90), "RFC 4028 §7.4");
         let sdp = SessionDescription::parse(&request.body).expect("every INVITE has an offer");
+        let lines = sdp.medias().flat_map(|media| media.cryptos().flatten().collect::<Vec<_>>());
+        let keys = lines.map(|line| line.to_value().to_string());
+        for key in keys {
+            let owner = self.offered_keys.entry(key).or_insert_with(|| call_id.clone());
+            assert_eq!(*owner, call_id, "one key offered in two dialogs");
+        }
         self.offered.insert(call_id.clone(), (sdp.media_count(), self.lines.clone()));
         self.check_version(&call_id, &sdp);
         let fewest = if self.per_party { 1 } else { 2 };
@@ -399,6 +465,7 @@ impl Model {
             self.open_invites.remove(call_id);
             match self.offered.remove(call_id) {
                 Some((count, _)) if status < 300 => {
+                    self.redirected = 0;
                     self.m_lines.insert(call_id.to_owned(), count);
                 }
                 // Where a stream was agreed to be, it is again, unless another dialog has it now.
@@ -418,7 +485,10 @@ fn run(steps: Vec<Step>, seed: u8) {
         4 => (Some(Keying::Dtls), handshake_bodies()),
         _ => (None, bodies()),
     };
-    let mut settings = config("sip:a.example sip:b.example sip:c.example");
+    // Keys may be offered in the clear, so that the call's own protection decides.
+    let as_the_call = seed % 8 == 2;
+    let secured = secured_bodies();
+    let mut settings = config(RECORDERS);
     settings.auto_start = !seed.is_multiple_of(3);
     settings.pre_record = seed.is_multiple_of(2);
     let per_party = seed.is_multiple_of(7) || seed.is_multiple_of(11);
@@ -435,6 +505,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     for recorder in settings.recorders.listed_mut() {
         recorder.profile.expects_reports = seed % 5 == 1;
     }
+    settings.security.allow_clear_keys = as_the_call;
     if let Some(keying) = keying {
         settings.security.srtp = SrtpUse::Require;
         settings.security.keying = keying;
@@ -443,7 +514,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     }
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
-    let mut model = Model { per_party, keying, ..Model::default() };
+    let mut model = Model { per_party, keying, as_the_call, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
     let mut dialogs: BTreeMap<u32, String> = BTreeMap::new();
@@ -470,8 +541,14 @@ fn run(steps: Vec<Step>, seed: u8) {
             Step::Wait(milliseconds) => call.wait_ms(u64::from(milliseconds)),
             Step::Answer { which, status, timer, body } if which < unanswered.len() => {
                 let request = if status < 200 { unanswered[which].clone() } else { unanswered.remove(which) };
-                let headers = [TIMERS[timer], &[("Retry-After", "1")]].concat();
-                let text = response_to(&request, status, &headers, &bodies[body]);
+                let mut headers = [TIMERS[timer], &[("Retry-After", "1")]].concat();
+                if status == 302 {
+                    headers.push(("Contact", ELSEWHERE[timer % ELSEWHERE.len()]));
+                }
+                let is_offered = |what: &[u8]| request.body.windows(what.len()).any(|bytes| bytes == what);
+                let agreeable = as_the_call && is_offered(b"RTP/SAVP");
+                let text = if agreeable { &secured[body] } else { &bodies[body] };
+                let text = response_to(&request, status, &headers, text);
                 model.answered(&request, status);
                 last = Some(text.clone());
                 call.receive(&text);
