@@ -66,6 +66,20 @@ fn what_no_recording_can_have_is_an_error() {
     assert!(error.contains("property \"extra-headers\"") && error.contains("more than 49152"), "{error}");
     assert!(with("catch-up", 0.5f32.to_value()).contains("property \"catch-up\""));
     assert!(with("recording-id", "".to_value()).contains("property \"recording-id\""));
+    let error = with("srtp-suites", "AEAD_AES_128_GCM;AES_CM_128_HMAC_SHA1_80".to_value());
+    assert!(error.contains("property \"srtp-suites\"") && error.contains("there are AE"), "{error}");
+    let keyed = |srtp: &'static str| {
+        ready(move |element| {
+            element.set_property("recorder", "sip:127.0.0.1:9");
+            element
+                .set_property("srtp-suites", "AEAD_AES_128_GCM, AES_CM_128_HMAC_SHA1_80\tAEAD_AES_256_GCM");
+            element.set_property_from_str("srtp-keying", "dtls");
+            element.set_property_from_str("srtp", srtp);
+        })
+    };
+    let error = keyed("disable").unwrap_err();
+    assert!(error.contains("property \"srtp-keying\": dtls makes no keys with srtp=disable"), "{error}");
+    keyed("auto").unwrap();
 }
 
 #[test]

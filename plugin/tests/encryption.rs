@@ -360,7 +360,13 @@ fn a_partys_session_description_gives_the_keys_that_it_sends_under() {
     numbers.sort_unstable();
     assert_eq!(numbers, [5, 6, 7]);
     let fault = describe("1002", "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0LWtleQ==\r\n").unwrap();
-    assert!(fault.contains("m-line 1: a=crypto") && !fault.contains("c2VjcmV0"), "{fault}");
+    assert!(fault.starts_with("m-line 1: a=crypto:1: ") && !fault.contains("c2VjcmV0"), "{fault}");
+    let fault = describe("1002", "a=crypto:none\r\n").unwrap();
+    assert_eq!(fault.matches("a=crypto").count(), 1, "{fault}");
+    let fault = describe("1002", "").unwrap();
+    assert!(fault.starts_with("m-line 1 is encrypted (RTP/SAVP) and has no a=crypto"), "{fault}");
+    let fault = call.siprec.emit_by_name::<Option<String>>("set-party-sdp", &[&"1002", &"hello"]).unwrap();
+    assert_eq!(fault.matches("session description").count(), 1, "{fault}");
 }
 
 #[test]

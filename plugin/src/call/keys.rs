@@ -44,12 +44,19 @@ pub(super) fn described(sdp: &SessionDescription) -> (DescribedKeys, Vec<String>
     let (mut found, mut faults) = (DescribedKeys::new(), Vec::new());
     for (index, media) in sdp.medias().enumerate().filter(|(_, media)| !media.is_off()) {
         let Some(medium) = media.stream_format().map(|format| format.medium) else { continue };
+        if media.is_secured() && media.values("crypto").next().is_none() {
+            let proto = media.proto();
+            faults.push(format!(
+                "m-line {} is encrypted ({proto}) and has no a=crypto: its key must come from caps or request-key",
+                index + 1
+            ));
+        }
         for line in media.values("crypto") {
             match Crypto::parse(line) {
                 Ok(crypto) => {
                     found.extend(crypto.keys().iter().map(|key| (medium, CallKey::from(key.clone()))));
                 }
-                Err(fault) => faults.push(format!("m-line {}: a=crypto: {fault}", index + 1)),
+                Err(fault) => faults.push(format!("m-line {}: {fault}", index + 1)),
             }
         }
     }

@@ -268,7 +268,9 @@ fn packets_in_words(count: u64) -> String {
 fn gap_in_words(packets: u64, cause: DropCause) -> String {
     let (packets, name) = (packets_in_words(packets), cause.as_str());
     let what = match cause {
-        DropCause::NotAuthentic => "forged, damaged or under another key",
+        DropCause::NotAuthentic => {
+            "forged, damaged, under another key, or with another rollover counter than caps gave (roc)"
+        }
         DropCause::NoKey => "under a key that nobody gave",
         _ => return format!("The recording has a gap of {packets} ({name})"),
     };

@@ -132,7 +132,7 @@ fn security() -> Vec<glib::ParamSpec> {
         text(
             "srtp-suites",
             "SRTP suites",
-            "The suites that the recorder is offered, best first, separated by white space: AEAD_AES_128_GCM \
+            "The suites that the recorder is offered, best first, separated by white space or commas: AEAD_AES_128_GCM \
              AES_CM_128_HMAC_SHA1_80 when not set",
         ),
         flag(

@@ -221,6 +221,9 @@ impl Settings {
     pub(super) fn check(&self, dns: &[String]) -> Result<(), SettingsError> {
         let later = if self.auto_start { None } else { Some(LATER) };
         self.recordings_by(self.recorders(later)?, dns)?;
+        if self.srtp == SiprecSrtp::Disable && self.srtp_keying == SiprecKeying::Dtls {
+            return Err(SettingsError::NothingToKey);
+        }
         self.recorder_tls.as_deref().map_or(Ok(()), |structure| readable(tls_profile(structure)?))
     }
 
@@ -289,6 +292,9 @@ pub(super) enum SettingsError {
         /// What is wrong with it.
         error: TlsError,
     },
+    /// Keys are to be made for what is not to be encrypted.
+    #[error("property \"srtp-keying\": dtls makes no keys with srtp=disable")]
+    NothingToKey,
     /// Not a suite of SRTP.
     #[error("property \"srtp-suites\": {0}; there are {known}", known = known_suites())]
     Suite(#[from] UnknownSuite),

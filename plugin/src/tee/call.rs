@@ -122,7 +122,8 @@ impl SiprecTee {
         match cause {
             DropCause::NoKey => self.warn_of(&format!("there is no key for what comes in (no-key){more}")),
             DropCause::NotAuthentic => self.warn_of(&format!(
-                "no key decrypts what comes in: forged, damaged, or of another key (not-authentic){more}"
+                "no key decrypts what comes in: forged, damaged, of another key, or with another rollover counter \
+                 than caps gave (roc) (not-authentic){more}"
             )),
             other => {
                 let cause = other.as_str();

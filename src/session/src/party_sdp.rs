@@ -35,7 +35,7 @@ pub struct PartyLine {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartySdpError {
     /// It is no session description.
-    #[error("the session description cannot be read: {0}")]
+    #[error("{0}")]
     Malformed(String),
     /// It can be read, but no m-line of it can be recorded.
     #[error("nothing in the session description can be recorded: {0}")]

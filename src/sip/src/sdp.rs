@@ -42,7 +42,7 @@ pub enum SdpError {
     #[error("the session description has more than {MAX_MEDIA} m-lines")]
     TooManyMedia,
     /// What is wrong in which line.
-    #[error("session description: {0}")]
+    #[error("the session description cannot be read: {0}")]
     Malformed(String),
     /// A value given to the builder that would break its line.
     #[error("{0} cannot stand in a session description")]
