@@ -19,6 +19,8 @@ use crate::traffic::{Mode, Path, RATE};
 
 /// Longest time for anything to be set up.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Most packets of a stream that are on the way while nothing is held: those of a tenth of a second, in which `siprec` sends once.
+const ON_THE_WAY: f64 = 6.0;
 /// How long nothing may come before everything has come.
 const SILENCE: Duration = Duration::from_millis(300);
 
@@ -132,7 +134,7 @@ impl Measurement {
                 break;
             }
             // What is overloaded never gets there: it is measured as it is, once it has had time to.
-            let has_caught_up = recording + 2.0 * self.streams as f64 >= sent as f64;
+            let has_caught_up = recording + ON_THE_WAY * self.streams as f64 >= sent as f64;
             let is_lossy = sent > 10 * RATE * self.streams as u64;
             if status.value("streams")? as usize == self.streams && has_caught_up || is_lossy {
                 break;
