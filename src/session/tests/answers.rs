@@ -142,7 +142,9 @@ fn an_answer_that_cannot_be_read_is_of_no_use() {
     call.answer(&invite, 200, &[("Content-Type", "application/sdp")], "hello");
     let lines = call.take();
     assert!(
-        lines[0].starts_with("* failed: the recorder's answer cannot be used: session description"),
+        lines[0].starts_with(
+            "* failed: the recorder's answer cannot be used: the session description cannot be read"
+        ),
         "{lines:?}"
     );
     assert_eq!(lines[1..], ["close 0", "close 1", "> ACK", "> BYE", "= failed"]);
