@@ -125,6 +125,29 @@ fn one_that_refuses_costs_the_other_nothing() {
 }
 
 #[test]
+fn copies_of_overlapping_lists_never_go_to_one_recorder() {
+    let recorders = [Recorder::start(Script::Accept), Recorder::start(Script::Accept)];
+    let both = format!("{} {}", recorders[0].uri(), recorders[1].uri());
+    let overlapping = call(&both, &both, |_| ());
+    overlapping.begin();
+    let started = [1, 2].map(|copy| of_copy(&overlapping, "siprec-started", copy));
+    let used = started.map(|message| message.get::<String>("recorder").unwrap());
+    assert_ne!(used[0], used[1]);
+    overlapping.end();
+
+    let alone = Recorder::start(Script::Accept);
+    let call = call(&alone.uri(), &alone.uri(), |_| ());
+    call.begin();
+    let failed = call.message("siprec-failed");
+    let reason = failed.get::<String>("reason").unwrap();
+    assert!(reason.contains("1 with another copy of the recording"), "{reason}");
+    call.wait_for_state("Recording");
+    (0..10).for_each(|number| call.speak(number));
+    (0..2).for_each(|line| ensure_gets(&alone, line, 0..10));
+    call.end();
+}
+
+#[test]
 fn pause_and_stop_act_on_both_at_once() {
     let recorders = [Recorder::start(Script::Accept), Recorder::start(Script::Accept)];
     let call = call(&recorders[0].uri(), &recorders[1].uri(), |_| ());

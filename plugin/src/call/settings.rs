@@ -167,7 +167,13 @@ impl Settings {
                 other => other,
             })
         };
-        recorders.into_iter().zip(RECORDERS).map(of).collect()
+        let mut copies: Vec<RecordingConfig> =
+            recorders.into_iter().zip(RECORDERS).map(of).collect::<Result<_, _>>()?;
+        let keys: Vec<_> = copies.iter().map(|config| config.key).collect();
+        for config in &mut copies {
+            config.other_copies = keys.iter().copied().filter(|key| *key != config.key).collect();
+        }
+        Ok(copies)
     }
 
     fn recording_by(&self, recorders: Recorders, dns: &[String]) -> Result<RecordingConfig, SettingsError> {

@@ -28,6 +28,8 @@ pub struct RecordingConfig {
     pub key: RecordingKey,
     /// The recorders that are tried, each once. A list has at least one.
     pub recorders: Recorders,
+    /// Other recordings of the same call, whose recorders this one leaves alone.
+    pub other_copies: Vec<RecordingKey>,
     /// What is spoken with the recorders.
     pub dialect: Dialect,
     /// How parties are spread over sessions, unless the recorders' profiles say so
@@ -84,6 +86,7 @@ impl RecordingConfig {
         Self {
             key: RecordingKey::unique(),
             recorders: recorders.into(),
+            other_copies: Vec::new(),
             dialect: Dialect::default(),
             mode: SessionMode::default(),
             required_mode: None,

@@ -28,7 +28,7 @@ fn wish() -> RecorderWish {
 
 fn wish_in(location: Option<&str>) -> RecorderWish {
     let recorders = Recorders::Pool { name: "east".parse().unwrap(), location: location.map(str::to_owned) };
-    RecorderWish { recorders, tried: Vec::new(), companion: None, redirect: None }
+    RecorderWish { recorders, tried: Vec::new(), companion: None, other_copies: Vec::new(), redirect: None }
 }
 
 /// A pool with its state, as an agent has it: sessions begin, and never end.
@@ -100,6 +100,21 @@ fn a_pool_that_changes_its_size_goes_on() {
     let mut next = busy.choices(3);
     next.sort_unstable();
     assert_eq!(next, [0, 1, 2]);
+}
+
+#[test]
+fn a_recorder_that_has_another_copy_is_left_alone_even_where_it_is_the_last() {
+    for strategy in Choosing::ALL {
+        let mut busy = Busy::new(pool(strategy, &[1, 1]));
+        busy.states[0].has_other_copy = true;
+        let mut wish = wish();
+        assert_eq!(busy.choose(&wish), Ok(1), "{strategy:?}");
+        wish.tried.push(uri("sip:r1.example"));
+        let refusal = busy.choose(&wish).unwrap_err();
+        assert_eq!(refusal.to_string(), "1 tried, 1 with another copy of the recording");
+        assert!(!refusal.is_exhausted(), "the reason is told");
+        assert_eq!(unfit(refusal), Unfit { tried: 1, other_copy: 1, ..Unfit::default() });
+    }
 }
 
 #[test]
@@ -180,10 +195,10 @@ fn a_refusal_counts_each_recorder_once() {
 fn any_member() -> impl Strategy<Value = (Member, MemberState)> {
     let capacity = prop_oneof![Just(None), (0u32..4).prop_map(Some)];
     let location = prop_oneof![Just(None), Just(Some("a".to_owned())), Just(Some("b".to_owned()))];
-    (1u16..=1000, capacity, location, any::<[bool; 3]>(), 0u32..4).prop_map(
-        |(weight, capacity, location, [drained, unhealthy, _], sessions)| {
+    (1u16..=1000, capacity, location, any::<[bool; 4]>(), 0u32..4).prop_map(
+        |(weight, capacity, location, [drained, unhealthy, has_other_copy, _], sessions)| {
             let member = Member { weight, capacity, location, drained, ..member(0) };
-            (member, MemberState { sessions, unhealthy, away_until: None })
+            (member, MemberState { sessions, unhealthy, has_other_copy, away_until: None })
         },
     )
 }
@@ -240,6 +255,7 @@ proptest! {
             let (member, state) = (&busy.pool.members[*index], &before[*index]);
             let is_there = location.is_none_or(|wanted| member.location.as_deref() == Some(wanted));
             !member.drained
+                && !state.has_other_copy
                 && member.capacity.is_none_or(|capacity| state.sessions < capacity)
                 && state.away_until.is_none_or(|until| until <= busy.now)
                 && (is_there || busy.pool.location_policy == LocationPolicy::Overflow)
@@ -254,9 +270,9 @@ proptest! {
         tried.sort_unstable();
         expected.sort_unstable();
         prop_assert_eq!(&tried, &expected);
-        let Unfit { tried: again, drained, elsewhere, away, full } = refusal;
+        let Unfit { tried: again, other_copy, drained, elsewhere, away, full } = refusal;
         prop_assert_eq!(again, tried.len());
-        prop_assert_eq!(again + drained + elsewhere + away + full, busy.pool.members.len());
+        prop_assert_eq!(again + other_copy + drained + elsewhere + away + full, busy.pool.members.len());
     }
 
     /// Over any number of turns nobody is a whole turn away from its share.

@@ -136,8 +136,14 @@ impl Roster {
         wish: &RecorderWish,
         now: Instant,
     ) -> Result<RecorderTarget, NoRecorder> {
-        let states: Vec<MemberState> =
-            pool.members.iter().map(|member| self.state(&member.target.uri)).collect();
+        let of_copy = |key: &RecordingKey| self.seats.range((*key, 0)..=(*key, u32::MAX));
+        let copied: Vec<&Address> =
+            wish.other_copies.iter().flat_map(of_copy).map(|(_, seat)| &seat.at).collect();
+        let state = |member: &Member| {
+            let has_other_copy = copied.contains(&&Address::of(&member.target.uri));
+            MemberState { has_other_copy, ..self.state(&member.target.uri) }
+        };
+        let states: Vec<MemberState> = pool.members.iter().map(state).collect();
         let chosen = pool.choose(&states, rotation, wish, now)?;
         // The choice is an index into what it was given.
         let member = pool.members.get(chosen).ok_or(NoRecorder::Unfit(siprec_session::Unfit::default()))?;
@@ -150,6 +156,7 @@ impl Roster {
             sessions: standing.sessions,
             unhealthy: standing.health == Health::Dead,
             away_until: standing.away_until,
+            ..MemberState::default()
         })
     }
 

@@ -21,6 +21,7 @@ struct Fit {
 /// Why a recorder is out of the question.
 enum Bar {
     Tried,
+    OtherCopy,
     Drained,
     Elsewhere,
     Away,
@@ -30,7 +31,7 @@ enum Bar {
 impl Pool {
     /// Chooses the recorder of a session: an index into the members. `states` has one entry for each of them.
     ///
-    /// Never chosen are recorders that the session has tried, that are drained, that are at their capacity, that asked
+    /// Never chosen are recorders that the session has tried, that have another copy of its recording, that are drained, that are at their capacity, that asked
     /// to come back later, and where the location is strict those elsewhere. Among the others the healthy come before
     /// the unhealthy, then those of the location before others; among equals the strategy decides, unless one of them is
     /// the companion, which is then chosen (but an order is never changed for that).
@@ -50,6 +51,7 @@ impl Pool {
             let state = states.get(index).copied().unwrap_or_default();
             match self.bar(member, state, wish, now) {
                 Some(Bar::Tried) => unfit.tried += 1,
+                Some(Bar::OtherCopy) => unfit.other_copy += 1,
                 Some(Bar::Drained) => unfit.drained += 1,
                 Some(Bar::Elsewhere) => unfit.elsewhere += 1,
                 Some(Bar::Away) => unfit.away += 1,
@@ -78,6 +80,7 @@ impl Pool {
     fn bar(&self, member: &Member, state: MemberState, wish: &RecorderWish, now: Instant) -> Option<Bar> {
         let bars = [
             (wish.has_tried(&member.target), Bar::Tried),
+            (state.has_other_copy, Bar::OtherCopy),
             (member.drained, Bar::Drained),
             (self.location_policy == LocationPolicy::Strict && is_elsewhere(member, wish), Bar::Elsewhere),
             (state.away_until.is_some_and(|until| now < until), Bar::Away),

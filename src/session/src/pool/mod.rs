@@ -114,6 +114,8 @@ pub struct MemberState {
     pub unhealthy: bool,
     /// It wants no session before (RFC 3261 §20.33).
     pub away_until: Option<Instant>,
+    /// It has another copy of the recording that the session is of.
+    pub has_other_copy: bool,
 }
 
 /// The recorders that a recording may be sent to.

@@ -27,6 +27,8 @@ impl NoRecorder {
 pub struct Unfit {
     /// The session has been tried there.
     pub tried: usize,
+    /// They have another copy of the same recording: two copies at one recorder are lost together.
+    pub other_copy: usize,
     /// They get no new sessions.
     pub drained: usize,
     /// They are in other locations than the session must be.
@@ -41,6 +43,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counts = [
             (self.tried, "tried"),
+            (self.other_copy, "with another copy of the recording"),
             (self.full, "at capacity"),
             (self.away, "asking to come back later"),
             (self.drained, "drained"),

@@ -1,5 +1,6 @@
 //! What a session asks of its recorder.
 
+use siprec_model::RecordingKey;
 use siprec_sip::Uri;
 
 use super::{NoRecorder, Recorders, Unfit};
@@ -14,6 +15,8 @@ pub struct RecorderWish {
     pub tried: Vec<Uri>,
     /// Best the one that the recording's other session has.
     pub companion: Option<Uri>,
+    /// None that one of these recordings has, the other copies of the same: two copies at one recorder are lost together.
+    pub other_copies: Vec<RecordingKey>,
     /// Only this one, which a recorder has named (3xx), be it of the list or pool or not.
     pub redirect: Option<RecorderTarget>,
 }

@@ -52,7 +52,8 @@ impl Recording {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.is_choosing()) else { return };
         let (attempt, tried, redirect) = (leg.attempt, leg.tried.clone(), leg.redirects.pop_front());
         leg.ask(if redirect.is_some() { Asked::ForRedirect } else { Asked::ForAny });
-        let wish = RecorderWish { recorders: self.config.recorders.clone(), tried, companion, redirect };
+        let (recorders, other_copies) = (self.config.recorders.clone(), self.config.other_copies.clone());
+        let wish = RecorderWish { recorders, tried, companion, other_copies, redirect };
         self.output.push_back(Output::ChooseRecorder { attempt, wish: Box::new(wish) });
     }
 
