@@ -84,6 +84,30 @@ fn a_gap_begins_on_the_clock_of_the_call_which_is_one_for_all_streams() {
 }
 
 #[test]
+fn the_clock_of_the_call_begins_with_what_nobody_could_decrypt() {
+    let mut call = Call::inviting();
+    call.answer_invite(&sdp(&[4000, 4002]));
+    let start = call.now;
+    let hole = |ms| Hole {
+        start: start + std::time::Duration::from_millis(ms),
+        packets: 9,
+        duration: std::time::Duration::from_millis(180),
+        cause: DropCause::NotAuthentic,
+    };
+    for ms in [0, 5000] {
+        call.media(0, BranchEvent::Gap(hole(ms)));
+    }
+    call.wait_ms(600);
+    call.packet(0);
+    call.media(0, BranchEvent::Gap(hole(7000)));
+    let told = call.events.iter().filter_map(|event| match &event.kind {
+        siprec_model::SessionEventKind::Gap { gap, .. } => Some(gap.start.as_millis()),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [0, 5000, 7000]);
+}
+
+#[test]
 fn ids_that_nobody_gives_are_made_and_differ() {
     let id = |seed| {
         let mut config = config("sip:rec.example");

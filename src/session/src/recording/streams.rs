@@ -154,8 +154,15 @@ impl Recording {
         if id.recording != self.config.key {
             return;
         }
-        if let BranchEvent::FirstPacket { arrival, .. } = event {
-            self.begun = Some(self.begun.map_or(arrival, |begun| begun.min(arrival)));
+        match &event {
+            BranchEvent::FirstPacket { arrival, .. } => {
+                self.begun = Some(self.begun.map_or(*arrival, |begun| begun.min(*arrival)));
+            }
+            // What nobody could decrypt is the first of the call, too.
+            BranchEvent::Gap(hole) => {
+                self.begun.get_or_insert(hole.start);
+            }
+            _ => {}
         }
         self.tell_media(id, &event);
         let Some(slot) = self.slots.get_mut(&id.slot) else { return };
