@@ -15,7 +15,7 @@ use super::track::{Guesses, Sources, Track};
 use super::transform::{Backend, ENCRYPTED, Refused};
 use super::window::Known;
 
-/// Keys of one direction of a call that are valid at once; one more replaces the oldest.
+/// Keys of one direction of a call that are valid at once; one more replaces the one that has decrypted nothing for longest.
 pub const MAX_KEYS: usize = 16;
 
 /// Verifies and decrypts the packets of one direction of a call.
@@ -38,6 +38,8 @@ pub struct Unprotector {
     /// The newest first.
     keys: Vec<Key>,
     keys_added: u64,
+    /// Packets of RTP decrypted.
+    opened: u64,
     sources: Sources,
     followed: Followed,
     initial_roc: u32,
@@ -51,6 +53,8 @@ struct Key {
     key: SrtpKey,
     policy: Policy,
     keyset: Keyset,
+    /// How many packets had been decrypted when it decrypted its last one; 0 before the first.
+    used: u64,
 }
 
 /// Why a packet was not decrypted. It is as it was.
@@ -119,6 +123,7 @@ impl Unprotector {
             backend,
             keys: Vec::new(),
             keys_added: 0,
+            opened: 0,
             sources: Sources::default(),
             followed: Followed::default(),
             initial_roc: 0,
@@ -163,9 +168,19 @@ impl Unprotector {
             Keyset::new(self.backend, key, policy).map_err(|Refused| KeyRefused::Backend(self.backend))?;
         self.keys_added += 1;
         self.keys.reserve_exact(1);
-        self.keys.insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset });
-        self.keys.truncate(MAX_KEYS);
+        self.keys.insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset, used: 0 });
+        if self.keys.len() > MAX_KEYS {
+            self.forget_idlest();
+        }
         Ok(())
+    }
+
+    /// Forgets the key that has decrypted nothing for longest, the oldest of several, but not the newest of all.
+    fn forget_idlest(&mut self) {
+        let older = self.keys.iter().enumerate().skip(1);
+        if let Some((place, _)) = older.min_by_key(|(_, key)| (key.used, key.number)) {
+            self.keys.remove(place);
+        }
     }
 
     /// Forgets all keys but the newest.
@@ -246,6 +261,8 @@ impl Unprotector {
                 }
                 match key.keyset.open_rtp(packet, header.length, header.ssrc, index) {
                     Ok(length) => {
+                        self.opened += 1;
+                        key.used = self.opened;
                         let mut track = track;
                         track.note(key.number, index);
                         if let Some(highest) = track.highest() {

@@ -157,6 +157,30 @@ fn an_old_and_a_new_key_are_valid_together() {
 }
 
 #[test]
+fn of_too_many_keys_the_one_that_has_decrypted_nothing_for_longest_goes() {
+    for (suite, one, other) in everything() {
+        let (mut protector, mut unprotector) = ends(&key(suite, 0), one, other);
+        let mut late = Protector::with_backend(&key(suite, 1), one).unwrap();
+        unprotector.add_key(&key(suite, 1)).unwrap();
+        assert_eq!(unprotected(&mut unprotector, &protected(&mut late, SSRC + 1, 1000)), Ok(1000));
+        // Rekeying goes on, of other sources, and the first key is in use all the while.
+        for number in 2..60 {
+            unprotector.add_key(&key(suite, number)).unwrap();
+            let index = 1000 + u64::from(number);
+            let packet = protected(&mut protector, SSRC, index);
+            assert_eq!(unprotected(&mut unprotector, &packet), Ok(index as u16), "{suite} {number}");
+        }
+        let mut newest = Protector::with_backend(&key(suite, 59), one).unwrap();
+        assert_eq!(unprotected(&mut unprotector, &protected(&mut newest, SSRC + 2, 1000)), Ok(1000));
+        // One that has decrypted something goes after all that have not.
+        assert_eq!(unprotected(&mut unprotector, &protected(&mut late, SSRC + 1, 1001)), Ok(1001));
+        let mut idle = Protector::with_backend(&key(suite, 2), one).unwrap();
+        let refused = unprotected(&mut unprotector, &protected(&mut idle, SSRC + 3, 1000));
+        assert_eq!(refused, Err(UnprotectFault::NotAuthentic));
+    }
+}
+
+#[test]
 fn a_source_that_begins_again_with_a_new_key_is_followed_and_its_past_cannot_be_replayed() {
     for (suite, one, other) in everything() {
         let (old, new) = (key(suite, 0), key(suite, 1));
