@@ -253,6 +253,6 @@ mod tests {
         let media: Vec<_> = found.iter().map(|(medium, _)| *medium).collect();
         assert_eq!(media, [Medium::Audio, Medium::Audio, Medium::Video]);
         let [fault] = &faults[..] else { panic!("{faults:?}") };
-        assert!(fault.starts_with("m-line 1: a=crypto: ") && !fault.contains(&short), "{fault}");
+        assert!(fault.starts_with("m-line 1: a=crypto:3: ") && !fault.contains(&short), "{fault}");
     }
 }
