@@ -158,8 +158,8 @@ impl Tap {
         }
     }
 
-    /// Adds a key of the call. Up to 16 are valid at once, one more replaces the one that has decrypted
-    /// nothing for longest. While there is none, packets wait:
+    /// Adds a key of the call. Up to 16 are valid at once, one more replaces the one that was given, or has
+    /// decrypted something, longest ago. While there is none, packets wait:
     /// up to 1 MiB, the oldest are lost first, as [`NoKey`](siprec_model::DropCause::NoKey).
     pub fn add_key(&self, key: CallKey) {
         self.tap.keyring.add(key);

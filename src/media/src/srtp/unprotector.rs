@@ -15,7 +15,8 @@ use super::track::{Guesses, Sources, Track};
 use super::transform::{Backend, ENCRYPTED, Refused};
 use super::window::Known;
 
-/// Keys of one direction of a call that are valid at once; one more replaces the one that has decrypted nothing for longest.
+/// Keys of one direction of a call that are valid at once; one more replaces the one that was given, or has decrypted
+/// something, longest ago.
 pub const MAX_KEYS: usize = 16;
 
 /// Verifies and decrypts the packets of one direction of a call.
@@ -53,7 +54,7 @@ struct Key {
     key: SrtpKey,
     policy: Policy,
     keyset: Keyset,
-    /// How many packets had been decrypted when it decrypted its last one; 0 before the first.
+    /// How many packets had been decrypted when it was given, or decrypted its last one.
     used: u64,
 }
 
@@ -168,17 +169,19 @@ impl Unprotector {
             Keyset::new(self.backend, key, policy).map_err(|Refused| KeyRefused::Backend(self.backend))?;
         self.keys_added += 1;
         self.keys.reserve_exact(1);
-        self.keys.insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset, used: 0 });
+        self.keys
+            .insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset, used: self.opened });
         if self.keys.len() > MAX_KEYS {
             self.forget_idlest();
         }
         Ok(())
     }
 
-    /// Forgets the key that has decrypted nothing for longest, the oldest of several, but not the newest of all.
+    /// Forgets the key that was given, or has decrypted something, longest ago: neither one in use, whose packets come
+    /// between new keys, nor a new one before its first packet.
     fn forget_idlest(&mut self) {
-        let older = self.keys.iter().enumerate().skip(1);
-        if let Some((place, _)) = older.min_by_key(|(_, key)| (key.used, key.number)) {
+        let keys = self.keys.iter().enumerate();
+        if let Some((place, _)) = keys.min_by_key(|(_, key)| (key.used, key.number)) {
             self.keys.remove(place);
         }
     }

@@ -157,26 +157,33 @@ fn an_old_and_a_new_key_are_valid_together() {
 }
 
 #[test]
-fn of_too_many_keys_the_one_that_has_decrypted_nothing_for_longest_goes() {
+fn of_too_many_keys_the_one_goes_that_has_been_of_no_use_for_longest() {
     for (suite, one, other) in everything() {
         let (mut protector, mut unprotector) = ends(&key(suite, 0), one, other);
-        let mut late = Protector::with_backend(&key(suite, 1), one).unwrap();
-        unprotector.add_key(&key(suite, 1)).unwrap();
-        assert_eq!(unprotected(&mut unprotector, &protected(&mut late, SSRC + 1, 1000)), Ok(1000));
-        // Rekeying goes on, of other sources, and the first key is in use all the while.
-        for number in 2..60 {
+        // Keys change, of other sources, and the first key is in use all the while.
+        for number in 1..60 {
             unprotector.add_key(&key(suite, number)).unwrap();
             let index = 1000 + u64::from(number);
             let packet = protected(&mut protector, SSRC, index);
             assert_eq!(unprotected(&mut unprotector, &packet), Ok(index as u16), "{suite} {number}");
         }
-        let mut newest = Protector::with_backend(&key(suite, 59), one).unwrap();
-        assert_eq!(unprotected(&mut unprotector, &protected(&mut newest, SSRC + 2, 1000)), Ok(1000));
-        // One that has decrypted something goes after all that have not.
-        assert_eq!(unprotected(&mut unprotector, &protected(&mut late, SSRC + 1, 1001)), Ok(1001));
-        let mut idle = Protector::with_backend(&key(suite, 2), one).unwrap();
-        let refused = unprotected(&mut unprotector, &protected(&mut idle, SSRC + 3, 1000));
-        assert_eq!(refused, Err(UnprotectFault::NotAuthentic));
+        let mut takes = |number: u8, ssrc: u32| {
+            let mut protector = Protector::with_backend(&key(suite, number), one).unwrap();
+            unprotected(&mut unprotector, &protected(&mut protector, ssrc, 1000))
+        };
+        // The 15 newest are there beside it.
+        assert_eq!(takes(44, SSRC + 1), Err(UnprotectFault::NotAuthentic), "{suite}");
+        for number in 45..60 {
+            assert_eq!(takes(number, SSRC + u32::from(number)), Ok(1000), "{suite} {number}");
+        }
+        // All have been used. Two new ones do not push each other out before their first packets.
+        unprotector.add_key(&key(suite, 60)).unwrap();
+        unprotector.add_key(&key(suite, 61)).unwrap();
+        for number in [60, 61] {
+            let mut fresh = Protector::with_backend(&key(suite, number), one).unwrap();
+            let packet = protected(&mut fresh, SSRC + u32::from(number), 1000);
+            assert_eq!(unprotected(&mut unprotector, &packet), Ok(1000), "{suite} {number}");
+        }
     }
 }
 
