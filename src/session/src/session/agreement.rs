@@ -64,15 +64,11 @@ impl Agreement {
     /// What is weak in the recorder's own keys, which protect its RTCP, in words: keys are each side's own, and each line's
     /// (RFC 4568 §6.1, RFC 3711 §9.1).
     pub(super) fn weak_keys(&self, rules: &Rules) -> Vec<String> {
-        let keys = |(index, line): (usize, &Line)| {
-            let stream = line.stream().filter(|stream| stream.ports.is_some())?;
-            let (_, theirs) = self.target(index, stream).ok()?;
-            match security(stream, theirs, rules) {
-                Ok(MediaSecurity::Srtp(keys)) => Some(keys),
-                _ => None,
-            }
+        let keys = |security| match security {
+            MediaSecurity::Srtp(keys) => Some(keys),
+            _ => None,
         };
-        let lines: Vec<_> = self.ours.lines.iter().enumerate().filter_map(keys).collect();
+        let lines: Vec<_> = self.securities(rules).filter_map(keys).collect();
         let mut weak = Vec::new();
         if lines.iter().any(|line| lines.iter().any(|other| line.recorder.contains(&other.own))) {
             weak.push("the recorder uses a key of ours as its own".to_owned());
@@ -91,12 +87,16 @@ impl Agreement {
 
     /// Whether what the recorder takes is protected by associations.
     pub(super) fn has_association(&self, rules: &Rules) -> bool {
-        let is_associated = |(index, line): (usize, &Line)| {
+        self.securities(rules).any(|security| matches!(security, MediaSecurity::Dtls(_)))
+    }
+
+    /// How each line is protected that the recorder takes as it was offered.
+    fn securities(&self, rules: &Rules) -> impl Iterator<Item = MediaSecurity> {
+        self.ours.lines.iter().enumerate().filter_map(move |(index, line)| {
             let stream = line.stream().filter(|stream| stream.ports.is_some())?;
             let (_, theirs) = self.target(index, stream).ok()?;
-            matches!(security(stream, theirs, rules), Ok(MediaSecurity::Dtls(_))).then_some(())
-        };
-        self.ours.lines.iter().enumerate().find_map(is_associated).is_some()
+            security(stream, theirs, rules).ok()
+        })
     }
 
     /// Whether the recorder takes any stream.
