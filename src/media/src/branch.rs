@@ -307,7 +307,7 @@ impl Branch {
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
         let at = self.clock.times(now).arrival;
         let repair = match self.state {
-            _ if self.catch_up == 0.0 => Repair::Never,
+            _ if self.keeps_time() => Repair::Never,
             State::Open(_) => Repair::Possible,
             State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
         };
@@ -528,7 +528,7 @@ impl Branch {
             return Some(BranchEvent::Gap(hole));
         }
         let ends = self.drain == Drain::Asked && self.held_packets() == 0;
-        if ends && self.catch_up != 0.0 {
+        if ends && !self.keeps_time() {
             for missed in self.rewriter.sources.conclude() {
                 self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
             }
