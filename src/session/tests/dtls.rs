@@ -343,6 +343,32 @@ fn a_paused_session_makes_its_handshake_at_once() {
 }
 
 #[test]
+fn who_comes_in_anothers_place_has_no_association_before_its_own_is_agreed() {
+    let (mut call, invite) = established("active");
+    let before = associated(&call);
+    call.take();
+    call.command(Command::Batch(vec![
+        Command::Pause,
+        Command::AddStream { slot: 1, stream: stream(7) },
+        Command::StreamFormat { stream: stream(7), format: pcmu() },
+    ]));
+    let lines = call.take();
+    assert!(lines.contains(&"create 64".to_owned()), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.starts_with("associate")), "{lines:?}");
+    // The pause is offered before the new stream has its ports.
+    let pause = call.answer_invite(&answer("active"));
+    assert_eq!(offered(&pause.body), offered(&invite.body));
+    assert!(!call.take().iter().any(|line| line.starts_with("associate")));
+    let again = call.answer_invite(&answer("active"));
+    let (old, new) = (offered(&invite.body), offered(&again.body));
+    assert_eq!(old[0], new[0]);
+    assert_ne!(old[1], new[1]);
+    let after = associated(&call);
+    assert_eq!(after[&0], before[&0]);
+    assert_eq!(after[&64].own_id, new[1].1);
+}
+
+#[test]
 fn what_an_offer_of_the_recorder_cannot_protect_is_off() {
     let (mut call, invite) = established("active");
     let bad = [

@@ -12,7 +12,7 @@ use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
 use crate::recorder::RecorderTarget;
-use crate::session::{RecordingSession, Verdict, WantedLine};
+use crate::session::{Ports, RecordingSession, Verdict, WantedLine};
 
 /// One session, whichever recorder takes it.
 #[derive(Debug)]
@@ -300,9 +300,9 @@ impl Leg {
         }
     }
 
-    /// The DTLS association that a branch should have by now.
-    pub(super) fn association(&self, branch: BranchId) -> Option<OpenBranch> {
-        self.session()?.association(branch, self.lines.index(branch.slot)?)
+    /// The DTLS association that a branch with these ports should have by now.
+    pub(super) fn association(&self, branch: BranchId, ports: Ports) -> Option<OpenBranch> {
+        self.session()?.association(branch, ports, self.lines.index(branch.slot)?)
     }
 
     /// Takes the session out; nothing is attempted any more.

@@ -318,7 +318,8 @@ impl Recording {
             let leg = slot.leg().and_then(|id| self.legs.get(id));
             let attempt = leg.map_or(0, |leg| leg.attempt);
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
-            let association = leg.and_then(|leg| leg.association(slot.branch()));
+            let association =
+                leg.zip(slot.ports()).and_then(|(leg, ports)| leg.association(slot.branch(), ports));
             let Some(mut verdict) = verdict else { continue };
             if slot.security().is_secured() && verdict.mode.is_plain() {
                 let forbidden = slot.leg().and_then(|id| forbidding.get(id).copied().flatten());

@@ -263,10 +263,10 @@ impl RecordingSession {
         }
     }
 
-    /// The DTLS association that the branch of the m-line `index` should have by now.
-    pub(crate) fn association(&self, branch: BranchId, index: usize) -> Option<OpenBranch> {
+    /// The DTLS association that the branch of the m-line `index` should have by now, on these ports of its own.
+    pub(crate) fn association(&self, branch: BranchId, ports: Ports, index: usize) -> Option<OpenBranch> {
         match &self.phase {
-            Phase::Up(up) => up.association(branch, index, &self.wanted, &self.rules),
+            Phase::Up(up) => up.association(branch, ports, index, &self.rules),
             Phase::Inviting(_) | Phase::Ending => None,
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{BranchId, OpenBranch};
 use siprec_sip::{Body, Method, RequestToken, Response, ServerToken};
 
-use super::description::Description;
+use super::description::{Description, Ports};
 use super::{Phase, RecordingSession, Rules, Up, Verdict};
 use crate::branches::BranchMode;
 use crate::config::Timers;
@@ -146,16 +146,17 @@ impl Up {
         self.agreed.verdict(branch, index, rules, self.offer.proposed())
     }
 
-    /// The association that the branch of an m-line should have by now.
+    /// The association that the branch of an m-line should have by now. One with other ports than those that are agreed,
+    /// as of a party that has just come in another's place, has none: an association is of its addresses (RFC 8842 §4).
     pub(super) fn association(
         &self,
         branch: BranchId,
+        ports: Ports,
         index: usize,
-        wanted: &Description,
         rules: &Rules,
     ) -> Option<OpenBranch> {
-        let is_present = !self.has_other_ports(index, wanted);
-        is_present.then(|| self.agreed.association(branch, index, rules)).flatten()
+        let agreed = self.agreed.ours.stream(index).and_then(|line| line.ports);
+        if agreed == Some(ports) { self.agreed.association(branch, index, rules) } else { None }
     }
 
     fn has_other_ports(&self, index: usize, wanted: &Description) -> bool {

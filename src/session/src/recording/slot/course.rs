@@ -31,7 +31,15 @@ impl Slot {
 
     /// Whether the stream's ports are bound.
     pub(in crate::recording) fn is_bound(&self) -> bool {
-        self.branch.as_ref().is_some_and(|branch| matches!(branch.ports, PortsState::Bound(_)))
+        self.ports().is_some()
+    }
+
+    /// The stream's ports, once they are bound.
+    pub(in crate::recording) fn ports(&self) -> Option<Ports> {
+        match self.branch.as_ref()?.ports {
+            PortsState::Bound(ports) => Some(ports),
+            PortsState::Asked | PortsState::Unbound => None,
+        }
     }
 
     /// Whether nothing of it is left at the engine, nor will be.
