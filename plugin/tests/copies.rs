@@ -11,7 +11,7 @@ use common::srtp::{Decoder, Encoder, SUITES, offered, srtp_caps};
 use common::{init, ready, rtp, rtp_bytes, silent_recorder};
 use gst::prelude::*;
 use gstsiprec::SiprecState;
-use gstsiprec::SiprecState::{Draining, Failed, Recording, Starting, Stopped};
+use gstsiprec::SiprecState::{Draining, Failed, Paused, Recording, Starting, Stopped};
 
 /// A call with two recorders.
 fn call(first: &str, second: &str, set: impl FnOnce(&gst::Element)) -> Call {
@@ -369,6 +369,128 @@ fn a_mandatory_recording_is_impossible_only_when_both_recorders_are() {
     call.wish("stop");
     call.end();
     assert!(call.messages_so_far().iter().all(|message| message.name() != "siprec-call-must-end"));
+}
+
+/// The states of a copy, until it has this one.
+fn states_until(call: &Call, copy: u32, last: SiprecState) -> Vec<SiprecState> {
+    let mut states = Vec::new();
+    while states.last() != Some(&last) {
+        states.push(of_copy(call, "siprec-state", copy).get::<SiprecState>("state").unwrap());
+    }
+    states
+}
+
+#[test]
+fn start_begins_a_copy_anew_that_has_failed_with_all_that_came_since() {
+    let recorder = Recorder::start(Script::Accept);
+    let again = Recorder::start(Script::Refuse(603));
+    let call = call(&recorder.uri(), &again.uri(), |_| ());
+    call.begin();
+    let refused = again.request("INVITE");
+    assert_eq!(states_until(&call, 2, Failed), [Starting, Failed]);
+    call.speak(0);
+    call.wait_for_state("Recording");
+    (1..20).for_each(|number| call.speak(number));
+    assert_eq!(call.siprec.property::<SiprecState>("state"), Recording);
+    again.set_script(Script::Accept);
+    call.wish("start");
+    let invite = again.request("INVITE");
+    let uri = |invite: &str| invite.lines().next().unwrap().to_owned();
+    assert_eq!(uri(&invite), uri(&refused), "the same recording of the same call");
+    assert_eq!(states_until(&call, 2, Recording), [Starting, Recording]);
+    assert_eq!(of_copy(&call, "siprec-started", 2).get::<&str>("GSIP_RECORD"), Ok("ON"));
+    (20..30).for_each(|number| call.speak(number));
+    for recorder in [&again, &recorder] {
+        (0..2).for_each(|line| ensure_gets(recorder, line, 0..30));
+    }
+    call.wish("start");
+    call.end();
+    recorder.request("BYE");
+    again.request("BYE");
+    call.wait_for_state("Stopped");
+    let told = call.messages_so_far();
+    let reports = told.iter().filter(|message| message.name() == "siprec-report");
+    let mut accounts: Vec<(u32, u64, u64)> = reports
+        .map(|it| (it.get("copy").unwrap(), it.get("seen").unwrap(), it.get("sent").unwrap()))
+        .collect();
+    accounts.sort_unstable();
+    assert_eq!(accounts, [(1, 30, 30), (1, 30, 30), (2, 0, 0), (2, 0, 0), (2, 30, 30), (2, 30, 30)]);
+}
+
+#[test]
+fn what_a_copy_could_not_keep_until_it_began_anew_is_told_as_one_gap() {
+    let recorder = Recorder::start(Script::Accept);
+    let again = Recorder::start(Script::Refuse(603));
+    let call = call(&recorder.uri(), &again.uri(), |siprec| siprec.set_property("hold-bytes", 8192_u32));
+    call.begin();
+    states_until(&call, 2, Failed);
+    again.request("INVITE");
+    call.speak(0);
+    call.wait_for_state("Recording");
+    (1..100).for_each(|number| call.speak(number));
+    again.set_script(Script::Accept);
+    call.wish("start");
+    let mut lost: Vec<u64> = (0..2)
+        .map(|_| {
+            let gap = of_copy(&call, "siprec-gap", 2);
+            let number = |name: &str| gap.get::<u64>(name).unwrap();
+            assert_eq!(gap.get::<&str>("reason"), Ok("ring-full"));
+            assert_eq!(number("duration"), number("packets") * 20_000_000, "{gap}");
+            number("packets")
+        })
+        .collect();
+    assert!(lost.iter().all(|lost| (10..90).contains(lost)), "{lost:?}");
+    let mut first: Vec<u64> =
+        (0..2).map(|line| u64::from(timestamp(&again.packet(line).unwrap())) / 160).collect();
+    lost.sort_unstable();
+    first.sort_unstable();
+    assert_eq!(first, lost, "what follows the gap comes first");
+}
+
+#[test]
+fn a_copy_that_begins_anew_is_paused_where_the_recording_is() {
+    let recorder = Recorder::start(Script::Accept);
+    let again = Recorder::start(Script::Refuse(603));
+    let call = call(&again.uri(), &recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    states_until(&call, 1, Failed);
+    call.wait_for_state("Recording");
+    call.wish("pause");
+    call.wait_for_state("Paused");
+    again.request("INVITE");
+    again.set_script(Script::Accept);
+    call.wish("start");
+    assert!(again.request("INVITE").contains("a=inactive"));
+    assert_eq!(states_until(&call, 1, Paused).last(), Some(&Paused));
+    call.speak(1);
+    assert_eq!(again.packet_within(0, Duration::from_millis(150)), None);
+    call.wish("resume");
+    (2..5).for_each(|number| call.speak(number));
+    (0..2).for_each(|line| ensure_gets(&again, line, 2..5));
+}
+
+#[test]
+fn a_mandatory_recording_whose_copies_fail_again_is_told_of_again() {
+    let refuses = [Recorder::start(Script::Accept), Recorder::start(Script::Refuse(603))];
+    let call = call(&refuses[0].uri(), &refuses[1].uri(), |siprec| {
+        siprec.set_property_from_str("policy", "mandatory");
+    });
+    call.begin();
+    call.speak(0);
+    states_until(&call, 2, Failed);
+    let invite = refuses[0].request("INVITE");
+    call.wish("start");
+    assert_eq!(states_until(&call, 2, Failed), [Starting, Failed], "begun anew, in vain");
+    assert!(call.messages_so_far().iter().all(|message| message.name() != "siprec-call-must-end"));
+    refuses[0].hang_up(&invite);
+    call.message("siprec-call-must-end");
+    call.wait_for_state("Stopped");
+    // None is left: another recording begins, in both copies.
+    refuses[0].set_script(Script::Refuse(486));
+    call.wish("start");
+    call.message("siprec-call-must-end");
+    call.wait_for_state("Failed");
 }
 
 #[test]

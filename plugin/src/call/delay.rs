@@ -64,7 +64,7 @@ impl Siprec {
 
     fn is_recording(&self) -> bool {
         let live = lock(self.live());
-        let goes_on = |recording: &RecordingHandle| !recording.state().is_final();
+        let goes_on = |recording: &RecordingHandle| !recording.is_over();
         !live.ending && live.recordings.iter().any(goes_on)
     }
 }

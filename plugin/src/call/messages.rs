@@ -23,6 +23,9 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
     let info = about.info;
     match &event.kind {
         SessionEventKind::StateChanged { .. } => {
+            if news.as_ref().is_some_and(|news| news.whole.is_final()) {
+                element.imp().recording_ended(whole);
+            }
             // Not the element's any more where another recording has followed.
             if let Some(news) = news.filter(|_| element.imp().progress().is_latest(whole))
                 && let Some(reason) = tell_state(element, whole, &about, &news)

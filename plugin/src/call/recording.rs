@@ -119,7 +119,11 @@ impl Siprec {
                     state.is_final() || state == RecordingState::Draining
                 };
                 if live.ending || live.recordings.iter().all(over) {
+                    // Those that have failed need not wait for being begun anew any more.
+                    live.order(Command::Conclude);
                     self.open(live);
+                } else if live.recordings.iter().any(|copy| copy.state() == RecordingState::Failed) {
+                    live.order(Command::Batch(self.introductions()));
                 }
                 live.order(Command::Start);
             }
@@ -142,6 +146,15 @@ impl Siprec {
                 live.paused = false;
                 self.turn_gates(live);
                 live.order(Command::Resume);
+            }
+        });
+    }
+
+    /// Every copy of this recording has ended: those that have failed are not begun anew any more.
+    pub(super) fn recording_ended(&self, whole: &Arc<Whole>) {
+        self.with_live(|live| {
+            if live.whole.as_ref().is_some_and(|latest| Arc::ptr_eq(latest, whole)) {
+                live.order(Command::Conclude);
             }
         });
     }

@@ -172,6 +172,8 @@ impl Settings {
         let keys: Vec<_> = copies.iter().map(|config| config.key).collect();
         for config in &mut copies {
             config.other_copies = keys.iter().copied().filter(|key| *key != config.key).collect();
+            // While another goes on; the recording is over with the last of them.
+            config.begins_anew = !config.other_copies.is_empty();
         }
         Ok(copies)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gst::prelude::*;
 use siprec_agent::RecordingHandle;
 use siprec_engine::{Gate, Tap};
-use siprec_model::{Medium, StreamFormat};
+use siprec_model::{Medium, StreamFormat, StreamId};
 use siprec_session::{Command, Voice, silent_streams};
 
 use super::imp::Siprec;
@@ -84,14 +84,22 @@ impl Siprec {
     pub(super) fn attached(&self, live: &mut Live, pad: &SiprecSinkPad) -> Vec<Command> {
         let format = self.format(pad);
         let forbidden = matches!(format, Some(Err(_))) || self.parties().has_left(pad.index());
-        let goes_on = |recording: &&RecordingHandle| !recording.state().is_final();
+        let goes_on = |recording: &&RecordingHandle| !recording.is_over();
         let copies = live.recordings.iter().filter(goes_on).count();
         let (Some(lease), false, false) = (&live.lease, live.recordings.is_empty(), forbidden) else {
             return Vec::new();
         };
         let silent = self.silences(live).iter().any(|(other, silent)| other == pad && *silent);
         let tap = Arc::new(lease.tap(if silent { Gate::Closed } else { Gate::Open }, copies));
-        let (slot, stream) = (pad.index(), tap.stream());
+        let commands = self.introduction(pad, tap.stream());
+        pad.feed().set_confidential(self.is_described_secured(pad));
+        pad.feed().connect(tap);
+        commands
+    }
+
+    /// What a copy of the recording is told of a stream that it may not know.
+    fn introduction(&self, pad: &SiprecSinkPad, stream: StreamId) -> Vec<Command> {
+        let slot = pad.index();
         let voices = self.voices(std::slice::from_ref(pad), &self.settings());
         let muted = voices.iter().any(|voice| voice.muted);
         let security = self.security(pad);
@@ -100,12 +108,16 @@ impl Siprec {
             Command::AddStream { slot, stream },
             Command::StreamSecurity { stream, security },
         ];
-        if let Some(Ok(format)) = format {
+        if let Some(Ok(format)) = self.format(pad) {
             commands.push(Command::StreamFormat { stream, format });
         }
-        pad.feed().set_confidential(self.is_described_secured(pad));
-        pad.feed().connect(tap);
         commands
+    }
+
+    /// What a copy of the recording that begins anew is told of the streams that are there.
+    pub(super) fn introductions(&self) -> Vec<Command> {
+        let known = |pad: SiprecSinkPad| pad.feed().tap().map(|tap| self.introduction(&pad, tap.stream()));
+        self.sink_pads().filter_map(known).flatten().collect()
     }
 
     /// Closes and opens the gates on this thread, then tells the recording who is muted and what each stream carries.

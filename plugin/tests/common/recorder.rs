@@ -33,6 +33,7 @@ pub(crate) struct Recorder {
     requests: Mutex<Receiver<String>>,
     /// Sockets for RTP and, each above its own, for RTCP, which nobody reads: left free, its port may become a phone's.
     media: Vec<[UdpSocket; 2]>,
+    script: Arc<Mutex<Script>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -46,6 +47,8 @@ impl Recorder {
         let (tell, requests) = channel();
         let stop = Arc::new(AtomicBool::new(false));
         let ends = stop.clone();
+        let script = Arc::new(Mutex::new(script));
+        let ours_too = script.clone();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         let ours = socket.try_clone().unwrap();
         let thread = std::thread::spawn(move || {
@@ -54,11 +57,17 @@ impl Recorder {
                 desk.turn();
             }
         });
-        Self { address, socket: ours, requests: Mutex::new(requests), media, stop, thread: Some(thread) }
+        let requests = Mutex::new(requests);
+        Self { address, socket: ours, requests, media, script: ours_too, stop, thread: Some(thread) }
     }
 
     pub(crate) fn uri(&self) -> String {
         format!("sip:{}", self.address)
+    }
+
+    /// Answers initial INVITEs in another way from now on.
+    pub(crate) fn set_script(&self, script: Script) {
+        *self.script.lock().unwrap() = script;
     }
 
     /// Ends the dialog of an INVITE that was answered 200, by BYE.
@@ -130,7 +139,7 @@ impl Drop for Recorder {
 
 struct Desk {
     socket: UdpSocket,
-    script: Script,
+    script: Arc<Mutex<Script>>,
     ports: Vec<u16>,
     tell: Sender<String>,
     late: Vec<(Instant, SocketAddr, String)>,
@@ -139,6 +148,10 @@ struct Desk {
 }
 
 impl Desk {
+    fn script(&self) -> Script {
+        *self.script.lock().unwrap()
+    }
+
     fn turn(&mut self) {
         let now = Instant::now();
         let (due, late) = self.late.drain(..).partition(|(when, ..)| *when <= now);
@@ -167,7 +180,7 @@ impl Desk {
     }
 
     fn invited(&mut self, request: &str, from: SocketAddr) {
-        match self.script {
+        match self.script() {
             Script::Accept | Script::RefuseVideo | Script::AcceptWith(_) => {
                 let answer = self.answer(request);
                 self.respond(request, from, "200 OK", Some(answer));
@@ -208,7 +221,7 @@ impl Desk {
             self.dialogs.len() - 1
         });
         let is_silent = !offer.contains("a=sendonly");
-        let refuses_video = matches!(self.script, Script::RefuseVideo);
+        let refuses_video = matches!(self.script(), Script::RefuseVideo);
         let ports = self.ports.iter().cycle().skip(4 * dialog);
         let lines = media_sections(offer).zip(ports).map(|(section, port)| {
             let line = section.lines().next().unwrap();
@@ -219,7 +232,7 @@ impl Desk {
                 crypto.map(|offered| format!("a=crypto:{}\r\n", own_key(offered))).unwrap_or_default();
             let port = if refuses_video && medium == "m=video" { 0 } else { *port };
             let direction = if is_silent { "inactive" } else { "recvonly" };
-            let more = if let Script::AcceptWith(more) = self.script { more } else { "" };
+            let more = if let Script::AcceptWith(more) = self.script() { more } else { "" };
             format!("{medium} {port} {profile} {formats}\r\na={direction}\r\n{crypto}{more}")
         });
         let head = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";

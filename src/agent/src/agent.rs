@@ -289,6 +289,12 @@ impl RecordingHandle {
         self.shared.state()
     }
 
+    /// Whether it has ended and no command does anything to it any more: one that has failed may be told to
+    /// [begin anew](RecordingConfig::begins_anew).
+    pub fn is_over(&self) -> bool {
+        self.shared.is_over()
+    }
+
     /// Queues a command. Never waits. After the recording's end it does nothing.
     ///
     /// # Errors
@@ -298,7 +304,7 @@ impl RecordingHandle {
         if !self.doors.runtime.is_ours() {
             return Err(AgentError::Forked);
         }
-        if self.state().is_final() {
+        if self.is_over() {
             return Ok(());
         }
         self.doors.inbox.command(self.key, &self.shared, command)

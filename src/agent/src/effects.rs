@@ -57,7 +57,7 @@ impl Worker {
             Output::Event(event) => {
                 if let Some(entry) = self.recordings.get_mut(&key) {
                     entry.info = event.info.clone();
-                    if entry.shared.state().is_final() {
+                    if entry.shared.is_over() {
                         self.parts.idle.make_room(key);
                     }
                 }

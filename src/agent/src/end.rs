@@ -103,6 +103,7 @@ impl Worker {
     pub(crate) fn remove(&mut self, key: RecordingKey) {
         self.forget_notes(key, None);
         let Some(entry) = self.recordings.remove(&key) else { return };
+        entry.shared.set_over();
         if let Some(deadline) = entry.deadline {
             self.timers.remove(&(deadline, key));
         }

@@ -63,6 +63,9 @@ impl Entry {
         self.recording.handle(input, now);
         let outputs = std::iter::from_fn(|| self.recording.poll()).collect();
         self.shared.set_state(self.recording.state());
+        if self.recording.is_over() {
+            self.shared.set_over();
+        }
         outputs
     }
 

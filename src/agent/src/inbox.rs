@@ -1,7 +1,7 @@
 //! What callers hand to the loop. Nothing here waits.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -43,6 +43,7 @@ pub(crate) struct Opening {
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     state: AtomicU8,
+    over: AtomicBool,
     commands: AtomicUsize,
 }
 
@@ -55,6 +56,15 @@ impl Shared {
     pub(crate) fn set_state(&self, state: RecordingState) {
         let number = STATES.iter().position(|known| *known == state).unwrap_or_default();
         self.state.store(u8::try_from(number).unwrap_or_default(), Ordering::Release);
+    }
+
+    /// Whether nothing comes of the recording any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_over(&self) {
+        self.over.store(true, Ordering::Release);
     }
 
     /// Counts a command in, unless too many wait.

@@ -291,6 +291,7 @@ impl Worker {
             }
             Err(_) => {
                 shared.set_state(RecordingState::Failed);
+                shared.set_over();
                 self.tell_failed(key, &unmade(key), panicked());
                 self.leave(key);
             }

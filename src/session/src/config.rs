@@ -61,6 +61,10 @@ pub struct RecordingConfig {
     pub auto_start: bool,
     /// With `auto_start` off: hold packets before [`Command::Start`](crate::Command::Start).
     pub pre_record: bool,
+    /// Once it has failed, it can be told to begin anew: its state is `failed`, and it holds what comes from there on, until
+    /// [`Command::Start`](crate::Command::Start) begins it again, with the same names, or a command ends it. Default off:
+    /// it is over then.
+    pub begins_anew: bool,
     /// Whether video is recorded, too.
     pub record_video: bool,
     /// Bounds of each stream's ring and of its catch-up.
@@ -102,6 +106,7 @@ impl RecordingConfig {
             outbound_proxy: OutboundProxy::default(),
             auto_start: true,
             pre_record: false,
+            begins_anew: false,
             record_video: true,
             limits: BranchLimits::default(),
             rtcp_mode: RtcpMode::default(),

@@ -60,7 +60,7 @@ pub struct News {
     /// Why the whole has the state that it has, in words for people, where that is another one than before.
     pub changed: Option<String>,
     /// No copy records any more or ever will, although nobody asked for that and the call goes on: why each has ended.
-    /// Once for each recording.
+    /// Once until one of them begins anew.
     pub impossible: Option<String>,
 }
 
@@ -177,6 +177,8 @@ impl Copies {
         reason.clone_into(&mut copy.reason);
         if state.is_final() {
             copy.sessions.clear();
+        } else {
+            self.impossible = false;
         }
         let whole = self.state();
         let is_changed = std::mem::replace(&mut self.told, whole) != whole;

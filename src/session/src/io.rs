@@ -99,13 +99,17 @@ pub enum Command {
     },
     /// Several commands of which the recorder is told at once, in one offer.
     Batch(Vec<Command>),
-    /// Invite the recorder as soon as every stream has a format, or [`Timers::auto_start`](crate::Timers::auto_start)
+    /// Invite the recorder, or the first one again where the recording has failed and
+    /// [begins anew](crate::RecordingConfig::begins_anew), as soon as every stream has a format, or [`Timers::auto_start`](crate::Timers::auto_start)
     /// later when at least one has.
     Start,
     /// End the recording after delivering what is held, within the drain time.
     Stop(StopReason),
     /// End the recording at once. What is held is lost and reported.
     StopNow,
+    /// End a recording that has failed and was not told to [begin anew](crate::RecordingConfig::begins_anew). Any other goes
+    /// on.
+    Conclude,
     /// Send nothing of the call until [`Command::Resume`].
     Pause,
     /// Record again.

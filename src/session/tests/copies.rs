@@ -103,6 +103,10 @@ fn recording_is_impossible_when_the_last_copy_ends_unasked_and_that_is_said_once
     assert_eq!((news.whole, news.changed.as_deref()), (Stopped, Some("recorder-bye")));
     assert_eq!(news.impossible.as_deref(), Some("copy 1: lost; copy 2: recorder-bye"));
 
+    // One that begins anew may be the last to fail again.
+    assert_eq!(copies.note(0, &state(Starting, "invited")).unwrap().whole, Starting);
+    assert!(copies.note(0, &state(Failed, "refused")).unwrap().impossible.is_some());
+
     let mut copies = Copies::new(2);
     assert_eq!(copies.refuse(1, "no room").and_then(|news| news.impossible), None);
     assert!(copies.refuse(0, "no recorder").unwrap().impossible.is_some());

@@ -491,6 +491,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     let mut settings = config(RECORDERS);
     settings.auto_start = !seed.is_multiple_of(3);
     settings.pre_record = seed.is_multiple_of(2);
+    settings.begins_anew = seed % 4 < 2;
     let per_party = seed.is_multiple_of(7) || seed.is_multiple_of(11);
     if per_party {
         settings.mode = SessionMode::PerParty;

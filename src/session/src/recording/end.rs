@@ -122,20 +122,27 @@ impl Recording {
         self.retire(id);
         self.abandon_repair(id, now);
         self.recall_tail(id);
+        let goes_on = self.legs.iter().any(Leg::is_active)
+            || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live());
+        let rests = !goes_on && self.may_rest();
+        if rests {
+            self.rest(now);
+        }
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.abandon(&mut commands);
         }
         self.branches(commands);
-        let goes_on = self.legs.iter().any(Leg::is_active)
-            || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live());
-        if !goes_on && let Some(outcome) = self.outcome() {
+        if !goes_on
+            && !rests
+            && let Some(outcome) = self.outcome()
+        {
             self.close(outcome, now);
         }
     }
 
     /// How a recording ended whose sessions all have; None where it waits for other parties.
-    fn outcome(&self) -> Option<Outcome> {
+    pub(super) fn outcome(&self) -> Option<Outcome> {
         let reasons = self.legs.iter().filter_map(|leg| match leg.end {
             Some(LegEnd::Stopped { reason, .. }) => Some(reason),
             _ => None,
@@ -153,6 +160,8 @@ impl Recording {
         if matches!(self.stage, Stage::Closing { .. } | Stage::Told | Stage::Finished) {
             return;
         }
+        // One that has failed has, however its wait ends.
+        let outcome = if self.is_at_rest() { Outcome::Failed } else { outcome };
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
         (0..self.legs.len()).for_each(|id| {
             self.recall_tail(id);
@@ -221,7 +230,7 @@ impl Recording {
         }
     }
 
-    fn tell_end(&mut self, outcome: Outcome) {
+    pub(super) fn tell_end(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Stopped(reason) => {
                 if self.legs.is_empty() {

@@ -7,6 +7,7 @@ mod lines;
 mod parting;
 mod redirect;
 mod repair;
+mod rest;
 mod slot;
 mod streams;
 mod tell;
@@ -24,6 +25,7 @@ use crate::parties::PartyKey;
 use crate::session::RecordingSession;
 use end::Outcome;
 use leg::Leg;
+use rest::Rest;
 use slot::Slot;
 
 /// How long closed branches may take to say that they are gone.
@@ -45,6 +47,8 @@ const COPY: u16 = 0;
 /// | in session | offer and answer follow what is wanted | the end of the call, BYE, loss |
 /// | draining | the call has ended; what is held is delivered | nothing is held, or the drain time is over |
 /// | closing | CANCEL or BYE, branches are closed | all are gone |
+///
+/// One that [may begin anew](RecordingConfig::begins_anew) is idle again once it has failed, but for its state.
 #[derive(Debug)]
 pub struct Recording {
     config: RecordingConfig,
@@ -69,6 +73,8 @@ pub struct Recording {
     /// Dialogs of ended sessions and failed attempts that are not over yet.
     former: Vec<(u32, RecordingSession)>,
     state: RecordingState,
+    /// It has failed, and did not begin anew since.
+    rest: Option<Rest>,
     /// When the first packet of any stream came.
     begun: Option<Instant>,
     /// The time of the last input.
@@ -113,6 +119,7 @@ impl Recording {
             attempts: 0,
             former: Vec::new(),
             state: RecordingState::Idle,
+            rest: None,
             begun: None,
             handled: now,
             output: VecDeque::new(),
@@ -128,6 +135,12 @@ impl Recording {
     /// The aggregate state.
     pub fn state(&self) -> RecordingState {
         self.state
+    }
+
+    /// Whether it does nothing more that the application would hear of: it has ended, and cannot be asked to
+    /// [begin anew](RecordingConfig::begins_anew).
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Told | Stage::Finished)
     }
 
     /// The recording's name at the recorder, given or made.
@@ -177,7 +190,8 @@ impl Recording {
         let slots = self.slots.values().filter_map(|slot| slot.next_deadline(self.handled));
         let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
         let legs = self.legs.iter().filter_map(Leg::next_deadline);
-        stage.into_iter().chain(legs).chain(slots).chain(former).min()
+        let rest = self.rest.as_ref().and_then(Rest::next_deadline);
+        stage.into_iter().chain(rest).chain(legs).chain(slots).chain(former).min()
     }
 
     fn command(&mut self, command: Command, now: Instant) {
@@ -188,7 +202,7 @@ impl Recording {
             Command::AddStream { slot, stream } => self.add_stream(slot, stream, now),
             Command::StreamFormat { stream, format } => self.describe(stream, format),
             Command::StreamSecurity { stream, security } => {
-                let slot = self.slots.values_mut().find(|slot| slot.stream() == stream);
+                let slot = self.slots.values_mut().find(|slot| slot.carries(stream));
                 slot.into_iter().for_each(|slot| slot.secure(security));
             }
             Command::RemoveStream { stream } => self.remove_stream(stream, now),
@@ -201,6 +215,8 @@ impl Recording {
             Command::Start => self.start(now),
             Command::Stop(reason) => self.stop(reason, now),
             Command::StopNow => self.close(Outcome::Stopped(StopReason::AskedAtOnce), now),
+            Command::Conclude if self.is_at_rest() => self.close(Outcome::Failed, now),
+            Command::Conclude => {}
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,
         }
@@ -221,6 +237,7 @@ impl Recording {
     /// Does what the present facts ask for, until nothing more follows from them.
     fn settle(&mut self, now: Instant) {
         self.expire(now);
+        self.tell_rest(now);
         loop {
             self.begin_when_ready(now);
             self.place_streams(now);
@@ -250,10 +267,14 @@ impl Recording {
     /// Starts the first attempt when there is something to offer and no reason to wait.
     fn begin_when_ready(&mut self, now: Instant) {
         let Stage::Idle { asked: true, deadline } = self.stage else { return };
+        if !self.has_come_to_rest() {
+            return;
+        }
         let live = || self.slots.values().filter(|slot| slot.is_live());
         let overdue = deadline.is_some_and(|deadline| now >= deadline);
         let ready = live().any(Slot::is_described) && (overdue || live().all(Slot::is_described));
         if ready {
+            self.rest = None;
             self.stage = Stage::Running;
         }
     }

@@ -141,6 +141,17 @@ impl Slot {
         }
     }
 
+    /// The same stream on a branch of its own, for sessions to come.
+    pub(super) fn next(&self, id: BranchId) -> Self {
+        Self {
+            format: self.format.clone(),
+            unannounced: self.unannounced.clone(),
+            muted: self.muted,
+            security: self.security,
+            ..Self::new(id, self.pad, self.stream, self.party.clone(), self.cname.clone())
+        }
+    }
+
     pub(super) fn number(&self) -> u16 {
         self.id.slot
     }
@@ -151,6 +162,16 @@ impl Slot {
 
     pub(super) fn stream(&self) -> StreamId {
         self.stream
+    }
+
+    /// Whether it is this stream's, and its session has not ended.
+    pub(super) fn carries(&self, stream: StreamId) -> bool {
+        self.stream == stream && !self.abandoned
+    }
+
+    /// Whether its session has ended.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned
     }
 
     pub(super) fn pad(&self) -> u16 {

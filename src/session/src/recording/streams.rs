@@ -42,7 +42,7 @@ impl Recording {
         slot.mute(self.muted.contains(&pad));
         // Before `start`, packets are held only where the recording will begin with them.
         let holds = match self.stage {
-            Stage::Idle { asked, .. } => asked || self.config.pre_record,
+            Stage::Idle { asked, .. } => asked || self.config.pre_record || self.rest.is_some(),
             _ => true,
         };
         let mut commands = Vec::new();
@@ -54,7 +54,7 @@ impl Recording {
     }
 
     /// The pad's own number where that is free, else one that no stream of the recording has had.
-    fn number_for(&mut self, pad: u16) -> Option<u16> {
+    pub(super) fn number_for(&mut self, pad: u16) -> Option<u16> {
         if !self.slots.contains_key(&pad) {
             return Some(pad);
         }
@@ -70,7 +70,7 @@ impl Recording {
     }
 
     pub(super) fn describe(&mut self, stream: StreamId, mut format: StreamFormat) {
-        let Some((number, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.stream() == stream) else {
+        let Some((number, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.carries(stream)) else {
             return;
         };
         let (number, before) = (*number, slot.medium());
