@@ -18,6 +18,10 @@ const MAX_BACK: i64 = 10 * SECOND;
 /// Sender reports that agree this well belong to one run of the source's clock. The jitter of networks and of busy hosts
 /// is below it; a source whose timestamps stood still (some phones on hold) is above.
 const AGREEMENT: i64 = SECOND / 2;
+/// A report that puts the reference later than a following one does by more than the jitter of single reports, and faster
+/// than any clock drifts (one part in so many of the time between them), was made of a packet that came late.
+const JITTER: i64 = SECOND / 10;
+const DRIFT: i64 = 64;
 /// Sources, and reports of each, that are kept before their first packet.
 const MAX_EARLY: usize = 16;
 
@@ -78,20 +82,43 @@ pub(crate) struct Anchor {
 struct Run {
     /// First timestamp that it holds for.
     from: i64,
-    /// Where the reference stands by each report.
-    origins: Vec<i64>,
+    reports: Vec<Standing>,
     /// The reference stands no earlier.
     least: i64,
 }
 
+/// What one report says.
+#[derive(Clone, Copy)]
+struct Standing {
+    /// RTP time since the reference, in ns.
+    elapsed: i64,
+    /// Where the reference stands on the NTP clock, in ns.
+    origin: i64,
+}
+
 impl Run {
     fn last(&self) -> Option<i64> {
-        self.origins.last().copied()
+        self.reports.last().map(|report| report.origin)
     }
 
     fn anchor(&self) -> Option<Anchor> {
-        let origin = median(&mut self.origins.clone())?.max(self.least);
+        let origin = median(&mut self.timely())?.max(self.least);
         Some(Anchor { from: self.from, origin })
+    }
+
+    /// The origins by those reports that no later one proves to have been made while the source was late: a packet can come
+    /// late, and the next ones catch up, but none comes early.
+    fn timely(&self) -> Vec<i64> {
+        let mut reports = self.reports.clone();
+        reports.sort_by_key(|report| report.elapsed);
+        let mut least = i64::MAX;
+        let is_timely = |report: &Standing| {
+            let level = report.origin.saturating_add(report.elapsed / DRIFT);
+            least = least.min(level);
+            level.saturating_sub(least) <= JITTER
+        };
+        let timely = reports.into_iter().rev().filter(is_timely);
+        timely.map(|report| report.origin).collect()
     }
 }
 
@@ -167,8 +194,8 @@ impl Segment {
 
     /// Where the reference stands on the sender's NTP clock, for each run of that clock; empty without reports.
     ///
-    /// Reports that agree within [`AGREEMENT`] form a run, whose anchor is their median, so that the jitter in
-    /// single reports and a slow drift have little weight. The next run begins with the first packet with the marker
+    /// Reports each of which agrees with the next within [`AGREEMENT`] form a run, whose anchor is the median of those that
+    /// were not made while the source caught up, so that the jitter in single reports and a slow drift have little weight. The next run begins with the first packet with the marker
     /// bit after the last report of the run before, or, without one, right after that report.
     ///
     /// A run never stands on the sound of the one before. Where it would, that one's reports were made of packets
@@ -178,16 +205,18 @@ impl Segment {
         let mut run: Option<Run> = None;
         let mut last_report = i64::MIN;
         for &(timestamp, ntp) in &self.reports {
-            let origin = ntp - self.elapsed(timestamp);
+            let elapsed = self.elapsed(timestamp);
+            let origin = ntp - elapsed;
+            let report = Standing { elapsed, origin };
             match run.as_mut() {
                 Some(run) if run.last().is_some_and(|last| (origin - last).abs() <= AGREEMENT) => {
-                    run.origins.push(origin);
+                    run.reports.push(report);
                 }
                 _ => {
                     let leads = run.as_ref().and_then(Run::last).is_some_and(|last| origin < last);
                     let from =
                         if run.is_some() { self.turn(last_report, timestamp, leads) } else { i64::MIN };
-                    if let Some(done) = run.replace(Run { from, origins: vec![origin], least: i64::MIN }) {
+                    if let Some(done) = run.replace(Run { from, reports: vec![report], least: i64::MIN }) {
                         self.settle(&mut runs, done);
                     }
                 }
@@ -216,7 +245,7 @@ impl Segment {
             let silence = scale(silence, SECOND, self.clock_rate);
             let lead = before.origin - anchor.origin;
             if lead.abs() <= AGREEMENT {
-                run.origins.extend(runs.pop().map(|before| before.origins).unwrap_or_default());
+                run.reports.extend(runs.pop().map(|before| before.reports).unwrap_or_default());
                 run.from = before.from;
             } else if lead <= silence {
                 break;
@@ -379,6 +408,49 @@ mod tests {
             let anchors = timeline.segments()[0].anchors();
             assert_eq!(anchors.len(), 1, "{delay}: {anchors:?}");
             assert!((anchors[0].origin - 5000 * MS).abs() <= AGREEMENT / 2, "{delay}: {anchors:?}");
+        }
+    }
+
+    #[test]
+    fn reports_that_were_made_while_a_source_caught_up_do_not_count_however_many_they_are() {
+        // So many ms late was each of the reports, which are made every 400 ms or, where they are more, 200 ms of sound.
+        let bursts: [(u32, &[u64]); 4] = [
+            (20, &[1600, 1200, 800, 400, 0]),
+            (20, &[0, 400, 800, 1200, 1600, 1200, 800, 400, 0]),
+            (10, &[2000, 1800, 1600, 1400, 1200, 1000, 800, 600, 400, 200, 0]),
+            (20, &[0, 0, 0, 0, 1600, 1250, 800, 450, 20]),
+        ];
+        for (every, late) in bursts {
+            let mut timeline = Timeline::default();
+            let packets = every * late.len() as u32;
+            for index in 0..packets {
+                timeline.packet(&header(index as u16, index * 160), 8000, i64::from(index) * 20 * MS);
+                if index % every == 0 {
+                    let late = late[(index / every) as usize];
+                    timeline.sender_report(7, ntp(5000 + u64::from(index) * 20 + late), index * 160);
+                }
+            }
+            let anchors = timeline.segments()[0].anchors();
+            let [anchor] = anchors[..] else { panic!("{late:?}: {anchors:?}") };
+            assert!((anchor.origin - 5000 * MS).abs() <= 20 * MS, "{late:?}: {anchors:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_drifts_is_anchored_in_its_middle() {
+        for drift in [-100, 100_i64] {
+            let mut timeline = Timeline::default();
+            timeline.packet(&header(0, 0), 8000, 0);
+            // An hour of reports every 5 s, by a clock that is off by 100 ppm.
+            for report in 0..720_u32 {
+                let (index, seconds) = (report * 250, i64::from(report) * 5);
+                timeline.packet(&header(index as u16, index * 160), 8000, seconds * SECOND);
+                let at = 10_000_000 + seconds * 1_000_000 + seconds * drift;
+                timeline.sender_report(7, ntp(at as u64 / 1000), index * 160);
+            }
+            let anchors = timeline.segments()[0].anchors();
+            let [anchor] = anchors[..] else { panic!("{anchors:?}") };
+            assert!((anchor.origin - (10_000 + drift * 18 / 10) * MS).abs() <= 2 * MS, "{anchors:?}");
         }
     }
 
