@@ -227,7 +227,8 @@ fn account(message: Builder, report: &BranchReport, gaps: &[Gap]) -> Builder {
         .field("resent", report.resent)
         .field("gaps", report.gaps)
         .field("holes", gst::Array::new(holes))
-        .field_if_some("receiver-lost", report.receiver_lost);
+        .field_if_some("receiver-lost", report.receiver_lost)
+        .field_if_some("rtcp-unsent", Some(report.rtcp_unsent).filter(|packets| *packets > 0));
     report.drops.iter().fold(message, |message, (cause, packets)| {
         message.field(format!("dropped-{}", cause.as_str()), packets)
     })

@@ -4,6 +4,8 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use siprec_media::srtp::KeyLimits;
+
 use crate::rota::TICK;
 
 /// See [`EngineConfig::send_interval`].
@@ -36,6 +38,8 @@ pub struct EngineConfig {
     /// Whether several packets may go to the kernel as one (UDP generic segmentation offload) where it can.
     /// Default true; what arrives is the same.
     pub segmentation_offload: bool,
+    /// How far each key that we send under may be used. By default as far as RFC 3711 §9.2 lets it.
+    pub key_limits: KeyLimits,
 }
 
 /// By which sockets RTP leaves towards recorders.
@@ -63,6 +67,7 @@ impl Default for EngineConfig {
             media_source: MediaSource::default(),
             send_interval: Duration::from_millis(100),
             segmentation_offload: true,
+            key_limits: KeyLimits::default(),
         }
     }
 }

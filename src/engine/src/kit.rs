@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use siprec_media::dtls::Identity;
+use siprec_media::srtp::KeyLimits;
 use siprec_media::{HoldMemory, WallClock};
 use siprec_model::Component;
 
@@ -32,6 +33,8 @@ pub(crate) struct Kit {
     pub(crate) scratch: Vec<u8>,
     /// Whether several packets may go to the kernel as one.
     pub(crate) segmentation: bool,
+    /// How far a key may be used.
+    pub(crate) key_limits: KeyLimits,
 }
 
 impl Kit {

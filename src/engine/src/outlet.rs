@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use siprec_media::dtls::is_dtls;
 use siprec_media::rtcp::Reporter;
+use siprec_media::srtp::KeyLimits;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
 use siprec_model::{
     BranchEvent, BranchId, BranchLimits, BranchReport, Component, DropCause, MediaSecurity, Medium,
@@ -52,6 +53,9 @@ pub(crate) struct Outlet {
     /// None while its media is plain.
     shield: Option<Shield>,
     former_keys: FormerKeys,
+    key_limits: KeyLimits,
+    /// What was due and did not leave, since its key was used up.
+    rtcp_unsent: u64,
     numbers: Numbers,
     /// The recorder was lost: the next one knows nothing.
     begins_anew: bool,
@@ -129,6 +133,8 @@ impl Outlet {
             remote: None,
             shield: None,
             former_keys: FormerKeys::default(),
+            key_limits: kit.key_limits,
+            rtcp_unsent: 0,
             numbers,
             begins_anew: false,
             handshakes: None,
@@ -503,7 +509,8 @@ impl Outlet {
         self.settle(kit.trunks.take_outcome(self.id), now);
         self.branch.close(now);
         self.say_goodbye(kit, now);
-        BranchReport { receiver_lost: self.reporter.receiver_lost(), ..self.branch.report() }
+        let (receiver_lost, rtcp_unsent) = (self.reporter.receiver_lost(), self.rtcp_unsent);
+        BranchReport { receiver_lost, rtcp_unsent, ..self.branch.report() }
     }
 
     /// Gives back the ports.
@@ -570,6 +577,7 @@ impl Outlet {
 
     /// Sends what was written to the recorder, or lets it wait for what others send by the same trunk.
     fn transmit(&mut self, kit: &mut Kit, now: Instant) {
+        self.tell_wear();
         let trunk = self.trunk();
         let burst = kit.burst(trunk);
         if burst.unassigned() == 0 {
@@ -637,9 +645,7 @@ impl Outlet {
     }
 
     fn send_rtcp(&mut self, datagram: &mut Vec<u8>, now: Instant) {
-        if let Some(shield) = &mut self.shield
-            && shield.protect_rtcp(datagram).is_err()
-        {
+        if !self.protect_rtcp(datagram) {
             return;
         }
         let (Some(ports), Some(to)) = (&self.ports, self.remote_address(Component::Rtcp)) else { return };

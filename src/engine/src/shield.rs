@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};
 
 use siprec_media::Sent;
-use siprec_media::srtp::{KeyRefused, ProtectFault, Protector, Unprotector};
+use siprec_media::srtp::{Backend, KeyLimits, KeyRefused, ProtectFault, Protector, Unprotector, Wear};
 use siprec_model::{SrtpKey, SrtpKeys};
 
 /// SRTP and SRTCP of one branch with one recorder.
@@ -15,6 +15,9 @@ pub(crate) struct Shield {
     heard: u64,
     keys: SrtpKeys,
     rtcp: RtcpKeys,
+    limits: KeyLimits,
+    /// What was told of the use of our own key.
+    told: Wear,
 }
 
 /// The keys that a branch has left, and does not take up again: their indices may have been used (RFC 3711 §9.1).
@@ -61,9 +64,10 @@ impl Shield {
     ///
     /// # Errors
     /// [`KeyRefused`].
-    pub(crate) fn new(keys: &SrtpKeys) -> Result<Self, KeyRefused> {
-        let (protector, recorder) = (Protector::new(&keys.own)?, receiver(keys)?);
-        Ok(Self { protector, recorder, heard: 0, keys: keys.clone(), rtcp: RtcpKeys::Shared })
+    pub(crate) fn new(keys: &SrtpKeys, limits: KeyLimits) -> Result<Self, KeyRefused> {
+        let protector = Protector::with_limits(&keys.own, Backend::default(), limits)?;
+        let (recorder, keys) = (receiver(keys)?, keys.clone());
+        Ok(Self { protector, recorder, heard: 0, keys, rtcp: RtcpKeys::Shared, limits, told: Wear::Fresh })
     }
 
     /// Goes on with these keys. Another session of the recorder, or another address, begins with a rollover counter of 0;
@@ -90,6 +94,9 @@ impl Shield {
             self.recorder = recorder;
             self.heard = 0;
         }
+        if self.keys.own.master() != keys.own.master() {
+            self.told = Wear::Fresh;
+        }
         self.keys = keys.clone();
         Ok(begins)
     }
@@ -112,7 +119,7 @@ impl Shield {
             RtcpKeys::Own(own) if own.keys == *keys => {}
             _ => {
                 self.rtcp = RtcpKeys::Awaited;
-                self.rtcp = RtcpKeys::Own(Box::new(Self::new(keys)?));
+                self.rtcp = RtcpKeys::Own(Box::new(Self::new(keys, self.limits)?));
             }
         }
         Ok(())
@@ -126,6 +133,18 @@ impl Shield {
     /// Has RTCP go by RTP's keys.
     pub(crate) fn share_rtcp(&mut self) {
         self.rtcp = RtcpKeys::Shared;
+    }
+
+    /// The session of the key that it has come nearer to the end of than was known, and whether that is its end.
+    pub(crate) fn poll_wear(&mut self) -> Option<(u32, bool)> {
+        let of_rtcp = match &self.rtcp {
+            RtcpKeys::Own(own) => own.protector.wear(),
+            RtcpKeys::Shared | RtcpKeys::Awaited => Wear::Fresh,
+        };
+        let wear = self.protector.wear().max(of_rtcp);
+        let is_news = wear > self.told;
+        self.told = self.told.max(wear);
+        is_news.then_some((self.keys.session, wear == Wear::UsedUp))
     }
 
     /// Protects the packet that was just appended, and gives its new length. One that is refused is taken off.

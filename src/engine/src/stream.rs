@@ -410,6 +410,7 @@ mod tests {
     use rtcp_types::prelude::*;
     use rtcp_types::{ReceiverReport, ReportBlock};
     use siprec_media::dtls::Identity;
+    use siprec_media::srtp::KeyLimits;
     use siprec_media::{HoldMemory, WallClock};
     use siprec_model::{
         BranchLimits, Component, DropCause, DtlsAssociation, DtlsRole, MediaSecurity, Medium, OpenBranch,
@@ -467,6 +468,7 @@ mod tests {
                 identity: Arc::new(Identity::generate().unwrap()),
                 scratch: Vec::new(),
                 segmentation: false,
+                key_limits: KeyLimits::default(),
             };
             let (tap, state) = Tap::new(tap, shared.clone());
             let (branch, mut outlet) = outlet(catch_up, &kit, now);

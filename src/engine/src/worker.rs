@@ -76,6 +76,7 @@ impl Worker {
             identity,
             scratch: Vec::new(),
             segmentation: config.segmentation_offload && sys::has_segmentation_offload(),
+            key_limits: config.key_limits,
         };
         Ok(Self {
             shared,

@@ -11,7 +11,7 @@ use common::{DEADLINE, FAST, LOCAL, Recorder, Rig, SILENCE, numbered, receive};
 use rtcp_types::prelude::*;
 use rtcp_types::{Compound, Packet, PayloadFeedback, Pli, ReceiverReport, ReportBlock};
 use siprec_engine::{EngineConfig, Tap};
-use siprec_media::srtp::{Protector, Unprotector};
+use siprec_media::srtp::{KeyLimits, Protector, Unprotector};
 use siprec_model::{BranchCommand, BranchEvent, BranchId, DropCause, RtcpMode, SrtpKey, SrtpKeys, SrtpSuite};
 
 const SSRC: u32 = 0xCAFE_F00D;
@@ -336,4 +336,114 @@ fn a_branch_that_turns_encrypted_has_room_before_its_numbers_wrap() {
         first < 0x8000,
         "{first} after {sequence}: where it is lost, its receiver never finds the rollover counter"
     );
+}
+
+/// What the branch says of the end of its key next.
+fn wanted(rig: &Rig, branch: BranchId) -> (u32, bool) {
+    rig.expect(branch, |event| match event {
+        BranchEvent::KeyWanted { session, used_up } => Some((session, used_up)),
+        _ => None,
+    })
+}
+
+fn is_wanted((_, event): &(BranchId, BranchEvent)) -> bool {
+    matches!(event, BranchEvent::KeyWanted { .. })
+}
+
+/// RFC 3711 §9.2, for a key that ends after 64 packets.
+#[test]
+fn a_key_says_in_time_that_it_ends_nothing_leaves_behind_its_end_and_another_goes_on() {
+    let key_limits = KeyLimits { rtp: 64, ..KeyLimits::default() };
+    let rig = Rig::new(EngineConfig { key_limits, ..EngineConfig::default() });
+    let (tap, branch) = bound(&rig);
+    let recorder = Recorder::new();
+    let all = [1, 2].map(|mark| keys(SrtpSuite::AeadAes128Gcm, mark, 3));
+    rig.open_secured(branch, &recorder, &all[0]);
+    let push = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    };
+    let mut receiver = receiver(&all[0].own);
+    push(0..59);
+    let (_, first) = next(&recorder, &mut receiver).unwrap();
+    (1..59).for_each(|number| assert_eq!(next(&recorder, &mut receiver).unwrap().0, number));
+    assert!(!rig.events_within(SILENCE).iter().any(is_wanted), "it has not come near its end");
+    push(59..60);
+    assert_eq!(wanted(&rig, branch), (3, false));
+    push(60..63);
+    (59..63).for_each(|number| assert_eq!(next(&recorder, &mut receiver).unwrap().0, number));
+    assert!(!rig.events_within(SILENCE).iter().any(is_wanted), "it is told once");
+    push(63..74);
+    assert_eq!(wanted(&rig, branch), (3, true));
+    assert_eq!(next(&recorder, &mut receiver).unwrap().0, 63);
+    assert!(receive(&recorder.rtp, SILENCE).is_none(), "nothing leaves behind its end");
+
+    rig.open_secured(branch, &recorder, &all[1]);
+    receiver.add_key(&all[1].own).unwrap();
+    let mut number = 74;
+    let deadline = Instant::now() + DEADLINE;
+    let (came, sequence) = loop {
+        assert!(Instant::now() < deadline, "nothing goes on");
+        push(number..number + 1);
+        number += 1;
+        if let Some((mut bytes, _)) = receive(&recorder.rtp, Duration::from_millis(20)) {
+            let sequence = u16::from_be_bytes([bytes[2], bytes[3]]);
+            receiver.unprotect_rtp(&mut bytes).unwrap();
+            break (u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]]) / 160, sequence);
+        }
+    };
+    assert_eq!(sequence, first + came as u16, "numbers go on");
+    let (_, report) = rig.close(branch);
+    let dropped = report.drops.of(DropCause::NotProtected);
+    assert_eq!((report.seen, report.sent + dropped), (u64::from(number), u64::from(number)));
+    assert_eq!(dropped, u64::from(came - 64));
+    assert!(report.holes.iter().any(|hole| hole.cause == DropCause::NotProtected), "{:?}", report.holes);
+}
+
+/// RFC 3711 §9.2: "whichever occurs before". The index goes on under the next key (RFC 3711 §3.4).
+#[test]
+fn rtcp_that_a_key_cannot_protect_any_more_is_counted_ends_the_key_and_goes_on_under_the_next() {
+    let key_limits = KeyLimits { rtcp: 1, first_rtcp: 0x7FFF_FFFF, ..KeyLimits::default() };
+    let rig = Rig::new(EngineConfig { key_limits, ..EngineConfig::default() });
+    let (tap, branch) = bound(&rig);
+    let recorder = Recorder::new();
+    let suite = SrtpSuite::AeadAes256Gcm;
+    let all = [1, 2].map(|mark| keys(suite, mark, 3));
+    let index = |datagram: &[u8]| u32::from_be_bytes(*datagram.last_chunk().unwrap());
+    rig.open_secured(branch, &recorder, &all[0]);
+    // The first packet of a source brings a report at once.
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    assert_eq!(wanted(&rig, branch), (3, true));
+    let (mut report, _) = receive(&recorder.rtcp, DEADLINE).unwrap();
+    assert_eq!(index(&report), 0xFFFF_FFFF);
+    receiver(&all[0].own).unprotect_rtcp(&mut report).unwrap();
+    next(&recorder, &mut receiver(&all[0].own)).unwrap();
+    tap.push(&numbered(SSRC + 1, 1), Instant::now());
+    assert!(receive(&recorder.rtp, SILENCE).is_none(), "the key has ended");
+
+    rig.open_secured(branch, &recorder, &all[1]);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    tap.push(&numbered(SSRC, 2), Instant::now());
+    let (_, account) = rig.close(branch);
+    // Under the next key one packet of RTCP leaves, the BYE at the latest.
+    let (mut report, _) = receive(&recorder.rtcp, DEADLINE).unwrap();
+    assert!(index(&report) == 0x8000_0000 || index(&report) == 0xFFFF_FFFF, "{:x}", index(&report));
+    receiver(&all[1].own).unprotect_rtcp(&mut report).unwrap();
+    assert!(account.drops.of(DropCause::NotProtected) > 0, "{account:?}");
+}
+
+#[test]
+fn the_account_has_the_rtcp_that_did_not_leave() {
+    for (rtcp, unsent) in [(1, 1), (1 << 31, 0)] {
+        let key_limits = KeyLimits { rtcp, ..KeyLimits::default() };
+        let rig = Rig::new(EngineConfig { key_limits, ..EngineConfig::default() });
+        let (tap, branch) = bound(&rig);
+        let recorder = Recorder::new();
+        rig.open_secured(branch, &recorder, &keys(SrtpSuite::AesCm128HmacSha1_80, 1, 1));
+        tap.push(&numbered(SSRC, 0), Instant::now());
+        receive(&recorder.rtcp, DEADLINE).unwrap();
+        // The BYE.
+        let (_, report) = rig.close(branch);
+        assert_eq!(report.rtcp_unsent, unsent);
+        assert_eq!(receive(&recorder.rtcp, SILENCE).is_some(), unsent == 0);
+    }
 }

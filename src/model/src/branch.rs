@@ -343,6 +343,15 @@ pub enum BranchEvent {
         /// What failed.
         reason: String,
     },
+    /// The key that the branch sends under ends (RFC 3711 §9.2), and another one is wanted: once when less than a sixteenth of
+    /// its use is left, and once when nothing is. Then neither RTP nor RTCP leaves before [`BranchCommand::Open`] brings
+    /// another key.
+    KeyWanted {
+        /// The session of the key ([`SrtpKeys::session`]).
+        session: u32,
+        /// Nothing is left.
+        used_up: bool,
+    },
     /// The stream's first packet arrived (for each branch once).
     FirstPacket {
         /// Its payload type.
@@ -550,6 +559,8 @@ pub struct BranchReport {
     pub holes: Vec<Hole>,
     /// The recorder's last cumulative loss, where it reported.
     pub receiver_lost: Option<i32>,
+    /// Packets of RTCP that were due and did not leave, since the key was used up.
+    pub rtcp_unsent: u64,
 }
 
 impl BranchReport {

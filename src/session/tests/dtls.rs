@@ -383,3 +383,14 @@ fn what_an_offer_of_the_recorder_cannot_protect_is_off() {
         assert_eq!(support::lines(&answer), "off/off", "never in the clear");
     }
 }
+
+/// RFC 3711 §9.2: keys that a handshake has made come to their end as well.
+#[test]
+fn keys_of_a_handshake_that_are_nearly_used_up_are_followed_by_another_association() {
+    let (mut call, invite) = established("passive");
+    call.media(0, BranchEvent::KeyWanted { session: 1, used_up: false });
+    let offer = call.request(&Method::Invite);
+    let (before, after) = (offered(&invite.body), offered(&offer.body));
+    assert_ne!(before[0].1, after[0].1);
+    assert_eq!(before[1], after[1]);
+}

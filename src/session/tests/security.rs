@@ -6,7 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use siprec_model::{BranchCommand, MediaSecurity, OpenBranch, SrtpKey, SrtpKeys, SrtpSuite};
+use siprec_model::{BranchCommand, BranchEvent, MediaSecurity, OpenBranch, SrtpKey, SrtpKeys, SrtpSuite};
 use siprec_session::{Command, RecordingConfig, SrtpUse, StreamSecurity};
 use siprec_sip::sdp::Crypto;
 use siprec_sip::{HeaderName, Method, Request, SessionDescription, Transport};
@@ -461,6 +461,78 @@ fn where_the_recorder_moves_in_its_answer_a_new_key_is_offered_at_once_and_sendi
     assert_eq!(keys(&opened(&call)[&0]).own, new[0][&1]);
     assert!(old[0].values().all(|key| !new[0].values().any(|new| new == key)));
     assert_eq!(old[1], new[1]);
+}
+
+/// RFC 3711 §9.2: the key management is called before a key has come to its end.
+#[test]
+fn a_key_that_is_nearly_used_up_is_followed_by_another_one_in_a_reinvite() {
+    let (mut call, invite) = established(1, GCM);
+    let ends = BranchEvent::KeyWanted { session: 1, used_up: false };
+    call.media(0, BranchEvent::KeyWanted { session: 99, used_up: true });
+    call.expect(&[""; 0]);
+    call.media(0, ends.clone());
+    call.expect(&["> INVITE sendonly/sendonly v2"]);
+    assert_eq!(keys(&opened(&call)[&0]).own, keys_of(&invite.body)[0][&1], "until the new key is agreed");
+    // Another one is on its way.
+    call.media(0, ends);
+    let offer = call.answer_invite(&answer(&[4000, 4002], 1, GCM));
+    call.expect(&["open 0 to 192.0.2.9:4000", "> ACK"]);
+    let (old, new) = (keys_of(&invite.body), keys_of(&offer.body));
+    assert_eq!(keys(&opened(&call)[&0]).own, new[0][&1]);
+    assert!(old[0].values().all(|key| !new[0].values().any(|new| new == key)));
+    assert_eq!(old[1], new[1], "the other line keeps its key");
+    // Nor does it come back with the next offer.
+    call.command(Command::Pause);
+    let pause = call.answer_invite(&answer(&[4000, 4002], 1, GCM));
+    assert_eq!(keys_of(&pause.body), new);
+}
+
+/// RFC 3711 §9.2: nothing more under it, whatever the recorder says.
+#[test]
+fn where_another_key_is_refused_the_stream_stops_with_its_key_and_goes_on_with_the_next_one() {
+    let (mut call, invite) = established(1, GCM);
+    call.media(0, BranchEvent::KeyWanted { session: 1, used_up: false });
+    let first = call.request(&Method::Invite);
+    call.answer(&first, 488, &[], "");
+    call.expect(&["> INVITE sendonly/sendonly v2", "> ACK"]);
+    call.wait_ms(60_000);
+    call.expect(&[""; 0]);
+
+    // At its end it is asked for once more, by another key again, and nothing leaves until there is an answer.
+    call.media(0, BranchEvent::KeyWanted { session: 1, used_up: true });
+    call.expect(&["hold 0", "> INVITE sendonly/sendonly v3"]);
+    let second = call.request(&Method::Invite);
+    assert_ne!(keys_of(&second.body)[0], keys_of(&first.body)[0]);
+    call.answer(&second, 488, &[], "");
+    call.expect(&["* audio of 1001 off: its key is used up, and the recorder refuses another one", "> ACK"]);
+    call.wait_ms(60_000);
+    call.expect(&[""; 0]);
+
+    // The recorder's own offer gets a key that was never used, and neither of the old ones.
+    call.recorder_sends(&invite, "INVITE", &[], &answer(&[4000, 4002], 7, GCM));
+    let lines = call.take();
+    assert!(lines.contains(&OPEN_BOTH[0].to_owned()), "{lines:?}");
+    assert!(lines.contains(&"* audio of 1001 on".to_owned()), "{lines:?}");
+    let own = keys(&opened(&call)[&0]).own;
+    assert_eq!(keys_of(&call.response().body)[0], BTreeMap::from([(7, own.clone())]));
+    for body in [&invite.body, &first.body] {
+        assert!(!keys_of(body)[0].values().any(|key| *key == own));
+    }
+}
+
+#[test]
+fn a_key_that_ends_while_its_stream_is_paused_is_replaced_all_the_same() {
+    let (mut call, invite) = established(2, CM);
+    call.command(Command::Pause);
+    call.answer_invite(&answer(&[4000, 4002], 2, CM));
+    call.take();
+    call.media(1, BranchEvent::KeyWanted { session: 1, used_up: true });
+    let offer = call.answer_invite(&answer(&[4000, 4002], 2, CM));
+    call.take();
+    assert_ne!(keys_of(&offer.body)[1], keys_of(&invite.body)[1]);
+    call.command(Command::Resume);
+    call.answer_invite(&answer(&[4000, 4002], 2, CM));
+    assert_eq!(keys(&opened(&call)[&1]).own, keys_of(&offer.body)[1][&2]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_media::srtp::KeyRefused;
+use siprec_media::srtp::{KeyRefused, ProtectFault};
 use siprec_model::{BranchEvent, Component, MediaSecurity, OpenBranch};
 
 use super::Outlet;
@@ -94,7 +94,7 @@ impl Outlet {
                 (shield, begins)
             }
             // What went in the clear before may have used the numbers up.
-            none => (none.insert(Shield::new(keys)?), true),
+            none => (none.insert(Shield::new(keys, self.key_limits)?), true),
         };
         let rtcp = match rtcp {
             None => {
@@ -108,6 +108,21 @@ impl Outlet {
         }
         self.begins_anew = false;
         rtcp
+    }
+
+    /// Protects a packet of RTCP, where that is asked for; whether it may leave.
+    pub(super) fn protect_rtcp(&mut self, datagram: &mut Vec<u8>) -> bool {
+        let fault = self.shield.as_mut().and_then(|shield| shield.protect_rtcp(datagram).err());
+        self.rtcp_unsent += u64::from(fault == Some(ProtectFault::KeyExhausted));
+        self.tell_wear();
+        fault.is_none()
+    }
+
+    /// Tells that another key is wanted, before and when this one has come to its end.
+    pub(super) fn tell_wear(&mut self) {
+        if let Some((session, used_up)) = self.shield.as_mut().and_then(Shield::poll_wear) {
+            self.events.push_back(BranchEvent::KeyWanted { session, used_up });
+        }
     }
 
     /// Sequence numbers for a receiver whose rollover counter begins at 0, under a key that nothing has left under.

@@ -34,6 +34,11 @@ impl<T: Default> Admission<T> {
         self.active.last_mut().map(|(_, source)| source).ok_or(NotAdmitted)
     }
 
+    /// The sources in use.
+    pub(crate) fn active_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.active.iter_mut().map(|(_, source)| source)
+    }
+
     fn admit(&mut self, ssrc: u32) -> Result<(u32, T), NotAdmitted> {
         if self.active.len() + self.evicted.len() >= MAX_EVER || self.evicted.contains(&ssrc) {
             return Err(NotAdmitted);

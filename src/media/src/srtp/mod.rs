@@ -60,6 +60,6 @@ mod window;
 pub use call_key::CallKey;
 pub use passed::Passed;
 pub use policy::{Authentication, Cipher, Policy, PolicyFault, UnknownName};
-pub use protector::{KeyRefused, ProtectFault, Protector};
+pub use protector::{KeyLimits, KeyRefused, ProtectFault, Protector, Wear};
 pub use transform::Backend;
 pub use unprotector::{MAX_KEYS, UnprotectFault, Unprotector};

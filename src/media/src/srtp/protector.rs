@@ -11,10 +11,14 @@ use super::policy::Policy;
 use super::transform::{Backend, ENCRYPTED, Refused};
 use super::window::{Known, Window};
 
-/// RFC 3711 §9.2: most packets of RTP under one key.
+/// RFC 3711 §9.2: most packets of RTP under one key, and as many indices there are.
 const MOST_RTP: u64 = 1 << 48;
-/// RFC 3711 §9.2: most packets of RTCP under one key.
+/// RFC 3711 §9.2: most packets of RTCP under one key, and as many indices there are.
 const MOST_RTCP: u64 = 1 << 31;
+/// How far below a source's highest index one may be that was not used yet.
+const REACH: u64 = 127;
+/// The last such part of what a key may be used for is left for agreeing on another one.
+const MARGIN: u64 = 16;
 
 /// Encrypts and authenticates what one branch sends to one recorder.
 ///
@@ -31,8 +35,34 @@ pub struct Protector {
     keyset: Keyset,
     rtp: Admission<RtpUse>,
     rtcp: Admission<RtcpUse>,
+    limits: KeyLimits,
     rtp_packets: u64,
     rtcp_packets: u64,
+    wear: Wear,
+}
+
+/// How far each key may be used. By default as far as RFC 3711 §9.2 lets it; no limit beyond that counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// Packets of RTP, 1 to 2^48.
+    pub rtp: u64,
+    /// Packets of RTCP, 1 to 2^31.
+    pub rtcp: u64,
+    /// The SRTCP index of each source's first packet, below 2^31. 1 by default, as libsrtp has it.
+    pub first_rtcp: u32,
+}
+
+/// How much of what a key may be used for is left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wear {
+    /// A lot.
+    #[default]
+    Fresh,
+    /// Less than a sixteenth: another key should be agreed on.
+    Nearly,
+    /// Nothing. Neither RTP nor RTCP leaves under it any more: whichever comes to its end first ends the key (RFC 3711
+    /// §9.2).
+    UsedUp,
 }
 
 /// What a key was used for in one source's RTP.
@@ -40,14 +70,22 @@ pub struct Protector {
 struct RtpUse {
     /// What is taken off the branch's index, so that the first packet has a rollover counter of 0.
     base: u64,
+    /// No index below was or will be used under the present key.
+    first: u64,
     used: Window,
 }
 
 /// What a key was used for in one source's RTCP.
 #[derive(Debug, Default)]
 struct RtcpUse {
-    /// The last index used; the first is 1, as libsrtp has it.
-    last: u32,
+    /// The last index used, if any was.
+    last: Option<u32>,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self { rtp: MOST_RTP, rtcp: MOST_RTCP, first_rtcp: 1 }
+    }
 }
 
 /// Why a key cannot be put to work.
@@ -118,26 +156,40 @@ impl Protector {
     /// # Errors
     /// [`KeyRefused`].
     pub fn with_backend(key: &SrtpKey, backend: Backend) -> Result<Self, KeyRefused> {
+        Self::with_limits(key, backend, KeyLimits::default())
+    }
+
+    /// The same where this key and those after it end earlier than they must.
+    ///
+    /// # Errors
+    /// [`KeyRefused`].
+    pub fn with_limits(key: &SrtpKey, backend: Backend, limits: KeyLimits) -> Result<Self, KeyRefused> {
         Ok(Self {
             backend,
             key: key.clone(),
             keyset: keyset(backend, key)?,
             rtp: Admission::new(),
             rtcp: Admission::new(),
+            limits: KeyLimits { rtp: limits.rtp.min(MOST_RTP), rtcp: limits.rtcp.min(MOST_RTCP), ..limits },
             rtp_packets: 0,
             rtcp_packets: 0,
+            wear: Wear::Fresh,
         })
     }
 
     /// Goes on with another key at the same rollover counters and SRTCP indices: same address, new key (RFC 3711
-    /// §8.2). Sources that were evicted stay so.
+    /// §8.2). Both go round at their end, since no index was used under this key (RFC 3711 §3.3.1, §3.4). Sources that
+    /// were evicted stay so.
     ///
     /// # Errors
     /// [`KeyRefused`]; then the present key stays.
     pub fn rekey(&mut self, key: &SrtpKey) -> Result<(), KeyRefused> {
         self.keyset = keyset(self.backend, key)?;
         if !self.has_master_of(key) {
-            (self.rtp_packets, self.rtcp_packets) = (0, 0);
+            (self.rtp_packets, self.rtcp_packets, self.wear) = (0, 0, Wear::Fresh);
+            for source in self.rtp.active_mut() {
+                source.first = source.used.highest().map_or(0, |highest| highest.saturating_sub(REACH));
+            }
         }
         self.key = key.clone();
         Ok(())
@@ -152,7 +204,7 @@ impl Protector {
         if self.has_master_of(key) {
             return Err(KeyRefused::InUse);
         }
-        *self = Self::with_backend(key, self.backend)?;
+        *self = Self::with_limits(key, self.backend, self.limits)?;
         Ok(())
     }
 
@@ -190,7 +242,7 @@ impl Protector {
         if header.ssrc != ssrc || u64::from(header.sequence) != index & 0xFFFF {
             return Err(ProtectFault::Malformed);
         }
-        if self.rtp_packets >= MOST_RTP {
+        if self.wear == Wear::UsedUp {
             return Err(ProtectFault::KeyExhausted);
         }
         let source = self.rtp.of(ssrc).map_err(|_| ProtectFault::TooManySources)?;
@@ -198,7 +250,10 @@ impl Protector {
             source.base = index & !0xFFFF;
         }
         let index = index.checked_sub(source.base).ok_or(ProtectFault::TooOld)?;
-        if index >= MOST_RTP {
+        // The index goes round, and what it has come round to was used.
+        let used = index.saturating_sub(source.first);
+        if used >= MOST_RTP {
+            self.wear = Wear::UsedUp;
             return Err(ProtectFault::KeyExhausted);
         }
         source.used.check(index).map_err(|known| match known {
@@ -208,8 +263,19 @@ impl Protector {
         // Before the keystream exists: an index that was tried counts as used.
         source.used.note(index);
         self.rtp_packets += 1;
-        self.keyset.seal_rtp(packet, header.length, ssrc, index).map_err(|Refused| ProtectFault::Refused)?;
+        self.wear = self
+            .wear
+            .max(Wear::of(self.rtp_packets, self.limits.rtp))
+            .max(Wear::of(used, MOST_RTP).min(Wear::Nearly));
+        self.keyset
+            .seal_rtp(packet, header.length, ssrc, index % MOST_RTP)
+            .map_err(|Refused| ProtectFault::Refused)?;
         Ok(protected)
+    }
+
+    /// How much of what the key may be used for is left.
+    pub fn wear(&self) -> Wear {
+        self.wear
     }
 
     /// Bytes that protecting adds to an RTP packet.
@@ -234,20 +300,31 @@ impl Protector {
 
     fn protect_rtcp_in_place(&mut self, packet: &mut [u8], length: usize) -> Result<usize, ProtectFault> {
         let ssrc = packet.get(..length).and_then(rtcp_ssrc).ok_or(ProtectFault::Malformed)?;
-        if self.rtcp_packets >= MOST_RTCP {
+        if self.wear == Wear::UsedUp {
             return Err(ProtectFault::KeyExhausted);
         }
         let source = self.rtcp.of(ssrc).map_err(|_| ProtectFault::TooManySources)?;
-        let index = source.last + 1;
-        if index & ENCRYPTED != 0 {
-            return Err(ProtectFault::KeyExhausted);
-        }
-        source.last = index;
+        // Modulo 2^31 (RFC 3711 §3.4): a key ends before any source comes round to what it has used under it.
+        let index = source.last.map_or(self.limits.first_rtcp, |last| last + 1) & !ENCRYPTED;
+        source.last = Some(index);
         self.rtcp_packets += 1;
+        self.wear = self.wear.max(Wear::of(self.rtcp_packets, self.limits.rtcp));
         self.keyset
             .seal_rtcp(packet, RTCP_HEADER, ssrc, index | ENCRYPTED)
             .map_err(|Refused| ProtectFault::Refused)?;
         Ok(packet.len())
+    }
+}
+
+impl Wear {
+    fn of(used: u64, limit: u64) -> Self {
+        if used >= limit {
+            Self::UsedUp
+        } else if used >= limit - limit / MARGIN {
+            Self::Nearly
+        } else {
+            Self::Fresh
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The recording side.
 
-use siprec_media::srtp::{Backend, KeyRefused, ProtectFault, Protector};
+use siprec_media::srtp::{Backend, KeyLimits, KeyRefused, ProtectFault, Protector, Unprotector, Wear};
 use siprec_model::{DropCause, SrtpSuite};
 
 use crate::common::{SSRC, ends, everything, key, protected, protected_rtcp, rtcp, rtp, unprotected};
@@ -123,6 +123,115 @@ fn no_index_goes_beyond_48_bits() {
     protected(&mut protector, SSRC, (1 << 48) - 1);
     assert_eq!(fault(&mut protector, SSRC, 1 << 48), ProtectFault::KeyExhausted);
     assert_eq!(DropCause::from(ProtectFault::KeyExhausted), DropCause::NotProtected);
+}
+
+/// The SRTCP index that a packet has.
+fn index_of(suite: SrtpSuite, packet: &[u8]) -> u32 {
+    let behind = match suite.master_length() {
+        28 | 44 => 0,
+        _ => suite.rtcp_tag_length(),
+    };
+    let word = u32::from_be_bytes(*packet[..packet.len() - behind].last_chunk().unwrap());
+    assert_ne!(word & 0x8000_0000, 0, "it is encrypted");
+    word & 0x7FFF_FFFF
+}
+
+/// RFC 3711 §3.3.1: the counter of another key goes round.
+#[test]
+fn another_key_goes_on_behind_48_bits_at_index_0() {
+    for suite in SrtpSuite::ALL {
+        let mut protector = Protector::new(&key(suite, 0)).unwrap();
+        protected(&mut protector, SSRC, 300);
+        assert_eq!(protector.wear(), Wear::Fresh);
+        protected(&mut protector, SSRC, (1 << 48) - 2);
+        assert_eq!(protector.wear(), Wear::Nearly, "{suite}");
+        assert_eq!(fault(&mut protector, SSRC, 1 << 48), ProtectFault::KeyExhausted);
+        assert_eq!(protector.wear(), Wear::UsedUp);
+        protector.rekey(&key(suite, 0)).unwrap();
+        assert_eq!(fault(&mut protector, SSRC, 1 << 48), ProtectFault::KeyExhausted);
+
+        protector.rekey(&key(suite, 1)).unwrap();
+        assert_eq!(protector.wear(), Wear::Fresh);
+        assert_eq!(fault(&mut protector, SSRC, (1 << 48) - 2), ProtectFault::Repeated);
+        let mut other = Protector::new(&key(suite, 1)).unwrap();
+        for low in [0, 1, 65_536] {
+            let expected = protected(&mut other, SSRC, low);
+            assert_eq!(protected(&mut protector, SSRC, (1 << 48) + low), expected, "{suite}");
+        }
+        // The second round has an end as well: where the key began.
+        protected(&mut protector, SSRC, (2 << 48) - 130);
+        assert_eq!(fault(&mut protector, SSRC, 2 << 48), ProtectFault::KeyExhausted);
+    }
+}
+
+/// RFC 3711 §3.4: not reset by another key, and modulo 2^31.
+#[test]
+fn an_srtcp_index_goes_round_and_a_key_ends_before_it_has_been_round() {
+    for suite in SrtpSuite::ALL {
+        let limits = KeyLimits { rtcp: 4, first_rtcp: 0x7FFF_FFFD, ..KeyLimits::default() };
+        let mut protector = Protector::with_limits(&key(suite, 0), Backend::Rust, limits).unwrap();
+        let mut indices = Vec::new();
+        for seed in 1..4 {
+            let mut receiver = Unprotector::new();
+            receiver.add_key(&key(suite, seed - 1)).unwrap();
+            for _ in 0..4 {
+                let mut packet = protected_rtcp(&mut protector, SSRC);
+                indices.push(index_of(suite, &packet));
+                let length = receiver.unprotect_rtcp(&mut packet).unwrap();
+                assert_eq!(packet[..length], rtcp(SSRC), "{suite}");
+                // Another key: a receiver would take the round for a replay.
+                receiver = Unprotector::new();
+                receiver.add_key(&key(suite, seed - 1)).unwrap();
+            }
+            assert_eq!(protector.wear(), Wear::UsedUp);
+            let mut out = rtcp(SSRC);
+            let length = out.len();
+            assert_eq!(protector.protect_rtcp(&mut out, length), Err(ProtectFault::KeyExhausted));
+            assert!(out.is_empty());
+            protector.rekey(&key(suite, seed)).unwrap();
+        }
+        let expected = [0x7FFF_FFFD, 0x7FFF_FFFE, 0x7FFF_FFFF].into_iter().chain(0..9);
+        assert_eq!(indices, expected.collect::<Vec<_>>(), "{suite}");
+    }
+}
+
+/// RFC 3711 §9.2: "whichever occurs before" ends the key.
+#[test]
+fn a_key_is_used_for_so_many_packets_of_either_kind_and_says_in_time_that_it_ends() {
+    let limits = KeyLimits { rtp: 64, rtcp: 32, ..KeyLimits::default() };
+    for (rtp_packets, rtcp_packets) in [(64, 0), (0, 32), (64, 20), (20, 32)] {
+        let mut protector = Protector::with_limits(&key(SUITE, 0), Backend::Rust, limits).unwrap();
+        for round in 1..3_u8 {
+            let first = 1000 * u64::from(round);
+            let (mut rtp_left, mut rtcp_left) = (rtp_packets, rtcp_packets);
+            while rtp_left + rtcp_left > 0 {
+                let nearly = rtp_packets - rtp_left >= 60 || rtcp_packets - rtcp_left >= 30;
+                assert_eq!(protector.wear(), if nearly { Wear::Nearly } else { Wear::Fresh });
+                // The kind that ends the key comes last.
+                if rtcp_left > 0 && (rtcp_packets < 32 || rtp_left == 0) {
+                    protected_rtcp(&mut protector, SSRC + rtcp_left % 2);
+                    rtcp_left -= 1;
+                } else {
+                    protected(&mut protector, SSRC + rtp_left % 2, first + u64::from(rtp_left / 2));
+                    rtp_left -= 1;
+                }
+            }
+            assert_eq!(protector.wear(), Wear::UsedUp);
+            assert_eq!(fault(&mut protector, SSRC, first + 500), ProtectFault::KeyExhausted);
+            let mut out = rtcp(SSRC);
+            assert_eq!(protector.protect_rtcp(&mut out, 44), Err(ProtectFault::KeyExhausted));
+            match round {
+                1 => protector.rekey(&key(SUITE, round)).unwrap(),
+                _ => protector.restart(&key(SUITE, round)).unwrap(),
+            }
+            assert_eq!(protector.wear(), Wear::Fresh);
+        }
+    }
+    let limits = KeyLimits { rtp: u64::MAX, rtcp: u64::MAX, ..KeyLimits::default() };
+    let mut protector = Protector::with_limits(&key(SUITE, 0), Backend::Rust, limits).unwrap();
+    protected(&mut protector, SSRC, 0);
+    protected(&mut protector, SSRC, (1 << 48) - 1);
+    assert_eq!(fault(&mut protector, SSRC, 1 << 48), ProtectFault::KeyExhausted);
 }
 
 #[test]

@@ -567,6 +567,15 @@ impl Recording {
         }
     }
 
+    /// The key of a branch ends, if it is of the present session: the next offer brings another one.
+    pub(super) fn key_wanted(&mut self, number: u16, attempt: u32, used_up: bool) {
+        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.attempts(attempt)) else { return };
+        if let (Some(index), Some(session)) = (leg.lines.index(number), leg.session_mut()) {
+            session.replace_key(index, used_up);
+        }
+    }
+
     /// The engine lost a branch. The session goes on with the others; without any it has failed.
     pub(super) fn branch_lost(&mut self, number: u16, reason: String, now: Instant) {
         self.tell_off(number, reason.clone());

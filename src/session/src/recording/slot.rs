@@ -102,6 +102,8 @@ pub(super) enum SlotNews {
     Protected { session: u32, suite: SrtpSuite },
     /// It cannot be protected as this session says.
     Unprotected { session: u32, reason: String },
+    /// The key that it is sent under in this session ends, or has ended.
+    KeyWanted { session: u32, used_up: bool },
     /// The engine lost the branch.
     Lost(String),
     /// The recorder may be lost.

@@ -186,6 +186,7 @@ impl Recording {
             SlotNews::Unprotected { session, reason } => {
                 self.protection_failed(id.slot, session, reason, now);
             }
+            SlotNews::KeyWanted { session, used_up } => self.key_wanted(id.slot, session, used_up),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
             SlotNews::Missed(packets) => self.missed(id.slot, packets, now),
             SlotNews::Doubt(_) | SlotNews::Refused | SlotNews::Reported | SlotNews::Refuted => {

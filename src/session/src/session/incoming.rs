@@ -64,8 +64,11 @@ impl RecordingSession {
         // A description that has not changed asks for nothing, and so gets what it got before.
         let unchanged = offer == up.agreed.theirs;
         let mut basis = if unchanged { up.agreed.ours.clone() } else { up.answerable(&self.wanted).clone() };
-        // Where it moves, or begins a new association, our answer brings a new key (`protocol` section 3).
-        let ended = up.agreed.ended_by(&offer);
+        // Where it moves, or begins a new association, or ours is used up, our answer brings a new key (`protocol` section 3).
+        let mut ended = up.agreed.ended_by(&offer);
+        if !unchanged {
+            ended.extend((0..basis.lines.len()).filter(|index| up.is_spent(*index)));
+        }
         for index in ended.iter().copied() {
             let keys = self.layout.renew_keys(index);
             for description in [&mut basis, &mut self.wanted] {

@@ -16,6 +16,7 @@ mod write;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use siprec_model::{BranchId, FailureReason, OpenBranch, RtcpMode};
@@ -38,7 +39,7 @@ pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::Sign;
 use farewell::Farewell;
-use keys::KeyMaker;
+use keys::{KeyMaker, LineKeys};
 use life::Life;
 use offer::{Offer, Refusal};
 use remote::{RemoteDescription, sdp_of};
@@ -120,6 +121,8 @@ struct Up {
     life: Life,
     /// Whether the recorder is to show that it lives, by its answer to an offer.
     probe: bool,
+    /// Keys that nothing leaves under any more.
+    spent: Vec<Arc<LineKeys>>,
 }
 
 /// What the session tells the recording.
@@ -468,7 +471,16 @@ impl RecordingSession {
                 let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
                 let waits = agreed.has_association(&self.rules);
                 self.notices.extend(agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
-                let up = Up { agreed, offer: Offer::None, refused: None, clock, doubt, life, probe: false };
+                let up = Up {
+                    agreed,
+                    offer: Offer::None,
+                    refused: None,
+                    clock,
+                    doubt,
+                    life,
+                    probe: false,
+                    spent: Vec::new(),
+                };
                 self.phase = Phase::Up(Box::new(up));
                 if !waits {
                     self.begin(now);
@@ -523,6 +535,22 @@ impl RecordingSession {
             {
                 stream.keys = Some(keys);
             }
+        }
+    }
+
+    /// The key of an m-line ends, or has ended: the next offer brings another one (RFC 3711 §9.2). One that was refused is
+    /// offered once more, and then with another one, when the present one has ended.
+    pub(crate) fn replace_key(&mut self, index: usize, used_up: bool) {
+        let Phase::Up(up) = &mut self.phase else { return };
+        let keys_of =
+            |description: &Description| description.stream(index).and_then(|line| line.keys.clone());
+        let (Some(agreed), wanted) = (keys_of(&up.agreed.ours), keys_of(&self.wanted)) else { return };
+        if used_up {
+            up.spent.push(Arc::clone(&agreed));
+        }
+        let is_other = wanted.is_some_and(|wanted| wanted != agreed);
+        if !is_other || !up.offer.is_open() && !up.differs(&self.wanted) {
+            self.renew_keys(&[index]);
         }
     }
 

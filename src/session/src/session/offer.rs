@@ -143,7 +143,18 @@ impl Up {
         if renewed || self.has_other_ports(index, wanted) {
             return Verdict { mode: BranchMode::Holding, off: None };
         }
+        if self.is_spent(index) {
+            let off =
+                (!pending).then(|| "its key is used up, and the recorder refuses another one".to_owned());
+            return Verdict { mode: BranchMode::Holding, off };
+        }
         self.agreed.verdict(branch, index, rules, self.offer.proposed())
+    }
+
+    /// Whether nothing may leave any more under the keys that an m-line has by agreement (RFC 3711 §9.2).
+    pub(super) fn is_spent(&self, index: usize) -> bool {
+        let keys = self.agreed.ours.stream(index).and_then(|line| line.keys.as_ref());
+        keys.is_some_and(|keys| self.spent.contains(keys))
     }
 
     /// The association that the branch of an m-line should have by now. One with other ports than those that are agreed,

@@ -331,6 +331,9 @@ impl Slot {
             BranchEvent::SecurityFailed { session, reason } => {
                 SlotNews::Unprotected { session: *session, reason: reason.clone() }
             }
+            BranchEvent::KeyWanted { session, used_up } => {
+                SlotNews::KeyWanted { session: *session, used_up: *used_up }
+            }
             BranchEvent::FirstPacket { payload_type, .. } => {
                 branch.fed = true;
                 // A static payload type says what the stream carries where no caps do.
