@@ -4,6 +4,7 @@
 pub mod b2bua;
 pub mod call;
 pub mod capture;
+pub mod derivation;
 pub mod foreign;
 pub mod judge;
 pub mod kamailio;
@@ -18,6 +19,7 @@ pub mod recorder;
 pub mod rtp;
 pub mod sandbox;
 pub mod script;
+pub mod secret;
 pub mod sipp;
 pub mod sources;
 pub mod speech;

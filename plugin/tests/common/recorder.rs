@@ -159,7 +159,7 @@ impl Desk {
         for (_, to, response) in due {
             self.socket.send_to(response.as_bytes(), to).unwrap();
         }
-        let mut datagram = [0; 4096];
+        let mut datagram = [0; 16 * 1024];
         let Ok((length, from)) = self.socket.recv_from(&mut datagram) else { return };
         let request = String::from_utf8_lossy(&datagram[..length]).into_owned();
         if request.starts_with("SIP/2.0") {
@@ -250,7 +250,12 @@ fn own_key(offered: &str) -> String {
     let mut words = offered.split(' ');
     let (tag, suite, inline) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap());
     let length = gst::glib::base64_decode(inline.trim_start_matches("inline:")).len();
-    format!("{tag} {suite} inline:{}", gst::glib::base64_encode(&vec![0xEE; length]))
+    format!("{tag} {suite} inline:{}", gst::glib::base64_encode(&answered_key(length)))
+}
+
+/// The key that a recorder answers with, a text.
+pub(crate) fn answered_key(length: usize) -> Vec<u8> {
+    (0..length).map(|place| b'!' + (place * 29 % 94) as u8).collect()
 }
 
 /// The line that says which dialog a message belongs to.
