@@ -7,8 +7,10 @@ use crate::entry::Entry;
 
 /// Losses that follow each other within this time are remembered as one, in nanoseconds.
 const MERGE: u64 = 1_000_000_000;
-/// So many are remembered; of more, the oldest two become one.
+/// So many are remembered; of more, the oldest two of a source become one.
 const MOST: usize = 32;
+/// Among so many sources that take turns, each has its stretch.
+const AT_ONCE: usize = 4;
 
 /// Packets that were sent and were thrown out of the ring before their recorder had acknowledged them.
 ///
@@ -45,8 +47,9 @@ impl Forgotten {
     /// Remembers a packet, after which the stream goes on `duration` later.
     pub(crate) fn note(&mut self, entry: &Entry, duration: Duration) {
         let at = entry.left_at();
-        if let Some(last) = self.stretches.back_mut()
-            && last.newest.header.ssrc == entry.header.ssrc
+        let of_source = |stretch: &&mut Stretch| stretch.newest.header.ssrc == entry.header.ssrc;
+        let mut recent = self.stretches.iter_mut().rev().take(AT_ONCE);
+        if let Some(last) = recent.find(of_source)
             && at.saturating_sub(last.from) < MERGE
         {
             last.newest = *entry;
@@ -59,7 +62,7 @@ impl Forgotten {
         self.stretches.reserve(MOST.saturating_sub(self.stretches.len()));
         if self.stretches.len() >= MOST
             && let Some(oldest) = self.stretches.pop_front()
-            && let Some(next) = self.stretches.front_mut()
+            && let Some(next) = self.next_of(oldest.newest.header.ssrc)
         {
             next.from = oldest.from;
             next.came = oldest.came;
@@ -68,6 +71,12 @@ impl Forgotten {
         }
         let came = entry.times.arrival;
         self.stretches.push_back(Stretch { newest: *entry, came, from: at, to: at, packets: 1, duration });
+    }
+
+    /// The oldest stretch of a source, or of any.
+    fn next_of(&mut self, ssrc: u32) -> Option<&mut Stretch> {
+        let place = self.stretches.iter().position(|stretch| stretch.newest.header.ssrc == ssrc);
+        self.stretches.get_mut(place.unwrap_or(0))
     }
 
     /// Forgets for good what a recorder has acknowledged.
@@ -161,6 +170,14 @@ mod tests {
         assert_eq!(take(&mut forgotten, 199_000 * 20_000_000, false), lost(1000));
         assert_eq!(take(&mut forgotten, 0, true), lost(0), "told once");
         assert_eq!(take(&mut of(0..200_000), 0, false), lost(200_000));
+    }
+
+    #[test]
+    fn sources_that_take_turns_are_remembered_each_for_itself() {
+        let mut forgotten = Forgotten::default();
+        (0..1000).for_each(|number| forgotten.note(&entry(1 + (number % 2) as u8, number), SPACING));
+        forgotten.settle(|entry| entry.header.ssrc == 1);
+        assert_eq!(take(&mut forgotten, 0, false), lost(500), "what was acknowledged is one source's alone");
     }
 
     #[test]

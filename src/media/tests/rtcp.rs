@@ -286,6 +286,22 @@ fn receiver_reports_of_our_sources_are_told() {
 }
 
 #[test]
+fn the_loss_that_a_recorder_reports_is_that_of_all_sources() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.packet(B, 160);
+    for (first, second) in [(3, 4), (5, 0)] {
+        let block = |ssrc, lost| {
+            ReportBlock::builder(ssrc).cumulative_lost(lost).extended_sequence_number(0x0001_0000)
+        };
+        let report = ReceiverReport::builder(99).add_report_block(block(A, first));
+        session.hear(&written(report.add_report_block(block(B, second))));
+        assert_eq!(session.reporter.receiver_lost(), Some((first + second) as i32));
+    }
+}
+
+#[test]
 fn only_a_report_of_what_was_sent_since_refutes_a_refusal_and_does_so_once() {
     let mut session = Session::new();
     session.open();

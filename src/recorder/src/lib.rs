@@ -38,8 +38,9 @@ pub use behaviour::{
 pub use config::{RecorderConfig, StartError};
 pub use files::archive::FileError;
 pub use files::report::{
-    AddressReport, Alignment, Channel, CutReport, GapReport, InactiveReport, ParameterReport, PartyReport,
-    PayloadTypeReport, SessionReport, SourceReport, SrtpReport, StateReport, StreamReport, WavReport,
+    AddressReport, Alignment, Channel, CutReport, GapReport, InactiveReport, OverlapReport, ParameterReport,
+    PartyReport, PayloadTypeReport, SessionReport, SourceReport, SrtpReport, StateReport, StreamReport,
+    WavReport,
 };
 pub use files::wav::WavSound;
 pub use finished::FinishedSession;

@@ -49,7 +49,8 @@ struct Reported {
 #[derive(Debug, Default)]
 struct Reception {
     expected: Option<Expected>,
-    lost: Option<i32>,
+    /// What it has lost of each source, as it said last.
+    lost: Vec<(u32, i32)>,
     untold_report: Option<BranchEvent>,
     untold_refutation: bool,
     untold_stop: bool,
@@ -161,7 +162,7 @@ impl Reporter {
             {
                 branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
                 reception.came(branch, now);
-                reception.lost = Some(cumulative_lost);
+                reception.note_loss(ssrc, cumulative_lost);
                 reception.untold_refutation |= suspicion.refute(branch, ssrc, highest_sequence);
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
@@ -188,9 +189,9 @@ impl Reporter {
         std::mem::take(&mut reception.untold_keyframe).then_some(BranchEvent::KeyframeWanted)
     }
 
-    /// The recorder's last cumulative loss, where it reported.
+    /// The recorder's last cumulative loss, of all sources together, where it reported.
     pub fn receiver_lost(&self) -> Option<i32> {
-        self.reception.lost
+        self.reception.lost.iter().map(|(_, lost)| *lost).reduce(i32::saturating_add)
     }
 
     /// A report for each source that has sent since the last report but one; without any, an empty receiver report
@@ -241,6 +242,14 @@ impl Reporter {
 }
 
 impl Reception {
+    /// Only of sources that have sent: there are not many.
+    fn note_loss(&mut self, ssrc: u32, lost: i32) {
+        match self.lost.iter_mut().find(|(of, _)| *of == ssrc) {
+            Some((_, known)) => *known = lost,
+            None => self.lost.push((ssrc, lost)),
+        }
+    }
+
     fn came(&mut self, branch: &Branch, now: Instant) {
         let spacing = self.expected.as_ref().map(|expected| now.saturating_duration_since(expected.last));
         self.expected = Some(Expected {

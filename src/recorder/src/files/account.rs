@@ -89,6 +89,7 @@ fn brief(report: &SessionReport) -> SessionReport {
     let mut brief = report.clone();
     for stream in &mut brief.streams {
         stream.gaps.clear();
+        stream.overlaps.clear();
         stream.inactive.clear();
     }
     brief

@@ -390,11 +390,13 @@ impl Archive {
         match (channel, &self.renderer) {
             (Some(channel), Some(renderer)) => {
                 stream.gaps = track.gaps(channel, &renderer.layout);
+                stream.overlaps = track.overlaps(channel, &renderer.layout);
                 stream.alignment = alignment(renderer.layout.bases(channel));
             }
             _ => {
                 let layout = Layout::of(&[&track.timeline], 1_000_000);
                 stream.gaps = track.gaps(0, &layout);
+                stream.overlaps = track.overlaps(0, &layout);
             }
         }
         let partial = self.error.is_some();

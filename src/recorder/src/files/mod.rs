@@ -2,6 +2,7 @@
 
 mod account;
 pub(crate) mod archive;
+mod overlap;
 pub(crate) mod render;
 pub(crate) mod report;
 pub(crate) mod rtpdump;

@@ -138,6 +138,9 @@ pub struct StreamReport {
     pub alignment: Option<Alignment>,
     /// Holes in its sound: at most the first 1000.
     pub gaps: Vec<GapReport>,
+    /// Where the sound of two of its sources, or of one that began anew, stands in the same place: at most the first 1000.
+    #[serde(default)]
+    pub overlaps: Vec<OverlapReport>,
     /// Why its sound is not in the WAV.
     pub not_decoded: Option<String>,
     /// File with its packets, relative to the session's folder, where they are kept.
@@ -235,6 +238,19 @@ pub struct GapReport {
     pub duration: f64,
     /// Packets lost in it; 0 is silence that the sender meant (a pause, discontinuous transmission).
     pub lost: u64,
+}
+
+/// Sound of a stream that another source of it speaks over.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct OverlapReport {
+    /// Where it begins in the WAV, in seconds.
+    pub start: f64,
+    /// Its length in seconds.
+    pub duration: f64,
+    /// The SSRC that is heard there, in hexadecimal: the one that came later.
+    pub heard: String,
+    /// The SSRC that is not.
+    pub covered: String,
 }
 
 /// The sound file.

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use siprec_model::PayloadFormat;
 
-use super::report::GapReport;
+use super::overlap::{Overlap, overlaps};
+use super::report::{GapReport, OverlapReport};
 use super::rtpdump::RtpDump;
 use crate::clock::seconds;
 use crate::media::codec::{Codec, is_silence};
@@ -186,6 +187,47 @@ impl Track {
             }
         }
         gaps
+    }
+
+    /// Where two segments have sound in the same place of the WAV, of which the later one is heard.
+    pub(crate) fn overlaps(&self, track: usize, layout: &Layout) -> Vec<OverlapReport> {
+        let ssrc = |segment: usize| {
+            let segment = self.timeline.segments().get(segment);
+            format!("{:08x}", segment.map_or(0, |segment| segment.ssrc))
+        };
+        let overlap = |Overlap { frames, heard, covered }: Overlap| OverlapReport {
+            start: seconds(frames.start, layout.rate),
+            duration: seconds(frames.end - frames.start, layout.rate),
+            heard: ssrc(heard),
+            covered: ssrc(covered),
+        };
+        overlaps(self.sounds(track, layout), MAX_GAPS).into_iter().map(overlap).collect()
+    }
+
+    /// The stretches of sound of each segment: frames of the WAV.
+    fn sounds(&self, track: usize, layout: &Layout) -> Vec<(Range<i64>, usize)> {
+        let mut entries: Vec<&Entry> = self.entries.iter().filter(|entry| entry.codec.is_some()).collect();
+        entries.sort_by_key(|entry| (entry.place.segment, entry.place.sequence));
+        let usual = shortest_step(&entries);
+        let mut sounds: Vec<(Range<i64>, usize)> = Vec::new();
+        for segment in entries.chunk_by(|one, other| one.place.segment == other.place.segment) {
+            let packet = Some(shortest_step(segment)).filter(|step| *step > 0).unwrap_or(usual);
+            let mut stretches: Vec<Range<i64>> = Vec::new();
+            for entry in segment {
+                let Place { segment, timestamp, .. } = entry.place;
+                let frame = |at| layout.frame_under(track, segment, at, timestamp);
+                let (Some(from), Some(until)) = (frame(timestamp), frame(timestamp + packet)) else {
+                    continue;
+                };
+                match stretches.last_mut() {
+                    Some(last) if (last.start..=last.end).contains(&from) => last.end = last.end.max(until),
+                    _ => stretches.push(from..until),
+                }
+            }
+            let number = segment.first().map_or(0, |entry| entry.place.segment);
+            sounds.extend(stretches.into_iter().map(|stretch| (stretch, number)));
+        }
+        sounds
     }
 
     /// Where nothing was sent because of one of these pauses, from and until in ns since 1970: frames of the WAV, in

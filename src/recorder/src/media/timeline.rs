@@ -37,6 +37,8 @@ pub(crate) struct Timeline {
 /// A run of packets from one source whose timestamps belong together.
 #[derive(Debug)]
 pub(crate) struct Segment {
+    /// Its source.
+    pub(crate) ssrc: u32,
     /// RTP clock in Hz.
     pub(crate) clock_rate: u32,
     /// Extended timestamp of the first packet that arrived.
@@ -165,6 +167,7 @@ impl Timeline {
         let timestamp = i64::from(header.timestamp);
         let sequence = i64::from(header.sequence);
         let mut segment = Segment {
+            ssrc: header.ssrc,
             clock_rate: clock_rate.max(1),
             reference: timestamp,
             lowest: timestamp,

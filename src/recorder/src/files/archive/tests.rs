@@ -1,4 +1,4 @@
-use super::super::report::GapReport;
+use super::super::report::{GapReport, OverlapReport};
 use super::super::wav::WavSound;
 use super::*;
 
@@ -160,6 +160,48 @@ fn a_party_that_falls_behind_and_catches_up_loses_nothing() {
         }
         assert_eq!(report.streams[0].gaps, [], "{delay} ms");
     }
+}
+
+/// Two sources whose packets take turns on one stream; the second has numbers and timestamps of its own.
+fn take_turns(bench: &mut Bench, packets: std::ops::Range<u16>) {
+    for number in packets {
+        let at = i64::from(number) * 20;
+        bench.store(0, &pcmu(1, 500, number..number + 1), at);
+        let theirs = rtp(0, 2, number + 40_000, 7_000_000 + u32::from(number) * 160, &codes(500));
+        bench.store(0, &[theirs], at);
+        bench.archive.render(at * MS);
+    }
+}
+
+#[test]
+fn sound_of_two_sources_that_take_turns_is_no_gap_and_where_it_overlaps_is_told() {
+    let mut bench = Bench::new(1);
+    bench.store(0, &[sender_report(1, 5_000, 500), sender_report(2, 5_200, 7_000_000)], 0);
+    take_turns(&mut bench, 0..50);
+    let (wav, report, _) = bench.finish();
+    let stream = &report.streams[0];
+    assert_eq!(stream.gaps, [], "each source has numbers of its own");
+    let told = OverlapReport {
+        start: 0.2,
+        duration: 0.8,
+        heard: "00000002".to_owned(),
+        covered: "00000001".to_owned(),
+    };
+    assert_eq!(stream.overlaps, [told]);
+    let second: Vec<i16> = codes(500).into_iter().map(expand).collect();
+    assert_eq!(wav.channels[0], [sound(0..10), second.repeat(50)].concat(), "the later one is heard");
+}
+
+#[test]
+fn a_source_that_follows_another_overlaps_nothing() {
+    let mut bench = Bench::new(1);
+    bench.store(0, &pcmu(1, 0, 0..10), 0);
+    bench.store(0, &pcmu(2, 70_000, 10..20), 200);
+    let reports = [sender_report(1, 5_000, 0), sender_report(2, 5_200, 71_600)];
+    bench.store(0, &reports, 400);
+    let (wav, report, _) = bench.finish();
+    assert_eq!(wav.channels[0], sound(0..20));
+    assert_eq!((report.streams[0].overlaps.len(), report.streams[0].gaps.len()), (0, 0));
 }
 
 #[test]
