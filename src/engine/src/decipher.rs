@@ -8,6 +8,8 @@ use siprec_media::srtp::Unprotector;
 use siprec_model::DropCause;
 
 use crate::keyring::News;
+use crate::late::{Late, LateRoom};
+use crate::losses::Losses;
 use crate::packed::{Mark, Packed, Raw, Verdict};
 
 /// Most bytes of a stream that wait for a key, bookkeeping included. The oldest packets go first.
@@ -17,9 +19,9 @@ const ENTRY: usize = 64;
 
 /// The call's keys of one stream, and the packets that wait for one.
 ///
-/// Packets wait while there is no key at all, and while somebody is being asked for the key of their source. Every other
-/// packet that cannot be decrypted is lost.
-#[derive(Debug, Default)]
+/// Packets wait while there is no key at all, and while somebody is being asked for the key of their source. Those that no
+/// key fits, of a source that is known, wait for a new one a moment. Every other packet that cannot be decrypted is lost.
+#[derive(Debug)]
 pub(crate) struct Decipher {
     secured: bool,
     unprotector: Unprotector,
@@ -28,34 +30,37 @@ pub(crate) struct Decipher {
     answered: bool,
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
+    late: Late,
+    /// A key has come that late packets were not tried with.
+    has_new_key: bool,
     /// Packets that waited in vain since somebody asked.
-    given_up: Waited,
-}
-
-/// Packets that wait, or waited, for a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Waited {
-    /// How many.
-    pub(crate) packets: u64,
-    /// When the first and the last of them arrived; `None` where there is none.
-    pub(crate) arrivals: Option<(Instant, Instant)>,
-}
-
-impl Waited {
-    fn add(&mut self, arrival: Instant) {
-        self.packets += 1;
-        let (first, last) = self.arrivals.unwrap_or((arrival, arrival));
-        self.arrivals = Some((first.min(arrival), last.max(arrival)));
-    }
+    given_up: Losses,
 }
 
 impl Decipher {
+    /// `room` is for the late packets of all streams.
+    pub(crate) fn new(room: LateRoom) -> Self {
+        Self {
+            secured: false,
+            unprotector: Unprotector::new(),
+            awaited: Vec::new(),
+            answered: false,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            late: Late::new(room),
+            has_new_key: false,
+            given_up: Losses::default(),
+        }
+    }
+
     /// Takes keys, and whose packets must wait.
     pub(crate) fn learn(&mut self, news: News) {
+        let before = self.unprotector.keys_added();
         for key in &news.keys {
             // What our own cryptography refuses of a key that its maker has checked, there is not.
             let _ = self.unprotector.add_call_key(key);
         }
+        self.has_new_key |= self.unprotector.keys_added() > before;
         (self.awaited, self.answered) = (news.awaited, news.answered);
     }
 
@@ -79,21 +84,48 @@ impl Decipher {
     }
 
     /// The packets that wait.
-    pub(crate) fn waiting(&self) -> Waited {
-        let (first, last) = (self.waiting.front(), self.waiting.back());
-        let arrivals = first.zip(last).map(|((_, first), (_, last))| (*first, *last));
-        Waited { packets: self.waiting.len() as u64, arrivals }
+    pub(crate) fn waiting(&self) -> Losses {
+        let mut waiting = Losses::default();
+        self.waiting.iter().for_each(|(_, arrival)| waiting.add(DropCause::NoKey, *arrival));
+        self.late.count(&mut waiting);
+        waiting
+    }
+
+    /// Whether packets wait for a key that is asked for.
+    pub(crate) fn awaits_keys(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// When [`Decipher::expire`] has something to do.
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.late.next_timeout()
+    }
+
+    /// What no key has come for in time is lost.
+    pub(crate) fn expire(&mut self, now: Instant) {
+        self.late.expire(now, &mut self.given_up);
     }
 
     /// The packets that need not wait any more, decrypted or lost. `confidential` says what others of the stream are.
     pub(crate) fn release(&mut self, confidential: bool) -> Option<Packed> {
-        if self.waiting.is_empty() || !self.unprotector.has_key() {
+        if !self.unprotector.has_key() {
+            return None;
+        }
+        let mut packets = Vec::from(std::mem::take(&mut self.waiting));
+        let has_new_key = std::mem::take(&mut self.has_new_key);
+        // Those whose key is asked for now wait with the others.
+        let late = self.late.take(|ssrc| has_new_key || self.awaited.contains(&ssrc));
+        if !late.is_empty() {
+            packets.extend(late);
+            packets.sort_by_key(|(_, arrival)| *arrival);
+        }
+        if packets.is_empty() {
             return None;
         }
         let mut packed = Packed::default();
         // What was encrypted is confidential, whatever the stream has become since.
         packed.mark(Mark { confidential: Some(true), ..Mark::default() });
-        for (packet, arrival) in std::mem::take(&mut self.waiting) {
+        for (packet, arrival) in packets {
             packed.push(&[&packet], packet.len(), arrival);
         }
         packed.mark(Mark { confidential: Some(confidential), ..Mark::default() });
@@ -103,6 +135,11 @@ impl Decipher {
             Raw::Mark(_) => Verdict::Remove,
         });
         Some(packed)
+    }
+
+    /// Nothing more comes: late packets wait no more.
+    pub(crate) fn give_up_late(&mut self) {
+        self.late.give_up(&mut self.given_up);
     }
 
     /// The call is over: what waits although whoever has keys has answered waits no more.
@@ -115,14 +152,14 @@ impl Decipher {
             let waits = RtpView::source(packet).is_some_and(|ssrc| awaited.contains(&ssrc));
             if !waits {
                 *waiting_bytes -= packet.len() + ENTRY;
-                given_up.add(*arrival);
+                given_up.add(DropCause::NoKey, *arrival);
             }
             waits
         });
     }
 
     /// The packets that have waited in vain since this was last asked.
-    pub(crate) fn given_up(&mut self) -> Waited {
+    pub(crate) fn given_up(&mut self) -> Losses {
         std::mem::take(&mut self.given_up)
     }
 
@@ -135,16 +172,21 @@ impl Decipher {
             self.wait(bytes, arrival);
             return Verdict::Remove;
         }
-        match self.unprotector.unprotect_rtp(bytes) {
-            Ok(length) => Verdict::Keep(length),
-            Err(fault) => Verdict::Lose(match fault.into() {
-                DropCause::Malformed | DropCause::NoKey | DropCause::NotAuthentic
-                    if !RtpView::is_rtp(bytes) =>
-                {
-                    DropCause::NotRtp
-                }
-                cause => cause,
-            }),
+        let cause = match self.unprotector.unprotect_rtp(bytes) {
+            Ok(length) => return Verdict::Keep(length),
+            Err(fault) => DropCause::from(fault),
+        };
+        match cause {
+            DropCause::Malformed | DropCause::NoKey | DropCause::NotAuthentic if !RtpView::is_rtp(bytes) => {
+                Verdict::Lose(DropCause::NotRtp)
+            }
+            DropCause::NoKey | DropCause::NotAuthentic => {
+                let ssrc = RtpView::source(bytes).filter(|ssrc| self.unprotector.knows(*ssrc));
+                let Some(ssrc) = ssrc else { return Verdict::Lose(cause) };
+                self.late.push(ssrc, bytes, arrival, cause, &mut self.given_up);
+                Verdict::Remove
+            }
+            cause => Verdict::Lose(cause),
         }
     }
 
@@ -155,7 +197,7 @@ impl Decipher {
             && let Some((oldest, arrival)) = self.waiting.pop_front()
         {
             self.waiting_bytes -= oldest.len() + ENTRY;
-            self.given_up.add(arrival);
+            self.given_up.add(DropCause::NoKey, arrival);
         }
     }
 }

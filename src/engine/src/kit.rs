@@ -10,6 +10,7 @@ use siprec_model::Component;
 use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST};
 use crate::config::MediaSource;
+use crate::late::LateRoom;
 use crate::ports::{PortPool, Ports};
 use crate::sys::Epoll;
 use crate::trunk::{TrunkId, Trunks};
@@ -33,6 +34,8 @@ pub(crate) struct Kit {
     pub(crate) scratch: Vec<u8>,
     /// Whether several packets may go to the kernel as one.
     pub(crate) segmentation: bool,
+    /// What all late packets of the call may have.
+    pub(crate) late_room: LateRoom,
     /// How far a key may be used.
     pub(crate) key_limits: KeyLimits,
 }

@@ -31,6 +31,8 @@ mod gate;
 mod handshake;
 mod keyring;
 mod kit;
+mod late;
+mod losses;
 mod outlet;
 mod packed;
 mod ports;

@@ -18,11 +18,11 @@ use siprec_model::{
 use crate::budget::Budget;
 use crate::burst::{Burst, Errors, Outcome, Way};
 use crate::config::MediaSource;
-use crate::decipher::Waited;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
 use crate::handshake::{Early, Handshakes};
 use crate::kit::{Kit, Token, watch};
+use crate::losses::{Losses, Waited};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
 use crate::remote::{REFUSALS_APART, Refusals, Remote};
@@ -360,9 +360,10 @@ impl Outlet {
     }
 
     /// Accounts for packets that waited for a key and never got here.
-    pub(crate) fn lose(&mut self, waited: Waited, now: Instant) {
-        if let Some(arrivals) = waited.arrivals {
-            self.branch.handle_vain_wait(waited.packets, arrivals);
+    pub(crate) fn lose(&mut self, losses: Losses, now: Instant) {
+        for (cause, Waited { packets, arrivals }) in losses.each() {
+            let Some(arrivals) = arrivals else { continue };
+            self.branch.handle_vain_wait(cause, packets, arrivals);
             self.branch.tell_lasting_losses(now);
         }
     }

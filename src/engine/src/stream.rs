@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchId, StreamId};
 
-use crate::decipher::{Decipher, Waited};
+use crate::decipher::Decipher;
 use crate::gate::Gate;
 use crate::kit::Kit;
+use crate::losses::Losses;
 use crate::outlet::Outlet;
 use crate::rota::Rota;
 use crate::section::SendSection;
@@ -111,7 +112,8 @@ impl Stream {
 
     /// When [`Stream::handle_timeout`] or [`Stream::is_over`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
-        let waits = self.orphan_until.into_iter().chain(self.gathers_until);
+        let late = self.decipher.as_ref().and_then(|decipher| decipher.next_timeout());
+        let waits = self.orphan_until.into_iter().chain(self.gathers_until).chain(late);
         self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
     }
 
@@ -217,16 +219,17 @@ impl Stream {
         // After the keys: those that were there before a packet serve it.
         let mut batch = tap.queue.take();
         if (news.is_some() || batch.changes_security()) && self.decipher.is_none() {
-            self.decipher = Some(Box::default());
+            self.decipher = Some(Box::new(Decipher::new(kit.late_room.clone())));
         }
         let mut released = None;
-        let mut given_up = Waited::default();
+        let mut given_up = Losses::default();
         if let Some(decipher) = &mut self.decipher {
             let wanted = self.outlets.iter().any(Outlet::wants_packets);
             if let Some(news) = news {
                 decipher.learn(news);
                 released = decipher.release(self.confidential);
             }
+            decipher.expire(now);
             decipher.work(&mut batch, wanted);
             given_up = decipher.given_up();
         }
@@ -253,8 +256,11 @@ impl Stream {
             return;
         }
         let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
-        if is_over && let Some(decipher) = &mut self.decipher {
-            decipher.give_up();
+        if let Some(decipher) = &mut self.decipher {
+            decipher.give_up_late();
+            if is_over {
+                decipher.give_up();
+            }
             let given_up = decipher.given_up();
             self.each(kit, events, now, |outlet, _| outlet.lose(given_up, now));
         }
@@ -285,13 +291,13 @@ impl Stream {
     }
 
     /// The packets that wait for a key of the call.
-    fn waiting(&self) -> Waited {
+    fn waiting(&self) -> Losses {
         self.decipher.as_ref().map(|decipher| decipher.waiting()).unwrap_or_default()
     }
 
-    /// Whether any does.
+    /// Whether any waits for one that is asked for.
     fn has_waiting(&self) -> bool {
-        self.waiting().packets > 0
+        self.decipher.as_ref().is_some_and(|decipher| decipher.awaits_keys())
     }
 
     /// Runs `act` on every branch.
@@ -330,6 +336,11 @@ impl Stream {
     pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         self.restless = true;
         self.scheduled = Scheduled::default();
+        if let Some(decipher) = &mut self.decipher {
+            decipher.expire(now);
+            let given_up = decipher.given_up();
+            self.each(kit, events, now, |outlet, _| outlet.lose(given_up, now));
+        }
         self.outlets.retain_mut(|outlet| {
             if outlet.next_timeout().is_none_or(|due| due > now) {
                 return true;
@@ -410,11 +421,11 @@ mod tests {
     use rtcp_types::prelude::*;
     use rtcp_types::{ReceiverReport, ReportBlock};
     use siprec_media::dtls::Identity;
-    use siprec_media::srtp::KeyLimits;
+    use siprec_media::srtp::{KeyLimits, Protector};
     use siprec_media::{HoldMemory, WallClock};
     use siprec_model::{
         BranchLimits, Component, DropCause, DtlsAssociation, DtlsRole, MediaSecurity, Medium, OpenBranch,
-        PayloadRule, RecordingKey, RtcpMode, SrtpSuite,
+        PayloadRule, RecordingKey, RtcpMode, SrtpKey, SrtpSuite,
     };
 
     use super::*;
@@ -422,6 +433,7 @@ mod tests {
     use crate::burst::Burst;
     use crate::config::MediaSource;
     use crate::kit::Token;
+    use crate::late::LateRoom;
     use crate::outlet::Creation;
     use crate::ports::PortPool;
     use crate::shared::Shared;
@@ -469,6 +481,7 @@ mod tests {
                 scratch: Vec::new(),
                 segmentation: false,
                 key_limits: KeyLimits::default(),
+                late_room: LateRoom::default(),
             };
             let (tap, state) = Tap::new(tap, shared.clone());
             let (branch, mut outlet) = outlet(catch_up, &kit, now);
@@ -607,6 +620,63 @@ mod tests {
         let end = stream.next_timeout().unwrap();
         assert!(!stream.is_over(end - Duration::from_millis(1)));
         assert!(stream.is_over(end));
+    }
+
+    /// A known source goes on under a key that comes after `delay`, of which somebody is asked, or not. Gives how many
+    /// packets have left by then, and the account.
+    fn with_late_key(delay: Duration, asked: bool) -> (usize, siprec_model::BranchReport) {
+        let mut rig = Rig::new(1.0);
+        let key = |mark| SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[mark; 28]).unwrap();
+        let mut call = Protector::new(&key(1)).unwrap();
+        rig.tap.set_secured(true);
+        rig.tap.add_key(key(1).into());
+        let to = rig.recorder.local_addr().unwrap();
+        let target = OpenBranch { may_expose: true, ..rig.target(to, MediaSecurity::Plain) };
+        rig.act(|outlet, kit, now| outlet.open(&target, kit, now));
+        let start = rig.now;
+        let push = |rig: &Rig, call: &mut Protector, index: u8, arrival| {
+            let mut packet = vec![0x80, 0, 0, index, 0, 0, index, 0, 0, 0, 0, SSRC as u8, 0xD5];
+            let length = packet.len();
+            call.protect_rtp(&mut packet, length, SSRC, index.into()).unwrap();
+            rig.tap.push(&packet, arrival);
+        };
+        push(&rig, &mut call, 0, start);
+        rig.serve();
+        rig.flush();
+        call.rekey(&key(2)).unwrap();
+        (1..4).for_each(|index| push(&rig, &mut call, index, start));
+        rig.serve();
+        if asked {
+            rig.tap.expect_key(SSRC);
+            rig.serve();
+        }
+        rig.now = start + delay;
+        while let Some(due) = rig.stream.next_timeout().filter(|due| *due <= rig.now) {
+            let Rig { kit, stream, events, .. } = &mut rig;
+            stream.handle_timeout(kit, events, due);
+            assert!(stream.next_timeout().is_none_or(|next| next > due));
+        }
+        rig.tap.add_key(key(2).into());
+        rig.tap.settle_key(SSRC);
+        rig.serve();
+        rig.flush();
+        let left = packets(&rig.recorder, 1).len() + rig.received();
+        let Rig { shared, kit, stream, events, now, branch, .. } = &mut rig;
+        stream.close(*branch, &shared.section, kit, events, *now);
+        let report = rig.told().into_iter().find_map(|event| match event {
+            BranchEvent::Closed(report) => Some(*report),
+            _ => None,
+        });
+        (left, report.unwrap())
+    }
+
+    #[test]
+    fn packets_of_a_known_source_wait_a_second_for_a_new_key_and_as_long_as_it_is_asked_for() {
+        for (milliseconds, asked, sent) in [(999, false, 4), (1000, false, 1), (5000, true, 4)] {
+            let (left, report) = with_late_key(Duration::from_millis(milliseconds), asked);
+            let lost = report.drops.of(DropCause::NotAuthentic);
+            assert_eq!((left, report.seen, report.sent, lost), (sent, 4, sent as u64, 4 - sent as u64));
+        }
     }
 
     #[test]

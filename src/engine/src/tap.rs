@@ -160,7 +160,8 @@ impl Tap {
 
     /// Adds a key of the call. Up to 16 are valid at once, one more replaces the one that was given, or has
     /// decrypted something, longest ago. While there is none, packets wait:
-    /// up to 1 MiB, the oldest are lost first, as [`NoKey`](siprec_model::DropCause::NoKey).
+    /// up to 1 MiB, the oldest are lost first, as [`NoKey`](siprec_model::DropCause::NoKey). Packets that no key fits, of a
+    /// source of which others were authentic, wait a second for another one, up to 256 KiB.
     pub fn add_key(&self, key: CallKey) {
         self.tap.keyring.add(key);
         self.engine.wake_if_asleep();

@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::burst::Burst;
 use crate::config::EngineConfig;
 use crate::kit::{Kit, Token};
+use crate::late::LateRoom;
 use crate::outlet::{Creation, Outlet};
 use crate::ports::PortPool;
 use crate::rota::{Rota, TICK};
@@ -76,6 +77,7 @@ impl Worker {
             identity,
             scratch: Vec::new(),
             segmentation: config.segmentation_offload && sys::has_segmentation_offload(),
+            late_room: LateRoom::default(),
             key_limits: config.key_limits,
         };
         Ok(Self {

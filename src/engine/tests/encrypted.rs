@@ -235,6 +235,86 @@ fn a_source_waits_while_its_key_is_asked_for_and_no_other_does() {
     assert_eq!((report.seen, report.sent, report.drops.of(DropCause::NotAuthentic)), (11, 10, 1));
 }
 
+/// The answer that brings a party's next key often comes behind its first packets.
+#[test]
+fn a_new_key_that_comes_after_its_first_packets_costs_none_of_them() {
+    for suite in SrtpSuite::ALL {
+        for mki in [false, true] {
+            let keys = [7, 8].map(|mark| {
+                let key = key(suite, mark);
+                if mki { key.with_mki(&[mark]).unwrap() } else { key }
+            });
+            let rig = Rig::new(EngineConfig::default());
+            let tap = rig.tap();
+            tap.set_secured(true);
+            let mut call = Call { tap, protector: Protector::new(&keys[0]).unwrap(), key: keys[0].clone() };
+            call.add_key();
+            let recorder = Recorder::new();
+            let branch = branch(&rig, &call, 0, &recorder);
+            call.push(0..10);
+            assert_in_order(&recorder.packets(10), 0);
+            call.protector.rekey(&keys[1]).unwrap();
+            call.push(10..30);
+            recorder.assert_silence();
+            call.tap.add_key(keys[0].clone().into());
+            recorder.assert_silence();
+            call.tap.add_key(keys[1].clone().into());
+            assert_in_order(&recorder.packets(20), 10);
+            call.push(30..40);
+            assert_in_order(&recorder.packets(10), 30);
+            let (events, report) = rig.close(branch);
+            assert_eq!((report.seen, report.sent, report.drops.total()), (40, 40, 0), "{suite} {mki}");
+            assert!(!events.iter().any(|event| matches!(event, BranchEvent::Gap(_))), "{events:?}");
+        }
+    }
+}
+
+#[test]
+fn a_new_key_that_comes_in_a_pause_serves_what_came_before_it() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm256HmacSha1_80);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    call.push([0]);
+    assert_in_order(&recorder.packets(1), 0);
+    let next = key(SrtpSuite::AesCm256HmacSha1_80, 8);
+    call.protector.rekey(&next).unwrap();
+    call.push(1..5);
+    call.tap.close_gate();
+    rig.command(BranchCommand::Pause { branch });
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    call.tap.add_key(next.into());
+    recorder.assert_silence();
+    call.tap.open_gate();
+    rig.expose(branch, &recorder);
+    assert_in_order(&recorder.packets(4), 1);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent), (5, 5));
+}
+
+#[test]
+fn at_the_end_nothing_waits_for_a_key_that_nobody_asks_for() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    call.push([0]);
+    assert_in_order(&recorder.packets(1), 0);
+    call.protector.rekey(&key(SrtpSuite::AeadAes128Gcm, 8)).unwrap();
+    let arrival = Instant::now() + Duration::from_secs(60);
+    for number in 1..5 {
+        // They would wait for a minute.
+        let packet = call.packet(SSRC, number);
+        call.tap.push(&packet, arrival);
+    }
+    rig.command(BranchCommand::Drain { branch });
+    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.of(DropCause::NotAuthentic)), (5, 1, 4));
+}
+
 #[test]
 fn a_call_turns_encrypted_and_plain_again_between_two_packets() {
     let rig = Rig::new(EngineConfig::default());

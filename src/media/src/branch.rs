@@ -254,8 +254,8 @@ impl Branch {
 
     /// Accounts for packets that came from `first` to `last` and waited for a key in vain. They were to be recorded when
     /// they came: a pause that has begun since makes no difference.
-    pub fn handle_vain_wait(&mut self, packets: u64, (first, last): (Instant, Instant)) {
-        self.account.undecrypted(DropCause::NoKey, packets, (first, last));
+    pub fn handle_vain_wait(&mut self, cause: DropCause, packets: u64, (first, last): (Instant, Instant)) {
+        self.account.undecrypted(cause, packets, (first, last));
     }
 
     /// What is sent from now on is for a receiver whose rollover counter begins at 0. Numbers of the upper half, which would

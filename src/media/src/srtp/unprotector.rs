@@ -206,6 +206,16 @@ impl Unprotector {
         self.followed.set(ssrc, middle_of(roc));
     }
 
+    /// How many keys were added that were not there.
+    pub fn keys_added(&self) -> u64 {
+        self.keys_added
+    }
+
+    /// Whether a packet of RTP of this source was authentic, not too many sources ago.
+    pub fn knows(&mut self, ssrc: u32) -> bool {
+        self.sources.rtp(ssrc).highest().is_some()
+    }
+
     /// Sources that are known by authentic packets.
     pub fn sources(&self) -> usize {
         self.sources.count()
