@@ -521,6 +521,40 @@ fn a_static_payload_type_that_comes_unannounced_is_offered() {
 }
 
 #[test]
+fn a_first_packet_of_a_static_payload_type_that_caps_lack_is_offered_before_anything_is_sent() {
+    let first = |call: &mut Call, payload_type: u8| {
+        let arrival = call.now;
+        call.media(0, BranchEvent::FirstPacket { payload_type, ssrc: 1, arrival });
+    };
+    let formats = |invite: &Request| String::from_utf8(invite.body.clone()).unwrap();
+    // Before the INVITE: that has it.
+    let mut call = Call::new(config("sip:rec.example"));
+    call.add(0);
+    call.add(1);
+    call.format(0, pcmu());
+    first(&mut call, 8);
+    call.format(1, pcmu());
+    let invite = formats(&call.request(&Method::Invite));
+    assert!(invite.contains("RTP/AVP 0 8\r\n"), "{invite}");
+    // Behind it: what is held waits for the answer to another offer, and so does the packet.
+    let mut call = Call::inviting();
+    call.take();
+    first(&mut call, 8);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&[
+        "describe 0",
+        "open 1 to 192.0.2.9:4002",
+        "* started",
+        "> ACK",
+        "> INVITE sendonly/sendonly v2",
+        "= recording",
+    ]);
+    let offer = formats(&call.answer_invite(&sdp(&[4000, 4002])));
+    assert!(offer.contains("RTP/AVP 0 8\r\n"), "{offer}");
+    call.expect(&["open 0 to 192.0.2.9:4000", "> ACK"]);
+}
+
+#[test]
 fn the_account_of_a_stream_names_the_party_that_it_was_of() {
     let mut call = Call::established();
     call.engine.closes = false;

@@ -336,8 +336,10 @@ impl Slot {
             }
             BranchEvent::FirstPacket { payload_type, .. } => {
                 branch.fed = true;
-                // A static payload type says what the stream carries where no caps do.
-                if let Some(payload) = static_audio(*payload_type).filter(|_| self.format.is_none()) {
+                // A static payload type says what the stream carries where no caps do, or others.
+                if self.format.is_some() {
+                    self.add_unannounced(*payload_type, out);
+                } else if let Some(payload) = static_audio(*payload_type) {
                     let format =
                         StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: None };
                     self.describe(format, out);
