@@ -180,13 +180,29 @@ pub(crate) fn weaknesses(
     found
 }
 
-/// What whoever is responsible should know of the suite that was agreed on, in words (RFC 7866 §12.2).
-pub(crate) fn weakness_of(agreed: SrtpSuite, call: StreamSecurity) -> Option<String> {
-    match call {
-        StreamSecurity::Srtp(Some(of_call)) if of_call.is_stronger_than(agreed) => {
-            Some(format!("{agreed} protects the recording, which is weaker than the call's {of_call}"))
+/// What whoever is responsible should know of the suite that was agreed on (RFC 7866 §12.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Weaker {
+    agreed: SrtpSuite,
+    of_call: SrtpSuite,
+}
+
+impl Weaker {
+    /// Where that is weaker than the call's.
+    pub(crate) fn than(call: StreamSecurity, agreed: SrtpSuite) -> Option<Self> {
+        match call {
+            StreamSecurity::Srtp(Some(of_call)) if of_call.is_stronger_than(agreed) => {
+                Some(Self { agreed, of_call })
+            }
+            _ => None,
         }
-        _ => None,
+    }
+}
+
+impl std::fmt::Display for Weaker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { agreed, of_call } = self;
+        write!(f, "{agreed} protects the recording, which is weaker than the call's {of_call}")
     }
 }
 
@@ -284,9 +300,9 @@ mod tests {
         let found = weaknesses(&offered, &[SECURED, SECURED], Transport::Udp);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].contains("in the clear (UDP)"), "{found:?}");
-        let weaker = weakness_of(SrtpSuite::AeadAes128Gcm, SECURED).unwrap();
+        let weaker = Weaker::than(SECURED, SrtpSuite::AeadAes128Gcm).unwrap().to_string();
         assert!(weaker.starts_with("AEAD_AES_128_GCM protects the recording"), "{weaker}");
-        assert_eq!(weakness_of(SrtpSuite::AesCm256HmacSha1_80, SECURED), None);
-        assert_eq!(weakness_of(SrtpSuite::AesCm128HmacSha1_32, PLAIN), None);
+        assert_eq!(Weaker::than(SECURED, SrtpSuite::AesCm256HmacSha1_80), None);
+        assert_eq!(Weaker::than(PLAIN, SrtpSuite::AesCm128HmacSha1_32), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::{FirstHop, RecorderTarget};
-use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity};
+use crate::security::{self, Protection, SecurityFault, SecurityPolicy, StreamSecurity, Weaker};
 use crate::session::{Advice, Notice, RecordingSession, Rules};
 
 /// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
@@ -325,13 +325,16 @@ impl Recording {
     /// The same of one thing.
     pub(super) fn tell_weakness(&mut self, id: usize, reason: String) {
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let (attempt, told) = &mut leg.weaknesses;
-        if *attempt != leg.attempt {
-            (*attempt, *told) = (leg.attempt, Vec::new());
-        }
-        if !told.contains(&reason) {
-            told.push(reason.clone());
+        if leg.weaknesses.note(leg.attempt, &reason) {
             self.tell(Scope::Leg(id), SessionEventKind::Weakened { reason });
+        }
+    }
+
+    /// The same of a suite, which is looked at at each step.
+    pub(super) fn tell_weaker(&mut self, id: usize, weaker: Weaker) {
+        let is_new = |leg: &mut Leg| leg.weaknesses.note_weaker(leg.attempt, weaker);
+        if self.legs.get_mut(id).is_some_and(is_new) {
+            self.tell_weakness(id, weaker.to_string());
         }
     }
 
@@ -435,12 +438,9 @@ impl Recording {
         let is_idle =
             |slot: &&Slot| slot.is_of(id) && slot.is_described() && slot.is_present() && !slot.is_open();
         let idle: Vec<u16> = self.slots.values().filter(is_idle).map(Slot::number).collect();
-        let attempt = self.legs.get(id).map_or(0, |leg| leg.attempt);
         for number in idle {
             // One that is off already for a reason of its own has not been refused now.
-            if self.slots.get_mut(&number).is_some_and(|slot| slot.turn_off(attempt)) {
-                self.tell_off(number, format!("the recorder refuses the change: {code} {phrase}"));
-            }
+            self.tell_off_once(number, || format!("the recorder refuses the change: {code} {phrase}"));
         }
     }
 
@@ -552,8 +552,8 @@ impl Recording {
         let leg = self.legs.get_mut(id).filter(|leg| leg.attempts(attempt));
         let Some(session) = leg.and_then(Leg::session_mut) else { return };
         session.handle_protected(now);
-        if let Some(reason) = security::weakness_of(suite, security) {
-            self.tell_weakness(id, reason);
+        if let Some(weaker) = Weaker::than(security, suite) {
+            self.tell_weaker(id, weaker);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
 use crate::recorder::RecorderTarget;
+use crate::security::Weaker;
 use crate::session::{Ports, RecordingSession, Verdict, WantedLine};
 
 /// One session, whichever recorder takes it.
@@ -45,14 +46,52 @@ pub(super) struct Leg {
     pub(super) failures: Vec<String>,
     /// Where the session is, as last told.
     pub(super) told: RecordingState,
-    /// What the application was told of as weak, in the attempt of this number.
-    pub(super) weaknesses: (u32, Vec<String>),
+    /// What the application was told of as weak.
+    pub(super) weaknesses: Weaknesses,
     /// The recorder was told that the session is over, and has not said yet that it has lived to the end.
     pub(super) parting: Option<Parting>,
     /// What was done about stretches that its recorders have missed.
     pub(super) repairs: Repairs,
     /// How it ended.
     pub(super) end: Option<LegEnd>,
+}
+
+/// What is weak in a session with one recorder, as it was told.
+#[derive(Debug, Default)]
+pub(super) struct Weaknesses {
+    /// Number of the attempt that it is true of.
+    attempt: u32,
+    told: Vec<String>,
+    weaker: Vec<Weaker>,
+}
+
+impl Weaknesses {
+    /// Notes what is weak in the session of this attempt. Whether that is new.
+    pub(super) fn note(&mut self, attempt: u32, reason: &str) -> bool {
+        let told = &mut self.of(attempt).told;
+        let is_new = !told.iter().any(|known| known == reason);
+        if is_new {
+            told.push(reason.to_owned());
+        }
+        is_new
+    }
+
+    /// The same of a suite, which is asked at each step.
+    pub(super) fn note_weaker(&mut self, attempt: u32, weaker: Weaker) -> bool {
+        let known = &mut self.of(attempt).weaker;
+        let is_new = !known.contains(&weaker);
+        if is_new {
+            known.push(weaker);
+        }
+        is_new
+    }
+
+    fn of(&mut self, attempt: u32) -> &mut Self {
+        if self.attempt != attempt {
+            *self = Self { attempt, ..Self::default() };
+        }
+        self
+    }
 }
 
 /// A recorder that was lost.
@@ -161,7 +200,7 @@ impl Leg {
             lost: None,
             losses: 0,
             again: None,
-            weaknesses: (0, Vec::new()),
+            weaknesses: Weaknesses::default(),
             parting: None,
             repairs: Repairs::default(),
             end: None,

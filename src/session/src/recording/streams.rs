@@ -14,7 +14,7 @@ use crate::branches::BranchMode;
 use crate::config::SessionMode;
 use crate::numbering::is_describable;
 use crate::parties::{PartyKey, Voice, silent_streams};
-use crate::security::weakness_of;
+use crate::security::Weaker;
 use crate::session::{Verdict, WantedLine};
 
 impl Recording {
@@ -331,7 +331,7 @@ impl Recording {
                 }
             }
             let Verdict { mode, off } = verdict;
-            let weakness = mode.suite().and_then(|suite| weakness_of(suite, slot.security()));
+            let weakness = mode.suite().and_then(|suite| Weaker::than(slot.security(), suite));
             weak.extend(slot.leg().zip(weakness));
             slot.associate(association, &mut commands);
             let opens = slot.steer(if silent { BranchMode::Paused } else { mode }, &mut commands, now);
@@ -346,7 +346,7 @@ impl Recording {
             }
         }
         self.branches(commands);
-        weak.into_iter().for_each(|(id, reason)| self.tell_weakness(id, reason));
+        weak.into_iter().for_each(|(id, weaker)| self.tell_weaker(id, weaker));
         for (number, kind) in news {
             self.tell(Scope::Slot(number), kind);
         }

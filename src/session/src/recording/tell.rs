@@ -77,13 +77,27 @@ impl Recording {
 
     /// A stream is not recorded although the call has it.
     pub(super) fn tell_off(&mut self, slot: u16, reason: String) {
-        let attempt = self.slots.get(&slot).and_then(Slot::leg).and_then(|id| self.legs.get(id));
-        let attempt = attempt.map_or(0, |leg| leg.attempt);
-        let medium = self.slots.get_mut(&slot).map_or(Medium::Audio, |slot| {
-            slot.turn_off(attempt);
-            slot.medium()
-        });
+        self.turn_off(slot);
+        self.say_off(slot, reason);
+    }
+
+    /// The same, unless it was told of the present attempt.
+    pub(super) fn tell_off_once(&mut self, slot: u16, reason: impl FnOnce() -> String) {
+        if self.turn_off(slot) {
+            self.say_off(slot, reason());
+        }
+    }
+
+    fn say_off(&mut self, slot: u16, reason: String) {
+        let medium = self.slots.get(&slot).map_or(Medium::Audio, Slot::medium);
         self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason });
+    }
+
+    /// The recorder of the present attempt does not take a stream. Whether the application does not know that yet.
+    fn turn_off(&mut self, slot: u16) -> bool {
+        let leg = self.slots.get(&slot).and_then(Slot::leg).and_then(|id| self.legs.get(id));
+        let attempt = leg.map_or(0, |leg| leg.attempt);
+        self.slots.get_mut(&slot).is_some_and(|slot| slot.turn_off(attempt))
     }
 
     /// The recorder has accepted. A session that was set up silent says so once that is settled.
