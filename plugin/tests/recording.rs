@@ -4,7 +4,7 @@
 mod common;
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script};
@@ -324,4 +324,35 @@ fn a_context_gives_the_agent() {
     call.begin();
     call.speak(0);
     assert!(recorder.request("INVITE").contains("<sip:by-context@"));
+}
+
+#[test]
+fn the_state_that_is_read_is_the_present_one_while_a_handler_takes_its_time() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    let (enter, entered) = channel();
+    let (leave, left) = channel::<()>();
+    let left = std::sync::Mutex::new(left);
+    call.siprec.connect("state-changed", false, move |_| {
+        let _ = enter.send(());
+        let _ = left.lock().unwrap().recv_timeout(Duration::from_secs(15));
+        None
+    });
+    call.begin();
+    call.speak(0);
+    entered.recv_timeout(Duration::from_secs(15)).unwrap();
+    let reads = |wanted: gstsiprec::SiprecState| {
+        let deadline = Instant::now() + Duration::from_secs(15);
+        while call.siprec.property::<gstsiprec::SiprecState>("state") != wanted {
+            assert!(Instant::now() < deadline, "never {wanted:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    reads(gstsiprec::SiprecState::Recording);
+    call.wish("stop");
+    recorder.request("BYE");
+    reads(gstsiprec::SiprecState::Stopped);
+    let stats = call.siprec.property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<gstsiprec::SiprecState>("state"), Ok(gstsiprec::SiprecState::Stopped));
+    drop(leave);
 }

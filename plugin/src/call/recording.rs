@@ -200,7 +200,10 @@ impl Siprec {
         for (copy, config) in configs.into_iter().enumerate() {
             let beside = live.recordings.first().map(RecordingHandle::session_mode);
             match config.and_then(|config| self.opened(lease, &whole, copy, config, beside)) {
-                Ok(recording) => live.recordings.push(recording),
+                Ok(recording) => {
+                    whole.watch(copy, recording.watch());
+                    live.recordings.push(recording);
+                }
                 Err(reason) => {
                     let reason = format!("the recording cannot start: {reason}");
                     live.faults.push(Fault::Start { whole: whole.clone(), copy, reason });

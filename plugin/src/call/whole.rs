@@ -1,9 +1,10 @@
 //! The call's recording as a whole: its copies, each at a recorder of its own.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
-use siprec_agent::{AgentError, new_uuid};
+use siprec_agent::{AgentError, StateWatch, new_uuid};
 use siprec_model::{CallUuid, RecordingId, RecordingState, SessionEvent};
 use siprec_session::{Copies, Indication, News, RecordingConfig};
 
@@ -14,6 +15,8 @@ use crate::sync::lock;
 /// One recording of the call, in as many copies as there are recorders at once.
 pub(super) struct Whole {
     copies: Mutex<Copies>,
+    /// What each copy that could begin has come to, by its number. Locked before the copies.
+    watches: Mutex<BTreeMap<usize, StateWatch>>,
     pub(super) names: Names,
     /// The call is to end when it cannot be recorded.
     pub(super) is_mandatory: bool,
@@ -29,6 +32,7 @@ impl Whole {
         let named = names.complete();
         let whole = Self {
             copies: Mutex::new(Copies::new(settings.copies())),
+            watches: Mutex::default(),
             names,
             is_mandatory: settings.policy == SiprecPolicy::Mandatory,
         };
@@ -53,6 +57,17 @@ impl Whole {
         (copies.refuse(copy, reason), copies.indication())
     }
 
+    /// A copy, counted from 0, has begun.
+    pub(super) fn watch(&self, copy: usize, watch: StateWatch) {
+        lock(&self.watches).insert(copy, watch);
+    }
+
+    /// Where the recording is, whatever the application has heard so far: its handlers may take their time.
+    fn state(&self) -> RecordingState {
+        let watches = lock(&self.watches);
+        lock(&self.copies).state_where(|copy| watches.get(&copy).map(StateWatch::state))
+    }
+
     /// What ends from now on was meant to.
     pub(super) fn end(&self) {
         lock(&self.copies).end();
@@ -60,6 +75,7 @@ impl Whole {
 
     /// Each copy: its state, and its sessions.
     fn stats(&self) -> gst::Array {
+        let watches = lock(&self.watches);
         let copies = lock(&self.copies);
         let session = |(call_id, session): (&str, &siprec_session::Session)| {
             let off = session.off.iter().map(|((dn, medium), reason)| {
@@ -79,9 +95,11 @@ impl Whole {
                 .build()
                 .to_send_value()
         };
+        let present =
+            |copy: usize| watches.get(&copy).map_or_else(|| copies.state_of(copy), StateWatch::state);
         let copy = |copy: usize| {
             gst::Structure::builder("copy")
-                .field("state", SiprecState::from(copies.state_of(copy)))
+                .field("state", SiprecState::from(present(copy)))
                 .field("sessions", gst::Array::from_values(copies.sessions_of(copy).map(session)))
                 .build()
                 .to_send_value()
@@ -120,13 +138,13 @@ impl Names {
     }
 }
 
-/// The element's latest recording, right even when notices to the application are lost.
+/// The element's latest recording, right even when notices to the application are late or lost.
 #[derive(Default)]
 pub(super) struct Progress(Mutex<Option<Arc<Whole>>>);
 
 impl Progress {
     pub(super) fn state(&self) -> RecordingState {
-        self.latest().map(|whole| lock(&whole.copies).state()).unwrap_or_default()
+        self.latest().map(|whole| whole.state()).unwrap_or_default()
     }
 
     /// The latest recording, if there was one.

@@ -264,6 +264,17 @@ fn random_share() -> Result<u16, AgentError> {
     Ok(u16::from_le_bytes(bytes) % (MOST_AHEAD + 1))
 }
 
+/// A recording's state, and nothing else of it.
+#[derive(Clone, Debug)]
+pub struct StateWatch(Arc<Shared>);
+
+impl StateWatch {
+    /// As of the last thing that happened to the recording, whatever the application has been told so far.
+    pub fn state(&self) -> RecordingState {
+        self.0.state()
+    }
+}
+
 /// The way to one recording.
 #[derive(Clone, Debug)]
 pub struct RecordingHandle {
@@ -293,6 +304,11 @@ impl RecordingHandle {
     /// [begin anew](RecordingConfig::begins_anew).
     pub fn is_over(&self) -> bool {
         self.shared.is_over()
+    }
+
+    /// A look at its state that keeps nothing of the agent.
+    pub fn watch(&self) -> StateWatch {
+        StateWatch(Arc::clone(&self.shared))
     }
 
     /// Queues a command. Never waits. After the recording's end it does nothing.

@@ -49,7 +49,7 @@ mod runtime;
 mod state;
 mod worker;
 
-pub use agent::{Agent, RecordingHandle, new_uuid};
+pub use agent::{Agent, RecordingHandle, StateWatch, new_uuid};
 pub use config::AgentConfig;
 pub use error::AgentError;
 pub use pool::{

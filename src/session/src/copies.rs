@@ -132,9 +132,16 @@ impl Copies {
         self.change(copy, RecordingState::Failed, reason)
     }
 
-    /// The state of the whole.
+    /// The state of the whole, as far as events have told it.
     pub fn state(&self) -> RecordingState {
-        let has = |state: &RecordingState| self.copies.iter().any(|copy| copy.state == *state);
+        self.state_where(|_| None)
+    }
+
+    /// The state of the whole where copies, counted from 0, have come as far as `present` says: events may be late.
+    pub fn state_where(&self, present: impl Fn(usize) -> Option<RecordingState>) -> RecordingState {
+        let state_of = |(number, copy): (usize, &Copy)| present(number).unwrap_or(copy.state);
+        let has =
+            |state: &RecordingState| self.copies.iter().enumerate().map(state_of).any(|of| of == *state);
         // Nothing begins any more: one that is late with its end does not take the whole back.
         let draining = Some(RecordingState::Draining).filter(|state| self.ending && has(state));
         match BEST_FIRST.into_iter().find(has).unwrap_or_default() {
