@@ -31,6 +31,7 @@ mod sync;
 mod sys;
 mod tap;
 mod tee;
+mod trail;
 mod udp;
 mod value;
 

@@ -5,6 +5,8 @@ use std::io;
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
 
+use gst::prelude::*;
+
 /// Has a function called when the process exits by `exit()` or by returning from `main` (POSIX `atexit()`). Where the
 /// system has no room for another one, nothing is called.
 pub(crate) fn at_exit(handler: extern "C" fn()) {
@@ -42,6 +44,34 @@ pub(crate) fn dropped(socket: &UdpSocket) -> Option<u32> {
     };
     let is_whole = result == 0 && usize::try_from(size) == Ok(size_of_val(&info));
     is_whole.then_some(info).and_then(|info| info.last().copied())
+}
+
+/// Has the processor fetch a line of memory into its cache, without waiting for it, where it knows how. Of an address where
+/// nothing is, nothing comes.
+pub(crate) fn prefetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a hint. It changes nothing that a program could see, and faults at no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address));
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Where that lies what a push needs of a pad, and how many bytes it is: the pad itself, the lock of its stream, and what
+/// GStreamer has behind it.
+pub(crate) fn memory_of_pad(pad: &gst::Pad) -> [(usize, usize); 3] {
+    /// What GStreamer's pads have behind them is larger; a push needs its beginning.
+    const PRIVATE: usize = 128;
+    let pad: *const gst::ffi::GstPad = pad.as_ptr();
+    // SAFETY: the pad lives, and neither pointer changes while it does. Nothing is read that they point at.
+    let (lock, private) = unsafe { ((*pad).stream_rec_lock.p.addr(), (*pad).priv_.addr()) };
+    [
+        (pad.addr(), size_of::<gst::ffi::GstPad>()),
+        (lock, size_of::<libc::pthread_mutex_t>()),
+        (private, PRIVATE),
+    ]
 }
 
 fn set<T>(socket: &UdpSocket, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {

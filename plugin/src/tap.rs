@@ -13,6 +13,7 @@ use crate::keys::CallKeys;
 use crate::packet::with_bytes;
 use crate::secrecy::Secrecy;
 use crate::sync::lock;
+use crate::trail::Way;
 
 /// The feed of one pad: copies what passes into the engine's tap while there is one.
 ///
@@ -177,6 +178,17 @@ impl Feed {
     pub(crate) fn stats(&self) -> (TapStats, u64) {
         let stats = self.tap().map(|tap| tap.stats()).unwrap_or_default();
         (stats, self.unreadable.load(Ordering::Relaxed))
+    }
+
+    /// What memory a packet needs besides the feed itself.
+    pub(crate) fn show(&self, way: &mut Way) {
+        let state = lock(&self.state);
+        state.secrecy.iter().for_each(|secrecy| way.value(&**secrecy));
+        if let Some(tap) = &state.tap {
+            way.value(&**tap);
+            let (address, size) = tap.memory();
+            way.memory(address, size);
+        }
     }
 
     fn copy<T>(&self, place: &gst::Object, work: impl FnOnce(&mut State, Instant) -> Option<T>) -> Option<T> {

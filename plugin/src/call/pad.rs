@@ -18,6 +18,7 @@ use crate::keys;
 use crate::passage;
 use crate::sync::lock;
 use crate::tap::Feed;
+use crate::trail::{self, Way};
 
 glib::wrapper! {
     /// A sink pad of `siprec`: one stream of the call.
@@ -206,10 +207,18 @@ mod imp {
 
         /// The call's packet: copied, then pushed on as it came, with no lock held and no reference kept.
         pub(super) fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
+            trail::pass(|way| self.show(way));
             if let Some(ssrc) = self.feed.buffer(self.obj().upcast_ref(), &buffer) {
                 self.ask(vec![ssrc]);
             }
             self.source().ok_or(gst::FlowError::NotLinked)?.push(buffer)
+        }
+
+        /// What memory a packet needs here.
+        fn show(&self, way: &mut Way) {
+            way.value(self);
+            self.feed.show(way);
+            self.source().into_iter().for_each(|source| way.link(source));
         }
 
         /// As [`Self::chain`], and a list stays a list.
@@ -316,5 +325,27 @@ mod imp {
                 _ => None,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::Trail;
+    use crate::trail::tests::has;
+
+    #[test]
+    fn the_way_of_a_packet_through_the_element_is_learnt() {
+        gst::init().unwrap();
+        let element: Siprec = glib::Object::new();
+        let pad = element.request_pad_simple("sink_0").unwrap().downcast::<SiprecSinkPad>().unwrap();
+        pad.set_active(true).unwrap();
+        assert!(pad.send_event(gst::event::StreamStart::new("way")));
+        assert!(pad.send_event(gst::event::Segment::new(&gst::FormattedSegment::<gst::ClockTime>::new())));
+        let trail = Trail::default();
+        let passed = trail.learn(|| pad.chain(gst::Buffer::from_slice(b"packet")));
+        assert_eq!(passed, Err(gst::FlowError::NotLinked));
+        assert!(has(&trail, std::ptr::from_ref(pad.imp()).addr()));
+        assert!(has(&trail, pad.source().unwrap().as_ptr().addr()));
     }
 }

@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use super::stream::{Desk, Stream};
 use crate::guard::guarded;
 use crate::sync::lock;
+use crate::trail;
 
 /// Stands for the event that wakes the thread, among the numbers of streams.
 const WAKE: u64 = 0;
@@ -212,7 +213,8 @@ impl Poller {
                     return;
                 }
             };
-            for event in ready {
+            self.announce(ready);
+            for (index, event) in ready.iter().enumerate() {
                 let token = event.data.u64();
                 if token == WAKE {
                     let _ = rustix::io::read(&self.event, &mut [0u8; 8]);
@@ -226,13 +228,28 @@ impl Poller {
                     }
                     continue;
                 }
-                // One that has been removed since is not there any more.
-                let stream = lock(&self.streams).get(&token).cloned();
+                let next = ready.get(index + 1).map(|next| next.data.u64());
+                let stream = self.called(token, next);
                 if stream.is_some_and(|stream| !self.serve(desk, &mut turn, &stream)) {
                     return;
                 }
             }
         }
+    }
+
+    /// Has the processor fetch what the turns of these events begin with.
+    fn announce(&self, ready: &[epoll::Event]) {
+        let streams = lock(&self.streams);
+        let called = ready.iter().filter_map(|event| streams.get(&event.data.u64()));
+        called.for_each(|stream| trail::fetch(Arc::as_ptr(stream)));
+    }
+
+    /// The stream whose turn it is; one that has been removed since is not there any more. While it is served, what the next
+    /// one needs is on its way.
+    fn called(&self, token: u64, next: Option<u64>) -> Option<Arc<Stream>> {
+        let streams = lock(&self.streams);
+        next.and_then(|next| streams.get(&next)).inspect(|next| next.fetch());
+        streams.get(&token).cloned()
     }
 
     fn has_nothing_left(&self) -> bool {

@@ -15,9 +15,12 @@ use super::socket::Socket;
 use super::watch::Watch;
 use crate::pool::Pools;
 use crate::sync::lock;
+use crate::trail::{self, Trail};
 
 /// Most packets of one stream in a row. Then it is the others' turn.
 const MOST_AT_ONCE: usize = 16;
+/// Which packet of each so many is followed on its way, to learn it: what is downstream may change.
+const FOLLOWED: u64 = 256;
 /// No datagram is larger.
 const LARGEST: usize = 65_536;
 
@@ -61,6 +64,7 @@ pub(super) struct Stream {
     watch: Arc<Watch>,
     timeout: Option<Duration>,
     counts: Arc<Counts>,
+    trail: Trail,
 }
 
 /// What a source has counted since it was opened.
@@ -129,6 +133,7 @@ impl Stream {
             watch,
             timeout: make.timeout,
             counts: make.counts.clone(),
+            trail: Trail::default(),
         })
     }
 
@@ -268,8 +273,34 @@ impl Stream {
         });
     }
 
+    #[cfg(test)]
+    pub(super) fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Has the processor fetch what its packets need: its turn is next.
+    pub(super) fn fetch(&self) {
+        self.trail.fetch();
+    }
+
     /// What is to be done, on a poll thread.
     pub(super) fn serve(self: &Arc<Self>, desk: &mut Desk) {
+        // The first one has events before it.
+        if self.packets() % FOLLOWED == 1 {
+            self.trail.learn(|| {
+                trail::pass(|way| {
+                    way.value(&*self.socket);
+                    way.value(&*self.counts);
+                    way.link(&self.pad);
+                });
+                self.take_turn(desk);
+            });
+        } else {
+            self.take_turn(desk);
+        }
+    }
+
+    fn take_turn(self: &Arc<Self>, desk: &mut Desk) {
         let _stream = self.pad.stream_lock();
         let Some(time) = self.come_to_packets() else { return };
         if !self.reads.load(Ordering::Acquire) {

@@ -85,6 +85,12 @@ impl Tap {
         (Self { tap: tap.clone(), engine }, tap)
     }
 
+    /// Address and size in bytes of the memory that [`Tap::push`] needs, besides the tap itself and the room for the packet: for
+    /// who has the processor fetch it beforehand.
+    pub fn memory(&self) -> (usize, usize) {
+        (Arc::as_ptr(&self.tap).addr(), size_of::<TapState>())
+    }
+
     /// The name by which branches are fed from this tap.
     pub fn stream(&self) -> StreamId {
         self.tap.stream

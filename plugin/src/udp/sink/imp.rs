@@ -19,6 +19,7 @@ use super::settings::{HostPort, Settings};
 use super::{actions, properties};
 use crate::packet::with_bytes;
 use crate::sync::lock;
+use crate::trail::{self, Way};
 
 /// Lock order: `opened`, then `settings`. Neither is held while a message is posted.
 ///
@@ -214,6 +215,7 @@ impl SiprecUdpSink {
         if self.syncs.load(Ordering::Relaxed) {
             self.pace.wait(buffer.dts_or_pts())?;
         }
+        trail::pass(|way| self.show(way));
         let sent = with_bytes(buffer, |parts| {
             if batch::keep(&self.obj(), parts) {
                 return None;
@@ -234,6 +236,15 @@ impl SiprecUdpSink {
             self.take(buffer)?;
         }
         Ok(gst::FlowSuccess::Ok)
+    }
+
+    /// What memory a packet needs here.
+    fn show(&self, way: &mut Way) {
+        way.element(&*self.obj());
+        way.value(self);
+        if let Some(opened) = &*lock(&self.opened) {
+            opened.outlet.show(way);
+        }
     }
 
     fn send(&self, packet: &[u8]) -> Option<Lost> {

@@ -14,6 +14,7 @@ use super::super::hub::Hub;
 use super::super::socket::Socket;
 use super::settings::Settings;
 use crate::complaints::Complaints;
+use crate::trail::Way;
 
 /// Most datagrams that the kernel cuts one payload into (`UDP_MAX_SEGMENTS`).
 const MAX_SEGMENTS: usize = 64;
@@ -185,6 +186,13 @@ impl Outlet {
             }
         }
         told
+    }
+
+    /// What memory a packet needs besides the outlet itself.
+    pub(super) fn show(&self, way: &mut Way) {
+        way.value(&*self.clients);
+        way.value(&*self.sockets);
+        self.sockets.iter().for_each(|link| way.value(&*link.socket));
     }
 
     /// A packet that cannot be read is lost for each client.

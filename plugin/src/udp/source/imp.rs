@@ -296,3 +296,43 @@ impl SiprecUdpSrc {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::trail::tests::has;
+
+    #[test]
+    fn the_way_of_a_packet_to_the_socket_that_it_leaves_by_is_learnt() {
+        gst::init().unwrap();
+        let out = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let source: crate::udp::SiprecUdpSrc =
+            glib::Object::builder().property("address", "127.0.0.1").property("port", 0).build();
+        let sink: crate::udp::SiprecUdpSink = glib::Object::builder()
+            .property("host", "127.0.0.1")
+            .property("port", i32::from(out.local_addr().unwrap().port()))
+            .build();
+        let pipeline = gst::Pipeline::new();
+        pipeline.add_many([source.upcast_ref::<gst::Element>(), sink.upcast_ref()]).unwrap();
+        source.link(&sink).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let to = ("127.0.0.1", source.imp().port().unwrap());
+        let stream = source.imp().stream().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let passed = [
+            source.static_pad("src").unwrap().as_ptr().addr(),
+            sink.static_pad("sink").unwrap().as_ptr().addr(),
+            sink.as_ptr().addr(),
+            std::ptr::from_ref(sink.imp()).addr(),
+        ];
+        while !passed.into_iter().all(|address| has(stream.trail(), address)) {
+            assert!(Instant::now() < deadline, "{:?}", stream.trail());
+            out.send_to(b"packet", to).unwrap();
+            out.recv(&mut [0; 16]).unwrap();
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+}
