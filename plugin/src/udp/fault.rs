@@ -12,6 +12,23 @@ pub(super) enum OpenFault {
         /// As it was set.
         host: String,
     },
+    /// A name that packets are to be sent to has no address, or nobody says which.
+    #[error("cannot find the address of \"{host}\": {error}")]
+    Destination {
+        /// As it was set.
+        host: String,
+        /// What the system says.
+        #[source]
+        error: io::Error,
+    },
+    /// Packets cannot leave from an address or a socket of another family.
+    #[error("{client} cannot be reached from {local}: one is an IPv4 address and the other an IPv6 address")]
+    Family {
+        /// Where to.
+        client: SocketAddr,
+        /// Address of `bind-address`, or of the socket that was given.
+        local: SocketAddr,
+    },
     /// A list of destinations has an entry that is none.
     #[error("\"{entry}\" in clients is not HOST:PORT")]
     Client {

@@ -143,16 +143,37 @@ impl Socket {
     }
 }
 
-/// The address of a host by name or number.
+/// The addresses of a host by name or number, one at least. It may take as long as the resolver waits for an answer.
 ///
 /// # Errors
 /// There is none.
-pub(super) fn resolve(host: &str, port: u16) -> Result<SocketAddr, OpenFault> {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let none = || OpenFault::Host { host: host.to_owned() };
-    let found: Vec<_> = (bare, port).to_socket_addrs().map_err(|_| none())?.collect();
-    // Of both families it is the one that nearly everybody listens on.
-    found.iter().find(|address| address.is_ipv4()).or(found.first()).copied().ok_or_else(none)
+pub(super) fn addresses(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    let found: Vec<_> = (bare(host), port).to_socket_addrs()?.collect();
+    if found.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(found) }
+}
+
+/// A host without the brackets of an IPv6 address.
+pub(super) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// The addresses of this host by name or number, one at least.
+///
+/// # Errors
+/// There is none.
+pub(super) fn own_addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, OpenFault> {
+    addresses(host, port).map_err(|_| OpenFault::Host { host: host.to_owned() })
+}
+
+/// The address of this host by name or number.
+///
+/// # Errors
+/// There is none.
+pub(super) fn own_address(host: &str, port: u16) -> Result<SocketAddr, OpenFault> {
+    let found = own_addresses(host, port)?;
+    // Of both families it is the one that nearly everybody sends to.
+    let address = found.iter().find(|address| address.is_ipv4()).or(found.first()).copied();
+    address.ok_or_else(|| OpenFault::Host { host: host.to_owned() })
 }
 
 /// Any address of the family of this one.

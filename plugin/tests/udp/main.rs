@@ -1,6 +1,7 @@
 //! `siprecudpsrc` and `siprecudpsink`, with plain sockets of the system as their peers.
 #![cfg(test)]
 
+mod clients;
 #[path = "../common/mod.rs"]
 mod common;
 mod peer;

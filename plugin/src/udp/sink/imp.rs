@@ -9,19 +9,20 @@ use gst::prelude::*;
 use gst::subclass::prelude::*;
 use gst_net::gio;
 
+use super::super::any_template;
 use super::super::batch::{self, Together};
 use super::super::fault::{OpenFault, SendFault};
 use super::super::hub::Hub;
-use super::super::{CAT, any_template};
+use super::clients::{Client, Clients, Found};
 use super::outlet::{Lost, Outlet};
 use super::pace::Pace;
-use super::settings::{HostPort, Settings};
+use super::settings::Settings;
 use super::{actions, properties};
 use crate::packet::with_bytes;
 use crate::sync::lock;
 use crate::trail::{self, Way};
 
-/// Lock order: `opened`, then `settings`. Neither is held while a message is posted.
+/// Lock order: `opened`, then `settings`. Neither is held while a message is posted, nor while a name is looked up.
 ///
 /// It has no preroll, so it is no `GstBaseSink`: one that was paused before its source would block the source's thread.
 pub struct SiprecUdpSink {
@@ -99,18 +100,15 @@ impl ObjectImpl for SiprecUdpSink {
     }
 
     fn set_property(&self, _: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let set = {
-            let mut settings = lock(&self.settings);
-            let set = settings.set(pspec.name(), value);
-            self.syncs.store(settings.sync, Ordering::Relaxed);
-            set
-        };
-        let done = set.and_then(|()| match pspec.name() {
-            "host" | "port" | "clients" => self.renew_clients(),
-            _ => Ok(()),
-        });
-        if let Err(fault) = done {
-            gst::warning!(CAT, imp = self, "{} is not used: {fault}", pspec.name());
+        match pspec.name() {
+            name @ ("host" | "port" | "clients") => {
+                self.set_clients(|clients| clients.set(name, value), Client::look_up);
+            }
+            name => {
+                let mut settings = lock(&self.settings);
+                settings.set(name, value);
+                self.syncs.store(settings.sync, Ordering::Relaxed);
+            }
         }
     }
 
@@ -203,10 +201,17 @@ impl ElementImpl for SiprecUdpSink {
 impl SiprecUdpSink {
     fn open(&self) -> Result<(), OpenFault> {
         let settings = lock(&self.settings).clone();
+        let clients = settings.clients.clone();
         let hub = Hub::shared()?;
         let segments = siprec_engine::datagrams::has_segmentation_offload();
-        let outlet = Outlet::open(&settings, &hub, segments)?;
+        let found = clients.as_slice().iter().map(Client::look_up).collect::<Result<Vec<_>, _>>()?;
+        let outlet = Outlet::open(settings.into_local()?, clients.as_slice(), &found, &hub, segments)?;
         *lock(&self.opened) = Some(Opened { outlet, hub });
+        // Those that were set meanwhile.
+        let news = |now: &mut Clients| {
+            now.as_slice().iter().filter(|client| !clients.as_slice().contains(client)).cloned().collect()
+        };
+        self.set_clients(news, Client::look_up);
         Ok(())
     }
 
@@ -321,21 +326,59 @@ impl SiprecUdpSink {
         }
     }
 
-    /// Lets the clients of the settings be those of the stream, if it is open.
-    fn renew_clients(&self) -> Result<(), OpenFault> {
-        let settings = lock(&self.settings).clone();
-        match &mut *lock(&self.opened) {
-            Some(Opened { outlet, hub }) => outlet.set_clients(&settings, hub),
-            None => Ok(()),
+    pub(super) fn change_clients(&self, change: impl FnOnce(&mut Clients) -> Vec<Client>) {
+        self.set_clients(change, Client::look_up);
+        self.obj().notify("clients");
+    }
+
+    /// Lets the change be done, which answers with the clients that it names. Where the element is open it takes effect at
+    /// once, but for names, which are looked up by this thread alone, and then each by itself.
+    fn set_clients(
+        &self,
+        change: impl FnOnce(&mut Clients) -> Vec<Client>,
+        look_up: impl Fn(&Client) -> Result<Found, OpenFault>,
+    ) {
+        let named = change(&mut lock(&self.settings).clients);
+        let (numeric, names): (Vec<_>, Vec<_>) = named.iter().partition(|client| client.numeric().is_some());
+        let found: Vec<_> = numeric.into_iter().filter_map(Client::numeric).collect();
+        self.renew(&found);
+        for client in names {
+            if lock(&self.opened).is_none() {
+                return;
+            }
+            match look_up(client) {
+                Ok(found) => self.renew(&[found]),
+                Err(fault) => self.tell_unserved(client, &fault),
+            }
         }
     }
 
-    pub(super) fn change_clients(&self, change: impl FnOnce(&mut Vec<HostPort>)) {
-        change(&mut lock(&self.settings).clients);
-        if let Err(fault) = self.renew_clients() {
-            gst::warning!(CAT, imp = self, "the clients are as before: {fault}");
+    /// Lets the clients of the settings be those of the stream, if it is open. These have been found.
+    fn renew(&self, found: &[Found]) {
+        let wanted;
+        let faults = {
+            let mut opened = lock(&self.opened);
+            let Some(Opened { outlet, hub }) = &mut *opened else { return };
+            wanted = lock(&self.settings).clients.clone();
+            outlet.set_clients(wanted.as_slice(), found, hub)
+        };
+        for (client, fault) in faults {
+            self.tell_unserved(client, &fault);
         }
-        self.obj().notify("clients");
+    }
+
+    /// Says that a client gets no packets, if it is still one.
+    fn tell_unserved(&self, client: &Client, fault: &OpenFault) {
+        let is_served = {
+            let opened = lock(&self.opened);
+            let Some(opened) = &*opened else { return };
+            if !lock(&self.settings).clients.has_host_of(client) {
+                return;
+            }
+            client.host().is_ok_and(|host| opened.outlet.serves(host))
+        };
+        let what = if is_served { "Packets go on to the former address of" } else { "No packets go to" };
+        gst::element_imp_warning!(self, gst::ResourceError::NotFound, ("{what} {client}: {fault}"));
     }
 
     fn used_socket(&self) -> Option<gio::Socket> {
@@ -352,5 +395,92 @@ impl SiprecUdpSink {
             .into_iter()
             .fold(stats, |stats, fault| stats.field(fault.as_str(), counts.lost(fault)))
             .build()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::super::super::SiprecUdpSink as Element;
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    /// Sets this host while the resolver is silent, until `meanwhile` has ended and what it answers with is found.
+    fn while_looked_up(sink: &Element, host: &str, meanwhile: impl FnOnce() -> SocketAddr) {
+        let (asked, is_asked) = mpsc::channel();
+        let (answer, answered) = mpsc::channel::<SocketAddr>();
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                sink.imp().set_clients(
+                    |clients| clients.set("host", &host.to_value()),
+                    |client| {
+                        asked.send(()).unwrap();
+                        let address = answered.recv_timeout(LONG).unwrap();
+                        Ok(Found { host: client.host()?.to_owned(), address })
+                    },
+                );
+            });
+            is_asked.recv_timeout(LONG).unwrap();
+            answer.send(meanwhile()).unwrap();
+        });
+    }
+
+    fn peer() -> (UdpSocket, u16) {
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        peer.set_read_timeout(Some(LONG)).unwrap();
+        let port = peer.local_addr().unwrap().port();
+        (peer, port)
+    }
+
+    fn gets(peer: &UdpSocket, expected: &[u8]) {
+        let mut bytes = [0; 16];
+        let size = peer.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..size], expected);
+    }
+
+    #[test]
+    fn nothing_but_the_name_itself_waits_while_it_is_looked_up() {
+        gst::init().unwrap();
+        let sink: Element = gst::glib::Object::new();
+        let [(one, one_port), (two, two_port), (three, three_port)] = [peer(), peer(), peer()];
+        sink.set_property("clients", format!("127.0.0.1:{one_port},127.0.0.1:{two_port}"));
+        sink.set_state(gst::State::Playing).unwrap();
+        let push = |bytes: &[u8]| {
+            let _ = sink.imp().take(&gst::Buffer::from_slice(bytes.to_vec())).unwrap();
+        };
+        push(b"both");
+        while_looked_up(&sink, "slow.invalid", || {
+            // Whoever is in its place gets nothing any more.
+            push(b"two alone");
+            sink.imp().stats();
+            assert!(sink.imp().used_socket().is_some());
+            sink.emit_by_name::<()>("remove", &[&"127.0.0.1", &i32::from(two_port)]);
+            push(b"nobody's");
+            sink.emit_by_name::<()>("add", &[&"127.0.0.1", &i32::from(two_port)]);
+            push(b"two again");
+            sink.set_property("port", i32::from(three_port));
+            ([127, 0, 0, 1], 0).into()
+        });
+        push(b"found");
+        gets(&one, b"both");
+        for expected in [&b"both"[..], b"two alone", b"two again", b"found"] {
+            gets(&two, expected);
+        }
+        gets(&three, b"found");
+        // One that is not wanted any more when it is found is not sent to.
+        while_looked_up(&sink, "slow.invalid", || {
+            sink.set_property("clients", format!("127.0.0.1:{two_port}"));
+            ([127, 0, 0, 1], 0).into()
+        });
+        push(b"two alone");
+        assert_eq!(sink.imp().stats().get::<u64>("packets"), Ok(7));
+        while_looked_up(&sink, "slow.invalid", || {
+            sink.set_state(gst::State::Null).unwrap();
+            ([127, 0, 0, 1], 0).into()
+        });
     }
 }

@@ -1,6 +1,7 @@
 //! The element `siprecudpsink`.
 
 mod actions;
+mod clients;
 mod imp;
 mod outlet;
 mod pace;

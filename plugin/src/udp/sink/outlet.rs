@@ -12,7 +12,8 @@ use socket2::SockAddr;
 use super::super::fault::{OpenFault, SendFault};
 use super::super::hub::Hub;
 use super::super::socket::Socket;
-use super::settings::Settings;
+use super::clients::{self, Found};
+use super::settings::Local;
 use crate::complaints::Complaints;
 use crate::trail::Way;
 
@@ -26,6 +27,7 @@ const MAX_SEGMENTED: usize = 65_000;
 pub(super) struct Outlet {
     clients: Vec<Client>,
     sockets: Vec<Link>,
+    local: Local,
     /// Packets of one size may go as one payload.
     segments: bool,
     ledger: Ledger,
@@ -45,6 +47,8 @@ struct Link {
 
 #[derive(Debug)]
 struct Client {
+    /// As it was set.
+    host: String,
     address: SocketAddr,
     raw: SockAddr,
     /// Number of its socket.
@@ -78,40 +82,66 @@ impl Outlet {
     ///
     /// # Errors
     /// Which setting cannot be had.
-    pub(super) fn open(settings: &Settings, hub: &Hub, segments: bool) -> Result<Self, OpenFault> {
+    pub(super) fn open(
+        local: Local,
+        clients: &[clients::Client],
+        found: &[Found],
+        hub: &Hub,
+        segments: bool,
+    ) -> Result<Self, OpenFault> {
         let mut outlet =
-            Self { clients: Vec::new(), sockets: Vec::new(), segments, ledger: Ledger::default() };
-        outlet.set_clients(settings, hub)?;
+            Self { clients: Vec::new(), sockets: Vec::new(), local, segments, ledger: Ledger::default() };
+        if let Some((_, fault)) = outlet.set_clients(clients, found, hub).into_iter().next() {
+            return Err(fault);
+        }
         if outlet.sockets.is_empty() {
             // The application may ask for it before it knows a client.
-            let like = settings.given()?.map_or_else(|| SocketAddr::from(([0; 4], 0)), |socket| socket.local);
-            outlet.link(settings, hub, &like)?;
+            let like = outlet.local.address()?;
+            outlet.link(hub, &like)?;
         }
         Ok(outlet)
     }
 
-    /// Sends to these from now on.
-    ///
-    /// # Errors
-    /// A name has no address, or there is no socket for an address; then all is as before.
-    pub(super) fn set_clients(&mut self, settings: &Settings, hub: &Hub) -> Result<(), OpenFault> {
-        let clients = settings.addresses()?.into_iter().map(|address| {
-            let link = self.link(settings, hub, &address)?;
-            Ok(Client { address, raw: address.into(), link })
-        });
-        self.clients = clients.collect::<Result<_, OpenFault>>()?;
+    /// Sends to those of these from now on whose address was found, now or before, and to nobody else. Answers with those
+    /// that no socket is for.
+    pub(super) fn set_clients<'a>(
+        &mut self,
+        wanted: &'a [clients::Client],
+        found: &[Found],
+        hub: &Hub,
+    ) -> Vec<(&'a clients::Client, OpenFault)> {
+        let known = std::mem::take(&mut self.clients);
+        let mut faults = Vec::new();
+        for client in wanted {
+            let clients::Client::At { host, port } = client else { continue };
+            let now = found.iter().find(|found| found.host == *host).map(|found| found.address);
+            let before = || known.iter().find(|known| known.host == *host).map(|known| known.address);
+            let Some(mut address) = now.or_else(before) else { continue };
+            address.set_port(*port);
+            match self.link(hub, &address) {
+                Ok(link) => {
+                    self.clients.push(Client { host: host.clone(), address, raw: address.into(), link });
+                }
+                Err(fault) => faults.push((client, fault)),
+            }
+        }
         self.connect();
-        Ok(())
+        faults
+    }
+
+    /// Whether packets go to this host.
+    pub(super) fn serves(&self, host: &str) -> bool {
+        self.clients.iter().any(|client| client.host == host)
     }
 
     /// The number of the socket for this family.
-    fn link(&mut self, settings: &Settings, hub: &Hub, like: &SocketAddr) -> Result<usize, OpenFault> {
+    fn link(&mut self, hub: &Hub, like: &SocketAddr) -> Result<usize, OpenFault> {
         let is_fitting = |link: &Link| link.socket.local.is_ipv4() == like.is_ipv4();
         if let Some(known) = self.sockets.iter().position(is_fitting) {
             return Ok(known);
         }
-        let socket = settings.open(hub, like)?;
-        let is_own = settings.is_own();
+        let socket = self.local.open(hub, like)?;
+        let is_own = self.local.is_own();
         self.sockets.push(Link { socket, is_own, is_connected: false, is_shown: false });
         Ok(self.sockets.len() - 1)
     }

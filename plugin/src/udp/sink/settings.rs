@@ -8,11 +8,9 @@ use gst::prelude::*;
 
 use super::super::fault::OpenFault;
 use super::super::hub::Hub;
-use super::super::socket::{Socket, any, resolve};
+use super::super::socket::{Socket, any, own_addresses};
+use super::clients::Clients;
 use crate::value::take;
-
-/// A host by name or number, and a port.
-pub(super) type HostPort = (String, u16);
 
 /// A socket that is none for datagrams of IP.
 #[derive(Clone, Copy, Debug)]
@@ -21,8 +19,8 @@ struct Useless;
 /// The element's properties.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
-    /// Where packets go to: host and port. The first is `host` and `port`.
-    pub(super) clients: Vec<HostPort>,
+    /// Where packets go to.
+    pub(super) clients: Clients,
     bind_address: Option<String>,
     bind_port: u16,
     buffer_size: u32,
@@ -36,13 +34,18 @@ pub(super) struct Settings {
     pub(super) sync: bool,
 }
 
-const HOST: &str = "localhost";
-const PORT: u16 = 5004;
+/// Where packets leave from, as it was set when the element was opened.
+#[derive(Debug)]
+pub(super) struct Local {
+    settings: Settings,
+    /// The addresses of `bind-address`; none when it is not set.
+    bound: Vec<SocketAddr>,
+}
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            clients: vec![(HOST.to_owned(), PORT)],
+            clients: Clients::default(),
             bind_address: None,
             bind_port: 0,
             buffer_size: 0,
@@ -58,21 +61,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets a property.
-    ///
-    /// # Errors
-    /// An entry of `clients` is none.
-    pub(super) fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), OpenFault> {
+    /// Sets a property that is not about clients.
+    pub(super) fn set(&mut self, name: &str, value: &glib::Value) {
         match name {
-            "host" => {
-                let host: Option<String> = value.get().unwrap_or_default();
-                self.first().0 = host.unwrap_or_else(|| HOST.to_owned());
-            }
-            "port" => self.first().1 = port(value),
-            "clients" => {
-                let list: Option<String> = value.get().unwrap_or_default();
-                self.clients = clients(&list.unwrap_or_default())?;
-            }
             "bind-address" => take(&mut self.bind_address, value),
             "bind-port" => self.bind_port = port(value),
             "buffer-size" => take(&mut self.buffer_size, value),
@@ -85,19 +76,15 @@ impl Settings {
             "sync" => take(&mut self.sync, value),
             _ => {}
         }
-        Ok(())
     }
 
     /// The value of a property that is only a setting.
     pub(super) fn value(&self, name: &str) -> Option<glib::Value> {
-        let first = self.clients.first();
+        let (host, port) = self.clients.first();
         Some(match name {
-            "host" => first.map_or(HOST, |(host, _)| host).to_value(),
-            "port" => i32::from(first.map_or(PORT, |(_, port)| *port)).to_value(),
-            "clients" => {
-                let listed = self.clients.iter().map(|(host, port)| format!("{host}:{port}"));
-                listed.collect::<Vec<_>>().join(",").to_value()
-            }
+            "host" => host.to_value(),
+            "port" => i32::from(port).to_value(),
+            "clients" => self.clients.to_string().to_value(),
             "bind-address" => self.bind_address.to_value(),
             "bind-port" => i32::from(self.bind_port).to_value(),
             "buffer-size" => self.buffer_size.to_value(),
@@ -112,57 +99,24 @@ impl Settings {
         })
     }
 
-    fn first(&mut self) -> &mut HostPort {
-        if self.clients.is_empty() {
-            self.clients.push((HOST.to_owned(), PORT));
-        }
-        // There is one.
-        #[expect(clippy::indexing_slicing)]
-        &mut self.clients[0]
-    }
-
-    /// The addresses of the clients.
-    ///
-    /// # Errors
-    /// A name has none.
-    pub(super) fn addresses(&self) -> Result<Vec<SocketAddr>, OpenFault> {
-        self.clients.iter().map(|(host, port)| resolve(host, *port)).collect()
-    }
-
     /// The application's socket.
     ///
     /// # Errors
     /// It cannot be used.
-    pub(super) fn given(&self) -> Result<Option<&Arc<Socket>>, OpenFault> {
+    fn given(&self) -> Result<Option<&Arc<Socket>>, OpenFault> {
         Ok(self.socket.as_ref().map_err(|Useless| OpenFault::Given)?.as_ref())
     }
 
-    /// Whether nobody else has the sockets of these settings.
-    pub(super) fn is_own(&self) -> bool {
-        matches!(self.socket, Ok(None)) && self.bind_port == 0
-    }
-
-    /// A socket for packets to addresses of the family of this one.
+    /// What sockets are opened with from now on.
     ///
     /// # Errors
-    /// Which setting cannot be had.
-    pub(super) fn open(&self, hub: &Hub, like: &SocketAddr) -> Result<Arc<Socket>, OpenFault> {
-        let socket = match self.given()?.filter(|given| given.local.is_ipv4() == like.is_ipv4()) {
-            Some(given) => given.clone(),
-            None => {
-                let bound =
-                    self.bind_address.as_deref().map(|host| resolve(host, self.bind_port)).transpose()?;
-                let bound = bound.filter(|bound| bound.is_ipv4() == like.is_ipv4());
-                let local = bound.unwrap_or_else(|| any(like, self.bind_port));
-                if self.bind_port == 0 {
-                    Arc::new(Socket::bind(local, false)?)
-                } else {
-                    hub.socket(local, |_| true, || Socket::bind(local, true))?
-                }
-            }
+    /// `bind-address` has no address.
+    pub(super) fn into_local(self) -> Result<Local, OpenFault> {
+        let bound = match &self.bind_address {
+            Some(host) => own_addresses(host, self.bind_port)?,
+            None => Vec::new(),
         };
-        self.prepare(&socket)?;
-        Ok(socket)
+        Ok(Local { settings: self, bound })
     }
 
     fn prepare(&self, socket: &Socket) -> Result<(), OpenFault> {
@@ -197,6 +151,52 @@ impl Settings {
     }
 }
 
+impl Local {
+    /// Whether nobody else has its sockets.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self.settings.socket, Ok(None)) && self.settings.bind_port == 0
+    }
+
+    /// An address of the family that is asked for, or of the one that is usual.
+    ///
+    /// # Errors
+    /// The socket that was given cannot be used.
+    pub(super) fn address(&self) -> Result<SocketAddr, OpenFault> {
+        let given = self.settings.given()?.map(|given| given.local);
+        Ok(given.or(self.bound.first().copied()).unwrap_or_else(|| SocketAddr::from(([0; 4], 0))))
+    }
+
+    /// A socket for packets to addresses of the family of this one.
+    ///
+    /// # Errors
+    /// Which setting cannot be had.
+    pub(super) fn open(&self, hub: &Hub, client: &SocketAddr) -> Result<Arc<Socket>, OpenFault> {
+        let is_alike = |local: &SocketAddr| local.is_ipv4() == client.is_ipv4();
+        let settings = &self.settings;
+        let socket = match settings.given()? {
+            Some(given) if is_alike(&given.local) => given.clone(),
+            Some(given) => return Err(OpenFault::Family { client: *client, local: given.local }),
+            None => {
+                let bound = self.bound.iter().find(|local| is_alike(local)).copied();
+                let local = match (bound, self.bound.first()) {
+                    (Some(bound), _) => bound,
+                    (None, Some(other)) if !other.ip().is_unspecified() => {
+                        return Err(OpenFault::Family { client: *client, local: *other });
+                    }
+                    (None, _) => any(client, settings.bind_port),
+                };
+                if settings.bind_port == 0 {
+                    Arc::new(Socket::bind(local, false)?)
+                } else {
+                    hub.socket(local, |_| true, || Socket::bind(local, true))?
+                }
+            }
+        };
+        settings.prepare(&socket)?;
+        Ok(socket)
+    }
+}
+
 fn port(value: &glib::Value) -> u16 {
     let port: i32 = value.get().unwrap_or_default();
     u16::try_from(port).unwrap_or_default()
@@ -205,32 +205,4 @@ fn port(value: &glib::Value) -> u16 {
 fn byte(value: &glib::Value) -> u8 {
     let number: i32 = value.get().unwrap_or_default();
     u8::try_from(number).unwrap_or_default()
-}
-
-/// A list as `udpsink` has it: `HOST:PORT,HOST:PORT`. An IPv6 address may have brackets.
-fn clients(list: &str) -> Result<Vec<HostPort>, OpenFault> {
-    let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-    entries
-        .map(|entry| {
-            let parted = entry.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-            let client = parted.and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
-            client.ok_or_else(|| OpenFault::Client { entry: entry.to_owned() })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_of_clients_is_hosts_and_ports() {
-        let found = clients(" a:1, [::1]:2,::1:3 ,,10.0.0.1:65535").unwrap();
-        let found: Vec<_> = found.iter().map(|(host, port)| (host.as_str(), *port)).collect();
-        assert_eq!(found, [("a", 1), ("[::1]", 2), ("::1", 3), ("10.0.0.1", 65535)]);
-        assert_eq!(clients("").unwrap(), []);
-        for bad in ["a", "a:", ":1", "a:65536", "a:-1", "a:1,b"] {
-            assert!(clients(bad).is_err(), "{bad}");
-        }
-    }
 }

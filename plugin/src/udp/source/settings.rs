@@ -9,7 +9,7 @@ use gst::prelude::*;
 
 use super::super::fault::OpenFault;
 use super::super::hub::Hub;
-use super::super::socket::{Socket, resolve};
+use super::super::socket::{Socket, own_address};
 use crate::value::take;
 
 /// A socket that is none for datagrams of IP.
@@ -123,7 +123,7 @@ impl Settings {
                 given.clone()
             }
             None => {
-                let local = resolve(&self.address, self.port)?;
+                let local = own_address(&self.address, self.port)?;
                 hub.socket(local, Socket::take_reading, || {
                     let socket = Socket::bind(local, self.reuse)?;
                     socket.take_reading();
@@ -151,7 +151,7 @@ impl Settings {
 
     fn join(&self, socket: &Socket) -> Result<Option<Membership>, OpenFault> {
         let group = match self.given() {
-            Some(_) => resolve(&self.address, 0)?,
+            Some(_) => own_address(&self.address, 0)?,
             None => socket.local,
         };
         if !self.auto_multicast || !group.ip().is_multicast() {
