@@ -7,6 +7,7 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
     update PAD=DN [PAD=DN ...] update-parties; "PAD=" for a party that has left
     set PAD PROPERTY VALUE     set a property of a pad
     keys PAD LINE              answer request-key of that pad by an a=crypto line from now on
+    dtls NAME FILE             answer request-key by what the dtlssrtpdec of this name knows from now on, which FILE is told in hexadecimal
     dot                        write a graph of the pipeline where GST_DEBUG_DUMP_DOT_DIR says
     agent NAME                 emit an action signal of the agent of its own
     exit                       end the process by exit(), with the call under way
@@ -16,6 +17,7 @@ Usage: relay.py PIPELINE [PROPERTY=VALUE ...]. With properties, the element gets
 
 import ctypes
 import sys
+import threading
 
 import gi
 
@@ -46,6 +48,35 @@ def answer(element, pad, _ssrc):
     return line and element.emit("crypto-caps", line)
 
 
+def child(dtls, factory):
+    """The element of this kind inside a dtlssrtpdec."""
+    children = dtls.iterate_elements()
+    while True:
+        found, part = children.next()
+        if found != Gst.IteratorResult.OK:
+            raise RuntimeError(f"no {factory} in {dtls.get_name()}")
+        if part.get_factory().get_name() == factory:
+            return part
+
+
+def answer_by_dtls(element, dtls, path):
+    """As pipelines/dtls.py does. The key goes to the file alone."""
+    srtpdec = child(dtls, "srtpdec")
+    has_key = threading.Event()
+    child(dtls, "dtlsdec").connect("on-key-received", lambda _: has_key.set())
+
+    def told(_element, _pad, ssrc):
+        if not has_key.wait(timeout=5):
+            return None
+        caps = srtpdec.emit("request-key", ssrc)
+        key = caps.get_structure(0).get_value("srtp-key")
+        with open(path, "w") as file:
+            file.write(key.extract_dup(0, key.get_size()).hex())
+        return caps
+
+    element.connect("request-key", told)
+
+
 def obey(element, line, loop):
     words = line.split()
     if not words:
@@ -71,8 +102,11 @@ def obey(element, line, loop):
             element.connect("request-key", answer)
         crypto_lines[arguments[0]] = " ".join(arguments[1:])
         say("done: keys")
+    elif command == "dtls":
+        answer_by_dtls(element, element.get_parent().get_by_name(arguments[0]), arguments[1])
+        say("done: dtls")
     elif command == "dot":
-        Gst.debug_bin_to_dot_file(element.get_parent(), Gst.DebugGraphDetails.ALL, "relay")
+        Gst.debug_bin_to_dot_file(element.get_parent(), Gst.DebugGraphDetails.VERBOSE, "relay")
         say("done: dot")
     elif command == "agent":
         emit(element.get_property("agent"), *arguments)

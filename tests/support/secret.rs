@@ -350,17 +350,15 @@ impl Evidence {
             search.add(plant, &[*form]);
         }
         secrets.iter().for_each(|secret| search.add(secret, &Form::ALL));
-        let faults = planted.iter().flat_map(|(source, plants)| {
-            let text = self.of(source);
+        let faults = self.0.iter().flat_map(|(source, text)| {
             let found = search.find(text);
-            let is_found = |secret: &Secret| found.iter().any(|find| find.secret == secret.name);
-            let missed = plants.0.iter().filter(|(_, plant, _)| !is_found(plant));
-            let missed = missed.map(|(_, plant, _)| {
-                format!("{} is not seen in {source} ({} bytes)", plant.name, text.len())
-            });
+            let planted = planted.iter().filter(|(name, _)| name == source).flat_map(|(_, plants)| &plants.0);
+            let missed =
+                planted.filter(|(_, plant, _)| !found.iter().any(|find| find.secret == plant.name)).map(
+                    |(_, plant, _)| format!("{} is not seen in {source} ({} bytes)", plant.name, text.len()),
+                );
             let leaked = found.iter().filter(|find| secrets.iter().any(|secret| secret.name == find.secret));
-            let leaked = leaked.map(|find| format!("{source} has {find:?}"));
-            missed.chain(leaked).collect::<Vec<_>>()
+            missed.chain(leaked.map(|find| format!("{source} has {find:?}"))).collect::<Vec<_>>()
         });
         let faults: Vec<_> = faults.collect();
         assert!(faults.is_empty(), "{faults:#?}");
