@@ -327,11 +327,6 @@ impl Evidence {
         all.push(b'\n');
     }
 
-    /// What a source has said so far.
-    pub fn of(&self, source: &str) -> &[u8] {
-        self.0.get(source).map_or(&[], Vec::as_slice)
-    }
-
     /// Holds that each source was captured and is searched well, since all that was planted in it is found, and that no
     /// secret is in any: in one pass over the same bytes.
     ///

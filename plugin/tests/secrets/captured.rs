@@ -1,18 +1,28 @@
 //! What GStreamer and our elements say, each source apart, as it is said.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use gst::prelude::*;
 
 use crate::secret::Evidence;
+
+/// What is captured now. Nothing of it belongs to whoever notes it: GStreamer frees a function that is removed while other
+/// threads are in it.
+static SAID: Mutex<Option<Evidence>> = Mutex::new(None);
+
+/// Adds to a source.
+fn add(source: &str, parts: &[Vec<u8>]) {
+    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(evidence) = said.as_mut() {
+        parts.iter().for_each(|part| evidence.add(source, part));
+    }
+}
 
 /// Everything that was said while it lived.
 ///
 /// A source has bytes where its values are bytes (buffers in properties, messages and events), else texts as GStreamer or Rust
 /// writes them. A key that is no text cannot stand raw in these: those that the tests choose are texts.
 pub(crate) struct Captured {
-    evidence: Arc<Mutex<Evidence>>,
-    function: gst::log::DebugLogFunction,
     /// There is one log.
     _alone: MutexGuard<'static, ()>,
 }
@@ -22,21 +32,22 @@ impl Captured {
     /// is `agent`.
     pub(crate) fn begin() -> Self {
         static ONE: Mutex<()> = Mutex::new(());
+        static LISTENS: Once = Once::new();
         let alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let evidence = Arc::new(Mutex::new(Evidence::default()));
-        let said = evidence.clone();
-        let function = gst::log::add_log_function(move |category, level, _, function, _, object, message| {
-            // What is written may log in its turn: before the lock.
-            let message = message.get();
-            let object = object.map(ToString::to_string).unwrap_or_default();
-            let line = format!("{} {level:?} {function} {object}: ", category.name()).into_bytes();
-            let line = [line.as_slice(), message.as_ref().map_or(b"", |text| text.as_bytes())].concat();
-            let source = if category.name() == "siprecagent" { "agent" } else { "log" };
-            said.lock().unwrap().add(source, &line);
+        *SAID.lock().unwrap_or_else(PoisonError::into_inner) = Some(Evidence::default());
+        LISTENS.call_once(|| {
+            gst::log::add_log_function(|category, level, _, function, _, object, message| {
+                // What is written may log in its turn: before the lock.
+                let message = message.get();
+                let object = object.map(ToString::to_string).unwrap_or_default();
+                let line = format!("{} {level:?} {function} {object}: ", category.name()).into_bytes();
+                let line = [line.as_slice(), message.as_ref().map_or(b"", |text| text.as_bytes())].concat();
+                add(if category.name() == "siprecagent" { "agent" } else { "log" }, &[line]);
+            });
+            gst::log::remove_default_log_function();
         });
-        gst::log::remove_default_log_function();
         gst::log::set_default_threshold(gst::DebugLevel::Memdump);
-        Self { evidence, function, _alone: alone }
+        Self { _alone: alone }
     }
 
     /// Says this at the last level as our elements do: there is one category of a name.
@@ -48,12 +59,7 @@ impl Captured {
     /// What all was said.
     pub(crate) fn end(self) -> Evidence {
         gst::log::set_default_threshold(gst::DebugLevel::None);
-        gst::log::remove_log_function(self.function);
-        std::mem::take(&mut self.evidence.lock().unwrap())
-    }
-
-    fn add(&self, source: &str, text: &[u8]) {
-        self.evidence.lock().unwrap().add(source, text);
+        SAID.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap()
     }
 
     /// Adds every readable property of an object, and gives their names.
@@ -74,49 +80,38 @@ impl Captured {
             parts.push(format!("{value:?}").into_bytes());
         }
         parts_of_value(&value, &mut parts);
-        parts.iter().for_each(|part| self.add(source, part));
+        add(source, &parts);
     }
 
-    /// Adds what is on a bus. Gives how many WARNINGs are.
-    pub(crate) fn messages(&self, bus: &gst::Bus) -> usize {
-        let mut warnings = 0;
-        while let Some(message) = bus.pop() {
-            warnings += usize::from(message.type_() == gst::MessageType::Warning);
-            self.add("messages", format!("{message:?}").as_bytes());
+    /// Adds every message that comes to a bus from here on, whoever takes it from there.
+    pub(crate) fn listen(&self, bus: &gst::Bus) {
+        bus.set_sync_handler(|_, message| {
+            let mut parts = vec![format!("{message:?}").into_bytes()];
             if let Some(structure) = message.structure() {
-                self.structure("messages", structure);
+                parts.push(structure.to_string().into_bytes());
+                parts_of(structure, &mut parts);
             }
-        }
-        warnings
+            add("messages", &parts);
+            gst::BusSyncReply::Pass
+        });
     }
 
     /// Adds a graph of a bin with all that can be in one.
     pub(crate) fn graph(&self, bin: &impl IsA<gst::Bin>) {
-        self.add("graph", bin.debug_to_dot_data(gst::DebugGraphDetails::all()).as_bytes());
+        let graph = bin.debug_to_dot_data(gst::DebugGraphDetails::all());
+        add("graph", &[graph.as_bytes().to_vec()]);
     }
 
     /// Adds every event that passes a pad from here on.
     pub(crate) fn watch(&self, pad: &gst::Pad) {
-        let captured = self.evidence.clone();
-        pad.add_probe(gst::PadProbeType::EVENT_BOTH, move |_, info| {
+        pad.add_probe(gst::PadProbeType::EVENT_BOTH, |_, info| {
             if let Some(event) = info.event() {
-                let text = format!("{event:?}");
-                let mut parts = Vec::new();
-                if let Some(structure) = event.structure() {
-                    parts_of(structure, &mut parts);
-                }
-                let mut evidence = captured.lock().unwrap();
-                evidence.add("events", text.as_bytes());
-                parts.iter().for_each(|part| evidence.add("events", part));
+                let mut parts = vec![format!("{event:?}").into_bytes()];
+                event.structure().iter().for_each(|structure| parts_of(structure, &mut parts));
+                add("events", &parts);
             }
             gst::PadProbeReturn::Ok
         });
-    }
-
-    fn structure(&self, source: &str, structure: &gst::StructureRef) {
-        let mut parts = vec![structure.to_string().into_bytes()];
-        parts_of(structure, &mut parts);
-        parts.iter().for_each(|part| self.add(source, part));
     }
 }
 

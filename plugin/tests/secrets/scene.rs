@@ -94,6 +94,7 @@ impl Scene {
         if !is_secured {
             fields.set_name("application/x-rtp");
         }
+        captured.listen(&call.bus);
         for (inlet, outlet) in &call.parties {
             [&inlet.pad, &outlet.pad].into_iter().for_each(|pad| captured.watch(pad));
             inlet.begin_with(&caps);
@@ -110,6 +111,8 @@ impl Scene {
         caps: impl Fn(&K) -> gst::Caps,
     ) {
         let Self { bin, captured, planted, call, agent, .. } = self;
+        // The application's thread hears of a session later than the recorder.
+        (0..2).for_each(|_| drop(call.message("siprec-started")));
         captured.log(&planted.log.text());
         captured.graph(&bin.0);
         let pads = call.siprec.pads().into_iter().map(gst::Pad::upcast);
@@ -121,8 +124,7 @@ impl Scene {
         call.end();
         assert!(agent.emit_by_name::<bool>("shutdown", &[&10_000_000_000_u64]));
         // Its reports come last, by a thread of their own.
-        assert_eq!([(); 2].map(|()| call.message("siprec-report").name().to_string()), ["siprec-report"; 2]);
-        captured.messages(&call.bus);
+        (0..2).for_each(|_| drop(call.message("siprec-report")));
         let Planted { agent, events, graph, log, messages, properties, stats } = &planted;
         let planted = [
             ("agent", agent),
