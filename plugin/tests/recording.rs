@@ -356,3 +356,32 @@ fn the_state_that_is_read_is_the_present_one_while_a_handler_takes_its_time() {
     assert_eq!(stats.get::<gstsiprec::SiprecState>("state"), Ok(gstsiprec::SiprecState::Stopped));
     drop(leave);
 }
+
+#[test]
+fn a_call_of_which_no_stream_can_be_recorded_is_told_as_failed_and_recorded_from_the_first_that_can() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property_from_str("policy", "mandatory");
+        siprec.set_property("record-video", false);
+    });
+    let (rtp_caps, unknown) = (gst::Caps::builder("application/x-rtp"), "x-unknown\"\r\n");
+    let unknown = rtp_caps.field("media", "audio").field("encoding-name", unknown).field("payload", 99);
+    call.parties[0].0.begin_with(&unknown.field("clock-rate", 8000).build());
+    let video = gst::Caps::builder("application/x-rtp").field("media", "video").field("payload", 96);
+    let video = video.field("encoding-name", "VP8").field("clock-rate", 90_000).build();
+    call.parties[1].0.begin_with(&video);
+    let reason = call.wait_for_state("Failed");
+    assert!(reason.contains("no stream of the call can be recorded"), "{reason}");
+    let failed = call.message("siprec-failed");
+    assert_eq!(failed.get::<&str>("GSIP_RECORD"), Ok("OFF"));
+    assert_eq!(call.message("siprec-call-must-end").get::<String>("reason"), Ok(reason));
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Failed);
+    // One of them becomes a stream that can be.
+    call.begin();
+    call.speak(0);
+    recorder.request("INVITE");
+    call.wait_for_state("Recording");
+    call.end();
+    recorder.request("BYE");
+    call.wait_for_state("Stopped");
+}

@@ -119,8 +119,8 @@ impl Siprec {
                     state.is_final() || state == RecordingState::Draining
                 };
                 if live.ending || live.recordings.iter().all(over) {
-                    // Those that have failed need not wait for being begun anew any more.
-                    live.order(Command::Conclude);
+                    // Those that have failed need not wait any more.
+                    live.order(Command::Stop(StopReason::Asked));
                     self.open(live);
                 } else if live.recordings.iter().any(|copy| copy.state() == RecordingState::Failed) {
                     live.order(Command::Batch(self.introductions()));

@@ -42,6 +42,7 @@ impl Siprec {
         self.with_live(|live| {
             if let Some(Err(fault)) = self.format(pad) {
                 live.detach(pad);
+                live.order(Command::Unrecordable { reason: fault.to_string() });
                 let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
                 let dn = self.parties().dn(pad.index());
                 match pad.admit(Complaint::Unrecordable(fault)) {
@@ -77,6 +78,8 @@ impl Siprec {
         let commands = self.attached(live, pad);
         if !commands.is_empty() {
             live.order(Command::Batch(commands));
+        } else if let Some(Err(fault)) = self.format(pad) {
+            live.order(Command::Unrecordable { reason: fault.to_string() });
         }
     }
 

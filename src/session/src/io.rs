@@ -58,6 +58,12 @@ pub enum Command {
         /// How.
         security: StreamSecurity,
     },
+    /// A stream of the call cannot be recorded, whose [`Command::RemoveStream`] was given, or that was never told of. Where no
+    /// other one can be, the recording has failed, until one comes that can.
+    Unrecordable {
+        /// Why, in words for people.
+        reason: String,
+    },
     /// The call stream is gone; what it left is still delivered. Its m-line is then free for another stream.
     RemoveStream {
         /// The stream.

@@ -557,3 +557,70 @@ fn a_branch_that_the_engine_loses_leaves_the_other_one_recording() {
     call.media(1, BranchEvent::Crashed { reason: "again".into() });
     call.expect(&["* audio of 1002 off: again", "* failed: local resources: again", "> BYE", "= failed"]);
 }
+
+#[test]
+fn a_call_of_which_nothing_can_be_recorded_has_failed_a_second_later_until_something_can() {
+    let nothing: [fn(&mut Call); 3] = [
+        |call| call.format(0, video(96, "VP8")),
+        |call| call.format(0, audio(&[(96, "not\nthis", 8000)])),
+        |call| {
+            call.command(Command::RemoveStream { stream: stream(0) });
+            call.command(Command::Unrecordable { reason: "it is text".to_owned() });
+        },
+    ];
+    for nothing in nothing {
+        let mut settings = config("sip:rec.example");
+        settings.record_video = false;
+        let mut call = Call::new(settings);
+        call.add(0);
+        nothing(&mut call);
+        call.wait_ms(999);
+        assert_eq!(call.recording.state(), RecordingState::Idle);
+        call.take();
+        call.wait_ms(1);
+        let told = call.take();
+        assert!(
+            told[0].starts_with("* failed: ") && told[0].contains("no stream of the call can be recorded")
+        );
+        assert_eq!(told[1..], ["= failed"], "{told:?}");
+        call.wait_ms(60_000);
+        call.expect(&[]);
+        assert!(!call.recording.is_over());
+        call.add(1);
+        call.format(1, pcmu());
+        assert_eq!(call.recording.state(), RecordingState::Starting);
+        call.request(&Method::Invite);
+    }
+}
+
+#[test]
+fn a_call_of_which_nothing_can_be_recorded_ends_as_failed() {
+    for command in [Command::Stop(StopReason::CallEnded), Command::StopNow] {
+        let mut settings = config("sip:rec.example");
+        settings.record_video = false;
+        let mut call = Call::new(settings);
+        call.add(0);
+        call.format(0, video(96, "VP8"));
+        call.wait_ms(2000);
+        call.command(Command::Conclude);
+        assert!(!call.recording.is_over());
+        call.take();
+        call.command(command);
+        call.expect(&["finished"]);
+        assert_eq!(call.recording.state(), RecordingState::Failed);
+    }
+}
+
+#[test]
+fn one_stream_that_cannot_be_recorded_or_is_not_known_yet_is_no_failure() {
+    let mut settings = config("sip:rec.example");
+    settings.record_video = false;
+    let mut call = Call::new(settings);
+    call.add(0);
+    call.add(1);
+    call.format(0, video(96, "VP8"));
+    call.wait_ms(5000);
+    assert_eq!(call.recording.state(), RecordingState::Idle);
+    call.format(1, pcmu());
+    assert_eq!(call.recording.state(), RecordingState::Starting);
+}

@@ -161,7 +161,7 @@ impl Recording {
             return;
         }
         // One that has failed has, however its wait ends.
-        let outcome = if self.is_at_rest() { Outcome::Failed } else { outcome };
+        let outcome = if self.has_failed_idly() { Outcome::Failed } else { outcome };
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
         (0..self.legs.len()).for_each(|id| {
             self.recall_tail(id);

@@ -25,7 +25,7 @@ use crate::parties::PartyKey;
 use crate::session::RecordingSession;
 use end::Outcome;
 use leg::Leg;
-use rest::Rest;
+use rest::{Rest, Unrecordable};
 use slot::Slot;
 
 /// How long closed branches may take to say that they are gone.
@@ -48,7 +48,8 @@ const COPY: u16 = 0;
 /// | draining | the call has ended; what is held is delivered | nothing is held, or the drain time is over |
 /// | closing | CANCEL or BYE, branches are closed | all are gone |
 ///
-/// One that [may begin anew](RecordingConfig::begins_anew) is idle again once it has failed, but for its state.
+/// One that [may begin anew](RecordingConfig::begins_anew) is idle again once it has failed, but for its state. So is one that has
+/// failed since no stream of the call can be recorded: it begins with the first that can.
 #[derive(Debug)]
 pub struct Recording {
     config: RecordingConfig,
@@ -75,6 +76,8 @@ pub struct Recording {
     state: RecordingState,
     /// It has failed, and did not begin anew since.
     rest: Option<Rest>,
+    /// A stream cannot be recorded, and none is yet.
+    unrecordable: Option<Unrecordable>,
     /// When the first packet of any stream came.
     begun: Option<Instant>,
     /// The time of the last input.
@@ -120,6 +123,7 @@ impl Recording {
             former: Vec::new(),
             state: RecordingState::Idle,
             rest: None,
+            unrecordable: None,
             begun: None,
             handled: now,
             output: VecDeque::new(),
@@ -200,7 +204,8 @@ impl Recording {
         }
         match command {
             Command::AddStream { slot, stream } => self.add_stream(slot, stream, now),
-            Command::StreamFormat { stream, format } => self.describe(stream, format),
+            Command::StreamFormat { stream, format } => self.describe(stream, format, now),
+            Command::Unrecordable { reason } => self.note_unrecordable(reason, now),
             Command::StreamSecurity { stream, security } => {
                 let slot = self.slots.values_mut().find(|slot| slot.carries(stream));
                 slot.into_iter().for_each(|slot| slot.secure(security));
@@ -274,8 +279,10 @@ impl Recording {
         let overdue = deadline.is_some_and(|deadline| now >= deadline);
         let ready = live().any(Slot::is_described) && (overdue || live().all(Slot::is_described));
         if ready {
-            self.rest = None;
+            (self.rest, self.unrecordable) = (None, None);
             self.stage = Stage::Running;
+        } else if overdue {
+            self.tell_unrecordable();
         }
     }
 

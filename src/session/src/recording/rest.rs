@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
-use siprec_model::BranchId;
+use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
 
 use super::end::Outcome;
 use super::leg::Leg;
 use super::slot::Slot;
+use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
 
 /// What the recording waits for before it has failed as the application sees it.
@@ -24,7 +25,47 @@ impl Rest {
     }
 }
 
+/// Why a stream is not recorded, in words for people.
+#[derive(Debug)]
+pub(super) struct Unrecordable {
+    reason: String,
+    /// The application knows that no stream is.
+    told: bool,
+}
+
 impl Recording {
+    /// A stream cannot be recorded. Others get some time to come.
+    pub(super) fn note_unrecordable(&mut self, reason: String, now: Instant) {
+        let Stage::Idle { asked, deadline } = &mut self.stage else { return };
+        if *asked {
+            deadline.get_or_insert(now + self.config.timers.auto_start);
+        }
+        self.unrecordable.get_or_insert(Unrecordable { reason, told: false });
+    }
+
+    /// Tells that the recording has failed where no stream of the call can be recorded, once.
+    pub(super) fn tell_unrecordable(&mut self) {
+        if !self.slots.values().filter(|slot| slot.is_live()).all(Slot::is_unrecordable) {
+            return;
+        }
+        let Some(Unrecordable { reason, told: told @ false }) = &mut self.unrecordable else { return };
+        *told = true;
+        let reason = format!("no stream of the call can be recorded: {reason}");
+        let failed = FailureReason::Configuration(reason.clone());
+        self.tell(Scope::Recording, SessionEventKind::Failed { reason: failed, sip_code: None });
+        self.change_state(RecordingState::Failed, reason);
+    }
+
+    /// Whether it has failed since nothing of the call can be recorded.
+    fn has_nothing_to_record(&self) -> bool {
+        self.unrecordable.as_ref().is_some_and(|unrecordable| unrecordable.told)
+    }
+
+    /// Whether it has failed, without anything that is still under way.
+    pub(super) fn has_failed_idly(&self) -> bool {
+        self.is_at_rest() || matches!(self.stage, Stage::Idle { .. }) && self.has_nothing_to_record()
+    }
+
     /// Whether the recording waits, now that its last session has ended, for being asked to begin anew.
     pub(super) fn may_rest(&self) -> bool {
         let is_last = !self.legs.iter().any(Leg::is_active);

@@ -69,15 +69,16 @@ impl Recording {
         self.cnames.entry(party.clone()).or_insert_with(|| random.token(20)).clone()
     }
 
-    pub(super) fn describe(&mut self, stream: StreamId, mut format: StreamFormat) {
+    pub(super) fn describe(&mut self, stream: StreamId, mut format: StreamFormat, now: Instant) {
         let Some((number, slot)) = self.slots.iter_mut().find(|(_, slot)| slot.carries(stream)) else {
             return;
         };
         let (number, before) = (*number, slot.medium());
         format.payloads.retain(is_describable);
         if format.payloads.is_empty() {
-            self.tell_off(number, "none of its formats can be described".to_owned());
-            return;
+            let reason = "none of its formats can be described".to_owned();
+            self.tell_off(number, reason.clone());
+            return self.note_unrecordable(reason, now);
         }
         let mut commands = Vec::new();
         if format.medium == Medium::Video && !self.config.record_video {
@@ -85,12 +86,16 @@ impl Recording {
         } else {
             slot.describe(format, &mut commands);
         }
+        let is_dismissed = slot.is_dismissed();
         // A stream that was taken for audio leaves its line to others.
-        if slot.medium() != before || slot.is_dismissed() {
+        if slot.medium() != before || is_dismissed {
             let leg = slot.leg();
             self.release_line(leg, number);
         }
         self.branches(commands);
+        if is_dismissed {
+            self.note_unrecordable("video is not to be recorded".to_owned(), now);
+        }
     }
 
     pub(super) fn party_left(&mut self, stream: StreamId, now: Instant) {

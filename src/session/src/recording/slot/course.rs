@@ -303,6 +303,11 @@ impl Slot {
         self.is_open() && self.off_told.take().is_some()
     }
 
+    /// Whether the application was told that it cannot be recorded as it is.
+    pub(in crate::recording) fn is_unrecordable(&self) -> bool {
+        self.format.is_none() && self.off_told.is_some()
+    }
+
     /// Takes an event of the branch. After it was closed only its end counts.
     pub(in crate::recording) fn handle(
         &mut self,
