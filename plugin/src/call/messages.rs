@@ -225,6 +225,8 @@ fn account(message: Builder, report: &BranchReport, gaps: &[Gap]) -> Builder {
         .field("sent-bytes", report.sent_bytes)
         .field("held", report.held)
         .field("resent", report.resent)
+        .field("retransmitted", report.retransmitted)
+        .field("not-retransmitted", report.not_retransmitted)
         .field("gaps", report.gaps)
         .field("holes", gst::Array::new(holes))
         .field_if_some("receiver-lost", report.receiver_lost)

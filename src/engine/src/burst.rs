@@ -42,6 +42,8 @@ pub(crate) struct Way {
     pub(crate) to: SocketAddr,
     /// Packets of one size may go to the kernel as one payload.
     pub(crate) segmentation: bool,
+    /// They have left before: what the kernel does not take of them is not told as failed.
+    pub(crate) again: bool,
 }
 
 /// What became of a branch's packets.
@@ -305,7 +307,10 @@ impl Burst {
         for place in places {
             let bytes = self.queued_range(place).len() as u64;
             let failed = Outcome { failed: 1, failed_bytes: bytes, refused, indivisible: false };
-            self.each_run(place..place + 1, |run| run.outcome.join(failed));
+            let again = Outcome { refused, ..Outcome::default() };
+            self.each_run(place..place + 1, |run| {
+                run.outcome.join(if run.way.again { again } else { failed });
+            });
         }
     }
 }
@@ -406,7 +411,12 @@ mod tests {
 
     /// A branch of a recording of its own, and its way.
     fn way(to: SocketAddr, segmentation: bool) -> Way {
-        Way { branch: BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 }, to, segmentation }
+        Way {
+            branch: BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 },
+            to,
+            segmentation,
+            again: false,
+        }
     }
 
     /// Packets of these sizes, each full of its number.

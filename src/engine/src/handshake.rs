@@ -224,6 +224,7 @@ mod tests {
             may_expose: false,
             payloads,
             catch_up: None,
+            retransmission: false,
         };
         let mut handshakes = Handshakes::new(&identity, &terms(&identity), &target, &ports, start);
         assert!(handshakes.are_of(&terms(&identity)) && handshakes.session() == 5);

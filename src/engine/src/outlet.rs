@@ -1,12 +1,13 @@
 //! One branch with its sockets: what the media thread runs.
 
+mod ear;
 mod keys;
+mod repeats;
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use siprec_media::dtls::is_dtls;
 use siprec_media::rtcp::Reporter;
 use siprec_media::srtp::KeyLimits;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
@@ -21,17 +22,16 @@ use crate::config::MediaSource;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
 use crate::handshake::{Early, Handshakes};
-use crate::kit::{Kit, Token, watch};
+use crate::kit::{Kit, watch};
 use crate::losses::{Losses, Waited};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
 use crate::remote::{REFUSALS_APART, Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
-use crate::sys::{self, Undelivered};
 use crate::trunk::TrunkId;
 
-/// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
-const MAX_READS: usize = 16;
+use self::repeats::Repeats;
+
 /// Most packets that a branch may save up of what costs no budget.
 const MAX_ALLOWANCE: u32 = 64;
 /// How long before its branch was made a packet may have come.
@@ -43,8 +43,12 @@ const REAL_TIME_PACKET: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(crate) struct Outlet {
     id: BranchId,
+    medium: Medium,
+    limits: BranchLimits,
     branch: Branch,
     reporter: Reporter,
+    /// None before a recorder has agreed to ask for what it has not got.
+    repeats: Option<Box<Repeats>>,
     ports: Option<Ports>,
     /// What its RTP may leave by instead of its own socket.
     shared: Option<TrunkId>,
@@ -125,7 +129,10 @@ impl Outlet {
         branch.share_memory(kit.memory.clone());
         Self {
             id,
+            medium,
+            limits,
             branch,
+            repeats: None,
             reporter: Reporter::new(&cname, seed, now),
             ports: None,
             shared: None,
@@ -174,6 +181,7 @@ impl Outlet {
         codec: Option<VideoCodec>,
         cname: &str,
     ) {
+        self.medium = medium;
         self.branch.describe(medium, clock_rate, codec);
         self.reporter.rename(cname);
     }
@@ -182,6 +190,7 @@ impl Outlet {
     pub(crate) fn bind(&mut self, local: IpAddr, mode: RtcpMode, serial: u64, kit: &mut Kit, now: Instant) {
         if !self.ports.as_ref().is_some_and(|ports| ports.suit(local, mode)) {
             self.release(&mut kit.pool, now);
+            self.forget_departed();
             self.handshakes = None;
             self.early = Early::default();
             match bind(local, mode, serial, kit, now) {
@@ -235,6 +244,10 @@ impl Outlet {
             self.events.push_back(BranchEvent::PortsFailed { reason });
             return;
         }
+        if has_moved {
+            self.forget_departed();
+        }
+        self.agree_on_repeats(target.retransmission, kit, now);
         self.branch.pace(target.catch_up);
         self.branch.open(&target.payloads, now);
         if self.is_open() && has_moved {
@@ -254,6 +267,8 @@ impl Outlet {
         self.remote = None;
         self.reporter.restart(now);
         self.begins_anew = true;
+        self.forget_departed();
+        self.break_farewell();
         self.branch.recall(since, now);
         if self.state == State::Open {
             self.state = State::Holding;
@@ -294,6 +309,7 @@ impl Outlet {
     pub(crate) fn disable(&mut self, now: Instant) {
         self.pending = None;
         self.discretion.revoke();
+        self.forget_departed();
         self.branch.disable(now);
         self.state = State::Disabled;
         self.reopened = false;
@@ -318,7 +334,7 @@ impl Outlet {
                         let trunk = self.trunk();
                         let burst = kit.burst(trunk);
                         if let Some(sent) = self.branch.handle_packet(&packet, arrival, &mut burst.bytes) {
-                            self.seal(sent, burst);
+                            self.seal(sent, burst, now);
                         } else if self.branch.held_packets() > 0 {
                             self.allowance = (self.allowance + 1).min(MAX_ALLOWANCE);
                         }
@@ -373,14 +389,16 @@ impl Outlet {
         matches!(self.state, State::Holding | State::Open)
     }
 
-    /// Whether held packets wait only for their time, or for the gate.
+    /// Whether held packets wait only for their time, or for the gate, or the last of all for its receipt.
     pub(crate) fn has_backlog(&self) -> bool {
-        self.is_open() && self.branch.held_packets() > 0
+        self.is_open() && (self.branch.held_packets() > 0 || self.bids_farewell())
     }
 
-    /// Whether it cannot wait for its turn: its recorder places packets by their arrival, or a handshake goes on.
+    /// Whether it cannot wait for its turn: its recorder places packets by their arrival, a handshake goes on, or the end is
+    /// near.
     pub(crate) fn is_eager(&self) -> bool {
         self.branch.keeps_time()
+            || self.bids_farewell()
             || self.handshakes.as_ref().is_some_and(|handshakes| handshakes.keys().is_none())
     }
 
@@ -393,13 +411,13 @@ impl Outlet {
     pub(crate) fn flush(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> bool {
         let mut sent = 0;
         let mut portion = kit.budget.claim();
-        while self.has_backlog() {
+        while self.is_open() && self.branch.held_packets() > 0 {
             let Some(section) = gate.enter(self.draining) else { break };
             let trunk = self.trunk();
             while !kit.is_full(trunk) && self.may_catch_up(&kit.budget, portion, now) {
                 let burst = kit.burst(trunk);
                 let Some(sent) = self.branch.next_packet(now, &mut burst.bytes) else { break };
-                self.seal(sent, burst);
+                self.seal(sent, burst, now);
                 self.pay(&mut kit.budget, &mut portion, now);
             }
             let was_full = kit.is_full(trunk);
@@ -412,6 +430,9 @@ impl Outlet {
         }
         if self.branch.held_packets() == 0 {
             self.allowance = 0;
+            if self.say_farewell(gate, kit, now) {
+                self.events.push_back(BranchEvent::BacklogEmpty);
+            }
         }
         if sent > 0 {
             self.report(kit, now);
@@ -435,65 +456,9 @@ impl Outlet {
         self.report(kit, now);
     }
 
-    /// A socket has something to tell.
-    pub(crate) fn receive(&mut self, token: Token, kit: &mut Kit, now: Instant) {
-        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
-        let component = token.component();
-        let socket = match component {
-            Component::Rtp => &ports.rtp,
-            Component::Rtcp => ports.rtcp_socket(),
-        };
-        let mut refused = false;
-        for _ in 0..MAX_READS {
-            let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
-            // What a router says of sizes is no refusal, and an error of an address that the branch has left says
-            // nothing of the recorder.
-            refused |= errno != libc::EMSGSIZE
-                && (destination.is_none() || destination == self.remote_address(component));
-        }
-        // With a pair of ports, only handshakes come to the RTP port.
-        let takes_rtcp = component == Component::Rtcp || ports.rtcp.is_none();
-        kit.scratch.resize(1 << 16, 0);
-        let mut advanced = false;
-        for _ in 0..MAX_READS {
-            match socket.recv_from(&mut kit.scratch) {
-                Ok((size, from)) => {
-                    let datagram = kit.scratch.get_mut(..size).unwrap_or_default();
-                    if is_dtls(datagram) {
-                        let present = self.handshakes.as_mut();
-                        let heard = present.map(|present| present.receive(component, datagram, from, now));
-                        advanced |= heard == Some(true);
-                        // It may be of a recorder whose answer is on its way.
-                        if heard == Some(false) || heard.is_none() && self.remote.is_none() {
-                            self.early.keep(component, from, datagram);
-                        }
-                    } else if takes_rtcp
-                        && self.remote.as_ref().is_some_and(|remote| remote.is_source_of(from))
-                    {
-                        let plain = match &mut self.shield {
-                            Some(shield) => shield.unprotect_rtcp(datagram),
-                            None => Some(&*datagram),
-                        };
-                        if let Some(plain) = plain {
-                            self.reporter.handle_datagram(plain, &mut self.branch, now);
-                        }
-                    }
-                }
-                // The error that was just read, told once more.
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
-                Err(_) => break,
-            }
-        }
-        if advanced {
-            self.advance(kit, now);
-        }
-        if refused {
-            self.tell_refusal(component, now);
-        }
-    }
-
     /// Says goodbye, and sends nothing more. What was sent is kept.
     pub(crate) fn part(&mut self, kit: &mut Kit, now: Instant) {
+        self.break_farewell();
         self.say_goodbye(kit, now);
         self.remote = None;
         self.pending = None;
@@ -505,13 +470,14 @@ impl Outlet {
 
     /// Sends what is due, and says goodbye. The account is final.
     pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
+        self.break_farewell();
         self.flush(gate, kit, now);
         kit.trunks.flush();
         self.settle(kit.trunks.take_outcome(self.id), now);
         self.branch.close(now);
         self.say_goodbye(kit, now);
         let (receiver_lost, rtcp_unsent) = (self.reporter.receiver_lost(), self.rtcp_unsent);
-        BranchReport { receiver_lost, rtcp_unsent, ..self.branch.report() }
+        self.add_repeats_to(BranchReport { receiver_lost, rtcp_unsent, ..self.branch.report() })
     }
 
     /// Gives back the ports.
@@ -523,7 +489,14 @@ impl Outlet {
 
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
-        self.events.pop_front().or_else(|| self.branch.poll_event()).or_else(|| self.reporter.poll_event())
+        if !self.is_open() && self.break_farewell() {
+            return Some(BranchEvent::BacklogEmpty);
+        }
+        let event = self.events.pop_front().or_else(|| match self.branch.poll_event() {
+            Some(BranchEvent::BacklogEmpty) if self.begin_farewell() => None,
+            event => event,
+        });
+        event.or_else(|| self.reporter.poll_event())
     }
 
     /// Takes what became of packets that left by a trunk.
@@ -569,10 +542,20 @@ impl Outlet {
     }
 
     /// Makes the packet that was just written ready to leave: protected, where that is asked for, or not at all.
-    fn seal(&mut self, sent: Sent, burst: &mut Burst) {
-        match self.shield.as_mut().map(|shield| shield.protect(&mut burst.bytes, sent)) {
-            None | Some(Ok(_)) => burst.seal_packet(),
-            Some(Err(fault)) => self.branch.handle_refusal(fault.into(), 1, sent.length as u64),
+    fn seal(&mut self, sent: Sent, burst: &mut Burst, now: Instant) {
+        let sealed = match &mut self.shield {
+            None => Ok(sent.length),
+            Some(shield) => shield.protect(&mut burst.bytes, sent),
+        };
+        match sealed {
+            Ok(length) => {
+                if let Some(repeats) = &mut self.repeats {
+                    let start = burst.bytes.len().saturating_sub(length);
+                    repeats.keep(burst.bytes.get(start..).unwrap_or_default(), now);
+                }
+                burst.seal_packet();
+            }
+            Err(fault) => self.branch.handle_refusal(fault.into(), 1, sent.length as u64),
         }
     }
 
@@ -589,7 +572,8 @@ impl Outlet {
             let outcome = burst.fail_unassigned();
             return self.settle(outcome, now);
         };
-        let way = Way { branch: self.id, to: remote.rtp(), segmentation: self.segmentation };
+        let segmentation = self.segmentation;
+        let way = Way { branch: self.id, to: remote.rtp(), segmentation, again: false };
         let mut outcome = Outcome::default();
         match trunk {
             Some(trunk) => {

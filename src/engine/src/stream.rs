@@ -10,7 +10,7 @@ use siprec_model::{BranchEvent, BranchId, StreamId};
 
 use crate::decipher::Decipher;
 use crate::gate::Gate;
-use crate::kit::Kit;
+use crate::kit::{Kit, Token};
 use crate::losses::Losses;
 use crate::outlet::Outlet;
 use crate::rota::Rota;
@@ -332,6 +332,27 @@ impl Stream {
         result
     }
 
+    /// One of the branch's sockets has something to tell.
+    pub(crate) fn receive(
+        &mut self,
+        branch: BranchId,
+        token: Token,
+        section: &SendSection,
+        kit: &mut Kit,
+        events: &mut Events,
+        now: Instant,
+    ) {
+        self.feed(section, kit, events, now);
+        self.restless = true;
+        let gate = Gate::new(section, self.tap.as_deref());
+        let Some(index) = self.outlets.iter().position(|outlet| outlet.id() == branch) else { return };
+        let Some(outlet) = self.outlets.get_mut(index) else { return };
+        let heard = guarded(outlet, kit, events, now, |outlet, kit| outlet.receive(token, gate, kit, now));
+        if heard.is_none() {
+            self.outlets.remove(index);
+        }
+    }
+
     /// Runs the timers of all branches: that of the stream was due, and is set no more.
     pub(crate) fn handle_timeout(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         self.restless = true;
@@ -507,13 +528,27 @@ mod tests {
         fn target(&self, rtp: SocketAddr, security: MediaSecurity) -> OpenBranch {
             let payloads = vec![PayloadRule { from: 0, to: 0 }];
             let branch = self.branch;
-            OpenBranch { branch, rtp, rtcp: None, security, may_expose: false, payloads, catch_up: None }
+            OpenBranch {
+                branch,
+                rtp,
+                rtcp: None,
+                security,
+                may_expose: false,
+                payloads,
+                catch_up: None,
+                retransmission: false,
+            }
         }
 
         fn act(&mut self, act: impl FnOnce(&mut Outlet, &mut Kit, Instant)) {
             let now = self.now;
             let Self { shared, kit, stream, branch, events, .. } = self;
             stream.act(*branch, &shared.section, kit, events, now, |outlet, kit| act(outlet, kit, now));
+        }
+
+        fn hear(&mut self) {
+            let Self { shared, kit, stream, branch, events, now, .. } = self;
+            stream.receive(*branch, Token::of(1, Component::Rtp), &shared.section, kit, events, *now);
         }
 
         fn push(&self, sequence: u8, arrival: Instant) {
@@ -865,9 +900,7 @@ mod tests {
         ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
         let Some(BranchEvent::PortsReady { rtcp, .. }) = rig.told().into_iter().next() else { panic!() };
         rig.recorder.send_to(&report, rtcp).unwrap();
-        rig.act(|outlet, kit, now| {
-            outlet.receive(Token::of(1, Component::Rtp), kit, now);
-        });
+        rig.hear();
         let told = rig.told();
         assert!(matches!(told.as_slice(), [BranchEvent::ReportReceived { .. }]), "{told:?}");
         // On nothing, nobody need report.

@@ -173,7 +173,7 @@ mod tests {
             let burst = self.trunks.burst(self.id).unwrap();
             burst.bytes.extend([7; 20]);
             burst.seal_packet();
-            self.trunks.assign(self.id, Way { branch, to, segmentation: true });
+            self.trunks.assign(self.id, Way { branch, to, segmentation: true, again: false });
             branch
         }
     }

@@ -247,6 +247,15 @@ impl Worker {
         result
     }
 
+    /// One of the branch's sockets has something to tell.
+    fn hear(&mut self, branch: BranchId, token: Token, now: Instant) {
+        let Some(id) = self.routes.branches.get(&branch).map(|route| route.stream) else { return };
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.receive(branch, token, &self.shared.section, &mut self.kit, &mut self.events, now);
+            stream.schedule(id, &mut self.timers, &mut self.rota);
+        }
+    }
+
     fn close(&mut self, branch: BranchId, now: Instant) {
         let Some(route) = self.routes.branches.get(&branch) else { return };
         if let Some(stream) = self.streams.get_mut(&route.stream) {
@@ -263,7 +272,7 @@ impl Worker {
             if let Some(trunk) = token.trunk() {
                 self.kit.trunks.refusing(trunk, &mut self.refusing);
             } else if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
-                self.act(branch, now, |outlet, kit| outlet.receive(token, kit, now));
+                self.hear(branch, token, now);
                 self.awake_until = now + RESTLESS;
             }
         }

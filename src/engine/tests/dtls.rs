@@ -111,6 +111,7 @@ impl Setting {
             may_expose: false,
             payloads,
             catch_up: None,
+            retransmission: false,
         }
     }
 

@@ -4,6 +4,7 @@
 //! - [`Branch`] is one stream of the call on its way to one recorder: it holds packets until the recorder
 //!   answers, rewrites what leaves ([`Branch::handle_packet`], [`Branch::next_packet`]) and keeps the account
 //!   in which `seen = sent + drops + held` always holds.
+//! - [`Departed`] keeps what has left as it has left, for a recorder that asks for it again.
 //! - [`dtls::Association`] makes the keys of a branch by a handshake with the recorder.
 //! - [`rtcp::Reporter`] speaks RTCP beside a branch: sender reports, CNAME, BYE, and what the recorder reports.
 //!
@@ -47,6 +48,7 @@
 mod account;
 mod branch;
 mod clock;
+mod departed;
 pub mod dtls;
 mod entry;
 mod forgotten;
@@ -68,6 +70,7 @@ pub mod srtp;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;
+pub use departed::Departed;
 pub use keyframe::begins_keyframe;
 pub use memory::HoldMemory;
 pub use rtp::{RtpView, Unusable, fixed_header};

@@ -24,6 +24,7 @@ const HASTE: u64 = 200_000_000;
 /// | a second or more missed at once | at most 5 % missed | all up to the report *before* is its, until the next one decides |
 /// | at most 5 % missed, as the next one | a second or more | a cut: still only that is its, for a while |
 /// | more than that, as the next one | a second or more | the network has become lossy: all up to it is the recorder's |
+/// | that of what was missed nearly all has come late | a second or more | it was sent again in time: all up to it is its |
 ///
 /// *Missed* is what was sent and not received. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
 /// not sent.
@@ -144,8 +145,15 @@ impl Receipts {
                 return Finding::Nothing;
             }
         }
+        let repaired = self.repair(before, report);
         let course = self.course(before, report, sent);
         match (self.burst, course) {
+            (None, _) if repaired => {
+                self.is_clean = course == Course::Clean;
+                self.taken = Some(report);
+                self.newest = None;
+                Finding::Taken
+            }
             (_, Course::Unknown) | (Some(_), Course::Idle) => Finding::Nothing,
             (None, Course::Idle) => {
                 self.taken = Some(Report { at: report.at, ..before });
@@ -186,14 +194,30 @@ impl Receipts {
         self.burst.take().map(|burst| burst.missed)
     }
 
+    /// What the recorder has missed at once and got late, because it asked for it again (RFC 4585 §6.2.1), is no longer
+    /// lost (RFC 3550 §6.4.1). Whether that leaves nothing to speak of.
+    fn repair(&mut self, before: Report, report: Report) -> bool {
+        let Some(Burst { missed, .. }) = &mut self.burst else { return false };
+        let come = u64::try_from(lost_since(report, before).saturating_neg()).unwrap_or(0);
+        let left = missed.packets.saturating_sub(come);
+        let duration = u128::from(missed.duration) * u128::from(left) / u128::from(missed.packets.max(1));
+        missed.duration = u64::try_from(duration).unwrap_or(u64::MAX);
+        missed.packets = left;
+        let is_over = come > 0 && (missed.packets < FEWEST || missed.duration < CUT);
+        if is_over {
+            self.burst = None;
+        }
+        is_over
+    }
+
     fn course(&mut self, before: Report, report: Report, sent: impl Fn(u64, u64) -> Passage) -> Course {
         let expected = report.index.saturating_sub(before.index);
         if expected == 0 {
             return Course::Idle;
         }
-        // The counter wraps where a receiver does not hold it at its end (RFC 3550 §6.4.1).
-        let lost = (report.lost.wrapping_sub(before.lost) << 8) >> 8;
-        let Some(lost) = u64::try_from(lost).ok().filter(|lost| *lost > 0) else { return Course::Clean };
+        let Some(lost) = u64::try_from(lost_since(report, before)).ok().filter(|lost| *lost > 0) else {
+            return Course::Clean;
+        };
         if self.counted.is_some_and(|counted| report.at < counted.saturating_add(HASTE)) {
             return Course::Unknown;
         }
@@ -214,4 +238,9 @@ impl Receipts {
         }
         Course::Burst(Missed { packets, duration, behind: passage.start })
     }
+}
+
+/// How many more are lost than before. The counter wraps where a receiver does not hold it at its end (RFC 3550 §6.4.1).
+fn lost_since(report: Report, before: Report) -> i32 {
+    (report.lost.wrapping_sub(before.lost) << 8) >> 8
 }

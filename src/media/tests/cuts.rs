@@ -215,6 +215,26 @@ fn what_the_call_itself_has_lost_was_not_missed() {
 }
 
 #[test]
+fn what_was_missed_at_once_and_has_come_late_is_no_cut() {
+    for late in [0, 40, 98, 100] {
+        let mut line = Line::usual();
+        line.works(10_000);
+        // The report comes before what was asked for again.
+        line.go_on(4000, false, |number| (600..700).contains(&number));
+        line.works(1500);
+        line.receiver.received += late;
+        line.works(10_000);
+        let expected: &[u64] = match late {
+            0 => &[100],
+            40 => &[60],
+            _ => &[],
+        };
+        assert_eq!(line.found, expected, "{late} of 100 have come late");
+        assert_eq!(line.gaps.iter().sum::<u64>(), expected.iter().sum::<u64>());
+    }
+}
+
+#[test]
 fn a_counter_of_losses_may_wrap() {
     let mut line = Line::usual();
     line.before = 0x7F_FFFF - 100;

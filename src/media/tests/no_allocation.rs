@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use siprec_media::srtp::{Protector, UnprotectFault, Unprotector};
-use siprec_media::{Branch, BranchSettings, RtpView};
+use siprec_media::{Branch, BranchSettings, Departed, HoldMemory, RtpView};
 use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule, SrtpKey, SrtpSuite, VideoCodec};
 
 thread_local! {
@@ -159,6 +159,25 @@ fn a_full_ring_of_video_allocates_nothing_for_a_packet() {
     let held = call.branch.held_packets() as u64;
     assert!((82..=96).contains(&held), "{held}");
     assert_eq!(call.branch.report().drops.of(DropCause::RingFull), 10_200 - held);
+}
+
+#[test]
+fn what_leaves_and_is_asked_for_again_allocates_nothing_for_a_packet() {
+    let mut call = Call::new(0);
+    let mut departed = Departed::new(64 * 1024, HoldMemory::new(1 << 20), call.now);
+    let mut packets = |call: &mut Call, count: u32| {
+        let mut again = 0;
+        for _ in 0..count {
+            let packet = call.next();
+            departed.keep(&packet, call.now);
+            again += u32::from(
+                departed.again(0, call.sequence.wrapping_sub(5), call.now, &mut call.out).is_some(),
+            );
+        }
+        again
+    };
+    packets(&mut call, 500);
+    assert_eq!(allocations(|| assert_eq!(packets(&mut call, 5000), 5000)), 0);
 }
 
 /// Packets of the call that are decrypted, and encrypted again for a recorder; one in ten is a forgery, and one a report.

@@ -197,6 +197,8 @@ pub struct OpenBranch {
     pub payloads: Vec<PayloadRule>,
     /// [`BranchLimits::catch_up`] towards this recorder, where it is another one.
     pub catch_up: Option<f32>,
+    /// Whether packets that the recorder asks for again (generic NACK, RFC 4585 §6.2.1) are sent again: it has agreed to ask.
+    pub retransmission: bool,
 }
 
 /// One payload type of the call and its number at the recorder.
@@ -551,6 +553,11 @@ pub struct BranchReport {
     pub held: u64,
     /// How many of the sent packets went to a recorder that was lost before: each counts as sent once.
     pub resent: u64,
+    /// How often a packet that the recorder has not got, and has asked for, was sent once more. Each counts as sent once.
+    pub retransmitted: u64,
+    /// How often the recorder has asked for one in vain: it had left too long ago, or under another key, or too lately, or too
+    /// many were asked for.
+    pub not_retransmitted: u64,
     /// Packets not sent, by cause.
     pub drops: DropCounts,
     /// Holes in the recording.

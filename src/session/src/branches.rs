@@ -63,6 +63,7 @@ mod tests {
             may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
             catch_up: None,
+            retransmission: false,
         })
     }
 

@@ -110,6 +110,8 @@ pub struct RecorderProfile {
     ///
     /// [`BranchLimits::catch_up`]: siprec_model::BranchLimits::catch_up
     pub catch_up: Option<f32>,
+    /// Nothing is sent again that it has not got, and nothing is said of that: it takes no `a=rtcp-fb` under `RTP/AVP`.
+    pub without_retransmission: bool,
     /// How its media is protected; as every recorder's where not set.
     pub security: Option<SecurityPolicy>,
     /// The proxies that it is reached through; as every recorder where not set, none where empty.

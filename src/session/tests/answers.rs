@@ -231,6 +231,65 @@ fn rtcp_goes_where_the_answer_says() {
     }
 }
 
+/// Whether packets are sent again that the recorder asks for, line by line.
+fn retransmits(without: bool, attributes: &str) -> Vec<bool> {
+    let mut config = config("sip:rec.example");
+    config.recorders.listed_mut()[0].profile.without_retransmission = without;
+    let mut call = Call::inviting_with(config);
+    call.answer_invite(&sdp_with(&[4000, 4002], attributes));
+    opened(&call)
+}
+
+fn opened(call: &Call) -> Vec<bool> {
+    let commands = call.branches.iter().filter_map(|command| match command {
+        BranchCommand::Open(open) => Some(open.retransmission),
+        _ => None,
+    });
+    commands.collect()
+}
+
+/// RFC 4585 §4.2
+#[test]
+fn packets_are_sent_again_where_both_sides_say_so() {
+    let table = [
+        ("", false),
+        ("a=rtcp-fb:* nack\r\n", true),
+        ("a=rtcp-fb:0 nack\r\n", true),
+        ("a=rtcp-fb:* nack pli\r\n", false),
+        ("a=rtcp-fb:* ccm fir\r\na=rtcp-fb:*  nack\r\n", true),
+        ("a=rtcp-fb:nack\r\n", false),
+        ("a=rtcp-fb\r\n", false),
+    ];
+    for (attributes, expected) in table {
+        assert_eq!(retransmits(false, attributes), [expected; 2], "{attributes}");
+        assert_eq!(retransmits(true, attributes), [false; 2], "{attributes}");
+    }
+    let mut call = Call::inviting();
+    let only_second = sdp(&[4000, 4002]) + "a=rtcp-fb:* nack\r\n";
+    call.answer_invite(&only_second.replace("RTP/AVP", "RTP/AVPF"));
+    assert_eq!(opened(&call), [false, true], "also where it answers by the profile with feedback");
+}
+
+#[test]
+fn our_answer_adds_no_feedback_to_what_the_recorder_offers() {
+    let said = |call: &mut Call| String::from_utf8(call.response().body).unwrap().matches("rtcp-fb").count();
+    let mut call = Call::inviting();
+    let plain = sdp(&[4000, 4002]);
+    let invite = call.answer_invite(&plain);
+    let offered = String::from_utf8(invite.body.clone()).unwrap();
+    // What has not changed gets our last description, as it was.
+    call.recorder_sends(&invite, "INVITE", &[], &plain);
+    assert_eq!(String::from_utf8(call.response().body).unwrap(), offered);
+    call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4004, 4002]));
+    assert_eq!(said(&mut call), 0);
+    call.recorder_sends(&invite, "INVITE", &[], &sdp_with(&[4004, 4002], "a=rtcp-fb:* nack\r\n"));
+    assert_eq!(said(&mut call), 2);
+    assert_eq!(opened(&call).last(), Some(&true));
+    call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4004, 4002]));
+    assert_eq!(said(&mut call), 0);
+    assert_eq!(opened(&call).last(), Some(&false), "it asks for nothing any more");
+}
+
 #[test]
 fn a_200_without_sdp_to_a_reinvite_keeps_the_address() {
     let mut call = Call::established();

@@ -137,7 +137,16 @@ fn headers_are_those_of_the_protocol_and_those_of_call_and_recorder() {
 
 #[test]
 fn the_offer_is_in_the_documented_form() {
-    let mut call = Call::new(config("sip:rec.example"));
+    for without in [true, false] {
+        let mut config = config("sip:rec.example");
+        config.recorders.listed_mut()[0].profile.without_retransmission = without;
+        offer_of(config, if without { &[] } else { &["a=rtcp-fb:* nack"] });
+    }
+}
+
+/// The offer is in the documented form, with `more` at the end of each m-line.
+fn offer_of(config: RecordingConfig, more: &[&str]) {
+    let mut call = Call::new(config);
     let mut format = audio(&[(9, "G722", 8000), (101, "telephone-event", 8000)]);
     format.payloads[1].fmtp = Some("0-15".into());
     format.ptime_ms = Some(20);
@@ -151,20 +160,24 @@ fn the_offer_is_in_the_documented_form() {
     assert!(number.is_some_and(|number| number.parse::<u64>().is_ok()), "{}", lines[1]);
     let media = |port| {
         [
-            &format!("m=audio {port} RTP/AVP 9 101"),
+            format!("m=audio {port} RTP/AVP 9 101").as_str(),
             "a=rtpmap:9 G722/8000",
             "a=rtpmap:101 telephone-event/8000",
             "a=fmtp:101 0-15",
             "a=ptime:20",
             "a=sendonly",
         ]
-        .map(str::to_owned)
+        .iter()
+        .chain(more)
+        .map(|line| (*line).to_owned())
+        .collect::<Vec<_>>()
     };
+    let end = 6 + more.len();
     assert_eq!(lines[0], "v=0");
     assert_eq!(lines[2..5], ["s=phone-call", "c=IN IP4 192.0.2.1", "t=0 0"]);
-    assert_eq!(lines[5..11], media(10_000));
-    assert_eq!(lines[11..17], media(10_002));
-    assert_eq!(lines[17..], [""]);
+    assert_eq!(lines[5..5 + end], media(10_000));
+    assert_eq!(lines[5 + end..5 + 2 * end], media(10_002));
+    assert_eq!(lines[5 + 2 * end..], [""]);
 }
 
 #[test]

@@ -72,6 +72,8 @@ struct RecorderEntry {
     #[serde(default)]
     expects_rr: bool,
     catch_up: Option<f32>,
+    #[serde(default = "yes")]
+    retransmission: bool,
     #[serde(default)]
     extra_headers: BTreeMap<String, String>,
     outbound_proxy: Option<Spanned<String>>,
@@ -217,6 +219,10 @@ impl HealthCheckEntry {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+
 impl RecorderEntry {
     fn member(self) -> Result<Member, Fault> {
         let uri = self.uri.span();
@@ -231,6 +237,7 @@ impl RecorderEntry {
             lower_case_parameters: self.lower_case_parameters,
             expects_reports: self.expects_rr,
             catch_up: self.catch_up,
+            without_retransmission: !self.retransmission,
             extra_headers: self.extra_headers.into_iter().collect(),
             tls: self.tls.map(TlsEntry::profile).transpose()?.unwrap_or_default(),
             security: self.security.map(SecurityEntry::policy).transpose()?,

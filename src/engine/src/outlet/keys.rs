@@ -66,6 +66,7 @@ impl Outlet {
             (MediaSecurity::Plain, _) => {
                 if let Some(shield) = self.shield.take() {
                     self.former_keys.remember(shield.own_key());
+                    self.forget_departed();
                 }
                 if self.begins_anew {
                     self.begin_numbers();
@@ -82,6 +83,10 @@ impl Outlet {
         };
         if self.former_keys.contain(&keys.own) {
             return Err(KeyRefused::InUse);
+        }
+        if self.shield.as_ref().is_none_or(|shield| *shield.own_key() != keys.own) {
+            // Even where the new key is then refused: nothing leaves after that.
+            self.repeats.iter_mut().for_each(|repeats| repeats.forget());
         }
         let (shield, begins) = match &mut self.shield {
             Some(shield) => {

@@ -104,6 +104,7 @@ impl Rig {
             may_expose: true,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
             catch_up: None,
+            retransmission: true,
         }));
     }
 
@@ -124,6 +125,7 @@ impl Rig {
             may_expose,
             payloads,
             catch_up: None,
+            retransmission: true,
         }));
     }
 

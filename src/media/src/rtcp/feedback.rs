@@ -1,7 +1,9 @@
 //! What a recorder says in RTCP.
 
 use rtcp_types::prelude::*;
-use rtcp_types::{Bye, Fir, PayloadFeedback, Pli, ReceiverReport, ReportBlock, SenderReport};
+use rtcp_types::{
+    Bye, Fir, Nack, PayloadFeedback, Pli, ReceiverReport, ReportBlock, SenderReport, TransportFeedback,
+};
 
 /// Bytes of the header that all RTCP packets share.
 const COMMON_HEADER: usize = 4;
@@ -24,6 +26,13 @@ pub enum Feedback {
     KeyframeWanted {
         /// The source that should send it.
         ssrc: u32,
+    },
+    /// A packet has not come: generic NACK (RFC 4585 §6.2.1), once for each packet.
+    Missing {
+        /// Its source.
+        ssrc: u32,
+        /// Its sequence number.
+        sequence: u16,
     },
     /// The recorder's own source leaves (RFC 3550 §6.6).
     Bye,
@@ -49,6 +58,14 @@ pub fn feedback(datagram: &[u8], mut told: impl FnMut(Feedback)) {
             Some(PayloadFeedback::PACKET_TYPE) => {
                 if let Ok(payload) = PayloadFeedback::parse(packet) {
                     keyframe_requests(&payload, &mut told);
+                }
+            }
+            Some(TransportFeedback::PACKET_TYPE) => {
+                if let Ok(transport) = TransportFeedback::parse(packet)
+                    && let Ok(nack) = transport.parse_fci::<Nack<'_>>()
+                {
+                    let ssrc = transport.media_ssrc();
+                    nack.entries().for_each(|sequence| told(Feedback::Missing { ssrc, sequence }));
                 }
             }
             Some(Bye::PACKET_TYPE) if Bye::parse(packet).is_ok() => told(Feedback::Bye),
@@ -134,6 +151,23 @@ mod tests {
     fn a_full_intra_request_may_stand_alone() {
         let fir = PayloadFeedback::builder_owned(Fir::builder().add_ssrc(7, 1)).sender_ssrc(1);
         assert_eq!(told(&written(fir)), [Feedback::KeyframeWanted { ssrc: 7 }]);
+    }
+
+    #[test]
+    fn what_is_missing_is_told_packet_by_packet_also_in_a_packet_that_stands_alone() {
+        let nack = |sequences: &[u16]| {
+            let fci = sequences.iter().fold(Nack::builder(), |fci, sequence| fci.add_rtp_sequence(*sequence));
+            written(TransportFeedback::builder_owned(fci).sender_ssrc(1).media_ssrc(7))
+        };
+        let sequences = [5, 6, 21, 22, 300, 65_535];
+        let missing = |sequence: &u16| Feedback::Missing { ssrc: 7, sequence: *sequence };
+        assert_eq!(told(&nack(&sequences)), sequences.iter().map(missing).collect::<Vec<_>>());
+        // PID 65,535 with bits for 0 and 15: numbers wrap.
+        let wrapping = [0x81, 205, 0, 3, 0, 0, 0, 1, 0, 0, 0, 7, 0xFF, 0xFF, 0x80, 0x01];
+        assert_eq!(told(&wrapping), [65_535, 0, 15].iter().map(missing).collect::<Vec<_>>());
+        // Transport feedback of another format asks for nothing.
+        let other = [&[0x8F], &wrapping[1..]].concat();
+        assert_eq!(told(&other), []);
     }
 
     #[test]

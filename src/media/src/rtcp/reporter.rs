@@ -169,7 +169,8 @@ impl Reporter {
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
             Feedback::Bye => reception.expected = None,
-            Feedback::Report { .. } | Feedback::KeyframeWanted { .. } => {}
+            // Who resends listens for himself.
+            Feedback::Report { .. } | Feedback::KeyframeWanted { .. } | Feedback::Missing { .. } => {}
         });
     }
 

@@ -265,6 +265,7 @@ impl Recording {
             may_expose: self.policy(id).allow_downgrade,
             expects_reports: recorder.profile.expects_reports,
             catch_up: recorder.profile.catch_up,
+            retransmission: !recorder.profile.without_retransmission,
         };
         let wanted = self.wanted(id);
         RecordingSession::invite(config, invite.headers, rules, &wanted, &mut self.random, now)

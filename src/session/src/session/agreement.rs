@@ -186,6 +186,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads,
             catch_up: rules.catch_up,
+            retransmission: ours.nack && line.nack,
         };
         Verdict { mode: BranchMode::Open(open), off: None }
     }
@@ -204,6 +205,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads: payload_rules(ours, line, rules.payload_types),
             catch_up: rules.catch_up,
+            retransmission: ours.nack && line.nack,
         })
     }
 

@@ -83,7 +83,16 @@ impl RecordingSession {
                 stream.accepted = stream.keys.as_ref().and_then(|keys| keys.accept(theirs, present));
             }
         }
-        let answer = answer_to(&offer, &basis, self.rules.payload_types);
+        let mut answer = answer_to(&offer, &basis, self.rules.payload_types);
+        if !unchanged {
+            // An answer adds no feedback to what was offered (RFC 4585 §4.2). One to what has not changed is our last
+            // description as it was.
+            for (line, theirs) in answer.lines.iter_mut().zip(&offer.lines) {
+                if let Some(stream) = line.stream_mut() {
+                    stream.nack &= theirs.nack;
+                }
+            }
+        }
         let Ok(body) = self.writer.write(&answer) else {
             self.respond(token, 500, Headers::new(), None, now);
             return;

@@ -64,6 +64,8 @@ pub(crate) struct Rules {
     pub(crate) expects_reports: bool,
     /// How fast the recorder takes what was held, where it is particular about that.
     pub(crate) catch_up: Option<f32>,
+    /// Whether the recorder may ask for packets that it has not got.
+    pub(crate) retransmission: bool,
 }
 
 /// One dialog with one recorder.
@@ -159,7 +161,7 @@ impl RecordingSession {
         random: &mut Random,
         now: Instant,
     ) -> Result<Self, FailureReason> {
-        let mut layout = Layout::new(KeyMaker::new(rules.protection.clone(), random));
+        let mut layout = Layout::new(KeyMaker::new(rules.protection.clone(), random), rules.retransmission);
         let description = layout.describe(wanted, &Description::default());
         if !description.is_offerable() {
             return Err(FailureReason::LocalResources("no stream can be offered".to_owned()));

@@ -23,6 +23,7 @@ location = "oslo"
 drain = true
 payload-types = "answered"
 catch-up = 0
+retransmission = false
 lower-case-parameters = true
 extra-headers = { X-Port = "7", X-Area = "1" }
 outbound-proxy = "sip:proxy.example"
@@ -71,6 +72,7 @@ fn every_key_arrives_where_it_belongs() {
     assert_eq!(profile.session_mode, Some(SessionMode::PerParty));
     assert!(profile.lower_case_parameters);
     assert_eq!(profile.catch_up, Some(0.0));
+    assert!(profile.without_retransmission);
     assert_eq!(
         profile.extra_headers,
         [("X-Area", "1"), ("X-Port", "7")].map(|(n, v)| (n.to_owned(), v.to_owned()))
@@ -86,6 +88,7 @@ fn every_key_arrives_where_it_belongs() {
         (1, None, None, false)
     );
     assert_eq!(second.target.profile.session_mode, Some(SessionMode::PerParty));
+    assert!(!second.target.profile.without_retransmission);
     assert_eq!((&second.target.profile.security, second.target.profile.catch_up), (&None, None));
     let quiet = rules(&pools, "quiet.1");
     assert_eq!((quiet.pool.strategy, quiet.health_check), (Choosing::Ordered, None));
