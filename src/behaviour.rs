@@ -91,6 +91,9 @@ pub(crate) struct BehaviourArguments {
     /// Send no RTCP.
     #[arg(long)]
     no_rtcp: bool,
+    /// Do not ask for packets that have not come (generic NACK), and answer so.
+    #[arg(long)]
+    no_nack: bool,
 }
 
 fn parse_uri(text: &str) -> Result<Uri, String> {
@@ -138,6 +141,7 @@ impl From<BehaviourArguments> for Behaviour {
             silent_after: arguments.silent_after,
             deaf: arguments.deaf,
             no_rtcp: arguments.no_rtcp,
+            no_nack: arguments.no_nack,
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct TakenLine {
     pub(crate) direction: Direction,
     /// Values of `a=rtcp-fb` that are taken (RFC 4585 §4.2): `* nack pli`.
     pub(crate) feedback: Vec<String>,
+    /// What has not come may be asked for: the client says `a=rtcp-fb:* nack`, whatever the profile (RFC 4585 §4.2).
+    pub(crate) nack: bool,
     pub(crate) mux: bool,
     pub(crate) label: Option<String>,
     /// Where the client receives, which by RFC 4568 is where it sends from.
@@ -65,6 +67,7 @@ fn taken(index: usize, media: &MediaView<'_>, terms: Terms<'_>) -> Result<TakenL
         formats: stream.payloads,
         direction: direction(media),
         feedback: feedback.map(str::to_owned).collect(),
+        nack: media.values("rtcp-fb").any(is_generic_nack),
         mux: media.rtcp_mux(),
         label: media.label().map(str::to_owned),
         source: address(media.rtp()),
@@ -83,6 +86,11 @@ fn direction(media: &MediaView<'_>) -> Direction {
 fn address(described: Option<(Address, u16)>) -> Option<SocketAddr> {
     let known = described.and_then(|(address, port)| Some(SocketAddr::new(address.ip()?, port)));
     known.filter(|address| !address.ip().is_unspecified())
+}
+
+/// `* nack`, `0 nack`
+fn is_generic_nack(value: &str) -> bool {
+    value.split_ascii_whitespace().skip(1).eq(["nack"])
 }
 
 /// `* nack pli`, `96 ccm fir`
@@ -104,6 +112,7 @@ pub(crate) fn heed(lines: &mut [Line], answer: &SessionDescription, offered: &[L
                 }
                 taken.source = address(media.rtp()).or(taken.source);
                 taken.rtcp = address(media.rtcp()).or(taken.rtcp);
+                taken.nack &= media.values("rtcp-fb").any(is_generic_nack);
                 if let Err(why) = security::heed(&mut taken.keys, offered.get(index), &media) {
                     *line = Line::Off(Some(format!("{} {why}", taken.medium)));
                 }
@@ -143,6 +152,7 @@ pub(crate) fn describe(
                 let taken = if line.mux { taken.rtcp_mux() } else { taken };
                 let taken =
                     line.feedback.iter().fold(taken, |taken, value| taken.attribute("rtcp-fb", value));
+                let taken = if line.nack { taken.attribute("rtcp-fb", "* nack") } else { taken };
                 let taken = match &line.keys {
                     Some(keys) => taken.crypto(&keys.line()),
                     None => taken,
@@ -250,6 +260,20 @@ mod tests {
             ["* nack pli", "31 ccm fir"]
         );
         assert_eq!(feedback(&format!("m=video 5000 RTP/AVP 31\n{attributes}")), [""; 0]);
+    }
+
+    #[test]
+    fn that_packets_may_be_asked_for_is_answered_where_it_is_offered() {
+        for (attribute, count) in [("* nack", 1), ("0 nack", 1), ("* nack pli", 0), ("* ccm fir", 0)] {
+            let offer = offer(&format!("m=audio 5000 RTP/AVP 0\na=rtcp-fb:{attribute}"));
+            let lines = lines(&offer);
+            let address = "127.0.0.1".parse().unwrap();
+            let origin = Origin { session_id: 1, version: 1, address };
+            let answer = describe(&offer, &lines, |_| Some(4000), origin, address).unwrap();
+            let answer = String::from_utf8(answer.to_bytes()).unwrap();
+            assert_eq!(answer.matches("a=rtcp-fb:* nack\r\n").count(), count, "{attribute}");
+            assert_eq!(answer.matches("rtcp-fb").count(), count, "{attribute}");
+        }
     }
 
     #[test]

@@ -108,6 +108,7 @@ impl Stream {
             Some(receiver) => receiver,
             None => Receiver::start(Ports::bind(address, line.mux)?, manner.clone())?,
         };
+        receiver.ask_for_missing(line.nack);
         receiver
             .describe(line.formats.iter().map(|format| (format.payload_type, format.clock_rate)), line.rtcp);
         let local = receiver.local();
@@ -202,8 +203,18 @@ impl Stream {
     /// What is known of it; its times count from `opened`.
     pub(crate) fn describe(&self, opened: SystemTime) -> StreamReport {
         let account = self.receiver.as_ref().map(Receiver::account).unwrap_or_default();
-        let Account { sources, malformed, overrun, first, last, unwanted, payload_types, addresses, srtp } =
-            account;
+        let Account {
+            sources,
+            malformed,
+            overrun,
+            first,
+            last,
+            unwanted,
+            payload_types,
+            addresses,
+            srtp,
+            repaired,
+        } = account;
         let sum = |count: fn(&crate::media::reception::Source) -> u64| sources.iter().map(count).sum();
         let now = SystemTime::now();
         let interval = |interval: &Interval| InactiveReport {
@@ -218,6 +229,7 @@ impl Stream {
             lost: sum(|source| source.lost()),
             duplicates: sum(|source| source.duplicates),
             reordered: sum(|source| source.reordered),
+            repaired,
             sender_reports: sum(|source| source.reports),
             first_packet: first.map(clock::rfc3339),
             last_packet: last.map(clock::rfc3339),

@@ -80,6 +80,8 @@ pub struct Behaviour {
     pub deaf: bool,
     /// Send no RTCP.
     pub no_rtcp: bool,
+    /// Do not ask for packets that have not come, and answer so.
+    pub no_nack: bool,
 }
 
 impl Default for Behaviour {
@@ -111,6 +113,7 @@ impl Default for Behaviour {
             silent_after: None,
             deaf: false,
             no_rtcp: false,
+            no_nack: false,
         }
     }
 }
@@ -122,6 +125,8 @@ impl Behaviour {
             let is_video = matches!(line, Line::Taken(taken) if taken.medium == Medium::Video);
             if self.refuse_video && is_video || self.refuse_lines.contains(&index) {
                 *line = Line::Off(None);
+            } else if let Line::Taken(taken) = line {
+                taken.nack &= !(self.no_nack || self.no_rtcp);
             }
         }
     }

@@ -111,6 +111,8 @@ pub struct StreamReport {
     pub duplicates: u64,
     /// Packets that came behind a younger one.
     pub reordered: u64,
+    /// Packets that had not come, and have since they were asked for (generic NACK).
+    pub repaired: u64,
     /// Datagrams on the stream's ports that were neither RTP nor RTCP.
     pub malformed: u64,
     /// Datagrams that the disk was too slow for.

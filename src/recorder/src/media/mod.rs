@@ -5,6 +5,7 @@ pub(crate) mod codec;
 pub(crate) mod decode;
 pub(crate) mod gate;
 pub(crate) mod layout;
+pub(crate) mod missing;
 pub(crate) mod receive;
 pub(crate) mod reception;
 pub(crate) mod rtcp;

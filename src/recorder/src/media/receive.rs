@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::gate::{Arrival, Gate, Passed, SrtpAccount};
+use super::missing::Missing;
 use super::reception::Source;
 use super::rtcp::{self, Feedback, Report};
 use super::rtp::{self, RtpHeader};
@@ -90,6 +91,8 @@ pub(crate) struct Account {
     pub(crate) addresses: Vec<(SocketAddr, u64)>,
     /// Where it was ever secured.
     pub(crate) srtp: Option<SrtpAccount>,
+    /// RTP packets that had not come, and have since they were asked for.
+    pub(crate) repaired: u64,
 }
 
 struct Shared {
@@ -105,6 +108,8 @@ struct Shared {
     /// Index of the ports in use.
     current: AtomicUsize,
     gate: Mutex<Gate>,
+    /// `None` while nothing may be asked for.
+    missing: Mutex<Option<Missing>>,
     manner: Manner,
 }
 
@@ -160,6 +165,7 @@ impl Receiver {
             inactive: Mutex::default(),
             current: AtomicUsize::new(0),
             gate: Mutex::default(),
+            missing: Mutex::default(),
             manner,
         });
         let (stop, stopped) = watch::channel(false);
@@ -190,6 +196,15 @@ impl Receiver {
     pub(crate) fn set_active(&self, active: bool) {
         let mut inactive = lock(&self.shared.inactive);
         *inactive = if active { None } else { inactive.or_else(|| Some(Instant::now())) };
+        if let Some(missing) = &mut *lock(&self.shared.missing) {
+            missing.set_active(active, Instant::now());
+        }
+    }
+
+    /// Asks for packets that have not come from now on, or no longer.
+    pub(crate) fn ask_for_missing(&self, asks: bool) {
+        let mut missing = lock(&self.shared.missing);
+        *missing = missing.take().or_else(|| Some(Missing::default())).filter(|_| asks);
     }
 
     /// Takes and sends packets under these keys, or plain ones, from now on; see [`Gate::secure`].
@@ -252,7 +267,8 @@ impl Receiver {
     /// What has been counted so far.
     pub(crate) fn account(&self) -> Account {
         let srtp = lock(&self.shared.gate).account().cloned();
-        Account { srtp, ..lock(&self.shared.account).clone() }
+        let repaired = lock(&self.shared.missing).as_ref().map_or(0, |missing| missing.repaired);
+        Account { srtp, repaired, ..lock(&self.shared.account).clone() }
     }
 
     /// Takes what the sockets still hold, and closes them. [`Receiver::take`] and [`Receiver::account`] go on.
@@ -314,6 +330,7 @@ async fn receive(
     let mut next_report: Option<Instant> = None;
     loop {
         let due = next_report.unwrap_or_else(|| Instant::now() + INTERVAL);
+        let due = reader.next_request().map_or(due, |request| request.min(due));
         let stop = tokio::select! {
             biased;
             _ = stopped.wait_for(|stop| *stop) => true,
@@ -337,6 +354,7 @@ async fn receive(
             }
             _ => {}
         }
+        reader.ask_for_missing(rtcp.as_ref().unwrap_or(&rtp), now);
     }
     // The runtime may not have noticed yet what the sockets hold: ask the system.
     for socket in [Some(rtp), rtcp].into_iter().flatten() {
@@ -385,12 +403,39 @@ impl Reader {
         }
     }
 
-    /// A report on every source that sent anything (RFC 3550 §6.4).
-    fn send_report(&self, socket: &UdpSocket, now: Instant) {
-        let Manner { own_ssrc, cname, reports, deaf, .. } = &self.shared.manner;
-        if !reports || *deaf || self.shared.current.load(Ordering::Relaxed) != self.index {
+    /// When something is to be asked for again.
+    fn next_request(&self) -> Option<Instant> {
+        if self.may_send() { lock(&self.shared.missing).as_ref()?.next_timeout() } else { None }
+    }
+
+    /// Whether reports go from these ports.
+    fn may_send(&self) -> bool {
+        let Manner { reports, deaf, .. } = &self.shared.manner;
+        *reports && !*deaf && self.shared.current.load(Ordering::Relaxed) == self.index
+    }
+
+    /// Asks for what has not come, if that is due: at once and not with the next report, since this is unicast to one sender
+    /// (RFC 4585 §3.4), and at most every 20 ms.
+    fn ask_for_missing(&self, socket: &UdpSocket, now: Instant) {
+        if !self.may_send() {
             return;
         }
+        let Manner { own_ssrc, cname, .. } = &self.shared.manner;
+        let asked = lock(&self.shared.missing).as_mut().map(|missing| missing.ask(now)).unwrap_or_default();
+        let Some(peer) = lock(&self.shared.peer).filter(|_| !asked.is_empty()) else { return };
+        let packet = rtcp::missing(*own_ssrc, cname, &asked);
+        if let Some(packet) = lock(&self.shared.gate).seal(packet) {
+            // One that is lost is followed by another.
+            let _ = socket.try_send_to(&packet, peer);
+        }
+    }
+
+    /// A report on every source that sent anything (RFC 3550 §6.4).
+    fn send_report(&self, socket: &UdpSocket, now: Instant) {
+        if !self.may_send() {
+            return;
+        }
+        let Manner { own_ssrc, cname, .. } = &self.shared.manner;
         let Some(peer) = *lock(&self.shared.peer) else { return };
         let mut account = lock(&self.shared.account);
         let heard = account.sources.iter_mut().filter(|source| source.packets > 0 && !source.left);
@@ -452,7 +497,14 @@ impl Shared {
         account.arrived_at(arrival.local);
         match account.source(header.ssrc) {
             Some(source) => source.packet(header, length, clock_rate, arrival.now),
-            None => account.malformed += 1,
+            None => {
+                account.malformed += 1;
+                return;
+            }
+        }
+        drop(account);
+        if let Some(missing) = &mut *lock(&self.missing) {
+            missing.note(header.ssrc, header.sequence, arrival.now);
         }
     }
 
@@ -466,7 +518,12 @@ impl Shared {
             match report {
                 Report::Sender { ntp, .. } => source.sender_report(ntp, arrival.now),
                 Report::CanonicalName { cname, .. } => source.cname = Some(cname),
-                Report::Bye { .. } => source.left = true,
+                Report::Bye { .. } => {
+                    source.left = true;
+                    if let Some(missing) = &mut *lock(&self.missing) {
+                        missing.forget(ssrc);
+                    }
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ const SENDER_REPORT: u8 = 200;
 const RECEIVER_REPORT: u8 = 201;
 const SOURCE_DESCRIPTION: u8 = 202;
 const BYE: u8 = 203;
+const TRANSPORT_FEEDBACK: u8 = 205;
 const PAYLOAD_FEEDBACK: u8 = 206;
 const CNAME: u8 = 1;
 
@@ -154,6 +155,31 @@ pub(crate) fn feedback(own_ssrc: u32, cname: &str, sources: &[u32], feedback: Fe
     out
 }
 
+/// A compound that asks for packets of sources that have not come (generic NACK, RFC 4585 §6.2.1). The numbers of a source go up,
+/// and may wrap.
+pub(crate) fn missing(own_ssrc: u32, cname: &str, sources: &[(u32, Vec<u16>)]) -> Vec<u8> {
+    let mut out = receiver_report(own_ssrc, cname, &[]);
+    for (ssrc, sequences) in sources {
+        let mut entries: Vec<(u16, u16)> = Vec::new();
+        for sequence in sequences {
+            match entries.last_mut() {
+                Some((first, following)) if (1..=16).contains(&sequence.wrapping_sub(*first)) => {
+                    *following |= 1 << (sequence.wrapping_sub(*first) - 1);
+                }
+                _ => entries.push((*sequence, 0)),
+            }
+        }
+        header(&mut out, 1, TRANSPORT_FEEDBACK, 2 + entries.len());
+        out.extend(own_ssrc.to_be_bytes());
+        out.extend(ssrc.to_be_bytes());
+        for (first, following) in entries {
+            out.extend(first.to_be_bytes());
+            out.extend(following.to_be_bytes());
+        }
+    }
+    out
+}
+
 fn header(out: &mut Vec<u8>, count: u8, kind: u8, words: usize) {
     out.extend([0x80 | count, kind]);
     out.extend((words as u16).to_be_bytes());
@@ -232,6 +258,24 @@ mod tests {
             }
             assert_eq!(seen, 2);
         }
+    }
+
+    #[test]
+    fn what_is_missing_is_what_an_independent_parser_reads() {
+        let sources = [(9, vec![65_535, 0, 15, 16, 17]), (10, vec![5])];
+        let packet = missing(0xabcd, "r", &sources);
+        let asked: Vec<_> = rtcp_types::Compound::parse(&packet)
+            .unwrap()
+            .filter_map(|packet| match packet.unwrap() {
+                rtcp_types::Packet::TransportFeedback(feedback) => {
+                    assert_eq!(feedback.sender_ssrc(), 0xabcd);
+                    let nack = feedback.parse_fci::<rtcp_types::Nack<'_>>().unwrap();
+                    Some((feedback.media_ssrc(), nack.entries().collect::<Vec<_>>()))
+                }
+                _ => None,
+            })
+            .collect();
+        assert_eq!(asked, sources);
     }
 
     #[test]

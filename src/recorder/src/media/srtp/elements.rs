@@ -8,8 +8,9 @@ use gst::prelude::*;
 use siprec_model::{SrtpKey, SrtpSuite};
 use zeroize::Zeroizing;
 
-/// Packets within which `srtpdec` tells late ones from replayed ones.
-const REPLAY_WINDOW: u32 = 1024;
+/// Packets within which `srtpdec` tells late ones from replayed ones: two seconds of video, since what was asked for again comes
+/// so late.
+const REPLAY_WINDOW: u32 = 4096;
 
 /// As many keys as libsrtp, and a line of `a=crypto`, can have.
 const KEYS: usize = 16;
