@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use siprec_system_tests::call::Call;
 use siprec_system_tests::judge::Verdict;
 use siprec_system_tests::network::Network;
@@ -40,10 +40,52 @@ fn told(printed: &str, message: &str) -> usize {
     printed.lines().filter(|line| line.starts_with(message)).count()
 }
 
+/// What of a call of three seconds is missing in its recording, and how many packets of RTP were lost on the way there. A third of
+/// them is, and of the RTCP in both directions.
+fn through_rain(properties: &str, options: &[&str]) -> Result<(Verdict, usize, String)> {
+    let sandbox = Sandbox::new()?;
+    let mut recorder = Recorder::start(&sandbox, options)?;
+    let network = Network::before(recorder.address())?;
+    network.media(Weather { lost: 0.3, ..Weather::default() });
+    let mut call = call(&sandbox, &[&network.uri()], properties)?;
+    let heard = Talk::begin(&call, 3)?.finish()?;
+    let printed = end(&mut call, &heard)?;
+    close(&mut recorder)?;
+    let session = recorder.sessions(1, PATIENCE)?.remove(0);
+    Ok((
+        Verdict::of(&heard.said, &[recorder.folder()])?,
+        network.lost().len(),
+        format!("{printed}{}", session.json),
+    ))
+}
+
+#[test]
+fn what_a_network_loses_on_the_way_to_the_recorder_is_sent_again_and_nothing_is_missing() -> Result<()> {
+    for properties in ["", "srtp=require allow-clear-keys=true"] {
+        let (verdict, lost, told) = through_rain(properties, &[])?;
+        ensure!(lost > 60, "{properties}: the network lost {lost} packets only");
+        verdict.ensure_whole().with_context(|| format!("{properties}: {told}"))?;
+        ensure!(
+            told.contains("retransmitted=(guint64)") && !told.contains(" retransmitted=(guint64)0"),
+            "{told}"
+        );
+        ensure!(!told.contains("\"not_authentic\":") || told.contains("\"not_authentic\":0"), "{told}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recorder_that_does_not_ask_gets_nothing_twice() -> Result<()> {
+    let (verdict, lost, told) = through_rain("", &["--no-nack"])?;
+    ensure!(lost > 60 && verdict.lost_samples() > 60 * 160, "{lost} lost, {told}");
+    ensure!(told.matches(" retransmitted=(guint64)0").count() == 2, "{told}");
+    Ok(())
+}
+
 #[test]
 fn through_a_network_that_loses_repeats_and_reorders_only_what_it_lost_is_missing() -> Result<()> {
     let sandbox = Sandbox::new()?;
-    let mut recorder = Recorder::start(&sandbox, &[])?;
+    let mut recorder = Recorder::start(&sandbox, &["--no-nack"])?;
     let (bad, better) = (Network::before(recorder.address())?, Network::before(recorder.address())?);
     let media = Weather { lost: 0.3, overtaken: 0.2, repeated: 0.2, ..Weather::default() };
     bad.signalling(Weather { every: 3, overtaken: 0.2, repeated: 0.2, ..Weather::default() });
