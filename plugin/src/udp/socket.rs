@@ -105,7 +105,7 @@ impl Socket {
         joins: bool,
     ) -> Result<(), OpenFault> {
         let one = |name: &str| -> io::Result<()> {
-            let index = if name.is_empty() { 0 } else { self.interface(name)? };
+            let index = if name.is_empty() { scope(&group) } else { interface(name)? };
             let options = self.options();
             match (group.ip(), joins) {
                 (IpAddr::V4(ip), true) => {
@@ -130,17 +130,46 @@ impl Socket {
     /// # Errors
     /// It is unknown, or the system refuses.
     pub(super) fn set_multicast_interface(&self, name: &str) -> io::Result<()> {
-        let index = self.interface(name)?;
+        let index = interface(name)?;
         if self.local.is_ipv6() {
             self.options().set_multicast_if_v6(index)
         } else {
             sys::set_multicast_interface(&self.udp, index)
         }
     }
+}
 
-    fn interface(&self, name: &str) -> io::Result<u32> {
-        Ok(rustix::net::netdevice::name_to_index(&self.udp, name)?)
+/// Where a socket is bound to that receives at this address, which may be a group to be joined on these interfaces. Groups
+/// of one link can be bound to on one interface only (`ipv6(7)`), and where none or several are named, at any address.
+pub(super) fn place(address: SocketAddr, interfaces: &str) -> SocketAddr {
+    let SocketAddr::V6(mut place) = address else { return address };
+    let [kind, flags_and_scope, ..] = place.ip().octets();
+    // RFC 4291 §2.7: of the interface, or of the link.
+    let is_of_link = kind == 0xff && matches!(flags_and_scope & 0x0f, 1 | 2);
+    if !is_of_link || place.scope_id() != 0 {
+        return address;
     }
+    // One that is unknown is told where the group is joined.
+    match interface(interfaces.trim()) {
+        Ok(index) => {
+            place.set_scope_id(index);
+            place.into()
+        }
+        Err(_) => any(&address, place.port()),
+    }
+}
+
+/// Number of the interface that an address is of; 0 for any.
+fn scope(address: &SocketAddr) -> u32 {
+    match address {
+        SocketAddr::V4(_) => 0,
+        SocketAddr::V6(address) => address.scope_id(),
+    }
+}
+
+fn interface(name: &str) -> io::Result<u32> {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::DGRAM, None)?;
+    Ok(rustix::net::netdevice::name_to_index(&socket, name)?)
 }
 
 /// The addresses of a host by name or number, one at least. It may take as long as the resolver waits for an answer.
@@ -192,6 +221,26 @@ mod tests {
     use super::*;
 
     const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    #[test]
+    fn groups_of_a_link_are_bound_to_on_their_interface_and_all_others_as_they_are() {
+        let at = |address: &str, interfaces| {
+            let found = place(address.parse().unwrap(), interfaces);
+            (found.ip().to_string(), found.port(), scope(&found))
+        };
+        let lo = interface("lo").unwrap();
+        for group in ["ff02::99", "ff12::99", "ff01::99"] {
+            assert_eq!(at(&format!("[{group}]:5"), " lo "), (group.to_owned(), 5, lo));
+            assert_eq!(at(&format!("[{group}%7]:5"), "lo"), (group.to_owned(), 5, 7));
+            for others in ["", "lo,lo", "no such interface"] {
+                assert_eq!(at(&format!("[{group}]:5"), others), ("::".to_owned(), 5, 0));
+            }
+        }
+        for other in ["ff05::99", "ff1e::99", "::", "fe80::1"] {
+            assert_eq!(at(&format!("[{other}]:5"), "lo"), (other.to_owned(), 5, 0));
+        }
+        assert_eq!(at("239.1.2.3:5", "lo"), ("239.1.2.3".to_owned(), 5, 0));
+    }
 
     #[test]
     fn a_port_that_the_system_chooses_is_nobody_elses_although_others_may_have_it() {

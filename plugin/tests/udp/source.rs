@@ -1,6 +1,6 @@
 //! What a source does.
 
-use std::net::UdpSocket;
+use std::net::{Ipv6Addr, UdpSocket};
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -208,6 +208,38 @@ fn a_multicast_group_is_joined_and_sent_to_on_the_interface_that_is_named() {
     let _receives = Playing::of(&[&source, &sink_to(&out)]);
     peer().send_to(b"to all", address(&first)).unwrap();
     assert_eq!(receive(&out).0, b"to all");
+}
+
+/// Groups that an interface of this host is a member of, and how it is called.
+fn memberships() -> Vec<(String, String)> {
+    let listed = std::fs::read_to_string("/proc/net/igmp6").unwrap_or_default();
+    let fields = listed.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    fields
+        .filter(|fields| fields.len() > 2)
+        .map(|fields| (fields[2].to_owned(), fields[1].to_owned()))
+        .collect()
+}
+
+#[test]
+fn a_group_of_a_link_is_joined_on_the_interface_that_is_named() {
+    // Not every host has IPv6.
+    let Ok(_) = UdpSocket::bind("[::1]:0") else { return };
+    // No other process has these groups.
+    let process = std::process::id();
+    for (number, scope, interface) in [(1, "", "lo"), (2, "%lo", ""), (3, "%lo", "lo")] {
+        let group = format!("ff02::{number}:{:x}:{:x}", process >> 16, process & 0xffff);
+        let raw: String =
+            group.parse::<Ipv6Addr>().unwrap().octets().iter().map(|byte| format!("{byte:02x}")).collect();
+        let is_member = || memberships().contains(&(raw.clone(), "lo".to_owned()));
+        let source = make("siprecudpsrc");
+        source.set_property("address", format!("{group}{scope}"));
+        source.set_property("port", 0);
+        source.set_property("multicast-iface", interface);
+        source.set_state(gst::State::Ready).unwrap();
+        assert!(is_member(), "{group}{scope} {interface}");
+        source.set_state(gst::State::Null).unwrap();
+        assert!(!is_member(), "{group}{scope} {interface}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use gst::prelude::*;
 
 use super::super::fault::OpenFault;
 use super::super::hub::Hub;
-use super::super::socket::{Socket, own_address};
+use super::super::socket::{Socket, own_address, place};
 use crate::value::take;
 
 /// A socket that is none for datagrams of IP.
@@ -102,6 +102,10 @@ impl Settings {
         self.socket.as_ref().ok()?.as_ref()
     }
 
+    fn interfaces(&self) -> &str {
+        self.multicast_iface.as_deref().unwrap_or_default()
+    }
+
     /// After how long silence is told.
     pub(super) fn silence(&self) -> Option<Duration> {
         (self.timeout > 0).then(|| Duration::from_nanos(self.timeout))
@@ -117,13 +121,14 @@ impl Settings {
     /// # Errors
     /// Which setting cannot be had.
     pub(super) fn open(&self, hub: &Hub) -> Result<(Arc<Socket>, Option<Membership>), OpenFault> {
+        let address = own_address(&self.address, self.port)?;
         let socket = match self.socket.as_ref().map_err(|Useless| OpenFault::Given)? {
             Some(given) => {
                 given.take_reading();
                 given.clone()
             }
             None => {
-                let local = own_address(&self.address, self.port)?;
+                let local = place(address, self.interfaces());
                 hub.socket(local, Socket::take_reading, || {
                     let socket = Socket::bind(local, self.reuse)?;
                     socket.take_reading();
@@ -131,7 +136,7 @@ impl Settings {
                 })?
             }
         };
-        match self.prepare(&socket) {
+        match self.prepare(&socket, address) {
             Ok(joined) => Ok((socket, joined)),
             Err(fault) => {
                 socket.end_reading();
@@ -140,24 +145,20 @@ impl Settings {
         }
     }
 
-    fn prepare(&self, socket: &Socket) -> Result<Option<Membership>, OpenFault> {
+    fn prepare(&self, socket: &Socket, address: SocketAddr) -> Result<Option<Membership>, OpenFault> {
         if self.buffer_size > 0 {
             let size = usize::try_from(self.buffer_size).unwrap_or(usize::MAX);
             let set = socket.options().set_recv_buffer_size(size);
             set.map_err(|error| OpenFault::Option { option: "buffer-size", error })?;
         }
-        self.join(socket)
+        self.join(socket, address)
     }
 
-    fn join(&self, socket: &Socket) -> Result<Option<Membership>, OpenFault> {
-        let group = match self.given() {
-            Some(_) => own_address(&self.address, 0)?,
-            None => socket.local,
-        };
+    fn join(&self, socket: &Socket, group: SocketAddr) -> Result<Option<Membership>, OpenFault> {
         if !self.auto_multicast || !group.ip().is_multicast() {
             return Ok(None);
         }
-        let membership = Membership { group, interfaces: self.multicast_iface.clone().unwrap_or_default() };
+        let membership = Membership { group, interfaces: self.interfaces().to_owned() };
         socket.change_membership(membership.group, &membership.interfaces, true)?;
         Ok(Some(membership))
     }
