@@ -1,5 +1,6 @@
 //! What all elements of the process share: the poll threads, who watches them, and sockets that are bound.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::JoinHandle;
@@ -104,8 +105,7 @@ impl Drop for Hub {
 
 impl Working {
     fn start() -> std::io::Result<Self> {
-        let asked = std::env::var(THREADS).ok().and_then(|text| text.parse().ok());
-        let pollers = (0..asked.unwrap_or(1usize).clamp(1, MOST_THREADS))
+        let pollers = (0..threads(std::env::var_os(THREADS).as_deref()))
             .map(|_| Poller::new())
             .collect::<Result<Vec<_>, _>>()?;
         let threads = Arc::new(Threads::default());
@@ -138,6 +138,21 @@ impl Working {
     }
 }
 
+/// How many poll threads there are to be, by what the environment says.
+fn threads(asked: Option<&OsStr>) -> usize {
+    let Some(asked) = asked else { return 1 };
+    let asked = asked.to_string_lossy();
+    let number = asked.trim().parse::<usize>().ok();
+    let taken = number.unwrap_or(1).clamp(1, MOST_THREADS);
+    if number != Some(taken) {
+        gst::warning!(
+            super::CAT,
+            "{THREADS} is \"{asked}\", and not a number from 1 to {MOST_THREADS}: it is taken as {taken}"
+        );
+    }
+    taken
+}
+
 /// The threads that run.
 #[derive(Debug, Default)]
 pub(super) struct Threads(Mutex<Vec<JoinHandle<()>>>);
@@ -163,6 +178,40 @@ impl Threads {
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != here) {
             // Their work is guarded; a panic has been logged.
             let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_of_threads_that_cannot_be_had_is_warned_of() {
+        gst::init().unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let tell = Mutex::new(tell);
+        gst::log::set_active(true);
+        gst::log::set_threshold_for_name("siprecudp", gst::DebugLevel::Warning);
+        gst::log::add_log_function(move |category, level, _, _, _, _, message| {
+            let text = message.get().map(|text| text.to_string()).unwrap_or_default();
+            if category.name() == "siprecudp"
+                && level == gst::DebugLevel::Warning
+                && text.starts_with(THREADS)
+            {
+                let _ = lock(&tell).send(text);
+            }
+        });
+        for (asked, taken) in [("1", 1), ("16", 16), (" 3 ", 3)] {
+            assert_eq!(threads(Some(asked.as_ref())), taken);
+            assert_eq!(told.try_iter().next(), None, "{asked}");
+        }
+        assert_eq!(threads(None), 1);
+        for (asked, taken) in [("0", 1), ("foo", 1), ("-1", 1), ("", 1), ("17", 16)] {
+            assert_eq!(threads(Some(asked.as_ref())), taken);
+            let text = told.try_iter().next().expect("a warning");
+            assert!(text.contains(&format!("is \"{asked}\"")), "{text}");
+            assert!(text.ends_with(&format!("as {taken}")), "{text}");
         }
     }
 }

@@ -251,7 +251,7 @@ impl Stream {
         self.kick();
     }
 
-    /// It has been moved off the shared thread, for its push takes longer than this.
+    /// It has been moved off the shared thread, for its push has taken longer than this.
     pub(super) fn tell_moved(&self, longer: Duration) {
         let Some(element) = self.pad.parent_element() else { return };
         // Not on this thread: it has the others to serve.

@@ -33,6 +33,15 @@ struct State {
     timed: Vec<Timed>,
 }
 
+/// The turn that a poller was seen in.
+#[derive(Debug)]
+struct Seen {
+    turn: Turn,
+    /// How many looks in a row it was this one.
+    looks: u32,
+    since: Instant,
+}
+
 /// A stream that wants to be told of silence.
 #[derive(Debug)]
 struct Timed {
@@ -74,7 +83,7 @@ impl Watch {
 
     /// The thread that looks. While no stream runs it sleeps.
     pub(super) fn run(&self) {
-        let mut seen: Vec<_> = self.pollers.iter().map(|poller| (poller.turn(), 0)).collect();
+        let mut seen: Vec<_> = self.pollers.iter().map(|poller| Seen::new(poller.turn(), 0)).collect();
         let mut state = lock(&self.state);
         while !state.stops {
             state = if state.running == 0 {
@@ -96,24 +105,25 @@ impl Watch {
         }
     }
 
-    fn look(&self, poller: &Arc<Poller>, seen: &mut (Turn, u32)) {
+    fn look(&self, poller: &Arc<Poller>, seen: &mut Seen) {
         let turn = poller.turn();
-        if !turn.is_busy || turn != seen.0 {
-            *seen = (turn, 1);
+        if !turn.is_busy || turn != seen.turn {
+            *seen = Seen::new(turn, 1);
             return;
         }
-        seen.1 += 1;
-        if seen.1 < PATIENCE || seen.1 < PATIENCE_WITH_WORK && poller.computes() {
+        seen.looks += 1;
+        if seen.looks < PATIENCE || seen.looks < PATIENCE_WITH_WORK && poller.computes() {
             return;
         }
         // The next look may be at a thread that has not come to its first line yet.
-        seen.1 = 0;
+        seen.looks = 0;
+        let since = seen.since;
         let next = poller.clone();
         // The thread must be there before anything is taken from the other one.
         let started = self.threads.spawn("siprecudp", move || match next.displace(turn) {
             Ok(Some((number, stream))) => {
                 if let Some(stream) = stream {
-                    stream.tell_moved(TICK * (PATIENCE - 1));
+                    stream.tell_moved(since.elapsed());
                 }
                 next.run(number);
             }
@@ -123,6 +133,12 @@ impl Watch {
         if let Err(error) = started {
             gst::error!(super::CAT, "cannot start another poll thread: {error}");
         }
+    }
+}
+
+impl Seen {
+    fn new(turn: Turn, looks: u32) -> Self {
+        Self { turn, looks, since: Instant::now() }
     }
 }
 

@@ -70,6 +70,29 @@ fn a_downstream_that_blocks_is_named_and_stops_nobody_else() {
 }
 
 #[test]
+fn how_long_a_downstream_has_held_up_the_others_is_told_as_it_was() {
+    let (slow, out) = (source(), peer());
+    let (stop, stopped) = mpsc::channel::<()>();
+    let stopped = Mutex::new(stopped);
+    slow.static_pad("src").unwrap().add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        // What computes may take longer than what waits.
+        while stopped.lock().unwrap().try_recv() == Err(mpsc::TryRecvError::Empty) {}
+        gst::PadProbeReturn::Remove
+    });
+    let playing = Playing::of(&[&slow, &sink_to(&out)]);
+    peer().send_to(b"packet", address(&slow)).unwrap();
+    let message = playing.message(&[gst::MessageType::Element]);
+    let warning = playing.message(&[gst::MessageType::Warning]);
+    stop.send(()).unwrap();
+    let longer = message.structure().unwrap().get::<gst::ClockTime>("longer-than").unwrap();
+    assert!(longer > gst::ClockTime::from_mseconds(500), "{longer}");
+    let gst::MessageView::Warning(warning) = warning.view() else { panic!("{warning:?}") };
+    let told = warning.error().message().to_owned();
+    assert!(told.contains(&format!("for {} ms", longer.mseconds())), "{told}");
+    assert_eq!(receive(&out).0, b"packet");
+}
+
+#[test]
 fn a_stream_that_hangs_can_be_stopped() {
     let (slow, out) = (source(), peer());
     let queue = gst::ElementFactory::make("queue").property("max-size-buffers", 1u32).build().unwrap();
