@@ -56,8 +56,8 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
             let message = about.of_call("siprec-failed-over").field("from", from);
             post(element, message.field("uncertain", nanoseconds(*uncertain)));
         }
-        SessionEventKind::MediumOff { medium, reason } => {
-            post(element, about.message(off(*medium)).field("reason", reason));
+        SessionEventKind::MediumOff { medium, reason, .. } => {
+            post(element, about.of_call(off(*medium)).field("reason", reason));
             let whose = info.dn.as_ref().map(|dn| format!(" of {dn}")).unwrap_or_default();
             warn(element, &format!("The recording goes on without the {medium}{whose}: {reason}"), info);
         }
@@ -66,7 +66,7 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
                 Medium::Audio => "siprec-audio-on",
                 Medium::Video => "siprec-video-on",
             };
-            post(element, about.message(name));
+            post(element, about.of_call(name));
         }
         SessionEventKind::Weakened { reason } => {
             post(element, about.message("siprec-weakened").field("reason", reason));

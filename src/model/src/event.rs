@@ -116,8 +116,10 @@ pub enum SessionEventKind {
         medium: Medium,
         /// Why, in words for people.
         reason: String,
+        /// Whether the session takes any other stream.
+        others: bool,
     },
-    /// A medium that was said to be off is recorded again.
+    /// A medium is recorded that was said to be off, or in whose session all was.
     MediumOn {
         /// Which.
         medium: Medium,

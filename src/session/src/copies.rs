@@ -29,8 +29,8 @@ struct Copy {
     reason: String,
     /// Its sessions with recorders, by Call-ID.
     sessions: BTreeMap<String, Session>,
-    /// It ended because the agent was shut down.
-    shut_down: bool,
+    /// Its end was asked for: `stop`, the end of the call, or the agent was shut down.
+    meant: bool,
 }
 
 /// A session of a copy with a recorder.
@@ -44,6 +44,8 @@ pub struct Session {
     pub state: RecordingState,
     /// Whose medium is not recorded although the call has it, and why.
     pub off: BTreeMap<(Option<String>, Medium), String>,
+    /// The recorder has accepted it, and takes none of its streams.
+    pub takes_nothing: bool,
 }
 
 /// A copy has another state.
@@ -167,7 +169,7 @@ impl Copies {
         let is_live = |copy: &&Copy| !copy.state.is_final() && copy.state != RecordingState::Draining;
         let sessions = || self.copies.iter().filter(is_live).flat_map(|copy| copy.sessions.values());
         let any = |state: RecordingState| sessions().any(|session| session.state == state);
-        if any(RecordingState::Recording) {
+        if sessions().any(|session| session.state == RecordingState::Recording && !session.takes_nothing) {
             Indication::On
         } else if any(RecordingState::Paused) {
             Indication::Paused
@@ -182,6 +184,11 @@ impl Copies {
             return None;
         }
         reason.clone_into(&mut copy.reason);
+        copy.meant = match state {
+            RecordingState::Draining => true,
+            RecordingState::Stopped | RecordingState::Failed => copy.meant,
+            _ => false,
+        };
         if state.is_final() {
             copy.sessions.clear();
         } else {
@@ -213,7 +220,7 @@ impl Copies {
     /// Why every copy has ended, the first time that all have without being asked to.
     fn impossible(&mut self) -> Option<String> {
         let is_over = self.copies.iter().all(|copy| copy.state.is_final());
-        let was_meant = self.ending || self.copies.iter().any(|copy| copy.shut_down);
+        let was_meant = self.ending || self.copies.iter().any(|copy| copy.meant);
         if !is_over || was_meant || std::mem::replace(&mut self.impossible, true) {
             return None;
         }
@@ -233,7 +240,7 @@ impl Copies {
 impl Copy {
     fn note(&mut self, event: &SessionEvent) {
         if matches!(event.kind, SessionEventKind::Stopped { reason: StopReason::Shutdown }) {
-            self.shut_down = true;
+            self.meant = true;
         }
         let Some(call_id) = &event.info.session else { return };
         let of_medium = |medium: Medium| (event.info.dn.clone(), medium);
@@ -242,12 +249,15 @@ impl Copy {
                 self.session(call_id, event).state = RecordingState::Recording;
             }
             SessionEventKind::Paused => self.session(call_id, event).state = RecordingState::Paused,
-            SessionEventKind::MediumOff { medium, reason } => {
+            SessionEventKind::MediumOff { medium, reason, others } => {
                 let session = self.session(call_id, event);
+                session.takes_nothing = !others;
                 session.off.insert(of_medium(*medium), reason.clone());
             }
             SessionEventKind::MediumOn { medium } => {
-                self.session(call_id, event).off.remove(&of_medium(*medium));
+                let session = self.session(call_id, event);
+                session.takes_nothing = false;
+                session.off.remove(&of_medium(*medium));
             }
             SessionEventKind::Stopped { .. } | SessionEventKind::Failed { .. } => {
                 self.sessions.remove(call_id);
@@ -262,6 +272,7 @@ impl Copy {
             dn: event.info.dn.clone(),
             state: RecordingState::Starting,
             off: BTreeMap::new(),
+            takes_nothing: false,
         })
     }
 }

@@ -4,7 +4,7 @@
 
 mod support;
 
-use siprec_model::{BranchCommand, OpenBranch, PayloadRule};
+use siprec_model::{BranchCommand, OpenBranch, PayloadRule, SessionEvent, SessionEventKind};
 use siprec_session::{PayloadTypes, RecordingConfig};
 use siprec_sip::Method;
 use support::*;
@@ -176,6 +176,11 @@ fn the_first_answer_may_come_inactive_and_the_recorder_opens_it_later() {
         "> ACK",
         "= recording",
     ]);
+    let others = |event: &SessionEvent| match event.kind {
+        SessionEventKind::MediumOff { others, .. } => Some(others),
+        _ => None,
+    };
+    assert_eq!(call.events.iter().filter_map(others).next_back(), Some(false), "nothing is recorded");
     call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4000, 4002]));
     call.expect(&[
         "open 0 to 192.0.2.9:4000",

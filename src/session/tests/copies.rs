@@ -125,6 +125,15 @@ fn an_end_that_was_asked_for_is_no_impossibility() {
     let mut copies = Copies::new(1);
     copies.note(0, &event(Some("a"), SessionEventKind::Stopped { reason: StopReason::Shutdown }));
     assert_eq!(copies.note(0, &state(Stopped, "shutdown")).unwrap().impossible, None);
+
+    // The agent was shut down, and its time is up before the recorder has answered.
+    let mut copies = Copies::new(1);
+    copies.note(0, &state(Recording, ""));
+    copies.note(0, &state(Draining, "shutdown"));
+    assert_eq!(copies.note(0, &state(Failed, "not answered")).unwrap().impossible, None);
+    // Another recording of the same call is not meant to end thereby.
+    copies.note(0, &state(Starting, "begun anew"));
+    assert!(copies.note(0, &state(Failed, "nobody is there")).unwrap().impossible.is_some());
 }
 
 #[test]
@@ -158,6 +167,17 @@ fn a_call_is_indicated_as_recorded_while_any_session_of_any_copy_takes_it() {
     assert_eq!(copies.indication(), Indication::Off, "what the call says now is not recorded");
 
     let mut copies = recording();
+    let off =
+        |others| SessionEventKind::MediumOff { medium: Medium::Audio, reason: "inactive".to_owned(), others };
+    copies.note(0, &event(Some("a"), off(false)));
+    copies.note(1, &event(Some("b"), off(true)));
+    assert_eq!(copies.indication(), Indication::On);
+    copies.note(1, &event(Some("b"), off(false)));
+    assert_eq!(copies.indication(), Indication::Off, "accepted, and none of its streams is taken");
+    copies.note(1, &event(Some("b"), SessionEventKind::MediumOn { medium: Medium::Audio }));
+    assert_eq!(copies.indication(), Indication::On);
+
+    let mut copies = recording();
     both(&mut copies, &state(Stopped, ""));
     assert_eq!(copies.indication(), Indication::Off);
     assert_eq!(copies.sessions_of(0).count(), 0);
@@ -166,7 +186,8 @@ fn a_call_is_indicated_as_recorded_while_any_session_of_any_copy_takes_it() {
 #[test]
 fn what_a_session_does_not_record_is_known_of_it() {
     let mut copies = recording();
-    let off = SessionEventKind::MediumOff { medium: Medium::Video, reason: "refused".to_owned() };
+    let off =
+        SessionEventKind::MediumOff { medium: Medium::Video, reason: "refused".to_owned(), others: true };
     copies.note(1, &event(Some("b"), off));
     assert!(copies.sessions_of(0).all(|(_, session)| session.off.is_empty()));
     let (call_id, session) = copies.sessions_of(1).next().unwrap();

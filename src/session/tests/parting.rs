@@ -270,3 +270,16 @@ fn a_party_that_leaves_its_own_session_is_waited_for_alone() {
     assert!(lines.contains(&"* stopped: party-left".to_owned()), "{lines:?}");
     assert_eq!(recalled(&call), []);
 }
+
+#[test]
+fn a_shutdown_whose_time_is_up_is_a_shutdown() {
+    let mut call = Call::established();
+    call.packet(0);
+    call.command(Command::Stop(StopReason::Shutdown));
+    call.wait_ms(400);
+    call.take();
+    call.command(Command::StopNow);
+    call.wait_ms(40_000);
+    let lines = call.take();
+    assert!(lines.contains(&"* stopped: shutdown".to_owned()), "{lines:?}");
+}

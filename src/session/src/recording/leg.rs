@@ -48,6 +48,8 @@ pub(super) struct Leg {
     pub(super) told: RecordingState,
     /// What the application was told of as weak.
     pub(super) weaknesses: Weaknesses,
+    /// The attempt whose recorder was last said to take no stream at all.
+    pub(super) takes_nothing: Option<u32>,
     /// The recorder was told that the session is over, and has not said yet that it has lived to the end.
     pub(super) parting: Option<Parting>,
     /// What was done about stretches that its recorders have missed.
@@ -201,6 +203,7 @@ impl Leg {
             losses: 0,
             again: None,
             weaknesses: Weaknesses::default(),
+            takes_nothing: None,
             parting: None,
             repairs: Repairs::default(),
             end: None,
@@ -337,6 +340,11 @@ impl Leg {
             (Step::Session { session, .. }, Some(index)) => session.verdict(branch, index),
             _ => holding(),
         }
+    }
+
+    /// Whether its recorder was last said to take no stream at all.
+    pub(super) fn takes_nothing(&self) -> bool {
+        self.takes_nothing == Some(self.attempt)
     }
 
     /// The DTLS association that a branch with these ports should have by now.

@@ -219,7 +219,7 @@ impl Recording {
             Command::Batch(commands) => commands.into_iter().for_each(|command| self.command(command, now)),
             Command::Start => self.start(now),
             Command::Stop(reason) => self.stop(reason, now),
-            Command::StopNow => self.close(Outcome::Stopped(StopReason::AskedAtOnce), now),
+            Command::StopNow => self.stop_now(now),
             Command::Conclude if self.is_at_rest() => self.close(Outcome::Failed, now),
             Command::Conclude => {}
             Command::Pause => self.paused = true,
@@ -237,6 +237,15 @@ impl Recording {
             }
             self.branches(commands);
         }
+    }
+
+    /// Ends at once. Where the agent has asked for the end, and its time is up, that is the reason.
+    fn stop_now(&mut self, now: Instant) {
+        let reason = match self.stage {
+            Stage::Draining { reason: StopReason::Shutdown } => StopReason::Shutdown,
+            _ => StopReason::AskedAtOnce,
+        };
+        self.close(Outcome::Stopped(reason), now);
     }
 
     /// Does what the present facts ask for, until nothing more follows from them.

@@ -24,7 +24,8 @@ impl Recording {
         }
         if usize::from(pad) >= MAX_MEDIA {
             let reason = format!("a session has at most {MAX_MEDIA} streams");
-            self.tell(Scope::Pad(pad), SessionEventKind::MediumOff { medium: Medium::Audio, reason });
+            let off = SessionEventKind::MediumOff { medium: Medium::Audio, reason, others: true };
+            self.tell(Scope::Pad(pad), off);
             return;
         }
         if self.slots.values().any(|slot| slot.stream() == stream) {
@@ -317,7 +318,7 @@ impl Recording {
         let silent = silent_streams(self.mode, self.paused, &voices);
         let forbidding: Vec<_> = (0..self.legs.len()).map(|id| self.forbids_encrypted(id)).collect();
         let mut commands = Vec::new();
-        let (mut news, mut weak) = (Vec::new(), Vec::new());
+        let (mut news, mut offs, mut weak) = (Vec::new(), Vec::new(), Vec::new());
         for (number, silent) in numbers.into_iter().zip(silent) {
             let Some(slot) = self.slots.get_mut(&number) else { continue };
             let holding = Some(Verdict { mode: BranchMode::Holding, off: None });
@@ -344,15 +345,24 @@ impl Recording {
                 news.push((number, SessionEventKind::KeyframeWanted));
             }
             let medium = slot.medium();
-            if let Some(reason) = off.filter(|_| slot.turn_off(attempt)) {
-                news.push((number, SessionEventKind::MediumOff { medium, reason }));
-            } else if slot.turns_on() {
+            if let Some(reason) = off.filter(|_| !slot.is_off(attempt)) {
+                offs.push((number, reason));
+            } else if slot.turns_on() || opens && leg.is_some_and(Leg::takes_nothing) {
                 news.push((number, SessionEventKind::MediumOn { medium }));
             }
         }
         self.branches(commands);
         weak.into_iter().for_each(|(id, weaker)| self.tell_weaker(id, weaker));
+        for (number, reason) in offs {
+            self.tell_off_once(number, || reason);
+        }
         for (number, kind) in news {
+            if matches!(kind, SessionEventKind::MediumOn { .. })
+                && let Some(id) = self.slots.get(&number).and_then(Slot::leg)
+                && let Some(leg) = self.legs.get_mut(id)
+            {
+                leg.takes_nothing = None;
+            }
             self.tell(Scope::Slot(number), kind);
         }
     }

@@ -89,15 +89,26 @@ impl Recording {
     }
 
     fn say_off(&mut self, slot: u16, reason: String) {
+        let (id, attempt) = self.attempt_of(slot);
         let medium = self.slots.get(&slot).map_or(Medium::Audio, Slot::medium);
-        self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason });
+        let is_taken = |other: &Slot| other.leg() == id && other.is_present() && !other.is_off(attempt);
+        let others = self.slots.values().any(is_taken);
+        if let Some(leg) = id.filter(|_| !others).and_then(|id| self.legs.get_mut(id)) {
+            leg.takes_nothing = Some(attempt);
+        }
+        self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason, others });
     }
 
     /// The recorder of the present attempt does not take a stream. Whether the application does not know that yet.
     fn turn_off(&mut self, slot: u16) -> bool {
-        let leg = self.slots.get(&slot).and_then(Slot::leg).and_then(|id| self.legs.get(id));
-        let attempt = leg.map_or(0, |leg| leg.attempt);
+        let (_, attempt) = self.attempt_of(slot);
         self.slots.get_mut(&slot).is_some_and(|slot| slot.turn_off(attempt))
+    }
+
+    /// Whose session a stream's is, and its present attempt.
+    fn attempt_of(&self, slot: u16) -> (Option<usize>, u32) {
+        let id = self.slots.get(&slot).and_then(Slot::leg);
+        (id, id.and_then(|id| self.legs.get(id)).map_or(0, |leg| leg.attempt))
     }
 
     /// The recorder has accepted. A session that was set up silent says so once that is settled.

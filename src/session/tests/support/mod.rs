@@ -490,7 +490,7 @@ impl Call {
                 SessionEventKind::FailedOver { from, uncertain } => {
                     format!("* failed over from {from} after {uncertain:?}")
                 }
-                SessionEventKind::MediumOff { medium, reason } => {
+                SessionEventKind::MediumOff { medium, reason, .. } => {
                     format!("* {medium} of {} off: {reason}", event.info.dn.as_deref().unwrap_or("?"))
                 }
                 SessionEventKind::MediumOn { medium } => {

@@ -298,6 +298,11 @@ impl Slot {
         self.off_told.replace(attempt) != Some(attempt)
     }
 
+    /// Whether the application knows that the stream is not recorded in this attempt.
+    pub(in crate::recording) fn is_off(&self, attempt: u32) -> bool {
+        self.off_told == Some(attempt)
+    }
+
     /// Whether the application should now be told that the stream is recorded again: it is, and was said to be off.
     pub(in crate::recording) fn turns_on(&mut self) -> bool {
         self.is_open() && self.off_told.take().is_some()
