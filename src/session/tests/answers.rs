@@ -96,6 +96,16 @@ fn what_counts_switches_a_stream_off() {
             disabled("the recorder names no IP address for it"),
         ),
         (
+            "an address of the other family",
+            two("m=audio 4002 RTP/AVP 0\r\nc=IN IP6 2001:db8::9\r\n"),
+            disabled("the recorder takes it at 2001:db8::9, and was offered IPv4"),
+        ),
+        (
+            "broadcast",
+            two("m=audio 4002 RTP/AVP 0\r\nc=IN IP4 255.255.255.255\r\n"),
+            disabled("the recorder takes it at 255.255.255.255, which is nobody's address"),
+        ),
+        (
             "inactive: nothing is sent, and what is held waits for its re-INVITE",
             two("m=audio 4002 RTP/AVP 0\r\na=inactive\r\n"),
             first("* audio of 1002 off: the recorder set it inactive"),
@@ -121,6 +131,11 @@ fn an_answer_of_no_use_is_acknowledged_and_ended_by_bye() {
             "no session description",
             String::new(),
             "* failed: the recorder's answer cannot be used: it has no session description".to_owned(),
+        ),
+        (
+            "an address of the other family for every stream",
+            sdp(&[4000, 4002]).replace("IN IP4 192.0.2.9", "IN IP6 2001:db8::9"),
+            takes_nothing("the recorder takes it at 2001:db8::9, and was offered IPv4"),
         ),
         ("no m-line", sdp(&[]), takes_nothing("the recorder's answer lacks its m-line")),
     ];

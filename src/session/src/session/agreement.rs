@@ -1,5 +1,7 @@
 //! What both sides have agreed on, and what follows for the branches.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use siprec_model::{BranchId, DtlsAssociation, DtlsRole, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
 use siprec_sip::sdp::{Direction, Setup};
 
@@ -239,7 +241,11 @@ impl Agreement {
         ours: &StreamLine,
     ) -> Result<(super::remote::Target, &RemoteLine), String> {
         let line = self.theirs.lines.get(index).ok_or("the recorder's answer lacks its m-line")?;
-        Ok((line.target_for(ours.medium)?, line))
+        let target = line.target_for(ours.medium)?;
+        if let Some(ports) = ours.ports {
+            check_reach(ports.rtp.ip(), target.rtp.ip())?;
+        }
+        Ok((target, line))
     }
 
     fn takes_media(&self, direction: Direction, rules: &Rules) -> bool {
@@ -250,6 +256,19 @@ impl Agreement {
             rules.dialect.answer_takes_media(direction)
         }
     }
+}
+
+/// Whether a socket with this address of ours can send there: an answer is of the offer's family (RFC 3264 knows no choice),
+/// and broadcast is no recorder's address. What is unspecified is a hold (RFC 3264 §8.4).
+fn check_reach(from: IpAddr, to: IpAddr) -> Result<(), String> {
+    if !to.is_unspecified() && from.is_ipv4() != to.is_ipv4() {
+        let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
+        return Err(format!("the recorder takes it at {to}, and was offered {}", family(from)));
+    }
+    if to == IpAddr::V4(Ipv4Addr::BROADCAST) {
+        return Err(format!("the recorder takes it at {to}, which is nobody's address"));
+    }
+    Ok(())
 }
 
 /// How a line is protected: as we offered it, or as we answered, by keys of both sides.
