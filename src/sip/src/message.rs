@@ -213,6 +213,14 @@ mod tests {
     }
 
     #[test]
+    fn a_reason_phrase_has_nothing_for_a_terminal() {
+        let bytes = "SIP/2.0 486 Busy\u{1b}]0;x\u{7}\u{9b}31m\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\n\
+                     From: <sip:a>;tag=1\r\nTo: <sip:b>\r\nCall-ID: 1\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n";
+        let Message::Response(response) = Message::parse(bytes.as_bytes()).unwrap() else { panic!() };
+        assert_eq!(response.reason, "Busy ]0;x  31m");
+    }
+
+    #[test]
     fn debug_and_log_text_have_no_secret() {
         let mut request = Request::new(Method::Invite, Uri::parse("sip:a").unwrap());
         request.headers.push(HeaderName::Authorization, "Digest SECRET");

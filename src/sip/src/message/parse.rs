@@ -241,7 +241,9 @@ fn status_line(version: &[u8], rest: &[u8]) -> Result<Start, ParseErrorKind> {
     let status = syntax::decimal::<u16>(code)
         .filter(|status| code.len() == 3 && (100..700).contains(status))
         .ok_or(ParseErrorKind::StartLine(SyntaxError::new(8, "a status code from 100 to 699")))?;
-    Ok(Start::Response { status, reason: String::from_utf8_lossy(syntax::trim(reason)).into_owned() })
+    // It is shown to people, on terminals too, and a phrase has no control characters (RFC 3261 §25.1).
+    let reason = String::from_utf8_lossy(syntax::trim(reason)).replace(char::is_control, " ");
+    Ok(Start::Response { status, reason })
 }
 
 fn header_line(line: &[u8], headers: &mut Headers) -> Result<(), ParseErrorKind> {
