@@ -65,13 +65,14 @@ pub(crate) fn is_secret(header: &str) -> bool {
     ["Authorization", "Proxy-Authorization"].iter().any(|name| name.eq_ignore_ascii_case(header))
 }
 
-/// A line without the keys in it (RFC 4568 §9.1, RFC 3261 §20.7).
+/// A line without the keys in it: of `a=crypto` (RFC 4568 §9.1), `a=key-mgmt` (RFC 4567 §3.1) and `k=` (RFC 8866 §5.12), and
+/// of credentials (RFC 3261 §20.7).
 fn redact(line: &str) -> String {
     let lower = line.to_ascii_lowercase();
-    if lower.starts_with("a=crypto:")
-        && let Some(at) = lower.find("inline:")
-    {
-        return format!("{}inline:(key)", line.get(..at).unwrap_or_default());
+    if let Some(kind) = ["a=crypto:", "a=key-mgmt:", "k="].iter().find(|kind| lower.starts_with(**kind)) {
+        // Tag and suite are no secrets; without the one method that there is, nothing says where the key begins.
+        let public = lower.find("inline:").map_or(kind.len(), |at| at + "inline:".len());
+        return format!("{}(key)", line.get(..public).unwrap_or_default());
     }
     match line.split_once(':') {
         Some((name, _)) if is_secret(name.trim()) => format!("{name}: (secret)"),
@@ -97,13 +98,19 @@ mod tests {
         let mut ladder = Ladder::new("1@a", source, start);
         let text = "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bK1\r\nFrom: <sip:a>;tag=1\r\n\
                     To: <sip:b>\r\nCall-ID: 1@a\r\nCSeq: 7 OPTIONS\r\nAuthorization: Digest x\r\n\r\n\
-                    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRET\x1b[0m\r\n";
+                    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRET\x1b[0m\r\nA=Crypto:1 SECRET\r\n\
+                    a=key-mgmt:mikey SECRET\r\nk=base64:SECRET\r\na=sendonly\r\n";
         let message = Message::parse(text.as_bytes()).unwrap();
         ladder.message(Way::Received, &message, start + Duration::from_millis(1500));
         let text = ladder.take();
         assert!(text.contains("     1.500  client --- OPTIONS (7 OPTIONS)---"), "{text}");
         assert!(text.contains("\n    Call-ID: 1@a\n"), "{text}");
         assert!(!text.contains("SECRET") && !text.contains("Digest x") && !text.contains('\x1b'), "{text}");
+        assert!(text.contains("\n    a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:(key)\n"), "{text}");
+        assert!(
+            text.ends_with("\n    A=Crypto:(key)\n    a=key-mgmt:(key)\n    k=(key)\n    a=sendonly\n"),
+            "{text}"
+        );
         assert_eq!(ladder.take(), "");
     }
 }

@@ -10,8 +10,8 @@ pub(crate) fn is_secret(name: &HeaderName) -> bool {
     matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization)
 }
 
-/// A message or body without the keys of `a=crypto` (RFC 4568 §9.1) and `k=` (RFC 8866 §5.12) lines and without the
-/// values of secret headers. Bytes that are not UTF-8 are replaced.
+/// A message or body without the keys of `a=crypto` (RFC 4568 §9.1), `a=key-mgmt` (RFC 4567 §3.1) and `k=` (RFC 8866 §5.12)
+/// lines and without the values of secret headers. Bytes that are not UTF-8 are replaced.
 pub(crate) fn redact(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let mut out = String::with_capacity(text.len());
@@ -34,8 +34,8 @@ fn public_length(line: &str) -> usize {
     if lower.starts_with("a=crypto") {
         return lower.find("inline:").map_or("a=crypto".len(), |at| at + "inline:".len());
     }
-    if lower.starts_with("k=") {
-        return "k=".len();
+    if let Some(kind) = ["a=key-mgmt:", "k="].iter().find(|kind| lower.starts_with(**kind)) {
+        return kind.len();
     }
     match line.split_once(':') {
         Some((name, _)) if HeaderName::parse(name.trim()).is_ok_and(|name| is_secret(&name)) => {
@@ -54,12 +54,12 @@ mod tests {
         let shown = redact(
             b"INVITE sip:a SIP/2.0\r\nauthorization : Digest response=\"SECRET\"\r\nProxy-Authorization:SECRET\r\n\
               Subject: a=crypto\r\n\r\nv=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:SECRET|2^20;inline:SECRET\r\n\
-              A=Crypto:SECRET\r\nk=clear:SECRET\r\na=sendonly",
+              A=Crypto:SECRET\r\nk=clear:SECRET\r\na=key-mgmt:mikey SECRET\r\na=sendonly",
         );
         assert!(!shown.contains("SECRET"), "{shown}");
-        assert_eq!(shown.matches(REDACTED).count(), 5);
+        assert_eq!(shown.matches(REDACTED).count(), 6);
         assert!(shown.starts_with("INVITE sip:a SIP/2.0\r\nauthorization :[redacted]\r\n"));
         assert!(shown.contains("Subject: a=crypto\r\n"));
-        assert!(shown.ends_with("k=[redacted]\r\na=sendonly"));
+        assert!(shown.ends_with("k=[redacted]\r\na=key-mgmt:[redacted]\r\na=sendonly"));
     }
 }
