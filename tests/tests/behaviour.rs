@@ -270,12 +270,11 @@ fn a_deaf_recorder_changes_nothing_for_the_call() {
     assert_eq!(count(&led.printed, "siprec-stopped"), 1, "{}", led.printed);
 }
 
-#[test]
-fn key_frames_that_the_recorder_asks_for_are_asked_of_the_source() {
+fn assert_key_frames_are_asked_of_the_source(method: &str, properties: &str) {
     let sandbox = Sandbox::new().unwrap();
-    let recorder = Recorder::start(&sandbox, &["--keyframe-every", "0.5:info"]).unwrap();
+    let recorder = Recorder::start(&sandbox, &["--keyframe-every", &format!("0.5:{method}")]).unwrap();
     let pipeline = format!(
-        "siprec name=rec recorder={} stop-timeout=5000000000 videotestsrc is-live=true num-buffers=75 ! \
+        "siprec name=rec recorder={} stop-timeout=5000000000 {properties} videotestsrc is-live=true num-buffers=75 ! \
          video/x-raw,format=I420,width=160,height=120,framerate=25/1 ! vp8enc deadline=1 keyframe-max-dist=1000 ! \
          rtpvp8pay pt=96 ! rec.sink_0 rec.src_0 ! fakesink",
         recorder.uri()
@@ -286,6 +285,18 @@ fn key_frames_that_the_recorder_asks_for_are_asked_of_the_source() {
     assert!(status.success(), "{printed}");
     let asked = printed.lines().filter(|line| line.contains("siprec-keyframe-wanted")).count();
     assert!((4..=8).contains(&asked), "{asked}: {printed}");
+}
+
+#[test]
+fn key_frames_that_the_recorder_asks_for_by_info_are_asked_of_the_source() {
+    assert_key_frames_are_asked_of_the_source("info", "");
+}
+
+/// RFC 4585 §6.3.1 and RFC 5104 §4.3.1, as SRTCP in the second.
+#[test]
+fn key_frames_that_the_recorder_asks_for_by_feedback_are_asked_of_the_source() {
+    assert_key_frames_are_asked_of_the_source("pli", "");
+    assert_key_frames_are_asked_of_the_source("fir", "srtp=require allow-clear-keys=true");
 }
 
 #[test]

@@ -27,7 +27,7 @@ pub(crate) struct TakenLine {
     pub(crate) formats: Vec<PayloadFormat>,
     /// What the client wants, from our view: `recvonly` or `inactive`.
     pub(crate) direction: Direction,
-    /// Values of `a=rtcp-fb` that are taken (RFC 4585 §4.2): `* nack pli`.
+    /// Values of `a=rtcp-fb` that are taken, whatever the profile (RFC 4585 §4.2): `* nack pli`.
     pub(crate) feedback: Vec<String>,
     /// What has not come may be asked for: the client says `a=rtcp-fb:* nack`, whatever the profile (RFC 4585 §4.2).
     pub(crate) nack: bool,
@@ -48,20 +48,20 @@ pub(crate) fn lines(offer: &SessionDescription, terms: Terms<'_>) -> Vec<Line> {
 }
 
 fn taken(index: usize, media: &MediaView<'_>, terms: Terms<'_>) -> Result<TakenLine, Why> {
-    let is_one_of = |protos: [&str; 2]| protos.iter().any(|proto| proto.eq_ignore_ascii_case(media.proto()));
     if media.is_off() {
         return Err(None);
     }
     if media.is_dtls() {
         return Err(Some("keys by DTLS are not taken, only those of a=crypto".to_owned()));
     }
-    if !(is_one_of(["RTP/AVP", "RTP/AVPF"]) || media.is_secured()) {
+    let is_plain = ["RTP/AVP", "RTP/AVPF"].iter().any(|plain| plain.eq_ignore_ascii_case(media.proto()));
+    if !(is_plain || media.is_secured()) {
         return Err(Some("the transport is none of RTP/AVP, RTP/AVPF, RTP/SAVP and RTP/SAVPF".to_owned()));
     }
     let stream = media.stream_format().ok_or(None)?;
     let keys = terms.agree(index, media).map_err(|why| Some(format!("{} {why}", stream.medium)))?;
-    let with_feedback = is_one_of(["RTP/AVPF", "RTP/SAVPF"]);
-    let feedback = media.values("rtcp-fb").filter(|value| with_feedback && is_keyframe_request(value));
+    let is_video = stream.medium == Medium::Video;
+    let feedback = media.values("rtcp-fb").filter(|value| is_video && is_keyframe_request(value));
     Ok(TakenLine {
         medium: stream.medium,
         formats: stream.payloads,
@@ -248,18 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn feedback_that_asks_for_key_frames_is_taken_where_the_profile_has_it() {
+    fn feedback_that_asks_for_key_frames_is_taken_where_it_is_offered() {
         let feedback = |text: &str| match lines(&offer(text)).remove(0) {
             Line::Taken(line) => line.feedback,
             Line::Off(_) => panic!("off"),
         };
         let attributes =
             "a=rtcp-fb:* nack pli\na=rtcp-fb:* nack\na=rtcp-fb:31 ccm fir\na=rtcp-fb:* goog-remb";
-        assert_eq!(
-            feedback(&format!("m=video 5000 RTP/AVPF 31\n{attributes}")),
-            ["* nack pli", "31 ccm fir"]
-        );
-        assert_eq!(feedback(&format!("m=video 5000 RTP/AVP 31\n{attributes}")), [""; 0]);
+        for profile in ["RTP/AVPF", "RTP/AVP"] {
+            let offered = feedback(&format!("m=video 5000 {profile} 31\n{attributes}"));
+            assert_eq!(offered, ["* nack pli", "31 ccm fir"], "{profile}");
+        }
+        assert_eq!(feedback("m=video 5000 RTP/AVPF 31"), [""; 0]);
     }
 
     #[test]

@@ -6,7 +6,8 @@ mod support;
 
 use siprec_model::{BranchCommand, OpenBranch, PayloadRule, SessionEvent, SessionEventKind};
 use siprec_session::{PayloadTypes, RecordingConfig};
-use siprec_sip::Method;
+use siprec_sip::sdp::MediaView;
+use siprec_sip::{Method, SessionDescription};
 use support::*;
 
 /// What follows an INVITE that is answered so: branch commands, BYE, and what the application is told.
@@ -308,6 +309,25 @@ fn our_answer_adds_no_feedback_to_what_the_recorder_offers() {
     call.recorder_sends(&invite, "INVITE", &[], &sdp(&[4004, 4002]));
     assert_eq!(said(&mut call), 0);
     assert_eq!(opened(&call).last(), Some(&false), "it asks for nothing any more");
+}
+
+#[test]
+fn key_frames_may_be_asked_for_of_video_and_our_answer_has_what_was_offered_of_it() {
+    let mut call = Call::new(config("sip:rec.example"));
+    (0..2).for_each(|slot| call.add(slot));
+    call.format(0, pcmu());
+    call.format(1, video(31, "H261"));
+    let answer = sdp_of(&["audio 4000", "audio 0", "video 4004"]);
+    let invite = call.answer_invite(&answer);
+    let said = |body: &[u8]| {
+        let sdp = SessionDescription::parse(body).unwrap();
+        let values = |media: MediaView<'_>| media.values("rtcp-fb").map(str::to_owned).collect();
+        sdp.medias().map(values).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(said(&invite.body), [vec!["* nack"], vec![], vec!["* nack", "* nack pli", "* ccm fir"]]);
+    let moved = sdp_of(&["audio 4008", "audio 0", "video 4004"]) + "a=rtcp-fb:* ccm fir\r\n";
+    call.recorder_sends(&invite, "INVITE", &[], &moved);
+    assert_eq!(said(&call.response().body), [vec![], vec![], vec!["* ccm fir"]]);
 }
 
 #[test]

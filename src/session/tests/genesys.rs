@@ -144,7 +144,7 @@ fn the_offer_is_in_the_documented_form() {
     }
 }
 
-/// The offer is in the documented form, with `more` at the end of each m-line.
+/// The offer is in the documented form, with `more` before each direction.
 fn offer_of(config: RecordingConfig, more: &[&str]) {
     let mut call = Call::new(config);
     let mut format = audio(&[(9, "G722", 8000), (101, "telephone-event", 8000)]);
@@ -165,10 +165,10 @@ fn offer_of(config: RecordingConfig, more: &[&str]) {
             "a=rtpmap:101 telephone-event/8000",
             "a=fmtp:101 0-15",
             "a=ptime:20",
-            "a=sendonly",
         ]
         .iter()
         .chain(more)
+        .chain(&["a=sendonly"])
         .map(|line| (*line).to_owned())
         .collect::<Vec<_>>()
     };

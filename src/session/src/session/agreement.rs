@@ -188,7 +188,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads,
             catch_up: rules.catch_up,
-            retransmission: ours.nack && line.nack,
+            retransmission: ours.feedback.and(line.feedback).packets,
         };
         Verdict { mode: BranchMode::Open(open), off: None }
     }
@@ -207,7 +207,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads: payload_rules(ours, line, rules.payload_types),
             catch_up: rules.catch_up,
-            retransmission: ours.nack && line.nack,
+            retransmission: ours.feedback.and(line.feedback).packets,
         })
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use siprec_model::{Medium, PayloadFormat, StreamFormat};
 use siprec_sip::SessionDescription;
 
+use super::feedback::Feedback;
 use super::keys::{Accepted, KeyMaker, LineKeys};
 use crate::numbering::{NumberedFormat, Numbering};
 
@@ -71,8 +72,8 @@ pub(crate) struct StreamLine {
     pub(crate) send: bool,
     /// As in [`WantedLine::Stream`].
     pub(crate) revision: u32,
-    /// Whether the recorder may ask for packets that it has not got (generic NACK, RFC 4585 §4.2).
-    pub(crate) nack: bool,
+    /// What the recorder may ask for.
+    pub(crate) feedback: Feedback,
     /// The keys that it is sent under; none where it is plain, or off.
     pub(super) keys: Option<Arc<LineKeys>>,
     /// What it takes of the recorder's offer; none in what we offer.
@@ -92,8 +93,8 @@ pub(crate) struct ForeignLine {
 pub(crate) struct Layout {
     slots: Vec<SlotHistory>,
     maker: KeyMaker,
-    /// As in [`StreamLine::nack`].
-    nack: bool,
+    /// Whether recorders may ask for anything.
+    has_feedback: bool,
     /// Only lines of streams that the call encrypts have keys: the others were there before.
     is_mixed: bool,
 }
@@ -107,9 +108,9 @@ struct SlotHistory {
 }
 
 impl Layout {
-    /// A layout whose lines have keys by this maker, and say that packets may be asked for, or do not.
-    pub(super) fn new(maker: KeyMaker, nack: bool) -> Self {
-        Self { slots: Vec::new(), maker, nack, is_mixed: false }
+    /// A layout whose lines have keys by this maker, and say what may be asked for, or do not.
+    pub(super) fn new(maker: KeyMaker, has_feedback: bool) -> Self {
+        Self { slots: Vec::new(), maker, has_feedback, is_mixed: false }
     }
 
     /// Has the lines of streams that the call encrypts have keys by this maker; those that are plain stay so.
@@ -143,7 +144,7 @@ impl Layout {
             });
             same.unwrap_or_else(|| usual(medium))
         };
-        let Self { maker, is_mixed, nack, .. } = self;
+        let Self { maker, is_mixed, has_feedback, .. } = self;
         let lines = self.slots.iter_mut().enumerate().map(|(index, slot)| {
             let absent = WantedLine::Absent { medium: Medium::Audio };
             let wanted = wanted.get(index).unwrap_or(&absent);
@@ -171,7 +172,10 @@ impl Layout {
             }
         });
         let lines = lines.map(|line| match line {
-            Line::Stream(stream) => Line::Stream(StreamLine { nack: *nack, ..stream }),
+            Line::Stream(stream) => Line::Stream(StreamLine {
+                feedback: Feedback::offered(*has_feedback, stream.medium),
+                ..stream
+            }),
             Line::Foreign(_) => line,
         });
         Description { lines: lines.collect() }
@@ -207,7 +211,7 @@ impl SlotHistory {
             ptime_ms: format.ptime_ms,
             send,
             revision: 0,
-            nack: false,
+            feedback: Feedback::default(),
         }
     }
 

@@ -89,7 +89,7 @@ impl RecordingSession {
             // description as it was.
             for (line, theirs) in answer.lines.iter_mut().zip(&offer.lines) {
                 if let Some(stream) = line.stream_mut() {
-                    stream.nack &= theirs.nack;
+                    stream.feedback = stream.feedback.and(theirs.feedback);
                 }
             }
         }

@@ -6,6 +6,7 @@ mod clock;
 mod description;
 mod doubt;
 mod farewell;
+mod feedback;
 mod incoming;
 mod keys;
 mod life;

@@ -8,6 +8,7 @@ use siprec_sip::sdp::{Crypto, CryptoFault, Direction, MediaView, SessionDescript
 use siprec_sip::{Headers, multipart};
 
 use super::description::ForeignLine;
+use super::feedback::Feedback;
 
 /// Most lines with keys of one m-line that are looked at, and most with fingerprints.
 const MOST_CRYPTOS: usize = 32;
@@ -28,8 +29,8 @@ pub(super) struct RemoteLine {
     pub(super) target: Result<Target, String>,
     pub(super) direction: Direction,
     pub(super) formats: Vec<PayloadFormat>,
-    /// Whether it says that it asks for packets that it has not got (`a=rtcp-fb:* nack`, RFC 4585 §4.2).
-    pub(super) nack: bool,
+    /// What it says that it asks for.
+    pub(super) feedback: Feedback,
     /// Where its keys come from.
     pub(super) profile: Profile,
     /// Its keys, each or why it cannot be used.
@@ -142,7 +143,7 @@ impl RemoteLine {
             target: target(media),
             direction: if on_hold { Direction::Inactive } else { media.direction() },
             formats: media.payload_formats(),
-            nack: media.values("rtcp-fb").any(is_generic_nack),
+            feedback: Feedback::of(media),
             profile: Profile::of(media).unwrap_or(Profile::Plain),
             cryptos: media.cryptos().take(MOST_CRYPTOS).collect(),
             setup: media.setup().and_then(Result::ok),
@@ -181,11 +182,6 @@ impl RemoteLine {
             _ => Err(format!("the recorder answers the {medium} line with another medium")),
         }
     }
-}
-
-/// `* nack`, `0 nack`; not `* nack pli`.
-fn is_generic_nack(feedback: &str) -> bool {
-    feedback.split_ascii_whitespace().skip(1).eq(["nack"])
 }
 
 fn target(media: &MediaView<'_>) -> Result<Target, String> {

@@ -113,13 +113,7 @@ impl Writer {
                 self.certificate.iter().fold(media, |media, fingerprint| media.dtls(setup, fingerprint, id))
             }
         };
-        media = media.direction(if stream.send { Direction::SendOnly } else { Direction::Inactive });
-        if stream.nack {
-            // RFC 4585 §4.2 has this attribute under AVPF and SAVPF only. Those profiles would be a refusal by every recorder
-            // that does not know them; under the others, who does not know the attribute passes over it (RFC 8866 §5.13),
-            // and who repeats it in an answer has agreed to what it says. Only then is anything sent again.
-            media = media.attribute("rtcp-fb", "* nack");
-        }
-        media
+        let direction = if stream.send { Direction::SendOnly } else { Direction::Inactive };
+        stream.feedback.write(media).direction(direction)
     }
 }
