@@ -305,7 +305,7 @@ fn a_stream_that_leaves_before_the_invite_is_delivered_too() {
         "* started",
         "> ACK",
         "= recording",
-        "close 0",
+        "part 0",
         "> INVITE off/sendonly v2",
     ]);
 }

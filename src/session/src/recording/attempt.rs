@@ -213,8 +213,11 @@ impl Recording {
             SessionMode::BothParties => BOTH,
             SessionMode::PerParty => 0,
         };
-        let claims: Vec<_> =
-            self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live()).map(Slot::claim).collect();
+        let mut live: Vec<&Slot> =
+            self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live()).collect();
+        // What those have left that are gone goes behind whoever came in their place.
+        live.sort_by_key(|slot| slot.is_departed());
+        let claims: Vec<_> = live.into_iter().map(Slot::claim).collect();
         if let Some(leg) = self.legs.get_mut(id) {
             leg.lines.lay_out(&claims, audio_lines);
         }
@@ -511,8 +514,7 @@ impl Recording {
         if leg.parting.is_some() {
             return leg.lose_tail();
         }
-        // A stream that had ended had been delivered, and is to be once more.
-        let again = Some(now + self.config.timers.drain).filter(|_| matches!(self.stage, Stage::Running));
+        let again = self.delivered_again_until(now);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.recall(lived.proof, again, &mut commands);

@@ -93,11 +93,19 @@ impl Recording {
             if matches!(self.stage, Stage::Draining { .. }) && !has_successor {
                 continue;
             }
-            let keeps = slot.is_left() && !has_successor && leg.is_some();
+            let keeps_line = slot.is_left() && !has_successor && leg.is_some();
+            let needed_until = self.needed_until(slot, now);
             let Some(slot) = self.slots.get_mut(&number) else { continue };
-            if keeps {
+            if slot.kept_until().is_some() && needed_until.is_some() {
+                continue;
+            }
+            if keeps_line {
                 any |= !slot.is_parked() && slot.is_live();
                 slot.park();
+            } else if let Some(until) = needed_until {
+                any = true;
+                slot.keep(until, &mut commands);
+                self.release_line(leg, number);
             } else {
                 any |= slot.is_live();
                 slot.close(&mut commands);

@@ -46,11 +46,11 @@ impl LineTable {
         let empty = |medium| Line { medium, owner: None };
         self.lines = vec![empty(Medium::Audio); audio_lines];
         let of = |medium| claims.iter().filter(move |claim| claim.medium == medium);
-        let (fixed, free): (Vec<&Claim<'_>>, Vec<&Claim<'_>>) =
-            of(Medium::Audio).partition(|claim| usize::from(claim.pad) < audio_lines);
-        for claim in &fixed {
-            if let Some(line) = self.lines.get_mut(usize::from(claim.pad)) {
-                line.owner = Some(claim.number);
+        let mut free = Vec::new();
+        for claim in of(Medium::Audio) {
+            match self.lines.get_mut(usize::from(claim.pad)) {
+                Some(line) if line.owner.is_none() => line.owner = Some(claim.number),
+                _ => free.push(claim),
             }
         }
         for claim in free {

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod end;
+mod kept;
 mod leg;
 mod lines;
 mod parting;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{FailureReason, SessionEventKind};
 
+use super::Recording;
 use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
 use super::lines::LineTable;
 use super::slot::Slot;
 use super::tell::Scope;
-use super::{Recording, Stage};
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::recorder::RecorderTarget;
@@ -165,7 +165,7 @@ impl Recording {
 
     /// What a recorder may not have that was alive for sure at `proof` waits again.
     fn recall_missed(&mut self, id: usize, proof: Instant, now: Instant) {
-        let again = Some(now + self.config.timers.drain).filter(|_| matches!(self.stage, Stage::Running));
+        let again = self.delivered_again_until(now);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.recall(proof, again, &mut commands);

@@ -68,6 +68,9 @@ struct Branch {
     drained: bool,
     /// Silent for a successor of the stream, which has ended.
     parked: bool,
+    /// It has ended and has no line any more. What it has sent is kept until then, for the next recorder, should this one be
+    /// lost.
+    kept: Option<Instant>,
     /// Until when packets may have been sent, as far as it is over.
     sent: Option<Instant>,
     /// Whether ports were ever asked for.

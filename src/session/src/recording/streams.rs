@@ -241,6 +241,7 @@ impl Recording {
             let leg = slot.leg().and_then(|id| self.legs.get(id));
             slot.is_live()
                 && slot.is_described()
+                && slot.kept_until().is_none()
                 && leg.is_some_and(|leg| leg.session().is_some() && leg.lines.index(slot.number()).is_none())
         };
         let mut waiting: Vec<&Slot> = self.slots.values().filter(waits).collect();
@@ -395,6 +396,7 @@ impl Recording {
         let Some(leg) = slot.leg().and_then(|id| self.legs.get(id)) else { return false };
         let waits = matches!(leg.step, Step::Session { .. })
             && slot.is_described()
+            && slot.kept_until().is_none()
             && leg.lines.index(slot.number()).is_none();
         leg.is_active() && (leg.is_attempting() || leg.is_unsettled() || waits)
     }

@@ -33,8 +33,8 @@ pub(super) struct Life {
     report_due: Option<Instant>,
     /// When it last showed that it hears: it reported, or nothing was sent.
     heard: Instant,
-    /// Whether any receiver report has come.
-    has_reported: bool,
+    /// When the last receiver report has come, if any has.
+    reported: Option<Instant>,
     /// The last proof that was told.
     confirmed: Instant,
 }
@@ -52,7 +52,7 @@ impl Life {
             ignores_options: false,
             report_due,
             heard: now,
-            has_reported: false,
+            reported: None,
             confirmed: now,
         }
     }
@@ -69,11 +69,20 @@ impl Life {
     /// alone say so, since it may answer SIP and be deaf.
     pub(super) fn poll_confirmed(&mut self) -> Option<Instant> {
         let is_news = self.proof >= self.confirmed + NEWS;
-        if !is_news || self.has_reported || self.report_due.is_some() {
+        if !is_news || self.reported.is_some() || self.report_due.is_some() {
             return None;
         }
         self.confirmed = self.proof;
         Some(self.proof)
+    }
+
+    /// Whether it has lived longer than until `safe` for sure. Of one that reports, or always should, its reports alone say so, of
+    /// whatever stream.
+    pub(super) fn has_outlived(&self, safe: Instant) -> bool {
+        match self.reported {
+            Some(reported) => safe < reported,
+            None => self.report_due.is_none() && safe < self.proof,
+        }
     }
 
     /// It has taken no media for sure since a moment, `None` for as long as it has not shown that it hears: what it said by SIP
@@ -107,7 +116,7 @@ impl Life {
 
     /// A receiver report has come.
     pub(super) fn report(&mut self, timers: &Timers, now: Instant) {
-        self.has_reported = true;
+        self.reported = Some(now);
         self.postpone(timers, now);
         self.allow_silence(now);
     }

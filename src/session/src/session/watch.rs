@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason};
+use siprec_model::{BranchId, FailureReason, RECALL_OVERLAP};
 use siprec_sip::{Headers, Method, RequestToken, Response};
 
 use super::doubt::{Growth, Sign};
@@ -65,6 +65,23 @@ impl RecordingSession {
     pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
         let Phase::Up(up) = &mut self.phase else { return None };
         if up.doubt.speaks_against(now) { None } else { up.life.poll_confirmed() }
+    }
+
+    /// Whether the recorder has for sure what was sent by a moment: it has shown later that it lives, and nothing speaks
+    /// against it.
+    pub(crate) fn has_for_sure(&self, sent: Instant, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Up(up) => !up.doubt.speaks_against(now) && up.life.has_outlived(sent + RECALL_OVERLAP),
+            Phase::Inviting(_) | Phase::Ending => false,
+        }
+    }
+
+    /// Whether anything speaks against the recorder that is not settled yet.
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Up(up) => up.doubt.speaks_against(now),
+            Phase::Inviting(_) | Phase::Ending => false,
+        }
     }
 
     /// The connection to the recorder has ended. Idle ones are closed all day, and so are those of recorders that die: it is

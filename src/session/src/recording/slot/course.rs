@@ -76,6 +76,7 @@ impl Slot {
             fed: false,
             drained: false,
             parked: false,
+            kept: None,
             sent: None,
             asked: false,
             association: None,
@@ -163,13 +164,17 @@ impl Slot {
         out: &mut Vec<BranchCommand>,
     ) {
         let Some(branch) = &mut self.branch else { return };
-        if let BranchMode::Open(_) = branch.mode {
+        if branch.parked {
+            // Silent since it has ended, and not because anything asked for silence.
+            out.push(BranchCommand::Hold { branch: self.id });
+        }
+        if branch.parked || matches!(branch.mode, BranchMode::Open(_)) {
             branch.mode = BranchMode::Holding;
         }
         if let (Some(end), Some(again)) = (&mut self.ended, again) {
             end.deadline = end.deadline.max(again);
         }
-        (branch.drained, branch.parked) = (false, false);
+        (branch.drained, branch.parked, branch.kept) = (false, false, None);
         branch.association = None;
         out.push(BranchCommand::Recall { branch: self.id, since });
     }
@@ -245,6 +250,25 @@ impl Slot {
         }
     }
 
+    /// Gives the line away of a stream that has ended and is drained. What it has sent stays, until `until` at the latest.
+    pub(in crate::recording) fn keep(&mut self, until: Instant, out: &mut Vec<BranchCommand>) {
+        self.part(out);
+        self.left = false;
+        if let Some(branch) = &mut self.branch {
+            (branch.parked, branch.kept) = (true, Some(until));
+        }
+    }
+
+    /// Until when what it has sent is kept although it has ended and has no line any more; None where that is not so.
+    pub(in crate::recording) fn kept_until(&self) -> Option<Instant> {
+        self.branch.as_ref()?.kept
+    }
+
+    /// Until when packets of it have left, once all have that were to.
+    pub(in crate::recording) fn sent_until(&self) -> Option<Instant> {
+        self.branch.as_ref().filter(|branch| branch.drained)?.sent
+    }
+
     pub(in crate::recording) fn is_parked(&self) -> bool {
         self.branch.as_ref().is_some_and(|branch| branch.parked)
     }
@@ -275,8 +299,12 @@ impl Slot {
     /// When [`Slot::is_drained`] may change by itself.
     pub(in crate::recording) fn next_deadline(&self, handled: Instant) -> Option<Instant> {
         let End { at, deadline } = self.ended?;
-        self.branch.as_ref().filter(|branch| !branch.parked)?;
-        [at + GRACE, deadline].into_iter().find(|instant| *instant > handled)
+        let branch = self.branch.as_ref()?;
+        match branch.kept {
+            None if branch.parked => None,
+            None => [at + GRACE, deadline].into_iter().find(|instant| *instant > handled),
+            Some(until) => Some(until).filter(|until| *until > handled),
+        }
     }
 
     /// Closes the branch, if it is there.

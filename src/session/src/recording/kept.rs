@@ -1,0 +1,30 @@
+//! Streams that have ended while their session goes on: what they have sent is kept until the recorder has it for sure, since
+//! the next one is to get it, should this one be lost.
+
+use std::time::Instant;
+
+use super::slot::Slot;
+use super::{Recording, Stage};
+
+impl Recording {
+    /// Until when what an ended stream has sent is kept, at the latest; None where nobody needs it any more.
+    ///
+    /// A recorder has it for sure that has shown two seconds later that it lives: by a receiver report of any stream, since that
+    /// of this one are over, or where it sends none by an answer.
+    pub(super) fn needed_until(&self, slot: &Slot, now: Instant) -> Option<Instant> {
+        let sent = slot.sent_until()?;
+        let leg = slot.leg().and_then(|id| self.legs.get(id)).filter(|leg| leg.is_running())?;
+        let until = slot.kept_until().unwrap_or(sent + self.config.limits.hold_time);
+        let session = leg.session();
+        let is_proven = session.is_some_and(|session| session.has_for_sure(sent, now));
+        let is_doubtful = session.is_some_and(|session| session.is_doubtful(now));
+        Some(until).filter(|until| !is_proven && (now < *until || is_doubtful))
+    }
+
+    /// Until when what streams left that have ended may be delivered once more, now that its recorder is lost. None at the end of
+    /// the call, which has its own time for that.
+    pub(super) fn delivered_again_until(&self, now: Instant) -> Option<Instant> {
+        let time = self.config.timers.drain.max(self.config.limits.hold_time);
+        Some(now + time).filter(|_| matches!(self.stage, Stage::Running))
+    }
+}
