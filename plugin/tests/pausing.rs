@@ -130,3 +130,28 @@ fn a_stream_whose_caps_become_good_in_a_pause_has_its_gate_shut() {
     assert_eq!(gated(&call), [9, 9]);
     resumed_with(&call, &recorder, 10);
 }
+
+#[test]
+fn what_was_said_before_a_pause_that_lasts_to_the_end_is_delivered_then_and_nothing_that_came_in_it() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.wait_for_state("Recording");
+    // Within one interval of sending: the last of them are still here when the gates shut.
+    (0..5).for_each(|sequence| call.speak(sequence));
+    call.wish("pause");
+    (5..10).for_each(|sequence| call.speak(sequence));
+    call.wait_for_state("Paused");
+    call.wish("stop");
+    assert_eq!(call.wait_for_state("Stopped"), "asked");
+    for line in 0..2 {
+        for sequence in 0..5 {
+            assert_eq!(timestamp(&recorder.packet(line).unwrap()), sequence * 160, "line {line}");
+        }
+    }
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        assert_eq!((report.get::<u64>("seen"), report.get::<u64>("sent")), (Ok(5), Ok(5)), "{report}");
+    }
+    assert!(call.messages_so_far().iter().all(|message| message.name() != "siprec-gap"));
+}

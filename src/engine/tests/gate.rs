@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::{LOCAL, Recorder, Rig, assert_in_order, numbered};
 use siprec_engine::{EngineConfig, Gate, TapConfig};
-use siprec_model::{BranchCommand, RtcpMode};
+use siprec_model::{BranchCommand, BranchEvent, RtcpMode};
 
 const SSRC: u32 = 77;
 
@@ -77,6 +77,40 @@ fn a_pause_freezes_what_was_held_and_resume_sends_it_first() {
     assert_eq!(tap.stats().gated, 5);
     let (_, report) = rig.close(branch);
     assert_eq!((report.seen, report.sent, report.drops.total()), (10, 10, 0));
+}
+
+#[test]
+fn what_a_pause_froze_leaves_when_the_call_has_ended_and_the_recorder_takes_it_again() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let (branch, _) = rig.open_branch(&tap, 0, &recorder);
+    tap.push(&numbered(SSRC, 0), Instant::now());
+    recorder.packet();
+    tap.close_gate();
+    rig.command(BranchCommand::Pause { branch });
+    let is_empty = |event| (event == BranchEvent::BacklogEmpty).then_some(());
+    rig.command(BranchCommand::Drain { branch });
+    // Nothing was held.
+    rig.expect(branch, is_empty);
+    rig.close(branch);
+
+    let tap = rig.tap();
+    let branch = rig.create(&tap, 1, common::FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    (1..6).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    tap.close_gate();
+    (6..9).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    rig.command(BranchCommand::Pause { branch });
+    rig.command(BranchCommand::Drain { branch });
+    recorder.assert_silence();
+    rig.open(branch, &recorder);
+    assert_eq!(
+        recorder.packets(5).iter().map(common::Packet::number).collect::<Vec<_>>(),
+        (1..6).collect::<Vec<_>>()
+    );
+    rig.expect(branch, is_empty);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.total()), (5, 5, 0));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::BranchEvent;
+use siprec_model::{BranchEvent, RecordingState, StopReason};
 use siprec_session::{Command, Input, RecordingConfig, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -158,4 +158,26 @@ fn a_stream_that_has_sent_nothing_is_not_kept() {
     let mut call = Call::established();
     release(&mut call);
     call.expect(&["drain 1", "close 1", "> INVITE sendonly/off v2"]);
+}
+
+#[test]
+fn a_recorder_that_does_not_answer_the_bye_may_miss_what_a_released_stream_has_sent() {
+    let mut call = recording(two_recorders());
+    release(&mut call);
+    call.answer_invite(&sdp(&[4000, 0]));
+    // Longer than what it left at first may take.
+    call.wait_ms(15_000);
+    call.take();
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.wait_ms(4_000);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    let again = call.request(&Method::Invite);
+    let lines = call.take();
+    assert!(lines.contains(&"recall 1".to_owned()), "{lines:?}");
+    call.answer(&again, 200, &[], &sdp(&[6000, 6002]));
+    let lines = call.take();
+    assert!(lines.contains(&"open 1 to 192.0.2.9:6002".to_owned()), "{lines:?}");
+    call.answer_bye();
+    assert_eq!(call.recording.state(), RecordingState::Stopped);
 }

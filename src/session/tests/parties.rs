@@ -221,6 +221,7 @@ fn a_mute_before_the_stream_counts() {
 #[test]
 fn a_muted_party_that_leaves_mutes_nobody_any_more() {
     let mut call = Call::established();
+    call.engine.freezes = true;
     call.command(Command::Mute { slot: 1, muted: true });
     call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
     call.take();
@@ -246,7 +247,16 @@ fn a_mute_at_the_end_stays_to_the_end() {
     call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
     call.take();
     call.command(Command::Stop(StopReason::CallEnded));
-    call.expect(&["drain 0", "drain 1", "close 0", "close 1", "> BYE", "* stopped: call-ended", "= stopped"]);
+    call.expect(&[
+        "drain 0",
+        "drain 1",
+        "= draining",
+        "close 0",
+        "close 1",
+        "> BYE",
+        "* stopped: call-ended",
+        "= stopped",
+    ]);
 }
 
 #[test]

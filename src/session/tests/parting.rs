@@ -214,7 +214,16 @@ fn what_the_recorder_has_confirmed_needs_no_answer_to_the_bye() {
     call.answer(&options, 200, &[], "");
     call.take();
     call.command(Command::Stop(StopReason::Asked));
-    call.expect(&["drain 0", "drain 1", "close 0", "close 1", "> BYE", "* stopped: asked", "= stopped"]);
+    call.expect(&[
+        "drain 0",
+        "drain 1",
+        "= draining",
+        "close 0",
+        "close 1",
+        "> BYE",
+        "* stopped: asked",
+        "= stopped",
+    ]);
     call.wait_ms(40_000);
     assert_eq!(call.finished, 1);
 }

@@ -229,6 +229,8 @@ struct Model {
     /// Which branch each key of ours was used for.
     keys: Vec<(SrtpKey, u16)>,
     paused: bool,
+    /// The end was asked for: what is from before it leaves, however it was paused.
+    is_ending: bool,
     /// Which branch each association of ours is of.
     associations: BTreeMap<String, u16>,
     /// Pads whose party has muted.
@@ -269,6 +271,7 @@ impl Model {
         match command {
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,
+            Command::Stop(_) => self.is_ending = true,
             Command::Mute { slot, muted: true } => drop(self.muted.insert(*slot)),
             Command::Mute { slot, muted: false } => drop(self.muted.remove(slot)),
             // Of a stream that is not there it says nothing.
@@ -288,6 +291,9 @@ impl Model {
         let present = || self.branches.values().filter(|branch| !branch.has_ended);
         let mutes =
             |other: &&Branch| self.muted.contains(&other.pad) && (!self.per_party || other.pad == branch.pad);
+        if self.is_ending && branch.has_ended {
+            return false;
+        }
         self.paused || !branch.has_ended && present().any(|other| mutes(&other))
     }
 
@@ -515,6 +521,7 @@ fn run(steps: Vec<Step>, seed: u8) {
     }
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
+    call.engine.freezes = seed.is_multiple_of(3);
     let mut model = Model { per_party, keying, as_the_call, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();

@@ -466,6 +466,9 @@ impl Recording {
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         let is_tail = self.legs.get(id).is_some_and(|leg| leg.parting.is_some());
+        if is_tail {
+            self.end_silence(id, now);
+        }
         if is_tail && !self.may_redeliver(id, now) {
             return self.give_up_tail(id, now);
         }

@@ -52,6 +52,8 @@ pub(super) struct Leg {
     pub(super) takes_nothing: Option<u32>,
     /// The recorder was told that the session is over, and has not said yet that it has lived to the end.
     pub(super) parting: Option<Parting>,
+    /// The call has ended, and what is from before a pause or mute leaves all the same.
+    pub(super) speaks_out: bool,
     /// What was done about stretches that its recorders have missed.
     pub(super) repairs: Repairs,
     /// How it ended.
@@ -205,6 +207,7 @@ impl Leg {
             weaknesses: Weaknesses::default(),
             takes_nothing: None,
             parting: None,
+            speaks_out: false,
             repairs: Repairs::default(),
             end: None,
         }

@@ -9,6 +9,7 @@ mod parting;
 mod redirect;
 mod repair;
 mod rest;
+mod silence;
 mod slot;
 mod streams;
 mod tell;
@@ -265,6 +266,7 @@ impl Recording {
             self.recall_tails();
             self.repair(now);
             self.secure_sessions(now);
+            self.end_silences(now);
             self.steer(now);
             let news = self.take_notices(now);
             // An attempt may have failed before anything was sent, and the next one is to be begun.

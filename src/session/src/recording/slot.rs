@@ -19,6 +19,9 @@ use crate::session::{Ports, Sign};
 /// that seems never to have held anything is not given up too early.
 const GRACE: Duration = Duration::from_millis(100);
 
+/// How long the engine has to say what a paused stream has left, which it does at once unless it is busy.
+const REPLY_TIME: Duration = Duration::from_secs(1);
+
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 

@@ -306,11 +306,6 @@ impl Recording {
             .collect()
     }
 
-    /// Whether nothing of a session's streams may be sent (`protocol` 1.3).
-    pub(super) fn is_silent(&self, id: usize) -> bool {
-        self.paused || self.slots.values().any(|slot| slot.is_of(id) && slot.is_muted())
-    }
-
     /// Brings every branch into the mode that silence and agreement ask for.
     fn steer_branches(&mut self, now: Instant) {
         let numbers: Vec<u16> = self.slots.keys().copied().collect();
@@ -328,6 +323,7 @@ impl Recording {
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
             let association =
                 leg.zip(slot.ports()).and_then(|(leg, ports)| leg.association(slot.branch(), ports));
+            let silent = silent && !leg.is_some_and(|leg| leg.speaks_out);
             let Some(mut verdict) = verdict else { continue };
             if slot.security().is_secured() && verdict.mode.is_plain() {
                 let forbidden = slot.leg().and_then(|id| forbidding.get(id).copied().flatten());

@@ -84,6 +84,8 @@ pub(crate) struct RecordingSession {
     /// Since when the recorder has accepted and media can flow, and when it was last alive for sure.
     lived: Option<Lived>,
     farewell: Farewell,
+    /// The call has ended: what is offered is to be answered soon, or not in time for another recorder.
+    hurries: bool,
     notices: VecDeque<Notice>,
 }
 
@@ -185,6 +187,7 @@ impl RecordingSession {
             phase: Phase::Inviting(inviting),
             lived: None,
             farewell: Farewell::default(),
+            hurries: false,
             notices: VecDeque::new(),
         })
     }

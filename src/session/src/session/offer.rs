@@ -245,7 +245,7 @@ impl RecordingSession {
         let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);
         if let Ok(token) = sent {
             let probe = std::mem::take(&mut up.probe);
-            let time = if probe { self.rules.timers.probe_answer } else { ANSWER_TIME };
+            let time = if probe || self.hurries { self.rules.timers.probe_answer } else { ANSWER_TIME };
             up.offer = Offer::Sent { description, token, sent: now, deadline: now + time };
         }
     }

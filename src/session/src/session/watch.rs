@@ -93,6 +93,14 @@ impl RecordingSession {
         self.examine(now);
     }
 
+    /// From now on offers must be answered as soon as questions must.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.hurries = true;
+        if let Phase::Up(up) = &mut self.phase {
+            up.offer.hasten(now + self.rules.timers.probe_answer);
+        }
+    }
+
     /// Asks the recorder whether it lives, where that is due, and doubts it where it has not said so.
     pub(super) fn examine(&mut self, now: Instant) {
         let is_silent = self.is_silent();

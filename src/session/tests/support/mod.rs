@@ -34,6 +34,8 @@ pub const KEY: RecordingKey = RecordingKey::from_raw(7);
 pub struct Engine {
     pub binds: bool,
     pub drains: bool,
+    /// Whether something is held when it is paused.
+    pub freezes: bool,
     pub closes: bool,
 }
 
@@ -56,6 +58,7 @@ pub struct Call {
     outputs: Vec<Output>,
     ended: BTreeSet<u16>,
     open: BTreeSet<u16>,
+    paused: BTreeSet<u16>,
     /// Attempts that are not over.
     attempts: BTreeSet<u32>,
     /// What is written down: the dialogs that stand, by attempt and the recorder's tag, and the number of each.
@@ -110,7 +113,7 @@ impl Call {
         Self {
             recording: Recording::new(config, [3; 32], now),
             now,
-            engine: Engine { binds: true, drains: true, closes: true },
+            engine: Engine { binds: true, drains: true, freezes: false, closes: true },
             chooses: true,
             resolves: true,
             transport: Transport::Udp,
@@ -122,6 +125,7 @@ impl Call {
             outputs: Vec::new(),
             ended: BTreeSet::new(),
             open: BTreeSet::new(),
+            paused: BTreeSet::new(),
             attempts: BTreeSet::new(),
             noted: BTreeMap::new(),
             epoch: now,
@@ -422,22 +426,31 @@ impl Call {
             }
             BranchCommand::Open(_) => {
                 self.open.insert(id.slot);
+                self.paused.remove(&id.slot);
                 (self.ended.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
             }
             BranchCommand::Drain { .. } => {
                 self.ended.insert(id.slot);
-                (self.open.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+                let is_empty = self.paused.contains(&id.slot) && !self.engine.freezes;
+                let is_open = self.open.contains(&id.slot) && self.engine.drains;
+                (is_open || is_empty).then_some(BranchEvent::BacklogEmpty)
             }
-            BranchCommand::Pause { .. }
-            | BranchCommand::Hold { .. }
+            BranchCommand::Pause { .. } => {
+                self.open.remove(&id.slot);
+                self.paused.insert(id.slot);
+                None
+            }
+            BranchCommand::Hold { .. }
             | BranchCommand::Disable { .. }
             | BranchCommand::Part { .. }
             | BranchCommand::Recall { .. } => {
                 self.open.remove(&id.slot);
+                self.paused.remove(&id.slot);
                 None
             }
             BranchCommand::Create { .. } => {
                 self.open.remove(&id.slot);
+                self.paused.remove(&id.slot);
                 self.ended.remove(&id.slot);
                 None
             }

@@ -8,7 +8,7 @@ use siprec_model::{
     RtcpMode, StreamFormat,
 };
 
-use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, Slot, SlotNews};
+use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, REPLY_TIME, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
 use crate::session::{Ports, Sign, WantedLine};
@@ -220,11 +220,15 @@ impl Slot {
         deadline: Instant,
         out: &mut Vec<BranchCommand>,
     ) {
-        if self.ended.is_none() {
-            self.ended = Some(End { at: now, deadline });
-            if self.branch.is_some() {
-                out.push(BranchCommand::Drain { branch: self.id });
+        match &mut self.ended {
+            None => {
+                self.ended = Some(End { at: now, deadline });
+                if self.branch.is_some() {
+                    out.push(BranchCommand::Drain { branch: self.id });
+                }
             }
+            // It had ended before the call did: what may be lost of it has as much time as that of the others.
+            Some(end) => end.deadline = end.deadline.max(deadline),
         }
     }
 
@@ -285,9 +289,19 @@ impl Slot {
             BranchMode::Open(_) => false,
             BranchMode::Holding if branch.fed => !may_open,
             BranchMode::Holding => !may_open || now >= at + GRACE,
-            // What a pause froze stays unsent, since a paused stream sends nothing; closing reports it as lost.
-            BranchMode::Paused | BranchMode::Disabled => true,
+            BranchMode::Paused if branch.parked => true,
+            // Where nothing is frozen, the engine says so at once.
+            BranchMode::Paused if branch.fed => !may_open && now >= at + GRACE,
+            BranchMode::Paused => now >= at + REPLY_TIME,
+            BranchMode::Disabled => true,
         }
+    }
+
+    /// Whether an ended stream has something from before a pause or mute that has not been sent.
+    pub(in crate::recording) fn is_frozen(&self, now: Instant) -> bool {
+        let (Some(End { at, deadline }), Some(branch)) = (self.ended, &self.branch) else { return false };
+        let is_paused = matches!(branch.mode, BranchMode::Paused) && !branch.parked;
+        is_paused && branch.fed && !branch.drained && (at + GRACE..deadline).contains(&now)
     }
 
     /// Whether an ended stream ran out of time with something undelivered.
@@ -302,7 +316,9 @@ impl Slot {
         let branch = self.branch.as_ref()?;
         match branch.kept {
             None if branch.parked => None,
-            None => [at + GRACE, deadline].into_iter().find(|instant| *instant > handled),
+            None => {
+                [at + GRACE, at + REPLY_TIME, deadline].into_iter().filter(|instant| *instant > handled).min()
+            }
             Some(until) => Some(until).filter(|until| *until > handled),
         }
     }
