@@ -21,6 +21,8 @@ pub(crate) enum Complaint {
     Caps(CapsFault),
     /// There are more keys than are taken.
     TooManyKeys,
+    /// `request-key` is not asked for all sources yet.
+    PutOff,
     /// `request-key` gave nothing.
     Unanswered,
     /// `request-key` gave caps without a key: what they lack.

@@ -1,11 +1,11 @@
 //! What is known of the keys of one encrypted stream of the call, and whose keys are still to be asked for.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_engine::Tap;
 use siprec_media::srtp::{CallKey, MAX_KEYS, Passed};
 use siprec_media::{RtpView, fixed_header};
-use siprec_model::SrtpSuite;
+use siprec_model::{SrtpKey, SrtpSuite};
 
 use crate::asked::Asked;
 use crate::keys::CallKeys;
@@ -13,7 +13,7 @@ use crate::keys::CallKeys;
 /// The keys of a stream, from its caps, its party's session description and whoever answered `request-key`.
 #[derive(Debug, Default)]
 pub(crate) struct Secrecy {
-    /// The newest last.
+    /// The one that was given, or was seen in use, last at the end.
     keys: Vec<CallKey>,
     given: Given,
     /// Sources that somebody was asked for.
@@ -24,6 +24,28 @@ pub(crate) struct Secrecy {
     latest: Option<u32>,
     /// What passed while there was no tap.
     passed: Passed,
+    /// A source is not asked for yet, and that is to be told.
+    put_off: bool,
+    /// When that was so last.
+    put_off_at: Option<Instant>,
+}
+
+/// So long after a source was put off the next one is told of.
+const BURST_END: Duration = Duration::from_secs(10);
+
+/// What packets that have just passed want of the application.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Wants {
+    /// Sources whose keys are to be asked for.
+    pub(crate) sources: Vec<u32>,
+    /// A source of them is not asked for yet, the first one of a burst.
+    pub(crate) put_off: bool,
+}
+
+impl Wants {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sources.is_empty() && !self.put_off
+    }
 }
 
 /// Whose keys the caps give.
@@ -53,7 +75,9 @@ impl Secrecy {
 
     /// Adds a key, unless it is there.
     pub(crate) fn add(&mut self, key: CallKey) -> bool {
-        if self.keys.contains(&key) {
+        if let Some(place) = self.keys.iter().position(|known| *known == key) {
+            let known = self.keys.remove(place);
+            self.keys.push(known);
             return false;
         }
         if self.keys.len() >= MAX_KEYS {
@@ -63,12 +87,22 @@ impl Secrecy {
         true
     }
 
+    /// Takes note of the keys that a tap has used since it was last asked: they go last when there are too many.
+    pub(crate) fn heed(&mut self, tap: &Tap) {
+        self.note_used(&tap.take_used_keys());
+    }
+
+    fn note_used(&mut self, used: &[SrtpKey]) {
+        self.keys
+            .sort_by_key(|known| used.iter().position(|key| *key == known.key).map_or(0, |place| place + 1));
+    }
+
     /// Whether an answer is awaited.
     pub(crate) fn is_asking(&self) -> bool {
         !self.open.is_empty()
     }
 
-    /// Every key, the newest last.
+    /// Every key, the one that was given or used last at the end.
     pub(crate) fn keys(&self) -> &[CallKey] {
         &self.keys
     }
@@ -92,6 +126,9 @@ impl Secrecy {
             Given::Of(given) => given == ssrc,
         };
         let is_new = !is_given && self.asked.admit(ssrc, sequence, now);
+        if !is_given && !self.asked.knows(ssrc) {
+            self.put_off(now);
+        }
         // One that was put off is looked at again.
         if is_given || self.asked.knows(ssrc) {
             self.latest = Some(ssrc);
@@ -100,6 +137,16 @@ impl Secrecy {
             self.open.push(ssrc);
             ssrc
         })
+    }
+
+    /// Whether a source was put off that is to be told of. It is, from here on.
+    pub(crate) fn takes_put_off(&mut self) -> bool {
+        std::mem::take(&mut self.put_off)
+    }
+
+    fn put_off(&mut self, now: Instant) {
+        let before = self.put_off_at.replace(now);
+        self.put_off |= before.is_none_or(|before| now.saturating_duration_since(before) >= BURST_END);
     }
 
     /// The question for a source was answered.
@@ -150,11 +197,9 @@ pub(crate) fn common_suite(keys: &[CallKey]) -> Option<SrtpSuite> {
 
 #[cfg(test)]
 mod tests {
-    use siprec_media::srtp::Policy;
-    use siprec_model::SrtpKey;
-
     use super::*;
     use crate::asked::{MAX_ASKED, PATIENCE};
+    use siprec_media::srtp::Policy;
 
     fn packet(ssrc: u32) -> Vec<u8> {
         numbered(ssrc, 1)
@@ -210,6 +255,42 @@ mod tests {
         let turns: Vec<_> = (1..=50).map(|number| secrecy.meet(&[&numbered(77_777, number)], now)).collect();
         assert_eq!((turns[0], turns[1]), (None, Some(77_777)));
         assert!(turns[2..].iter().all(Option::is_none), "each once");
+    }
+
+    #[test]
+    fn a_burst_of_sources_that_are_put_off_is_told_once() {
+        let start = Instant::now();
+        let mut secrecy = Secrecy::default();
+        asked(&mut secrecy, 0..MAX_ASKED as u32, start);
+        asked(&mut secrecy, 0..MAX_ASKED as u32, start);
+        assert!(!secrecy.takes_put_off(), "each was asked for");
+        let mut told = Vec::new();
+        // A flood of a minute, a pause, and the next one.
+        for second in (0..60).chain(69..80).chain([100]) {
+            let now = start + Duration::from_secs(second);
+            asked(&mut secrecy, 1000 * (second as u32 + 1)..1000 * (second as u32 + 2), now);
+            told.extend(secrecy.takes_put_off().then_some(second));
+        }
+        assert_eq!(told, [0, 69, 100]);
+        secrecy.renew(Some(caps(None)), Vec::new());
+        asked(&mut secrecy, 0..1000, start + Duration::from_secs(1000));
+        assert!(!secrecy.takes_put_off(), "the caps give the key of all");
+    }
+
+    #[test]
+    fn of_too_many_keys_the_one_goes_that_was_given_or_used_longest_ago() {
+        let key = |mark| SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[mark; 28]).unwrap();
+        let mut secrecy = Secrecy::default();
+        (0..16).for_each(|mark| assert!(secrecy.add(key(mark).into())));
+        secrecy.note_used(&[key(2), key(0), key(99)]);
+        assert!(!secrecy.add(key(1).into()), "it is there, and given anew");
+        for mark in 16..29 {
+            assert!(secrecy.add(key(mark).into()));
+        }
+        let left = [2, 0, 1].into_iter().chain(16..29).map(key);
+        assert!(secrecy.keys().iter().map(|key| &key.key).eq(&left.collect::<Vec<_>>()));
+        assert!(secrecy.add(key(29).into()));
+        assert!(!secrecy.keys().contains(&key(2).into()));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use siprec_session::StreamSecurity;
 use crate::guard::guarded;
 use crate::keys::CallKeys;
 use crate::packet::with_bytes;
-use crate::secrecy::Secrecy;
+use crate::secrecy::{Secrecy, Wants};
 use crate::sync::lock;
 use crate::trail::Way;
 
@@ -41,22 +41,22 @@ const MOST_WAITING: usize = 4;
 impl Feed {
     /// Copies one packet. `place` is named in the log. Gives its source where the key of that is to be asked for: the
     /// answer goes to [`Feed::settle`].
-    pub(crate) fn buffer(&self, place: &gst::Object, buffer: &gst::BufferRef) -> Option<u32> {
-        self.copy(place, |state, arrival| self.packet(state, buffer, arrival))
+    pub(crate) fn buffer(&self, place: &gst::Object, buffer: &gst::BufferRef) -> Wants {
+        self.copy(place, |state, arrival| self.packet(state, buffer, arrival).into_iter().collect())
     }
 
     /// Copies every packet of a list; they arrived together. Gives sources as [`Feed::buffer`] does.
-    pub(crate) fn list(&self, place: &gst::Object, list: &gst::BufferListRef) -> Vec<u32> {
+    pub(crate) fn list(&self, place: &gst::Object, list: &gst::BufferListRef) -> Wants {
         self.copy(place, |state, arrival| {
-            Some(list.iter().filter_map(|buffer| self.packet(state, buffer, arrival)).collect())
+            list.iter().filter_map(|buffer| self.packet(state, buffer, arrival)).collect()
         })
-        .unwrap_or_default()
     }
 
     /// Takes a tap in place of the one before, if any.
     pub(crate) fn connect(&self, tap: Arc<Tap>) {
         let before = {
             let mut state = lock(&self.state);
+            state.heed_use();
             if let Some(secrecy) = &mut state.secrecy {
                 secrecy.tell(&tap);
             }
@@ -81,6 +81,7 @@ impl Feed {
     pub(crate) fn disconnect(&self) {
         let before = {
             let mut state = lock(&self.state);
+            state.heed_use();
             let before = state.tap.take();
             state.leave(before)
         };
@@ -96,6 +97,7 @@ impl Feed {
     /// session description.
     pub(crate) fn secure(&self, caps: Option<CallKeys>, described: Vec<CallKey>) {
         let mut state = lock(&self.state);
+        state.heed_use();
         let State { tap, secrecy, .. } = &mut *state;
         let secrecy = secrecy.get_or_insert_default();
         secrecy.renew(caps, described);
@@ -117,6 +119,7 @@ impl Feed {
     /// Adds keys that are new, while the stream is encrypted.
     pub(crate) fn add_keys(&self, keys: impl IntoIterator<Item = CallKey>) {
         let mut state = lock(&self.state);
+        state.heed_use();
         let State { tap, secrecy: Some(secrecy), .. } = &mut *state else { return };
         for key in keys {
             if secrecy.add(key.clone())
@@ -191,19 +194,23 @@ impl Feed {
         }
     }
 
-    fn copy<T>(&self, place: &gst::Object, work: impl FnOnce(&mut State, Instant) -> Option<T>) -> Option<T> {
+    fn copy(&self, place: &gst::Object, work: impl FnOnce(&mut State, Instant) -> Vec<u32>) -> Wants {
         // The lock is this feed's own and is released before the call's buffer goes on.
         let copied = guarded(place, || {
             let mut state = lock(&self.state);
             if state.tap.is_none() && state.secrecy.is_none() {
-                return None;
+                return Wants::default();
             }
-            work(&mut state, Instant::now())
+            let sources = work(&mut state, Instant::now());
+            // Where there is no tap, nothing is lost by it.
+            let put_off =
+                state.tap.is_some() && state.secrecy.as_mut().is_some_and(|secrecy| secrecy.takes_put_off());
+            Wants { sources, put_off }
         });
         if copied.is_none() {
             guarded(place, || self.disconnect());
         }
-        copied.flatten()
+        copied.unwrap_or_default()
     }
 
     fn packet(&self, state: &mut State, buffer: &gst::BufferRef, arrival: Instant) -> Option<u32> {
@@ -231,6 +238,13 @@ impl Feed {
 }
 
 impl State {
+    /// Takes note of the keys that are in use, before another one may take the place of one.
+    fn heed_use(&mut self) {
+        if let State { tap: Some(tap), secrecy: Some(secrecy), .. } = self {
+            secrecy.heed(tap);
+        }
+    }
+
     /// Keeps a former tap while somebody is asked for a key that its packets wait for; else it is to be dropped.
     fn leave(&mut self, before: Option<Arc<Tap>>) -> Option<Arc<Tap>> {
         if !self.secrecy.as_ref().is_some_and(|secrecy| secrecy.is_asking()) {

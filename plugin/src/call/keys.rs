@@ -16,7 +16,7 @@ use super::pad::SiprecSinkPad;
 use super::recording::Fault;
 use crate::complaints::Complaint;
 use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
-use crate::secrecy::common_suite;
+use crate::secrecy::{Wants, common_suite};
 
 /// Their declarations.
 pub(super) fn signals() -> [glib::subclass::Signal; 4] {
@@ -114,7 +114,7 @@ impl Siprec {
 
     /// Asks the application for the keys of these sources, on a thread of GStreamer's: their packets wait meanwhile, and
     /// the call does not.
-    pub(super) fn ask_keys(&self, pad: &SiprecSinkPad, sources: Vec<u32>) {
+    pub(super) fn ask_keys(&self, pad: &SiprecSinkPad, Wants { sources, put_off }: Wants) {
         static REQUEST: LazyLock<Option<glib::subclass::SignalId>> =
             LazyLock::new(|| glib::subclass::SignalId::lookup(REQUEST_KEY, super::Siprec::static_type()));
         let element = self.obj();
@@ -128,6 +128,17 @@ impl Siprec {
                      description of its party (set-party-sdp). What comes waits for one as long as there is room",
                 );
             }
+            return;
+        }
+        if put_off {
+            self.complain(
+                pad,
+                Complaint::PutOff,
+                "more of its sources send than request-key is asked for at once (64, then one a second, and 20 a second \
+                 that go on). What no key fits of those that wait for their turn is lost until it comes",
+            );
+        }
+        if sources.is_empty() {
             return;
         }
         let pad = pad.clone();

@@ -16,6 +16,7 @@ use crate::format::{self, Unrecordable};
 use crate::guard::guarded;
 use crate::keys;
 use crate::passage;
+use crate::secrecy::Wants;
 use crate::sync::lock;
 use crate::tap::Feed;
 use crate::trail::{self, Way};
@@ -208,8 +209,9 @@ mod imp {
         /// The call's packet: copied, then pushed on as it came, with no lock held and no reference kept.
         pub(super) fn chain(&self, buffer: gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
             trail::pass(|way| self.show(way));
-            if let Some(ssrc) = self.feed.buffer(self.obj().upcast_ref(), &buffer) {
-                self.ask(vec![ssrc]);
+            let wants = self.feed.buffer(self.obj().upcast_ref(), &buffer);
+            if !wants.is_empty() {
+                self.ask(wants);
             }
             self.source().ok_or(gst::FlowError::NotLinked)?.push(buffer)
         }
@@ -223,9 +225,9 @@ mod imp {
 
         /// As [`Self::chain`], and a list stays a list.
         pub(super) fn chain_list(&self, list: gst::BufferList) -> Result<gst::FlowSuccess, gst::FlowError> {
-            let sources = self.feed.list(self.obj().upcast_ref(), &list);
-            if !sources.is_empty() {
-                self.ask(sources);
+            let wants = self.feed.list(self.obj().upcast_ref(), &list);
+            if !wants.is_empty() {
+                self.ask(wants);
             }
             self.source().ok_or(gst::FlowError::NotLinked)?.push_list(list)
         }
@@ -275,9 +277,9 @@ mod imp {
             }
         }
 
-        fn ask(&self, sources: Vec<u32>) {
+        fn ask(&self, wants: Wants) {
             guarded(self.obj().upcast_ref(), || {
-                self.with_element(|element| element.ask_keys(&self.obj(), sources));
+                self.with_element(|element| element.ask_keys(&self.obj(), wants));
             });
         }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use siprec_media::RtpView;
 use siprec_media::srtp::Unprotector;
-use siprec_model::DropCause;
+use siprec_model::{DropCause, SrtpKey};
 
-use crate::keyring::News;
+use crate::keyring::{Keyring, News};
 use crate::late::{Late, LateRoom};
 use crate::losses::Losses;
 use crate::packed::{Mark, Packed, Raw, Verdict};
@@ -35,6 +35,9 @@ pub(crate) struct Decipher {
     has_new_key: bool,
     /// Packets that waited in vain since somebody asked.
     given_up: Losses,
+    /// How many packets were decrypted when the keys in use were last looked at, and which of them were told.
+    looked: u64,
+    told: Vec<SrtpKey>,
 }
 
 impl Decipher {
@@ -50,6 +53,24 @@ impl Decipher {
             late: Late::new(room),
             has_new_key: false,
             given_up: Losses::default(),
+            looked: 0,
+            told: Vec::new(),
+        }
+    }
+
+    /// Tells of the keys that have decrypted something since it last was, where they are others, or somebody has heard of
+    /// those.
+    pub(crate) fn tell_used(&mut self, keyring: &Keyring) {
+        let looked = std::mem::replace(&mut self.looked, self.unprotector.opened());
+        if looked == self.looked {
+            return;
+        }
+        let used = self.unprotector.keys_used_since(looked);
+        if keyring.is_heard() || !used.map(|(_, key)| key).eq(&self.told) {
+            let mut used: Vec<_> = self.unprotector.keys_used_since(looked).collect();
+            self.told = used.iter().map(|(_, key)| (*key).clone()).collect();
+            used.sort_by_key(|(last, _)| *last);
+            keyring.note_used(used.into_iter().map(|(_, key)| key));
         }
     }
 

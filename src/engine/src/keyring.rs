@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use siprec_media::srtp::{CallKey, MAX_KEYS};
+use siprec_model::SrtpKey;
 
 /// Sources whose keys are asked for at once, at most; one more is not waited for.
 const MAX_AWAITED: usize = 64;
@@ -15,6 +16,10 @@ const MAX_AWAITED: usize = 64;
 pub(crate) struct Keyring {
     news: AtomicBool,
     said: Mutex<Said>,
+    /// Somebody has taken note of the keys in use, and is to hear of those that are from then on.
+    heard: AtomicBool,
+    /// The keys that have decrypted something since then, the last at the end.
+    used: Mutex<Vec<SrtpKey>>,
 }
 
 #[derive(Debug, Default)]
@@ -64,6 +69,31 @@ impl Keyring {
         });
     }
 
+    /// The keys that have decrypted something since this was last asked, the one that did so last at the end.
+    pub(crate) fn take_used(&self) -> Vec<SrtpKey> {
+        let used = std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner));
+        self.heard.store(true, Ordering::SeqCst);
+        used
+    }
+
+    /// Whether somebody has, since [`Keyring::note_used`]. For the media thread.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::SeqCst)
+    }
+
+    /// These keys have decrypted something, the last one last. For the media thread.
+    pub(crate) fn note_used<'a>(&self, keys: impl Iterator<Item = &'a SrtpKey>) {
+        self.heard.store(false, Ordering::SeqCst);
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in keys {
+            used.retain(|known| known != key);
+            if used.len() >= MAX_KEYS {
+                used.remove(0);
+            }
+            used.push(key.clone());
+        }
+    }
+
     /// Whether something was said since the media thread looked.
     pub(crate) fn has_news(&self) -> bool {
         self.news.load(Ordering::SeqCst)
@@ -86,12 +116,27 @@ impl Keyring {
 
 #[cfg(test)]
 mod tests {
-    use siprec_model::{SrtpKey, SrtpSuite};
+    use siprec_model::SrtpSuite;
 
     use super::*;
 
     fn key(byte: u8) -> CallKey {
         SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[byte; 28]).unwrap().into()
+    }
+
+    #[test]
+    fn keys_in_use_are_told_once_the_last_one_last() {
+        let keyring = Keyring::default();
+        let keys: Vec<SrtpKey> = (0..20).map(|byte| key(byte).key).collect();
+        assert!(!keyring.is_heard() && keyring.take_used().is_empty());
+        assert!(keyring.is_heard());
+        keyring.note_used(keys[..3].iter());
+        keyring.note_used(keys[..1].iter());
+        assert!(!keyring.is_heard());
+        assert_eq!(keyring.take_used(), [1, 2, 0].map(|byte: usize| keys[byte].clone()));
+        assert!(keyring.take_used().is_empty());
+        keyring.note_used(keys.iter());
+        assert_eq!(keyring.take_used(), keys[4..]);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use siprec_media::fixed_header;
 use siprec_media::srtp::{CallKey, Passed};
-use siprec_model::StreamId;
+use siprec_model::{SrtpKey, StreamId};
 
 use crate::keyring::Keyring;
 use crate::packed::Mark;
@@ -171,6 +171,12 @@ impl Tap {
     pub fn add_key(&self, key: CallKey) {
         self.tap.keyring.add(key);
         self.engine.wake_if_asleep();
+    }
+
+    /// The keys that have decrypted packets since this was last asked, the one that did so last at the end. The media thread
+    /// tells of them some 100 ms later.
+    pub fn take_used_keys(&self) -> Vec<SrtpKey> {
+        self.tap.keyring.take_used()
     }
 
     /// Says that the key of a source is being asked for: its packets wait until [`Tap::settle_key`], in the same room.

@@ -270,6 +270,31 @@ fn a_new_key_that_comes_after_its_first_packets_costs_none_of_them() {
 }
 
 #[test]
+fn the_keys_in_use_are_told_while_they_are_and_once_for_each_time_that_somebody_asks() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.add_key();
+    call.tap.add_key(key(SrtpSuite::AeadAes128Gcm, 9).into());
+    let recorder = Recorder::new();
+    let _branch = branch(&rig, &call, 0, &recorder);
+    assert!(call.tap.take_used_keys().is_empty());
+    for round in 0..3 {
+        call.push(2 * round..2 * round + 2);
+        assert_in_order(&recorder.packets(2), 2 * round);
+        let deadline = Instant::now() + DEADLINE;
+        let used = loop {
+            assert!(Instant::now() < deadline, "it is in use");
+            let used = call.tap.take_used_keys();
+            if !used.is_empty() {
+                break used;
+            }
+            std::thread::yield_now();
+        };
+        assert!(used.iter().all(|used| *used == call.key) && used.len() == 1);
+    }
+}
+
+#[test]
 fn a_new_key_that_comes_in_a_pause_serves_what_came_before_it() {
     let rig = Rig::new(EngineConfig::default());
     let mut call = Call::new(&rig, SrtpSuite::AesCm256HmacSha1_80);

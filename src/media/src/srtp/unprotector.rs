@@ -56,6 +56,8 @@ struct Key {
     keyset: Keyset,
     /// How many packets had been decrypted when it was given, or decrypted its last one.
     used: u64,
+    /// The same where it has decrypted any, else 0.
+    last_opened: u64,
 }
 
 /// Why a packet was not decrypted. It is as it was.
@@ -169,8 +171,17 @@ impl Unprotector {
             Keyset::new(self.backend, key, policy).map_err(|Refused| KeyRefused::Backend(self.backend))?;
         self.keys_added += 1;
         self.keys.reserve_exact(1);
-        self.keys
-            .insert(0, Key { number: self.keys_added, key: key.clone(), policy, keyset, used: self.opened });
+        self.keys.insert(
+            0,
+            Key {
+                number: self.keys_added,
+                key: key.clone(),
+                policy,
+                keyset,
+                used: self.opened,
+                last_opened: 0,
+            },
+        );
         if self.keys.len() > MAX_KEYS {
             self.forget_idlest();
         }
@@ -209,6 +220,18 @@ impl Unprotector {
     /// How many keys were added that were not there.
     pub fn keys_added(&self) -> u64 {
         self.keys_added
+    }
+
+    /// Packets of RTP decrypted.
+    pub fn opened(&self) -> u64 {
+        self.opened
+    }
+
+    /// The keys that have decrypted a packet of RTP since so many were ([`Unprotector::opened`]), and how many had been with
+    /// the last of each. In no order, but always in the same.
+    pub fn keys_used_since(&self, opened: u64) -> impl Iterator<Item = (u64, &SrtpKey)> {
+        let used = self.keys.iter().filter(move |key| key.last_opened > opened);
+        used.map(|key| (key.last_opened, &key.key))
     }
 
     /// Whether a packet of RTP of this source was authentic, not too many sources ago.
@@ -275,7 +298,7 @@ impl Unprotector {
                 match key.keyset.open_rtp(packet, header.length, header.ssrc, index) {
                     Ok(length) => {
                         self.opened += 1;
-                        key.used = self.opened;
+                        (key.used, key.last_opened) = (self.opened, self.opened);
                         let mut track = track;
                         track.note(key.number, index);
                         if let Some(highest) = track.highest() {
