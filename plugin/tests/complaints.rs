@@ -85,10 +85,7 @@ fn a_flood_of_sources_whose_key_nobody_gives_is_told_of_once() {
         inlet.pad.push(buffer(&packet(ssrc, 1))).unwrap();
     }
     let told = complaints(&call);
-    let times = |words| told.iter().filter(|told| told.contains(words)).count();
-    let (unanswered, put_off) =
-        ("request-key gave no key for source", "than request-key is asked for at once");
-    assert_eq!((told.len(), times(unanswered), times(put_off)), (2, 1, 1), "{told:?}");
+    assert!(told.len() == 1 && told[0].contains("request-key gave no key for source"), "{told:?}");
 }
 
 #[test]

@@ -407,6 +407,41 @@ fn rollovers_behind_a_shut_gate_and_before_the_first_packet_are_followed() {
 }
 
 #[test]
+fn jumps_of_the_numbers_in_pauses_lose_nothing_behind_them() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);
+    call.add_key();
+    let recorder = Recorder::new();
+    let branch = branch(&rig, &call, 0, &recorder);
+    let mut number = 0;
+    call.push([number]);
+    assert_in_order(&recorder.packets(1), number);
+    // Three jumps in each pause, of which a round of numbers is not half, and packets that do not follow each other.
+    for (round, jump) in [3001, 32_000, 10_000, 32_000].into_iter().enumerate() {
+        let by_gate = round % 2 == 0;
+        if by_gate {
+            call.tap.close_gate();
+        }
+        rig.command(BranchCommand::Pause { branch });
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        for _ in 0..3 {
+            number += jump;
+            call.push([number + 3, number, number + 5]);
+        }
+        if by_gate {
+            call.tap.open_gate();
+        }
+        rig.expose(branch, &recorder);
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        number += jump;
+        call.push(number..number + 3);
+        assert_in_order(&recorder.packets(3), number);
+    }
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.total()), (13, 13, 0));
+}
+
+#[test]
 fn what_is_no_packet_of_the_call_is_dropped_by_its_cause() {
     let rig = Rig::new(EngineConfig::default());
     let mut call = Call::new(&rig, SrtpSuite::AesCm128HmacSha1_80);

@@ -4,6 +4,8 @@ use std::ops::RangeInclusive;
 
 /// A jump by more than this is believed only when the next packet goes on from there (RFC 3550 A.1).
 const MAX_JUMP: u16 = 3000;
+/// How far apart two packets may be that go on one from the other: some are lost, or come in another order.
+const MAX_STEP: u16 = 16;
 /// Sources that are followed at once.
 const MAX_FOLLOWED: usize = 16;
 
@@ -44,7 +46,7 @@ struct Source {
     ssrc: u32,
     first: u64,
     highest: u64,
-    /// What the next packet has if the last, far off, was no stray.
+    /// The number of the last packet, where that was far off: the next one is near it if it was no stray.
     jumped_to: Option<u16>,
     packets: u64,
 }
@@ -119,13 +121,19 @@ impl Source {
         self.packets = self.packets.saturating_add(1);
         let Some(index) = estimate(self.highest, sequence) else { return };
         let is_near = index.abs_diff(self.highest) <= u64::from(MAX_JUMP);
-        if is_near || self.jumped_to == Some(sequence) {
+        if is_near || self.jumped_to.is_some_and(|jumped_to| go_on(jumped_to, sequence)) {
             self.highest = self.highest.max(index);
             self.jumped_to = None;
         } else {
-            self.jumped_to = Some(sequence.wrapping_add(1));
+            self.jumped_to = Some(sequence);
         }
     }
+}
+
+/// Whether two packets are of one stretch. The same one twice proves nothing.
+fn go_on(one: u16, other: u16) -> bool {
+    let apart = one.wrapping_sub(other).min(other.wrapping_sub(one));
+    (1..=MAX_STEP).contains(&apart)
 }
 
 #[cfg(test)]
@@ -176,7 +184,10 @@ mod tests {
         }
         assert_eq!(followed.highest(7), Some(expected));
         let far = sequence.wrapping_add(20_000);
+        // A packet that comes twice is a stray all the same.
         followed.note(7, far, || 0);
+        followed.note(7, far, || 0);
+        assert_eq!(followed.highest(7), Some(expected));
         followed.note(7, far.wrapping_add(1), || 0);
         assert_eq!(followed.highest(7), Some(expected + 20_002));
     }

@@ -1,7 +1,7 @@
 //! The call's side.
 
 use siprec_media::srtp::{
-    Authentication, Cipher, KeyRefused, Passed, Policy, Protector, UnprotectFault, Unprotector,
+    Authentication, Backend, Cipher, KeyRefused, Passed, Policy, Protector, UnprotectFault, Unprotector,
 };
 use siprec_model::{DropCause, SrtpKey, SrtpSuite};
 
@@ -130,6 +130,40 @@ fn what_passed_elsewhere_is_caught_up_with_whatever_the_counter_was() {
                 "{suite} {before} {one:?} {other:?}"
             );
             assert_eq!(unprotected(&mut unprotector, &packet), Err(UnprotectFault::Replayed));
+        }
+    }
+}
+
+/// Numbers that go on behind a jump: one after the other, seven of eight lost, or two by two in the wrong order, too.
+const GOING_ON: [fn(u64) -> u64; 3] = [|number| number, |number| 8 * number, |number| 8 * (number ^ 1)];
+
+/// RFC 3550 A.1 has a jump of 3000 and more believed when the next packet goes on from there: on a way that loses or
+/// reorders packets that is not the next number.
+#[test]
+fn jumps_while_nothing_is_decrypted_are_followed_also_where_packets_are_lost_and_change_places() {
+    for (jump, pattern) in [3001, 32_000].into_iter().flat_map(|jump| GOING_ON.map(|pattern| (jump, pattern)))
+    {
+        let (mut protector, mut seen) = ends(&key(SUITE, 0), Backend::default(), Backend::default());
+        let (_, mut told) = ends(&key(SUITE, 0), Backend::default(), Backend::default());
+        let mut last = 65_000;
+        let first = protected(&mut protector, SSRC, last);
+        assert!(unprotected(&mut seen, &first).is_ok() && unprotected(&mut told, &first).is_ok());
+        let mut passed = Passed::default();
+        // More than a round behind each jump, or a few packets.
+        for packets in [10_000, 10_000, 10_000, 4] {
+            let behind = last + jump;
+            for number in 0..packets {
+                last = behind + pattern(number);
+                let [high, low] = (last as u16).to_be_bytes();
+                let header = [&[0x80, 0, high, low, 0, 0, 0, 0][..], &SSRC.to_be_bytes()].concat();
+                seen.observe(&header);
+                passed.note(&header);
+            }
+        }
+        told.catch_up(&passed);
+        let packet = protected(&mut protector, SSRC, last + 9);
+        for unprotector in [&mut seen, &mut told] {
+            assert_eq!(unprotected(unprotector, &packet), Ok((last + 9) as u16), "{jump} ahead of 65000");
         }
     }
 }
