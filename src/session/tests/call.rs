@@ -84,6 +84,26 @@ fn a_gap_begins_on_the_clock_of_the_call_which_is_one_for_all_streams() {
 }
 
 #[test]
+fn what_nobody_could_decrypt_is_the_first_of_the_call_also_where_it_is_told_late() {
+    let mut call = Call::inviting();
+    call.answer_invite(&sdp(&[4000, 4002]));
+    let (first, second) = (call.now, std::time::Duration::from_secs(1));
+    call.wait_ms(1000);
+    call.packet(1);
+    // One that nobody has seen says nothing of the beginning.
+    let hole = |start, cause| BranchEvent::Gap(Hole { start, packets: 9, duration: second, cause });
+    call.media(1, hole(first - 60 * second, DropCause::QueueFull));
+    call.media(0, hole(first, DropCause::NoKey));
+    call.media(0, hole(first + 3 * second, DropCause::RingFull));
+    let starts = call.events.iter().filter_map(|event| match &event.kind {
+        siprec_model::SessionEventKind::Gap { gap, .. } => Some(gap.start),
+        _ => None,
+    });
+    let zero = std::time::Duration::ZERO;
+    assert_eq!(starts.collect::<Vec<_>>(), [zero, zero, 3 * second]);
+}
+
+#[test]
 fn the_clock_of_the_call_begins_with_what_nobody_could_decrypt() {
     let mut call = Call::inviting();
     call.answer_invite(&sdp(&[4000, 4002]));

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{BranchEvent, BranchId, Medium, SessionEventKind, StreamFormat, StreamId};
+use siprec_model::{BranchEvent, BranchId, DropCause, Medium, SessionEventKind, StreamFormat, StreamId};
 use siprec_sip::sdp::MAX_MEDIA;
 
 use super::leg::{Leg, Step};
@@ -164,7 +164,11 @@ impl Recording {
             BranchEvent::FirstPacket { arrival, .. } => {
                 self.begun = Some(self.begun.map_or(*arrival, |begun| begun.min(*arrival)));
             }
-            // What nobody could decrypt is the first of the call, too.
+            // What nobody could decrypt is the first of the call, too, and is told later than what came behind it.
+            BranchEvent::Gap(hole) if matches!(hole.cause, DropCause::NoKey | DropCause::NotAuthentic) => {
+                self.begun = Some(self.begun.map_or(hole.start, |begun| begun.min(hole.start)));
+            }
+            // When others came that nobody has seen is a guess.
             BranchEvent::Gap(hole) => {
                 self.begun.get_or_insert(hole.start);
             }
