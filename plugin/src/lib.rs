@@ -25,6 +25,7 @@ mod keys;
 mod packet;
 mod passage;
 mod pool;
+mod rollover;
 mod secrecy;
 mod slots;
 mod sync;

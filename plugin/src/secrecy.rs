@@ -9,6 +9,7 @@ use siprec_model::{SrtpKey, SrtpSuite};
 
 use crate::asked::Asked;
 use crate::keys::CallKeys;
+use crate::rollover::RolloverDoubt;
 
 /// The keys of a stream, from its caps, its party's session description and whoever answered `request-key`.
 #[derive(Debug, Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Secrecy {
     latest: Option<u32>,
     /// What passed while there was no tap.
     passed: Passed,
+    /// Something of the stream could be read.
+    was_read: bool,
     /// A source is not asked for yet, and that is to be told.
     put_off: bool,
     /// When that was so last.
@@ -92,7 +95,19 @@ impl Secrecy {
         self.note_used(&tap.take_used_keys());
     }
 
+    /// Whether a wrong rollover counter may be why what comes cannot be read.
+    pub(crate) fn rollover_doubt(&self) -> RolloverDoubt {
+        if self.keys.iter().any(|key| key.roc.is_some()) {
+            RolloverDoubt::Given
+        } else if self.was_read {
+            RolloverDoubt::None
+        } else {
+            RolloverDoubt::Joined
+        }
+    }
+
     fn note_used(&mut self, used: &[SrtpKey]) {
+        self.was_read |= !used.is_empty();
         self.keys
             .sort_by_key(|known| used.iter().position(|key| *key == known.key).map_or(0, |place| place + 1));
     }
@@ -255,6 +270,20 @@ mod tests {
         let turns: Vec<_> = (1..=50).map(|number| secrecy.meet(&[&numbered(77_777, number)], now)).collect();
         assert_eq!((turns[0], turns[1]), (None, Some(77_777)));
         assert!(turns[2..].iter().all(Option::is_none), "each once");
+    }
+
+    #[test]
+    fn a_rollover_counter_is_in_doubt_where_caps_gave_one_or_nothing_was_ever_read() {
+        let key = || SrtpKey::new(SrtpSuite::AeadAes128Gcm, &[7; 28]).unwrap();
+        let mut secrecy = Secrecy::default();
+        secrecy.renew(Some(caps(None)), Vec::new());
+        assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::Joined);
+        secrecy.note_used(&[]);
+        assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::Joined);
+        secrecy.note_used(&[key()]);
+        assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::None);
+        secrecy.renew(Some(CallKeys { roc: Some(3), ..caps(None) }), Vec::new());
+        assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::Given);
     }
 
     #[test]

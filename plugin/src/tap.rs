@@ -11,6 +11,7 @@ use siprec_session::StreamSecurity;
 use crate::guard::guarded;
 use crate::keys::CallKeys;
 use crate::packet::with_bytes;
+use crate::rollover::RolloverDoubt;
 use crate::secrecy::{Secrecy, Wants};
 use crate::sync::lock;
 use crate::trail::Way;
@@ -170,6 +171,13 @@ impl Feed {
             Some(secrecy) => StreamSecurity::Srtp(secrecy.suite()),
             None => StreamSecurity::Plain,
         }
+    }
+
+    /// Whether a wrong rollover counter may be why what comes cannot be read.
+    pub(crate) fn rollover_doubt(&self) -> RolloverDoubt {
+        let mut state = lock(&self.state);
+        state.heed_use();
+        state.secrecy.as_ref().map(|secrecy| secrecy.rollover_doubt()).unwrap_or_default()
     }
 
     /// Whether there is a key, or none is needed.

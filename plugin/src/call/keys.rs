@@ -16,6 +16,7 @@ use super::pad::SiprecSinkPad;
 use super::recording::Fault;
 use crate::complaints::Complaint;
 use crate::keys::{self, CallKeys, CapsFault, REQUEST_KEY};
+use crate::rollover::RolloverDoubt;
 use crate::secrecy::{Wants, common_suite};
 
 /// Their declarations.
@@ -110,6 +111,14 @@ impl Siprec {
     /// Whether the session description of a pad's party says that the call encrypts its stream.
     pub(super) fn is_described_secured(&self, pad: &SiprecSinkPad) -> bool {
         self.parties().is_secured(pad.index(), pad.stated_medium())
+    }
+
+    /// Whether a wrong rollover counter may be why a party's stream cannot be read; of any, where it is not known whose.
+    pub(super) fn rollover_doubt(&self, dn: Option<&str>) -> RolloverDoubt {
+        let is_of_party =
+            |pad: &SiprecSinkPad| dn.is_none() || self.parties().dn(pad.index()).as_deref() == dn;
+        let doubts = self.sink_pads().filter(is_of_party).map(|pad| pad.feed().rollover_doubt());
+        doubts.max().unwrap_or_default()
     }
 
     /// Asks the application for the keys of these sources, on a thread of GStreamer's: their packets wait meanwhile, and

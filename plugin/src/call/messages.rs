@@ -15,6 +15,7 @@ use super::Siprec;
 use super::enums::SiprecState;
 use super::recording::Fault;
 use super::whole::{Names, Whole};
+use crate::rollover::RolloverDoubt;
 
 /// Tells the application of what happened to a copy, counted from 0. Called on the notifier's thread, with no lock held.
 pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &SessionEvent) {
@@ -79,7 +80,8 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
         SessionEventKind::Gap { medium, gap } => {
             let message = about.message("siprec-gap").field("medium", medium.as_str());
             post(element, hole(message, gap));
-            warn(element, &gap_in_words(gap.packets, gap.cause), info);
+            let doubt = element.imp().rollover_doubt(info.dn.as_deref());
+            warn(element, &gap_in_words(gap.packets, gap.cause, doubt), info);
         }
         SessionEventKind::KeyframeWanted => {
             element.imp().ask_key_frame(info.dn.as_deref());
@@ -271,12 +273,10 @@ fn packets_in_words(count: u64) -> String {
 }
 
 /// What is lost. Of packets that nobody can read it is not known that they belonged to the call.
-fn gap_in_words(packets: u64, cause: DropCause) -> String {
+fn gap_in_words(packets: u64, cause: DropCause, doubt: RolloverDoubt) -> String {
     let (packets, name) = (packets_in_words(packets), cause.as_str());
     let what = match cause {
-        DropCause::NotAuthentic => {
-            "forged, damaged, under another key, or with another rollover counter than caps gave (roc)"
-        }
+        DropCause::NotAuthentic => doubt.in_words(),
         DropCause::NoKey => "under a key that nobody gave",
         _ => return format!("The recording has a gap of {packets} ({name})"),
     };
@@ -339,11 +339,11 @@ mod tests {
     #[test]
     fn what_nobody_can_read_is_not_said_to_be_missing() {
         assert_eq!(
-            gap_in_words(2, DropCause::QueueFull),
+            gap_in_words(2, DropCause::QueueFull, RolloverDoubt::None),
             "The recording has a gap of 2 packets (queue-full)"
         );
         for cause in [DropCause::NotAuthentic, DropCause::NoKey] {
-            let text = gap_in_words(1, cause);
+            let text = gap_in_words(1, cause, RolloverDoubt::Given);
             assert!(text.starts_with("Dropped 1 packet ") && text.contains(cause.as_str()), "{text}");
             assert!(text.contains("where the stream has nothing else"), "{text}");
         }

@@ -121,10 +121,10 @@ impl SiprecTee {
         let Some(more) = lock(&self.complaints).admit(Complaint::Lost(cause), now) else { return };
         match cause {
             DropCause::NoKey => self.warn_of(&format!("there is no key for what comes in (no-key){more}")),
-            DropCause::NotAuthentic => self.warn_of(&format!(
-                "no key decrypts what comes in: forged, damaged, of another key, or with another rollover counter \
-                 than caps gave (roc) (not-authentic){more}"
-            )),
+            DropCause::NotAuthentic => {
+                let what = lock(&self.decryption).rollover_doubt().in_words();
+                self.warn_of(&format!("no key decrypts what comes in: {what} (not-authentic){more}"));
+            }
             other => {
                 let cause = other.as_str();
                 gst::warning!(crate::CAT, imp = self, "packets that are not recorded: {cause}{more}");

@@ -9,6 +9,7 @@ use siprec_model::{DropCause, SrtpSuite};
 use super::copies::Packet;
 use crate::asked::Asked;
 use crate::keys::CallKeys;
+use crate::rollover::RolloverDoubt;
 
 /// What decrypts a stream.
 #[derive(Default)]
@@ -16,6 +17,8 @@ pub(super) struct Decryption {
     unprotector: Unprotector,
     /// Of the newest key.
     suite: Option<SrtpSuite>,
+    /// Caps gave a rollover counter.
+    given_rollover: bool,
     /// Sources that `request-key` was emitted for since the keys changed.
     asked: Asked,
 }
@@ -32,9 +35,19 @@ impl Decryption {
     /// Takes keys beside those that are there, which stay valid for packets on their way.
     pub(super) fn add(&mut self, keys: CallKeys) -> Result<(), KeyRefused> {
         let suite = keys.policy.key_suite();
+        self.given_rollover |= keys.roc.is_some();
         keys.into_keys().try_for_each(|key| self.unprotector.add_call_key(&key))?;
         self.suite = Some(suite);
         Ok(())
+    }
+
+    /// Whether a wrong rollover counter may be why packets are not authentic.
+    pub(super) fn rollover_doubt(&self) -> RolloverDoubt {
+        match (self.given_rollover, self.unprotector.opened()) {
+            (true, _) => RolloverDoubt::Given,
+            (false, 0) => RolloverDoubt::Joined,
+            (false, _) => RolloverDoubt::None,
+        }
     }
 
     /// The suite that the newest key is one of.
