@@ -400,27 +400,32 @@ impl SiprecUdpSink {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, UdpSocket};
+    use std::io::ErrorKind;
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
     use std::sync::mpsc;
     use std::time::Duration;
 
     use super::super::super::SiprecUdpSink as Element;
     use super::*;
 
+    const HERE: Option<SocketAddr> = Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0));
     const LONG: Duration = Duration::from_secs(60);
 
     /// Sets this host while the resolver is silent, until `meanwhile` has ended and what it answers with is found.
-    fn while_looked_up(sink: &Element, host: &str, meanwhile: impl FnOnce() -> SocketAddr) {
+    fn while_looked_up(sink: &Element, host: &str, meanwhile: impl FnOnce() -> Option<SocketAddr>) {
         let (asked, is_asked) = mpsc::channel();
-        let (answer, answered) = mpsc::channel::<SocketAddr>();
+        let (answer, answered) = mpsc::channel::<Option<SocketAddr>>();
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 sink.imp().set_clients(
                     |clients| clients.set("host", &host.to_value()),
                     |client| {
                         asked.send(()).unwrap();
-                        let address = answered.recv_timeout(LONG).unwrap();
-                        Ok(Found { host: client.host()?.to_owned(), address })
+                        let host = client.host()?.to_owned();
+                        match answered.recv_timeout(LONG).unwrap() {
+                            Some(address) => Ok(Found { host, address }),
+                            None => Err(OpenFault::Destination { host, error: ErrorKind::NotFound.into() }),
+                        }
                     },
                 );
             });
@@ -463,7 +468,7 @@ mod tests {
             sink.emit_by_name::<()>("add", &[&"127.0.0.1", &i32::from(two_port)]);
             push(b"two again");
             sink.set_property("port", i32::from(three_port));
-            ([127, 0, 0, 1], 0).into()
+            HERE
         });
         push(b"found");
         gets(&one, b"both");
@@ -474,13 +479,55 @@ mod tests {
         // One that is not wanted any more when it is found is not sent to.
         while_looked_up(&sink, "slow.invalid", || {
             sink.set_property("clients", format!("127.0.0.1:{two_port}"));
-            ([127, 0, 0, 1], 0).into()
+            HERE
         });
         push(b"two alone");
         assert_eq!(sink.imp().stats().get::<u64>("packets"), Ok(7));
         while_looked_up(&sink, "slow.invalid", || {
             sink.set_state(gst::State::Null).unwrap();
-            ([127, 0, 0, 1], 0).into()
+            HERE
         });
+    }
+
+    #[test]
+    fn a_name_that_is_lost_keeps_its_address_and_is_told_unless_it_is_not_wanted_any_more() {
+        gst::init().unwrap();
+        let sink: Element = gst::glib::Object::new();
+        let bus = gst::Bus::new();
+        sink.set_bus(Some(&bus));
+        let told = || {
+            let warning = bus.pop_filtered(&[gst::MessageType::Warning])?;
+            let gst::MessageView::Warning(warning) = warning.view() else { return None };
+            Some(warning.error().message().to_owned())
+        };
+        let (out, port) = peer();
+        sink.set_property("clients", format!("127.0.0.1:{port}"));
+        sink.set_state(gst::State::Playing).unwrap();
+        let push = |bytes: &[u8]| {
+            let _ = sink.imp().take(&gst::Buffer::from_slice(bytes.to_vec())).unwrap();
+        };
+        while_looked_up(&sink, "name.invalid", || HERE);
+        push(b"found");
+        while_looked_up(&sink, "name.invalid", || {
+            push(b"looked up");
+            None
+        });
+        push(b"lost");
+        let warning = told().unwrap();
+        assert!(
+            warning.starts_with(&format!("Packets go on to the former address of name.invalid:{port}:")),
+            "{warning}"
+        );
+        while_looked_up(&sink, "other.invalid", || {
+            sink.set_property("host", "127.0.0.1");
+            None
+        });
+        push(b"number");
+        assert_eq!(told(), None);
+        for expected in [&b"found"[..], b"looked up", b"lost", b"number"] {
+            gets(&out, expected);
+        }
+        sink.set_bus(None::<&gst::Bus>);
+        sink.set_state(gst::State::Null).unwrap();
     }
 }
