@@ -22,6 +22,9 @@ use crate::packet::with_bytes;
 use crate::sync::lock;
 use crate::trail::{self, Way};
 
+/// Most names that are looked up at once.
+const MOST_LOOKED_UP: usize = 16;
+
 /// Lock order: `opened`, then `settings`. Neither is held while a message is posted, nor while a name is looked up.
 ///
 /// It has no preroll, so it is no `GstBaseSink`: one that was paused before its source would block the source's thread.
@@ -332,24 +335,35 @@ impl SiprecUdpSink {
     }
 
     /// Lets the change be done, which answers with the clients that it names. Where the element is open it takes effect at
-    /// once, but for names, which are looked up by this thread alone, and then each by itself.
+    /// once, but for names: each is looked up by itself, and this waits for all of them.
     fn set_clients(
         &self,
         change: impl FnOnce(&mut Clients) -> Vec<Client>,
-        look_up: impl Fn(&Client) -> Result<Found, OpenFault>,
+        look_up: impl Fn(&Client) -> Result<Found, OpenFault> + Sync,
     ) {
         let named = change(&mut lock(&self.settings).clients);
         let (numeric, names): (Vec<_>, Vec<_>) = named.iter().partition(|client| client.numeric().is_some());
         let found: Vec<_> = numeric.into_iter().filter_map(Client::numeric).collect();
         self.renew(&found);
-        for client in names {
-            if lock(&self.opened).is_none() {
-                return;
-            }
-            match look_up(client) {
-                Ok(found) => self.renew(&[found]),
-                Err(fault) => self.tell_unserved(client, &fault),
-            }
+        if lock(&self.opened).is_none() {
+            return;
+        }
+        let find = |client: &Client| match look_up(client) {
+            Ok(found) => self.renew(&[found]),
+            Err(fault) => self.tell_unserved(client, &fault),
+        };
+        for names in names.chunks(MOST_LOOKED_UP) {
+            std::thread::scope(|scope| {
+                let Some((last, others)) = names.split_last() else { return };
+                for client in others {
+                    let name = "siprecudp-name".to_owned();
+                    let started = std::thread::Builder::new().name(name).spawn_scoped(scope, || find(client));
+                    if started.is_err() {
+                        find(client);
+                    }
+                }
+                find(last);
+            });
         }
     }
 
@@ -403,7 +417,7 @@ mod tests {
     use std::io::ErrorKind;
     use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::super::super::SiprecUdpSink as Element;
     use super::*;
@@ -415,6 +429,7 @@ mod tests {
     fn while_looked_up(sink: &Element, host: &str, meanwhile: impl FnOnce() -> Option<SocketAddr>) {
         let (asked, is_asked) = mpsc::channel();
         let (answer, answered) = mpsc::channel::<Option<SocketAddr>>();
+        let answered = Mutex::new(answered);
         std::thread::scope(|scope| {
             scope.spawn(move || {
                 sink.imp().set_clients(
@@ -422,7 +437,7 @@ mod tests {
                     |client| {
                         asked.send(()).unwrap();
                         let host = client.host()?.to_owned();
-                        match answered.recv_timeout(LONG).unwrap() {
+                        match lock(&answered).recv_timeout(LONG).unwrap() {
                             Some(address) => Ok(Found { host, address }),
                             None => Err(OpenFault::Destination { host, error: ErrorKind::NotFound.into() }),
                         }
@@ -487,6 +502,32 @@ mod tests {
             sink.set_state(gst::State::Null).unwrap();
             HERE
         });
+    }
+
+    #[test]
+    fn a_name_that_is_found_does_not_wait_for_another() {
+        gst::init().unwrap();
+        let sink: Element = gst::glib::Object::new();
+        sink.set_property("clients", "127.0.0.1:9");
+        sink.set_state(gst::State::Playing).unwrap();
+        let is_served = |host: &str| lock(&sink.imp().opened).as_ref().unwrap().outlet.serves(host);
+        for list in ["slow.invalid:9,good.invalid:9", "good.invalid:9,slow.invalid:9"] {
+            sink.imp().set_clients(
+                |clients| clients.set("clients", &list.to_value()),
+                |client| {
+                    let host = client.host()?.to_owned();
+                    let deadline = Instant::now() + LONG;
+                    while host == "slow.invalid" && !is_served("good.invalid") {
+                        assert!(Instant::now() < deadline, "{list}");
+                        std::thread::yield_now();
+                    }
+                    Ok(Found { host, address: HERE.unwrap() })
+                },
+            );
+            assert!(is_served("slow.invalid") && is_served("good.invalid"));
+            sink.set_property("clients", "127.0.0.1:9");
+        }
+        sink.set_state(gst::State::Null).unwrap();
     }
 
     #[test]
