@@ -11,9 +11,16 @@ use siprec_system_tests::sandbox::Sandbox;
 const PATIENCE: Duration = Duration::from_secs(20);
 const LAST: usize = 15;
 
-/// A short call, every so-many-th packet of which is lost before the jitter buffer when it comes for the first time: what comes out of that, party by party, beside what was
-/// said, in hexadecimal; and what the relay has printed.
-fn through(every: &str) -> Result<([(Vec<String>, Vec<String>); 2], String)> {
+/// The payloads of one party in hexadecimal.
+struct Stream {
+    said: Vec<String>,
+    /// What comes out of the jitter buffer.
+    heard: Vec<String>,
+}
+
+/// A short call, every so-many-th packet of which is lost before the jitter buffer when it comes for the first time: each party's
+/// stream, and what the relay has printed.
+fn through(every: &str) -> Result<([Stream; 2], String)> {
     let sandbox = Sandbox::new()?;
     let mut command = sandbox.command("/usr/bin/python3");
     command.arg(sandbox.source().join("tests/support/asking.py")).arg(every);
@@ -32,7 +39,7 @@ fn through(every: &str) -> Result<([(Vec<String>, Vec<String>); 2], String)> {
         let wanted = format!("stream {party}:");
         let heard = printed.lines().find_map(|line| line.strip_prefix(&wanted)).context("no such stream")?;
         let heard = heard.split_whitespace().map(str::to_owned).collect();
-        Ok((said[party].iter().map(|packet| hex(&packet.payload)).collect(), heard))
+        Ok(Stream { said: said[party].iter().map(|packet| hex(&packet.payload)).collect(), heard })
     };
     Ok(([stream(0)?, stream(1)?], relay))
 }
@@ -40,7 +47,7 @@ fn through(every: &str) -> Result<([(Vec<String>, Vec<String>); 2], String)> {
 #[test]
 fn gstreamer_asks_for_what_it_has_not_got_and_gets_it() {
     let (streams, relay) = through("3").unwrap();
-    for (said, heard) in streams {
+    for Stream { said, heard } in streams {
         // For the last ones it may ask with its next report only, when the call has long ended.
         let missing: Vec<usize> = (0..said.len() - LAST).filter(|at| !heard.contains(&said[*at])).collect();
         assert_eq!(missing, [0; 0], "of {}\n{relay}", said.len());
@@ -53,7 +60,7 @@ fn gstreamer_asks_for_what_it_has_not_got_and_gets_it() {
 #[test]
 fn gstreamer_asks_for_nothing_where_nothing_is_lost() {
     let (streams, relay) = through("0").unwrap();
-    for (said, heard) in streams {
+    for Stream { said, heard } in streams {
         assert_eq!(heard, said);
     }
     assert_eq!(relay.matches(" retransmitted=(guint64)0").count(), 2, "{relay}");
