@@ -147,6 +147,9 @@ impl Account {
         let rewrite = match rewrite {
             Ok(rewrite) => rewrite,
             Err(cause) => {
+                // A lost recorder may have had it, in a format that the call has left since and this one was not offered.
+                let is_left = way == Way::Again && cause == DropCause::PayloadUnknown;
+                let cause = if is_left { DropCause::RecorderLost } else { cause };
                 self.report.drops.add(cause, 1);
                 self.gaps.lost(cause, 1, self.spacing, arrival);
                 return None;

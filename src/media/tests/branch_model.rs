@@ -433,7 +433,9 @@ impl Model {
                 Some((bytes, index))
             }
             Err(cause) => {
-                self.drop(cause);
+                // What a recorder had that was lost is missing at the next one.
+                let is_left = waiting.again && cause == DropCause::PayloadUnknown;
+                self.drop(if is_left { DropCause::RecorderLost } else { cause });
                 None
             }
         }

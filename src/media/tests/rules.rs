@@ -181,6 +181,24 @@ fn a_recorder_that_takes_no_backlog_gets_none_and_the_next_one_does() {
     assert_eq!(call.gaps(), []);
 }
 
+#[test]
+fn what_the_next_recorder_is_not_offered_any_more_of_what_the_lost_one_had_is_a_gap() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(100);
+    call.branch.recall(call.start, call.now());
+    // The call has another codec since.
+    call.branch.open(&[PayloadRule { from: 8, to: 8 }], call.now());
+    let mut packet = call.packet();
+    packet[1] = 8;
+    call.take(&packet);
+    while call.branch.held_packets() > 0 {
+        call.ms += 20;
+        call.poll();
+    }
+    assert_eq!(call.gaps(), [(5, 100, DropCause::RecorderLost)]);
+}
+
 /// The call's packets, by number, that the next recorder gets of those that the lost one had.
 fn replayed(call: &mut Call) -> Vec<u64> {
     let before = call.sent.len();
