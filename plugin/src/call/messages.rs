@@ -37,13 +37,19 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
         SessionEventKind::Started => post(element, about.of_call("siprec-started")),
         SessionEventKind::Paused => post(element, about.of_call("siprec-paused")),
         SessionEventKind::Resumed => post(element, about.of_call("siprec-resumed")),
-        SessionEventKind::Stopped { reason } => {
-            post(element, about.of_call("siprec-stopped").field("reason", reason.as_str()));
+        SessionEventKind::Stopped { reason, said } => {
+            let message = about
+                .of_call("siprec-stopped")
+                .field("reason", reason.as_str())
+                .field_if_some("sip-code", said.cause.map(u32::from))
+                .field_if_some("sip-text", said.text.as_deref());
+            post(element, message);
         }
         SessionEventKind::Failed { reason, sip_code } => {
-            let text = match reason {
-                FailureReason::Refused { phrase, .. } => Some(phrase.as_str()),
-                _ => None,
+            let (sip_code, text) = match reason {
+                FailureReason::Refused { phrase, .. } => (*sip_code, Some(phrase.as_str())),
+                FailureReason::HungUp(said) => (said.cause, said.text.as_deref()),
+                _ => (*sip_code, None),
             };
             let message = about
                 .of_call("siprec-failed")

@@ -236,7 +236,7 @@ mod tests {
     use std::time::Duration;
 
     use siprec_model::{
-        CallUuid, DropCause, Gap, Medium, RecordingId, RecordingState, SessionInfo, StopReason,
+        CallUuid, DropCause, Gap, HangUp, Medium, RecordingId, RecordingState, SessionInfo, StopReason,
     };
 
     use super::*;
@@ -286,7 +286,10 @@ mod tests {
             notifier.push(key, event(SessionEventKind::Resumed));
             notifier.push(key, state(RecordingState::Recording));
         }
-        notifier.push(key, event(SessionEventKind::Stopped { reason: StopReason::Asked }));
+        notifier.push(
+            key,
+            event(SessionEventKind::Stopped { reason: StopReason::Asked, said: HangUp::default() }),
+        );
         notifier.push(key, state(RecordingState::Stopped));
         notifier.end(key);
         assert!(!idle.wait(Duration::ZERO));
@@ -296,7 +299,9 @@ mod tests {
         let kinds: Vec<_> = events.iter().collect();
         assert!(kinds.len() <= MERGE_FROM + 3, "{}", kinds.len());
         assert_eq!(kinds.first(), Some(&SessionEventKind::Started));
-        assert!(kinds.contains(&SessionEventKind::Stopped { reason: StopReason::Asked }));
+        assert!(
+            kinds.contains(&SessionEventKind::Stopped { reason: StopReason::Asked, said: HangUp::default() })
+        );
         assert_eq!(kinds.last(), Some(&state(RecordingState::Stopped).kind));
         let gaps: u64 = kinds
             .iter()

@@ -23,7 +23,8 @@ use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError};
 use siprec_model::{
-    BranchCommand, FailureReason, MediaControlError, RecordingState, SessionEventKind as Kind, StopReason,
+    BranchCommand, FailureReason, HangUp, MediaControlError, RecordingState, SessionEventKind as Kind,
+    StopReason,
 };
 use siprec_session::{Command, RecordingConfig};
 use siprec_sip::{Message, Method, SessionDescription};
@@ -64,7 +65,10 @@ fn a_call_is_recorded_from_invite_to_bye_over_either_transport() {
         assert_eq!(recorder.wait_for(&Method::Bye, 1)[0].protocol, protocol);
         let seen = call.seen();
         assert!(seen.contains(&Kind::Started), "{seen:?}");
-        assert!(seen.contains(&Kind::Stopped { reason: StopReason::CallEnded }), "{seen:?}");
+        assert!(
+            seen.contains(&Kind::Stopped { reason: StopReason::CallEnded, said: HangUp::default() }),
+            "{seen:?}"
+        );
         assert!(agent.wait_idle(DEADLINE));
         assert_eq!(agent.sessions(), 0);
     }
@@ -79,7 +83,10 @@ fn a_recorder_that_hangs_up_ends_the_recording() {
     recorder.wait_for(&Method::Ack, 1);
     recorder.hang_up(&recorder.wait_for(&Method::Invite, 1)[0]);
     let seen = call.seen();
-    assert!(seen.contains(&Kind::Stopped { reason: StopReason::Recorder }), "{seen:?}");
+    assert!(
+        seen.contains(&Kind::Stopped { reason: StopReason::Recorder, said: HangUp::default() }),
+        "{seen:?}"
+    );
     assert!(agent.wait_idle(DEADLINE));
 }
 
@@ -227,7 +234,10 @@ fn a_contact_that_only_the_recorder_can_resolve_does_not_lose_the_dialog() {
     call.stop();
     recorder.wait_for(&Method::Bye, 1);
     let seen = call.seen();
-    assert!(seen.contains(&Kind::Stopped { reason: StopReason::CallEnded }), "{seen:?}");
+    assert!(
+        seen.contains(&Kind::Stopped { reason: StopReason::CallEnded, said: HangUp::default() }),
+        "{seen:?}"
+    );
 }
 
 /// A URI whose INVITE has more than 1300 bytes.
@@ -537,7 +547,10 @@ fn shutdown_delivers_what_is_held_and_says_bye() {
     assert!(ending.join().unwrap());
     recorder.wait_for(&Method::Bye, 1);
     let seen = call.seen();
-    assert!(seen.contains(&Kind::Stopped { reason: StopReason::Shutdown }), "{seen:?}");
+    assert!(
+        seen.contains(&Kind::Stopped { reason: StopReason::Shutdown, said: HangUp::default() }),
+        "{seen:?}"
+    );
     let refused = agent.open(config(&recorder.uri()), |_| {}).unwrap_err();
     assert!(matches!(refused, AgentError::ShutDown), "{refused}");
     assert_eq!(agent.sessions(), 0);

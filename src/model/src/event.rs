@@ -95,6 +95,8 @@ pub enum SessionEventKind {
     Stopped {
         /// Why.
         reason: StopReason,
+        /// What the recorder's BYE says of it, where that is the reason.
+        said: HangUp,
     },
     /// A recorder accepted the session that another was lost with.
     FailedOver {
@@ -210,6 +212,15 @@ impl StopReason {
     }
 }
 
+/// What a recorder's BYE says of itself: the header `Reason` of the protocol SIP (RFC 3326 §2).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HangUp {
+    /// The SIP status code (`cause`), where it has one.
+    pub cause: Option<u16>,
+    /// The words for people (`text`), where it has any.
+    pub text: Option<String>,
+}
+
 /// Why a session failed at a recorder (`protocol` 1.6).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FailureReason {
@@ -242,9 +253,9 @@ pub enum FailureReason {
     /// The recorder lives, and so many packets were lost on the way to it at once, as its receiver reports say.
     #[error("the recorder has missed {0} packets at once")]
     Missed(u64),
-    /// The recorder sent BYE, which is taken for a failure.
+    /// The recorder sent BYE, which is taken for a failure. What it says of it (RFC 3326).
     #[error("the recorder hung up")]
-    HungUp,
+    HungUp(HangUp),
     /// The dialog was lost (408, 481, no answer).
     #[error("the dialog with the recorder is lost: {0}")]
     DialogLost(String),

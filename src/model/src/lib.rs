@@ -19,7 +19,7 @@ pub use branch::{
     RECALL_OVERLAP, REPORTS_WITHIN, RtcpMode, SrtpKeys,
 };
 pub use event::{
-    FailureReason, Gap, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason,
+    FailureReason, Gap, HangUp, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason,
 };
 pub use fingerprint::{CertificateHash, Fingerprint, FingerprintFault};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};

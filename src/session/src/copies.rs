@@ -239,7 +239,7 @@ impl Copies {
 
 impl Copy {
     fn note(&mut self, event: &SessionEvent) {
-        if matches!(event.kind, SessionEventKind::Stopped { reason: StopReason::Shutdown }) {
+        if matches!(event.kind, SessionEventKind::Stopped { reason: StopReason::Shutdown, .. }) {
             self.meant = true;
         }
         let Some(call_id) = &event.info.session else { return };

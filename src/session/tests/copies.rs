@@ -3,7 +3,7 @@
 
 use siprec_model::RecordingState::{Draining, Failed, Idle, Paused, Recording, Starting, Stopped};
 use siprec_model::{
-    CallUuid, FailureReason, Medium, RecordingId, RecordingState, SessionEvent, SessionEventKind,
+    CallUuid, FailureReason, HangUp, Medium, RecordingId, RecordingState, SessionEvent, SessionEventKind,
     SessionInfo, StopReason,
 };
 use siprec_session::{Copies, Indication, News};
@@ -123,7 +123,13 @@ fn an_end_that_was_asked_for_is_no_impossibility() {
     assert_eq!((news.whole, news.impossible), (Failed, None));
 
     let mut copies = Copies::new(1);
-    copies.note(0, &event(Some("a"), SessionEventKind::Stopped { reason: StopReason::Shutdown }));
+    copies.note(
+        0,
+        &event(
+            Some("a"),
+            SessionEventKind::Stopped { reason: StopReason::Shutdown, said: HangUp::default() },
+        ),
+    );
     assert_eq!(copies.note(0, &state(Stopped, "shutdown")).unwrap().impossible, None);
 
     // The agent was shut down, and its time is up before the recorder has answered.

@@ -6,7 +6,9 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState};
+use siprec_model::{
+    BranchCommand, BranchEvent, Component, FailureReason, RecordingState, SessionEvent, SessionEventKind,
+};
 use siprec_session::{
     ByePolicy, Command, ConfigError, Input, RecordingConfig, TransportEvent, parse_recorders,
 };
@@ -478,19 +480,31 @@ fn a_bye_of_the_recorder_ends_the_session_or_is_a_failure_as_the_policy_says() {
     assert_failed_over(&mut call, "* failed: the recorder hung up", Duration::ZERO);
 }
 
+/// What the application is told of the recorder's BYE.
+fn said(call: &Call) -> (Option<u16>, Option<String>) {
+    let said = |event: &SessionEvent| match &event.kind {
+        SessionEventKind::Stopped { said, .. }
+        | SessionEventKind::Failed { reason: FailureReason::HungUp(said), .. } => Some(said.clone()),
+        _ => None,
+    };
+    let said = call.events.iter().find_map(said).unwrap();
+    (said.cause, said.text)
+}
+
 #[test]
 fn a_bye_that_says_why_the_recorder_cannot_go_on_is_a_failure_whatever_the_policy() {
-    for (reason, fails) in [
-        ("SIP;cause=500;text=\"disk full\"", true),
-        ("Q.850;cause=16, sip ; cause=503", true),
-        ("SIP;cause=200;text=\";cause=500\"", false),
-        ("SIP;cause=600", false),
-        ("Q.850;cause=500", false),
-        ("SIP;cause=", false),
-        ("", false),
+    for (reason, fails, cause, text) in [
+        ("SIP;cause=500;text=\"disk full\"", true, Some(500), Some("disk full")),
+        ("Q.850;cause=16, sip ; cause=503", true, Some(503), None),
+        ("SIP;cause=200;text=\";cause=500\"", false, Some(200), Some(";cause=500")),
+        ("SIP;text=\"a \\\"b\\\"; c\u{1b}\";cause=600", false, Some(600), Some("a \"b\"; c ")),
+        ("Q.850;cause=500", false, None, None),
+        ("SIP;cause=", false, None, None),
+        ("", false, None, None),
     ] {
         let (mut call, invite) = invited(two_recorders());
         call.recorder_sends(&invite, "BYE", &[("Reason", reason)], "");
+        assert_eq!(said(&call), (cause, text.map(str::to_owned)), "{reason}");
         if fails {
             assert_failed_over(&mut call, "* failed: the recorder hung up", Duration::ZERO);
         } else {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{FailureReason, Medium, SessionEventKind, SrtpSuite, StopReason};
+use siprec_model::{FailureReason, HangUp, Medium, SessionEventKind, SrtpSuite, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{Asked, Comeback, Leg, LegEnd, Lost, Step};
@@ -383,15 +383,7 @@ impl Recording {
                         self.take_advice(id, &advice);
                         self.attempt_failed(id, reason, sip_code, now);
                     }
-                    Notice::EndedByRecorder { failed } => match self.config.recorder_bye {
-                        ByePolicy::Stop if !failed && self.has_begun(id) => {
-                            let end = LegEnd::Stopped { reason: StopReason::Recorder, told: false };
-                            self.end_leg(id, end, now);
-                        }
-                        ByePolicy::Stop | ByePolicy::FailOver => {
-                            self.attempt_failed(id, FailureReason::HungUp, None, now);
-                        }
-                    },
+                    Notice::EndedByRecorder(said) => self.hung_up(id, said, now),
                     Notice::Weak(reason) => self.tell_weakness(id, reason),
                     Notice::KeyframeWanted => self.ask_key_frames(id),
                     Notice::Suspected(sign) => {
@@ -402,6 +394,23 @@ impl Recording {
             }
         }
         any
+    }
+
+    /// The recorder has ended the session: it chose to stop, or cannot go on, as it may say by a `cause` of its own failures,
+    /// 500 to 599.
+    fn hung_up(&mut self, id: usize, said: HangUp, now: Instant) {
+        let failed = said.cause.is_some_and(|cause| (500..600).contains(&cause));
+        match self.config.recorder_bye {
+            ByePolicy::Stop if !failed && self.has_begun(id) => {
+                if let Some(leg) = self.legs.get_mut(id) {
+                    leg.said = said;
+                }
+                self.end_leg(id, LegEnd::Stopped { reason: StopReason::Recorder, told: false }, now);
+            }
+            ByePolicy::Stop | ByePolicy::FailOver => {
+                self.attempt_failed(id, FailureReason::HungUp(said), None, now);
+            }
+        }
     }
 
     /// Whether media could flow in a session, which may be over.
@@ -664,7 +673,7 @@ fn may_come_back(reason: &FailureReason) -> bool {
     matches!(
         reason,
         FailureReason::DialogLost(_)
-            | FailureReason::HungUp
+            | FailureReason::HungUp(_)
             | FailureReason::MediaLost(_)
             | FailureReason::Timeout(_)
             | FailureReason::Unreachable(_)

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{RecordingState, SessionEventKind, StopReason};
+use siprec_model::{HangUp, RecordingState, SessionEventKind, StopReason};
 
 use super::leg::{Leg, LegEnd};
 use super::slot::Slot;
@@ -233,7 +233,8 @@ impl Recording {
             if is_gone {
                 *told = true;
                 let reason = *reason;
-                self.tell(Scope::Leg(id), SessionEventKind::Stopped { reason });
+                let said = self.legs.get_mut(id).map(|leg| std::mem::take(&mut leg.said)).unwrap_or_default();
+                self.tell(Scope::Leg(id), SessionEventKind::Stopped { reason, said });
             }
         }
     }
@@ -242,7 +243,10 @@ impl Recording {
         match outcome {
             Outcome::Stopped(reason) => {
                 if self.legs.is_empty() {
-                    self.tell(Scope::Recording, SessionEventKind::Stopped { reason });
+                    self.tell(
+                        Scope::Recording,
+                        SessionEventKind::Stopped { reason, said: HangUp::default() },
+                    );
                 }
                 self.change_state(RecordingState::Stopped, reason.as_str().to_owned());
             }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use siprec_model::{BranchId, OpenBranch, RecordingState, StopReason};
+use siprec_model::{BranchId, HangUp, OpenBranch, RecordingState, StopReason};
 use siprec_sip::Uri;
 
 use super::lines::LineTable;
@@ -58,6 +58,8 @@ pub(super) struct Leg {
     pub(super) repairs: Repairs,
     /// How it ended.
     pub(super) end: Option<LegEnd>,
+    /// What the recorder has said of its own end.
+    pub(super) said: HangUp,
 }
 
 /// What is weak in a session with one recorder, as it was told.
@@ -210,6 +212,7 @@ impl Leg {
             speaks_out: false,
             repairs: Repairs::default(),
             end: None,
+            said: HangUp::default(),
         }
     }
 

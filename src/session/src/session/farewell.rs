@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::FailureReason;
+use siprec_model::{FailureReason, HangUp};
 use siprec_sip::{HeaderName, Headers, Termination};
 
 use super::{Advice, Notice, Phase, RecordingSession};
@@ -96,18 +96,44 @@ impl RecordingSession {
     }
 }
 
-/// Whether a BYE of the recorder says that it cannot go on, and not that it has chosen to stop: by `Reason` with a
-/// `cause` of its own failures, 500 to 599, under the protocol SIP (RFC 3326 §2).
-pub(super) fn is_of_failure(headers: &Headers) -> bool {
-    headers.values(&HeaderName::Reason).any(|reason| {
-        // What is quoted is a text for people.
-        let reason: String = String::from_utf8_lossy(reason).split('"').step_by(2).collect();
-        let mut parts = reason.split(';').map(str::trim);
-        let is_sip = parts.next().is_some_and(|protocol| protocol.eq_ignore_ascii_case("SIP"));
-        let mut causes = parts.filter_map(|part| {
-            let (name, value) = part.split_once('=')?;
-            name.trim_end().eq_ignore_ascii_case("cause").then(|| value.trim_start().parse::<u16>().ok())?
-        });
-        is_sip && causes.any(|cause| (500..600).contains(&cause))
-    })
+/// What a BYE of the recorder says of itself: the first value of `Reason` with the protocol SIP (RFC 3326 §2).
+pub(super) fn hang_up(headers: &Headers) -> HangUp {
+    let said = |value: &[u8]| {
+        let value = String::from_utf8_lossy(value);
+        let mut parts = parts(&value).into_iter();
+        parts.next().filter(|protocol| protocol.trim().eq_ignore_ascii_case("SIP"))?;
+        let mut said = HangUp::default();
+        for (name, value) in parts.filter_map(|part| part.split_once('=')) {
+            match name.trim().to_ascii_lowercase().as_str() {
+                "cause" => said.cause = value.trim().parse().ok(),
+                "text" => said.text = Some(unquoted(value.trim())).filter(|text| !text.is_empty()),
+                _ => {}
+            }
+        }
+        Some(said)
+    };
+    headers.values(&HeaderName::Reason).find_map(said).unwrap_or_default()
+}
+
+/// A value's parts between the semicolons that are not quoted (RFC 3261 §25.1).
+fn parts(value: &str) -> Vec<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let is_end = |character: char| {
+        quoted ^= character == '"' && !escaped;
+        escaped = quoted && !escaped && character == '\\';
+        character == ';' && !quoted
+    };
+    value.split(is_end).collect()
+}
+
+/// A text without its quotes and escapes. It is shown to people, on terminals, too.
+fn unquoted(text: &str) -> String {
+    let inner = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    let mut characters = inner.chars();
+    let next = || match characters.next()? {
+        '\\' => characters.next(),
+        character => Some(character),
+    };
+    let shown = |character: char| if character.is_control() { ' ' } else { character };
+    std::iter::from_fn(next).map(shown).collect()
 }

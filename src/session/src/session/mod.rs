@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason, OpenBranch, RtcpMode};
+use siprec_model::{BranchId, FailureReason, HangUp, OpenBranch, RtcpMode};
 use siprec_sip::{
     Body, ChallengeFault, DialogEvent, DialogNote, DialogUa, HeaderName, Headers, Message, Method, Random,
     RequestToken, Response, Termination, TransactionFailure, UacConfig, Uri,
@@ -139,8 +139,8 @@ pub(crate) enum Notice {
     OfferRefused { code: u16, phrase: String },
     /// The session failed; the dialog may still have to end.
     Failed { reason: FailureReason, sip_code: Option<u16>, advice: Advice },
-    /// The recorder sent BYE; whether because it cannot go on.
-    EndedByRecorder { failed: bool },
+    /// The recorder sent BYE, and said this of it.
+    EndedByRecorder(HangUp),
     /// The recorder has answered our BYE: it lived to the end.
     Parted,
     /// What it has agreed to is weak, in words.
@@ -585,8 +585,7 @@ impl RecordingSession {
             (Phase::Up(_), Termination::RemoteBye(bye)) => {
                 self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
                 self.phase = Phase::Ending;
-                let failed = farewell::is_of_failure(&bye.headers);
-                self.notices.push_back(Notice::EndedByRecorder { failed });
+                self.notices.push_back(Notice::EndedByRecorder(farewell::hang_up(&bye.headers)));
             }
             (Phase::Inviting(_) | Phase::Up(_), _) => {
                 self.fail(FailureReason::DialogLost("the dialog ended".to_owned()), None);

@@ -498,7 +498,7 @@ impl Call {
                 SessionEventKind::Started => "* started".into(),
                 SessionEventKind::Paused => "* paused".into(),
                 SessionEventKind::Resumed => "* resumed".into(),
-                SessionEventKind::Stopped { reason } => format!("* stopped: {}", reason.as_str()),
+                SessionEventKind::Stopped { reason, .. } => format!("* stopped: {}", reason.as_str()),
                 SessionEventKind::Failed { reason, .. } => format!("* failed: {reason}"),
                 SessionEventKind::FailedOver { from, uncertain } => {
                     format!("* failed over from {from} after {uncertain:?}")
