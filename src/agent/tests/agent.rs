@@ -37,6 +37,11 @@ fn is_failed(kind: &Kind) -> bool {
     matches!(kind, Kind::Failed { .. })
 }
 
+/// A session that has ended, of which the recorder has said nothing.
+fn stopped(reason: StopReason) -> Kind {
+    Kind::Stopped { reason, said: HangUp::default() }
+}
+
 #[test]
 fn a_call_is_recorded_from_invite_to_bye_over_either_transport() {
     for (parameter, protocol) in
@@ -47,14 +52,12 @@ fn a_call_is_recorded_from_invite_to_bye_over_either_transport() {
         let mut call = Call::open(&agent, config(&(recorder.uri() + parameter)));
         call.wait_for_state(RecordingState::Recording);
         assert_eq!(call.handle.state(), RecordingState::Recording);
-        media.wait_for(
-            "Open",
-            |command| matches!(command, BranchCommand::Open(open) if open.rtp.port() == 40_000),
-        );
-        media.wait_for(
-            "Open",
-            |command| matches!(command, BranchCommand::Open(open) if open.rtp.port() == 40_002),
-        );
+        for port in [40_000, 40_002] {
+            media.wait_for(
+                "Open",
+                |command| matches!(command, BranchCommand::Open(open) if open.rtp.port() == port),
+            );
+        }
         let invite = &recorder.wait_for(&Method::Invite, 1)[0];
         assert_eq!(invite.protocol, protocol);
         let local = format!("127.0.0.1:{}", agent.local().port());
@@ -65,10 +68,7 @@ fn a_call_is_recorded_from_invite_to_bye_over_either_transport() {
         assert_eq!(recorder.wait_for(&Method::Bye, 1)[0].protocol, protocol);
         let seen = call.seen();
         assert!(seen.contains(&Kind::Started), "{seen:?}");
-        assert!(
-            seen.contains(&Kind::Stopped { reason: StopReason::CallEnded, said: HangUp::default() }),
-            "{seen:?}"
-        );
+        assert!(seen.contains(&stopped(StopReason::CallEnded)), "{seen:?}");
         assert!(agent.wait_idle(DEADLINE));
         assert_eq!(agent.sessions(), 0);
     }
@@ -83,10 +83,7 @@ fn a_recorder_that_hangs_up_ends_the_recording() {
     recorder.wait_for(&Method::Ack, 1);
     recorder.hang_up(&recorder.wait_for(&Method::Invite, 1)[0]);
     let seen = call.seen();
-    assert!(
-        seen.contains(&Kind::Stopped { reason: StopReason::Recorder, said: HangUp::default() }),
-        "{seen:?}"
-    );
+    assert!(seen.contains(&stopped(StopReason::Recorder)), "{seen:?}");
     assert!(agent.wait_idle(DEADLINE));
 }
 
@@ -234,10 +231,7 @@ fn a_contact_that_only_the_recorder_can_resolve_does_not_lose_the_dialog() {
     call.stop();
     recorder.wait_for(&Method::Bye, 1);
     let seen = call.seen();
-    assert!(
-        seen.contains(&Kind::Stopped { reason: StopReason::CallEnded, said: HangUp::default() }),
-        "{seen:?}"
-    );
+    assert!(seen.contains(&stopped(StopReason::CallEnded)), "{seen:?}");
 }
 
 /// A URI whose INVITE has more than 1300 bytes.
@@ -547,10 +541,7 @@ fn shutdown_delivers_what_is_held_and_says_bye() {
     assert!(ending.join().unwrap());
     recorder.wait_for(&Method::Bye, 1);
     let seen = call.seen();
-    assert!(
-        seen.contains(&Kind::Stopped { reason: StopReason::Shutdown, said: HangUp::default() }),
-        "{seen:?}"
-    );
+    assert!(seen.contains(&stopped(StopReason::Shutdown)), "{seen:?}");
     let refused = agent.open(config(&recorder.uri()), |_| {}).unwrap_err();
     assert!(matches!(refused, AgentError::ShutDown), "{refused}");
     assert_eq!(agent.sessions(), 0);
