@@ -57,6 +57,8 @@ pub struct Branch {
     account: Account,
     first_packet: FirstPacket,
     drain: Drain,
+    /// Packets were dropped behind the last one that left or waits: no loss of the call's, and so none for the receiver to count.
+    torn: bool,
     /// Packets that the recorder has missed at once, to be told.
     cut: Option<u64>,
 }
@@ -146,6 +148,7 @@ impl Branch {
             account: Account::new(now),
             first_packet: FirstPacket::Awaited,
             drain: Drain::NotAsked,
+            torn: false,
             cut: None,
         }
     }
@@ -194,6 +197,7 @@ impl Branch {
                 self.account.seen(arrival);
                 self.account.dropped(DropCause::Closed, 1, Duration::ZERO, times.arrival);
                 self.forget_older(times);
+                self.torn = true;
                 return;
             }
             State::Paused(paused) if arrival >= paused.since => return,
@@ -205,6 +209,7 @@ impl Branch {
         self.account.seen(arrival);
         if !self.hold.ring.could_hold(packet) {
             self.account.dropped(DropCause::RingFull, 1, self.account.spacing, times.arrival);
+            self.torn = true;
             return;
         }
         self.forget_older(times);
@@ -220,7 +225,7 @@ impl Branch {
             if !self.evict(Some(&next)) {
                 // Others have used the memory up.
                 self.account.dropped(DropCause::RingFull, 1, self.account.spacing, times.arrival);
-                self.rewriter.begin_interval();
+                self.torn = true;
                 return;
             }
             evicted = true;
@@ -229,7 +234,7 @@ impl Branch {
             self.rewriter.begin_interval();
         }
         let begins = self.groups.begins(packet);
-        self.hold.ring.push(packet, times, begins);
+        self.hold.ring.push(packet, times, begins, std::mem::take(&mut self.torn));
     }
 
     /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
@@ -476,8 +481,8 @@ impl Branch {
             }
             open.pacer.left(held.times.active(), now);
             let way = if held.is_recalled() { Way::Again } else { Way::Held };
-            if way == Way::Again && held.is_afresh() {
-                // Where there was a hole of our making before the recorder was lost, there is one now.
+            if held.is_afresh() {
+                // A hole of our making is before it, or was before the recorder was lost.
                 self.rewriter.begin_interval();
             }
             let arrival = self.clock.arrival(held.times);
@@ -602,6 +607,9 @@ impl Branch {
         }
         self.first_packet.note(&packet.header, arrival);
         self.account.seen(arrival);
+        if std::mem::take(&mut self.torn) {
+            self.rewriter.begin_interval();
+        }
         let paused = nanos(self.clock.paused);
         let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
         let length = packet.bytes().len();

@@ -7,7 +7,7 @@ pub(crate) const PREFIX: usize = 35;
 
 /// It begins a group of packets that belong together.
 const BEGINS: u8 = 1;
-/// It left in another interval of numbers than the one before it.
+/// It left in another interval of numbers than the one before it, or is to.
 const AFRESH: u8 = 1 << 1;
 /// It has left before, to a recorder that was lost.
 const RECALLED: u8 = 1 << 2;
@@ -84,6 +84,11 @@ impl Entry {
 
     pub(crate) fn beginning(self, begins: bool) -> Self {
         self.with(BEGINS, begins)
+    }
+
+    /// Behind a hole of our making.
+    pub(crate) fn afresh(self, afresh: bool) -> Self {
+        self.with(AFRESH, afresh)
     }
 
     pub(crate) fn behind(self, previous: u16) -> Self {

@@ -138,8 +138,8 @@ impl Ring {
     }
 
     /// Appends a packet that waits, which `begins` a group or not. The caller has made room.
-    pub(crate) fn push(&mut self, packet: &RtpView<'_>, times: Times, begins: bool) {
-        self.append(&Entry::arriving(packet, times).beginning(begins), packet.bytes());
+    pub(crate) fn push(&mut self, packet: &RtpView<'_>, times: Times, begins: bool, afresh: bool) {
+        self.append(&Entry::arriving(packet, times).beginning(begins).afresh(afresh), packet.bytes());
         self.rest += 1;
         self.groups += usize::from(begins);
     }

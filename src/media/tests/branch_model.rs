@@ -109,6 +109,8 @@ struct Model {
     begun: Option<u64>,
     paused: u64,
     paused_since: u64,
+    /// Packets were dropped behind the last one that left or waits.
+    torn: bool,
     rules: &'static [PayloadRule],
     opening: u64,
     sources: HashMap<u32, Source>,
@@ -134,6 +136,8 @@ struct Waiting {
     at: u64,
     paused: u64,
     is_void: bool,
+    /// It came behind a hole of our making.
+    is_torn: bool,
     /// When and as what it left.
     left: Option<Departure>,
     again: bool,
@@ -158,6 +162,11 @@ impl Waiting {
 
     fn left_at(&self) -> u64 {
         self.left.as_ref().map_or(self.at, |left| left.at)
+    }
+
+    /// Whether a hole of our making is before it: as it left, or as it came.
+    fn is_afresh(&self) -> bool {
+        self.left.as_ref().map_or(self.is_torn, |left| left.afresh)
     }
 
     fn ages_from(&self) -> u64 {
@@ -197,6 +206,7 @@ impl Model {
             begun: None,
             paused: 0,
             paused_since: 0,
+            torn: false,
             rules: &[],
             opening: 0,
             sources: HashMap::new(),
@@ -216,6 +226,7 @@ impl Model {
             at,
             paused: self.paused,
             is_void: false,
+            is_torn: false,
             left: None,
             again: false,
         };
@@ -223,10 +234,12 @@ impl Model {
             State::Paused => return None,
             State::Closed => {
                 self.drop(DropCause::Closed);
+                self.torn = true;
                 self.forget_older(at);
             }
             State::Open if self.held.is_empty() => {
                 self.seen += 1;
+                self.opening += u64::from(std::mem::take(&mut self.torn));
                 let sent = self.rewritten(&waiting)?;
                 self.forget_older(at);
                 let fits = self.fits(&waiting);
@@ -246,6 +259,7 @@ impl Model {
 
     fn hold(&mut self, waiting: Waiting) {
         if waiting.size() > HOLD_BYTES {
+            self.torn = true;
             return self.drop(DropCause::RingFull);
         }
         self.forget_older(waiting.at);
@@ -262,7 +276,7 @@ impl Model {
             evicted = true;
         }
         self.opening += u64::from(evicted);
-        self.held.push_back(waiting);
+        self.held.push_back(Waiting { is_torn: std::mem::take(&mut self.torn), ..waiting });
     }
 
     fn oldest(&self, now: u64) -> u64 {
@@ -328,9 +342,7 @@ impl Model {
     fn next(&mut self, now: u64) -> Option<(Vec<u8>, i64)> {
         loop {
             let waiting = self.held.front()?;
-            if waiting.left.as_ref().is_some_and(|left| left.afresh) {
-                self.opening += 1;
-            }
+            self.opening += u64::from(waiting.is_afresh());
             let waiting = self.held.pop_front().unwrap();
             let sent = self.rewritten(&waiting);
             match sent {

@@ -182,9 +182,7 @@ impl Bench {
         }
         // Packets dropped while nothing left.
         while self.model.waiting() > self.branch.held_packets() {
-            if self.model.held.front().and_then(|held| held.left.as_ref()).is_some_and(|left| left.afresh) {
-                self.model.opening += 1;
-            }
+            self.model.opening += u64::from(self.model.held.front().is_some_and(Waiting::is_afresh));
             let waiting = self.model.held.pop_front().unwrap();
             assert_eq!(self.model.rewritten(&waiting), None);
             self.model.held.push_front(waiting);
