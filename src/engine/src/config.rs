@@ -2,11 +2,19 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use siprec_media::HoldMemory;
 use siprec_media::srtp::KeyLimits;
 
 use crate::rota::TICK;
+
+/// How much the rings of a process may have together, in bytes: 512 MiB.
+pub const PROCESS_HOLD_BYTES: usize = 512 << 20;
+
+/// A count of bytes, and nothing else that is common to engines: it is the process that runs out of memory.
+static OF_THE_PROCESS: LazyLock<HoldMemory> = LazyLock::new(|| HoldMemory::new(PROCESS_HOLD_BYTES));
 
 /// See [`EngineConfig::send_interval`].
 const LONGEST_SEND_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,10 +31,11 @@ pub struct EngineConfig {
     /// shared fairly. Default 20,000: the streams of 200 calls of two parties, all of whose recorders die at once, catch up at
     /// twice real time. With 0 a backlog leaves in real time only.
     pub catch_up_budget: u32,
-    /// Most bytes that all branches together hold and keep. Default 512 MiB. Packets that wait may use all of it; those that
+    /// What all branches together hold and keep. Default [`PROCESS_HOLD_BYTES`], which all engines of the process share that
+    /// have no other. Packets that wait may use all of it; those that
     /// were sent, and are kept in case their recorder is lost, let their ring grow only while a quarter is free, and make
     /// room for those that wait. Where even so there is no memory, a stream loses the oldest that it holds.
-    pub hold_memory: usize,
+    pub hold_memory: HoldMemory,
     /// How many commands may wait, at least 1. Default 4096.
     pub command_queue: usize,
     /// By which sockets RTP leaves. Default [`MediaSource::PerStream`].
@@ -62,7 +71,7 @@ impl Default for EngineConfig {
             port_range: None,
             dscp: None,
             catch_up_budget: 20_000,
-            hold_memory: 512 << 20,
+            hold_memory: OF_THE_PROCESS.clone(),
             command_queue: 4096,
             media_source: MediaSource::default(),
             send_interval: Duration::from_millis(100),

@@ -54,6 +54,7 @@ pub mod datagrams {
     pub use crate::sys::{MAX_MESSAGES, Message, has_segmentation_offload, send};
 }
 
-pub use config::{EngineConfig, EngineError, MediaSource};
+pub use config::{EngineConfig, EngineError, MediaSource, PROCESS_HOLD_BYTES};
 pub use engine::Engine;
+pub use siprec_media::HoldMemory;
 pub use tap::{Gate, Tap, TapConfig, TapStats};

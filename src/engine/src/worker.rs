@@ -9,8 +9,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use siprec_media::WallClock;
 use siprec_media::dtls::Identity;
-use siprec_media::{HoldMemory, WallClock};
 use siprec_model::{BranchCommand, BranchEvent, BranchId, StreamId};
 
 use crate::budget::Budget;
@@ -70,7 +70,7 @@ impl Worker {
             trunks: Trunks::new(shared.section.clone()),
             source: config.media_source,
             budget: Budget::new(config.catch_up_budget, now),
-            memory: HoldMemory::new(config.hold_memory),
+            memory: config.hold_memory,
             clock: WallClock::new(now, SystemTime::now()),
             epoll: Epoll::new()?,
             pool: PortPool::new(config.port_range, config.dscp),

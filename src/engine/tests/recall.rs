@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use common::{FAST, LOCAL, Packet, Recorder, Rig, SILENCE, assert_in_order, numbered, receive};
 use rtcp_types::prelude::*;
 use rtcp_types::{ReceiverReport, ReportBlock};
-use siprec_engine::EngineConfig;
+use siprec_engine::{EngineConfig, HoldMemory, PROCESS_HOLD_BYTES};
 use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, Hole, RtcpMode};
 
 const SSRC: u32 = 0x1234_5678;
@@ -222,7 +222,7 @@ fn what_the_ring_has_no_room_for_is_told_as_lost_with_the_recorder() {
 
 #[test]
 fn the_memory_of_all_branches_bounds_what_is_kept_and_then_what_waits() {
-    let config = EngineConfig { hold_memory: 64 << 10, ..EngineConfig::default() };
+    let config = EngineConfig { hold_memory: HoldMemory::new(64 << 10), ..EngineConfig::default() };
     let (numbers, report) = after_recall(config, FAST, 0);
     // Three quarters are for what was sent.
     let kept = 1000 - u64::from(numbers[0]);
@@ -230,4 +230,31 @@ fn the_memory_of_all_branches_bounds_what_is_kept_and_then_what_waits() {
     assert_eq!(numbers.last(), Some(&1009));
     assert_eq!((report.seen, report.seen - report.sent), (1010, report.drops.total()));
     assert_eq!(report.drops.of(DropCause::RecorderLost), 1000 - kept);
+}
+
+/// Whatever agents an application makes, it is one process that has the memory.
+#[test]
+fn engines_share_the_memory_of_the_process_unless_they_are_given_another() {
+    let [one, other] = [EngineConfig::default(), EngineConfig::default()];
+    assert_eq!(one.hold_memory, other.hold_memory);
+    assert_ne!(one.hold_memory, HoldMemory::new(PROCESS_HOLD_BYTES));
+
+    let memory = HoldMemory::new(64 << 10);
+    let rigs =
+        [(); 2].map(|()| Rig::new(EngineConfig { hold_memory: memory.clone(), ..EngineConfig::default() }));
+    let branches = rigs.each_ref().map(|rig| {
+        let tap = rig.tap();
+        let branch = rig.create(&tap, 0, FAST);
+        (0..1000).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+        rig.bind(branch, LOCAL, RtcpMode::Pair);
+        branch
+    });
+    assert!(memory.used() <= 64 << 10, "{}", memory.used());
+    let held = [0, 1].map(|engine| {
+        let (_, report) = rigs[engine].close(branches[engine]);
+        assert_eq!(report.drops.total(), 1000);
+        report.drops.of(DropCause::NotDrained)
+    });
+    let bytes = numbered(SSRC, 0).len() as u64 * (held[0] + held[1]);
+    assert!(held[0] > 0 && bytes <= 64 << 10, "{held:?} packets, {bytes} bytes");
 }

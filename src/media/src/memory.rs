@@ -7,8 +7,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// Packets that wait may use all of it; those that were sent, and are kept in case their recorder is lost, may make a
 /// ring grow only while a quarter is free. So what was sent never takes the room of what was not.
+///
+/// Clones are the same budget, and equal to no other.
 #[derive(Clone, Debug)]
 pub struct HoldMemory(Arc<Budget>);
+
+impl PartialEq for HoldMemory {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for HoldMemory {}
 
 #[derive(Debug)]
 struct Budget {
