@@ -371,27 +371,57 @@ fn a_partys_session_description_gives_the_keys_that_it_sends_under() {
 
 #[test]
 fn caps_renew_keys_with_identifiers_in_the_middle_of_the_call() {
-    let recorder = Recorder::start(Script::Accept);
-    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
-    let [(inlet, _), (silent, _)] = &call.parties[..] else { panic!() };
-    silent.begin();
-    inlet.begin_with(&srtp(Some(&CM80.caps(&CM80.key(1), Some(b"\x01\x02")))));
-    let first = Encoder::new(CM80, &CM80.key(1), Some(b"\x01\x02"));
-    passes(&call, 0, &[first.protect(rtp_bytes(0))]);
-    let caps = srtp(Some(&CM80.caps(&CM80.key(2), Some(b"\x01\x03"))));
-    assert!(inlet.pad.push_event(gst::event::Caps::new(&caps)));
-    let second = Encoder::new(CM80, &CM80.key(2), Some(b"\x01\x03"));
-    passes(
-        &call,
-        0,
-        &[second.protect(rtp_bytes(2)), first.protect(rtp_bytes(1)), second.protect(rtp_bytes(3))],
-    );
-    let invite = recorder.request("INVITE");
-    let decoder = Decoder::new(&offered(&invite, 0));
-    let mut numbers: Vec<_> =
-        (0..4).map(|_| timestamp(&decoder.unprotect(&recorder.packet(0).unwrap()).unwrap()) / 160).collect();
-    numbers.sort_unstable();
-    assert_eq!(numbers, [0, 1, 2, 3]);
+    for suite in SUITES {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+        let [(inlet, _), (silent, _)] = &call.parties[..] else { panic!() };
+        silent.begin();
+        inlet.begin_with(&srtp(Some(&suite.caps(&suite.key(1), Some(b"\x01\x02")))));
+        let first = Encoder::new(suite, &suite.key(1), Some(b"\x01\x02"));
+        passes(&call, 0, &[first.protect(rtp_bytes(0))]);
+        let caps = srtp(Some(&suite.caps(&suite.key(2), Some(b"\x01\x03"))));
+        assert!(inlet.pad.push_event(gst::event::Caps::new(&caps)));
+        let second = Encoder::new(suite, &suite.key(2), Some(b"\x01\x03"));
+        passes(
+            &call,
+            0,
+            &[second.protect(rtp_bytes(2)), first.protect(rtp_bytes(1)), second.protect(rtp_bytes(3))],
+        );
+        let invite = recorder.request("INVITE");
+        let decoder = Decoder::new(&offered(&invite, 0));
+        let mut numbers: Vec<_> = (0..4)
+            .map(|_| timestamp(&decoder.unprotect(&recorder.packet(0).unwrap()).unwrap()) / 160)
+            .collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3], "{suite:?}");
+    }
+}
+
+#[test]
+fn a_call_is_joined_at_the_counter_of_its_caps_and_a_source_that_comes_later_at_0() {
+    for suite in SUITES {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+        let key = suite.key(1);
+        let mut keys = suite.caps(&key, None);
+        keys.make_mut().set("roc", 3_u32);
+        call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&srtp(Some(&keys))));
+        let encoder = Encoder::new(suite, &key, None);
+        // Before anybody listens.
+        for step in 0..11_u32 {
+            encoder.protect(packet(SSRC, (step * 20_000) as u16));
+        }
+        let joined = (11 * 20_000_u32) as u16;
+        // In between, a transfer.
+        let said = [(SSRC, joined), (SSRC, joined + 1), (7, 40_000), (7, 40_001), (SSRC, joined + 2)]
+            .map(|(ssrc, number)| packet(ssrc, number));
+        passes(&call, 0, &said.each_ref().map(|packet| encoder.protect(packet.clone())));
+        let decoder = Decoder::new(&offered(&recorder.request("INVITE"), 0));
+        for said in said {
+            let plain = decoder.unprotect(&recorder.packet(0).unwrap()).unwrap();
+            assert_eq!(plain[4..], said[4..], "{suite:?}");
+        }
+    }
 }
 
 #[test]

@@ -134,7 +134,7 @@ impl Track {
 /// Indices that a packet may have, the likeliest first, without repetition.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Guesses {
-    indices: [u64; 9],
+    indices: [u64; 12],
     count: usize,
 }
 

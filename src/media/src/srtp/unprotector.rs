@@ -28,7 +28,8 @@ pub const MAX_KEYS: usize = 16;
 /// # Rollover counters
 /// No packet carries its counter. While nothing is decrypted, [`Unprotector::observe`] follows it from headers, without
 /// cryptography. A source's first packet is tried with the counter followed, and with the one that the application has
-/// given, and with one more and one less of each.
+/// given, and with one more and one less of each. Where that was given for whatever sources there are, a source may also
+/// be one that begins only now, at 0.
 ///
 /// # Bounds
 /// A source is known only after a packet of it was authentic: forgeries cost a few tries each, and no memory. 64 sources
@@ -275,11 +276,14 @@ impl Unprotector {
                 fault.misfits(misfit);
                 continue;
             }
-            // A source may begin again with a new key, but not in the middle of one.
-            let initial = (!track.has_used(key.number)).then(|| middle_of(self.initial_roc));
+            // A source may begin again with a new key, but not in the middle of one. What was given for all stays a guess
+            // beside that, lest a replay from the source's beginning takes it there for good.
+            let is_new = !track.has_used(key.number);
+            let initial = (is_new || self.initial_roc > 0).then(|| middle_of(self.initial_roc));
+            let beginning = is_new.then(|| middle_of(0));
             let highest = track.highest();
             let believed = self.followed.highest(header.ssrc).max(highest);
-            let places = [believed, highest, initial];
+            let places = [believed, highest, initial, beginning];
             // What is told of a key is what its likeliest guess came to.
             let mut of_key = Misses::default();
             for index in Guesses::each(places.into_iter().flatten(), header.sequence) {

@@ -86,6 +86,35 @@ fn joining_finds_the_counter_followed_or_given_and_one_either_way() {
     }
 }
 
+/// A counter that was given for whatever sources there are is that of those that send already: after a transfer another one
+/// begins.
+#[test]
+fn a_source_that_begins_beside_one_that_was_joined_late_is_found_at_0() {
+    for (suite, one, other) in everything() {
+        let (mut protector, mut unprotector) = ends(&key(suite, 0), one, other);
+        unprotector.set_initial_roc(5);
+        let [replay, joined, next] =
+            [300, (5 << 16) | 0x4321, (5 << 16) | 0x4322].map(|index| protected(&mut protector, SSRC, index));
+        assert_eq!(unprotected(&mut unprotector, &joined), Ok(0x4321));
+        let mut another = Protector::with_backend(&key(suite, 0), one).unwrap();
+        for index in [40_000, 65_535, 65_536] {
+            let packet = protected(&mut another, SSRC + 1, index);
+            assert_eq!(unprotected(&mut unprotector, &packet), Ok(index as u16), "{suite} {one:?} {other:?}");
+        }
+        assert_eq!(unprotected(&mut unprotector, &next), Ok(0x4322));
+        assert!(unprotected(&mut unprotector, &replay).is_err(), "{suite}");
+
+        // Nor can what the source once sent keep anybody from joining it where it is.
+        let (_, mut unprotector) = ends(&key(suite, 0), one, other);
+        unprotector.set_initial_roc(5);
+        assert_eq!(unprotected(&mut unprotector, &replay), Ok(300));
+        for packet in [&joined, &next] {
+            assert!(unprotected(&mut unprotector, packet).is_ok(), "{suite} {one:?} {other:?}");
+        }
+        assert!(unprotected(&mut unprotector, &replay).is_err(), "{suite}");
+    }
+}
+
 #[test]
 fn the_counter_is_followed_without_cryptography_while_nothing_is_decrypted() {
     for (suite, one, other) in everything() {
