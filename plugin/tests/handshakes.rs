@@ -203,3 +203,52 @@ fn an_answer_without_a_certificate_is_no_answer() {
     recorder.request("BYE");
     assert!(recorder.packet_within(0, Duration::from_millis(150)).is_none());
 }
+
+/// Who answers and then says nothing, like one whose media never comes through a firewall: it costs the time that a handshake
+/// may take, and nothing of the call.
+#[test]
+fn a_recorder_that_answers_and_is_silent_on_its_ports_gives_way_to_the_next_one_which_gets_all() {
+    let certificate = Certificate::make();
+    let answer = answer("passive", &certificate.fingerprint);
+    let [silent, good] = [(); 2].map(|()| Recorder::start(Script::AcceptWith(answer)));
+    let peers = [0, 1].map(|line| Peer::new(&certificate, &format!("good-{line}"), false));
+    let agent = gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap());
+    agent.set_property("local-address", "127.0.0.1");
+    agent.set_property("dtls-timeout", 2_000_000_000_u64);
+    let call = Call::new(&format!("{} {}", silent.uri(), good.uri()), |siprec| {
+        siprec.set_property_from_str("srtp", "require");
+        siprec.set_property_from_str("srtp-keying", "dtls");
+        siprec.set_property("agent", &agent);
+    });
+    call.begin();
+    (0..PACKETS).for_each(|sequence| call.speak(sequence));
+    let invite = good.request("INVITE");
+    let mut packets = [Vec::new(), Vec::new()];
+    let end = Instant::now() + PATIENCE;
+    while packets.iter().any(|packets| packets.len() < usize::from(PACKETS)) {
+        assert!(Instant::now() < end, "{packets:?}");
+        for (line, peer) in peers.iter().enumerate() {
+            let (ours, _) = offered(&invite, line);
+            peer.carry(&good.sockets(line)[0], ours[0]);
+            packets[line].extend(peer.rtp.take().bytes);
+        }
+    }
+    for (number, packet) in packets.iter().flat_map(|packets| (0..).zip(packets)) {
+        assert_eq!(timestamp(packet), number * 160);
+    }
+    let failed = call.message("siprec-failed");
+    let reason = failed.get::<String>("reason").unwrap();
+    assert!(reason.contains("the DTLS handshake with the recorder did not end within 2s"), "{reason}");
+    silent.request("BYE");
+    // Nothing but the handshake has ever left towards it.
+    let mut tries = 0;
+    while let Some(datagram) = silent.packet_within(0, Duration::from_millis(50)) {
+        assert!((20..64).contains(&datagram[0]), "{datagram:?}");
+        tries += 1;
+    }
+    assert!(tries > 1, "{tries}");
+    for (_, outlet) in &call.parties {
+        assert_eq!(outlet.take().bytes.len(), usize::from(PACKETS));
+    }
+    call.end();
+}

@@ -108,6 +108,13 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
                 .maximum(1_000_000_000)
                 .default_value(defaults.send_interval.nseconds())
                 .build(),
+            glib::ParamSpecUInt64::builder("dtls-timeout")
+                .nick("Time for DTLS")
+                .blurb("Longest time in ns that a handshake of DTLS with a recorder may take, from its answer on")
+                .minimum(1_000_000_000)
+                .maximum(60_000_000_000)
+                .default_value(defaults.dtls_timeout.nseconds())
+                .build(),
             glib::ParamSpecUInt::builder("max-sessions")
                 .nick("Most recordings")
                 .blurb("Most recordings at once; 0 for no limit")
@@ -181,6 +188,7 @@ impl Settings {
             "qos-dscp-media" => self.qos_dscp_media = code_point(value),
             "media-source" => take(&mut self.media_source, value),
             "send-interval" => take_time(&mut self.send_interval, value),
+            "dtls-timeout" => take_time(&mut self.dtls_timeout, value),
             "max-sessions" => take(&mut self.max_sessions, value),
             "auth-user" => take(&mut self.auth_user, value),
             "auth-password" => {
@@ -213,6 +221,7 @@ impl Settings {
             "qos-dscp-media" => self.qos_dscp_media.map_or(-1, i32::from).to_value(),
             "media-source" => self.media_source.to_value(),
             "send-interval" => self.send_interval.nseconds().to_value(),
+            "dtls-timeout" => self.dtls_timeout.nseconds().to_value(),
             "max-sessions" => self.max_sessions.to_value(),
             "auth-user" => self.auth_user.to_value(),
             "auth-realm" => self.auth_realm.to_value(),

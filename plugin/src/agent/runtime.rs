@@ -105,6 +105,7 @@ impl Runtime {
             dscp: settings.qos_dscp_media,
             media_source: settings.media_source.into(),
             send_interval: settings.send_interval.into(),
+            handshake_limit: settings.dtls_timeout.into(),
             ..EngineConfig::default()
         };
         let listener = Arc::new(OnceLock::<Weak<Agent>>::new());

@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use siprec_media::HoldMemory;
+use siprec_media::dtls::HANDSHAKE_LIMIT;
 use siprec_media::srtp::KeyLimits;
 
 use crate::rota::TICK;
@@ -49,6 +50,8 @@ pub struct EngineConfig {
     pub segmentation_offload: bool,
     /// How far each key that we send under may be used. By default as far as RFC 3711 §9.2 lets it.
     pub key_limits: KeyLimits,
+    /// How long a handshake of DTLS may take, from the recorder's answer on. Default 10 s.
+    pub handshake_limit: Duration,
 }
 
 /// By which sockets RTP leaves towards recorders.
@@ -77,6 +80,7 @@ impl Default for EngineConfig {
             send_interval: Duration::from_millis(100),
             segmentation_offload: true,
             key_limits: KeyLimits::default(),
+            handshake_limit: HANDSHAKE_LIMIT,
         }
     }
 }

@@ -42,7 +42,7 @@ impl Engine {
         config.check()?;
         let seed = getrandom::u64().map_err(|error| EngineError::Start(error.into()))?;
         let identity = Identity::generate().map_err(|error| EngineError::Start(io::Error::other(error)))?;
-        let identity = Arc::new(identity);
+        let identity = Arc::new(identity.with_limit(config.handshake_limit));
         let shared = Arc::new(Shared::new(config.command_queue, Waker::new().map_err(EngineError::Start)?));
         let worker = Worker::new(config, identity.clone(), shared.clone(), seed, Box::new(sink))
             .map_err(EngineError::Start)?;

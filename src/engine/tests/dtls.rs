@@ -88,7 +88,11 @@ struct Setting {
 
 impl Setting {
     fn new(mode: RtcpMode) -> Self {
-        let rig = Rig::new(EngineConfig::default());
+        Self::with(EngineConfig::default(), mode)
+    }
+
+    fn with(config: EngineConfig, mode: RtcpMode) -> Self {
+        let rig = Rig::new(config);
         let tap = rig.tap();
         let branch = rig.create(&tap, 0, FAST);
         let (rtp, rtcp) = rig.bind(branch, LOCAL, mode);
@@ -230,6 +234,36 @@ fn another_certificate_than_agreed_fails_the_session_and_nothing_is_sent() {
         assert!(told.1.contains("is not the one that its description names"), "{}", told.1);
         assert!(told.1.contains(&peer.identity.fingerprint().to_string()), "{}", told.1);
         assert_eq!(media, 0);
+    }
+}
+
+#[test]
+fn a_recorder_that_stays_silent_is_given_up_in_time_and_nothing_is_sent() {
+    const LIMIT: Duration = Duration::from_millis(600);
+    for role in [DtlsRole::Client, DtlsRole::Server] {
+        let config = EngineConfig { handshake_limit: LIMIT, ..EngineConfig::default() };
+        let setting = Setting::with(config, RtcpMode::Pair);
+        let peer = Peer::new();
+        (0..10).for_each(|number| setting.push(number));
+        let terms = terms(role, peer.identity.fingerprint(), "one");
+        let began = Instant::now();
+        setting.rig.command(BranchCommand::Open(setting.target(terms, RtcpMode::Pair)));
+        let (session, reason) = setting.rig.expect(setting.branch, |event| match event {
+            BranchEvent::SecurityFailed { session, reason } => Some((session, reason)),
+            _ => None,
+        });
+        assert!(began.elapsed() >= LIMIT, "{role:?}");
+        assert_eq!(session, 4);
+        assert!(reason.contains("did not end within 600ms"), "{reason}");
+        let mut hellos = 0;
+        while let Some((datagram, _)) = receive(&setting.recorder.rtp, SILENCE) {
+            assert!(is_dtls(&datagram), "{role:?}");
+            hellos += 1;
+        }
+        // A server only answers; a client asks again.
+        assert_eq!(hellos > 1, role == DtlsRole::Client, "{role:?}: {hellos}");
+        let (_, report) = setting.rig.close(setting.branch);
+        assert_eq!((report.seen, report.sent), (10, 0), "it was held, and is not gone");
     }
 }
 

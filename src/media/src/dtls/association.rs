@@ -13,8 +13,6 @@ use super::intake::Intake;
 use super::record::{ALERT, RECORD_HEADER};
 use super::{keys, provider};
 
-/// How long a handshake may take, from the answer of the recorder on.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an association answers after its end: the recorder may not have got our last flight (RFC 6347 §4.2.4).
 const LINGER: Duration = Duration::from_secs(60);
 /// How often a handshake that went wrong is begun again, and the pause before we do: whoever can send in the recorder's
@@ -112,7 +110,7 @@ impl Association {
     /// Begins a handshake, or waits for the recorder's.
     pub fn new(identity: Arc<Identity>, terms: DtlsAssociation, now: Instant) -> Self {
         let handshake = Handshake {
-            deadline: now + PATIENCE,
+            deadline: now + identity.limit,
             restarts: 0,
             again: None,
             doubt: None,
@@ -171,7 +169,7 @@ impl Association {
         match &mut self.phase {
             Phase::Handshaking(handshake) if handshake.deadline <= now => {
                 let known = handshake.last_fault.take().or_else(|| self.intake.suspicion());
-                self.fail(known.unwrap_or(AssociationFault::Timeout(PATIENCE)));
+                self.fail(known.unwrap_or(AssociationFault::Timeout(self.identity.limit)));
             }
             Phase::Handshaking(handshake) if handshake.again.is_some_and(|again| again <= now) => {
                 self.begin(now);
@@ -267,7 +265,7 @@ impl Association {
                 self.dtls = None;
                 self.timeout = None;
                 handshake.doubt = None;
-                let fault = fault(&error);
+                let fault = fault(&error, self.identity.limit);
                 // What nobody has proven says nothing of the recorder.
                 let counts = self.terms.role == DtlsRole::Client || self.intake.is_proven();
                 self.intake.renew(now);
@@ -381,7 +379,7 @@ fn plain_alert(datagram: &[u8]) -> Option<u8> {
     }
 }
 
-fn fault(error: &Error) -> AssociationFault {
+fn fault(error: &Error, limit: Duration) -> AssociationFault {
     match error {
         Error::SecurityError(SecurityError::FatalAlert { description }) => {
             AssociationFault::Alert(*description)
@@ -390,7 +388,7 @@ fn fault(error: &Error) -> AssociationFault {
             AssociationFault::NoCertificate
         }
         // It gives up by itself after so many repetitions: how soon, its random pauses say.
-        Error::Timeout(_) => AssociationFault::Timeout(PATIENCE),
+        Error::Timeout(_) => AssociationFault::Timeout(limit),
         error => AssociationFault::Failed(error.to_string()),
     }
 }

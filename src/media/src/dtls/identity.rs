@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 
 use super::provider;
 
+/// How long a handshake may take by default, from the answer of the recorder on.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// Whose certificate it says to be; nobody looks at it.
 const NAME: &str = "siprec";
 /// After how long a flight that was not answered is sent again, the first time. Recorders are near.
@@ -31,6 +33,8 @@ pub struct Identity {
     fingerprint: Fingerprint,
     pub(super) key: Arc<PrivateKey>,
     pub(super) config: Arc<Config>,
+    /// How long each handshake may take.
+    pub(super) limit: Duration,
 }
 
 /// Why no certificate could be made.
@@ -74,7 +78,20 @@ impl Identity {
             .flight_start_rto(FIRST_RETRY)
             .build()
             .map_err(|error| failed(&error))?;
-        Ok(Self { certificate, fingerprint, key: Arc::new(key), config: Arc::new(config) })
+        Ok(Self {
+            certificate,
+            fingerprint,
+            key: Arc::new(key),
+            config: Arc::new(config),
+            limit: HANDSHAKE_LIMIT,
+        })
+    }
+
+    /// The same where a handshake may take so long, instead of [`HANDSHAKE_LIMIT`].
+    #[must_use]
+    pub const fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = limit;
+        self
     }
 
     /// The SHA-256 of the certificate, for `a=fingerprint`.

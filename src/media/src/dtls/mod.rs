@@ -27,7 +27,7 @@ mod provider;
 mod record;
 
 pub use association::{Association, AssociationEvent, AssociationFault, LARGEST_DATAGRAM};
-pub use identity::{Identity, IdentityFault};
+pub use identity::{HANDSHAKE_LIMIT, Identity, IdentityFault};
 
 /// Whether a datagram that came to a port of RTP or RTCP is of DTLS, by its first byte (RFC 7983 §7).
 pub fn is_dtls(datagram: &[u8]) -> bool {
