@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use siprec_model::{BranchCommand, BranchEvent, MediaSecurity, OpenBranch, SrtpKey, SrtpKeys, SrtpSuite};
 use siprec_session::{Command, RecordingConfig, SrtpUse, StreamSecurity};
 use siprec_sip::sdp::Crypto;
-use siprec_sip::{HeaderName, Method, Request, SessionDescription, Transport};
+use siprec_sip::{Method, Request, SessionDescription, Transport};
 use support::*;
 
 use SrtpSuite::{AeadAes128Gcm as GCM, AesCm128HmacSha1_80 as CM};
@@ -618,20 +618,4 @@ fn suites_that_cannot_be_offered_are_refused_before_the_call() {
     assert_eq!(config.check().unwrap_err().to_string(), "the SRTP suite AEAD_AES_128_GCM is listed twice");
     config.security.suites.clear();
     assert_eq!(config.check().unwrap_err().to_string(), "no SRTP suite is given");
-}
-
-#[test]
-fn every_recorder_gets_keys_of_its_own_and_a_repeated_invite_the_same() {
-    let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
-    let first = call.request(&Method::Invite);
-    call.answer(&first, 422, &[("Min-SE", "3600")], "");
-    let repeated = call.request(&Method::Invite);
-    assert_eq!(value(&repeated, &HeaderName::CallId), value(&first, &HeaderName::CallId));
-    assert_eq!(repeated.body, first.body);
-    call.answer(&repeated, 603, &[], "");
-    let other = call.request(&Method::Invite);
-    let (old, new) = (keys_of(&first.body), keys_of(&other.body));
-    for (old, new) in old.iter().zip(&new) {
-        assert!(old.values().all(|key| !new.values().any(|new| new == key)));
-    }
 }
