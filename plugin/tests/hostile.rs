@@ -6,7 +6,8 @@ mod common;
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script};
-use common::{rtp, rtp_bytes};
+use common::srtp::{Decoder, Encoder, SUITES, offered, srtp_caps};
+use common::{rtp, rtp_bytes, rtp_bytes_of};
 use gst::prelude::*;
 
 /// RTP that contradicts itself.
@@ -191,4 +192,64 @@ fn media_ports_that_are_all_in_use_fail_the_recording_with_the_range_and_the_cal
     assert!(reason.contains(&port.to_string()), "{reason}");
     call.speak(1);
     assert_eq!(call.parties[0].1.take().buffers.len(), 2);
+}
+
+/// Packets of thousands of sources that nobody has a key for, and forgeries in the party's own name.
+#[test]
+fn a_flood_of_forgeries_costs_an_encrypted_call_nothing_and_is_told_once() {
+    const PARTY: u32 = 0xC0FF_EE00;
+    const SAID: u16 = 40;
+    const FORGED: u32 = 125;
+    common::init();
+    for suite in [SUITES[0], SUITES[3]] {
+        let recorder = Recorder::start(Script::Accept);
+        let agent = gst::glib::Object::with_type(gst::glib::Type::from_name("GstSiprecAgent").unwrap());
+        agent.set_property("local-address", "127.0.0.1");
+        agent.set_property("send-interval", 10_000_000_u64);
+        let call = Call::new(&recorder.uri(), |siprec| {
+            siprec.set_property("allow-clear-keys", true);
+            siprec.set_property("agent", &agent);
+        });
+        let key = suite.key(1);
+        call.parties
+            .iter()
+            .for_each(|(inlet, _)| inlet.begin_with(&srtp_caps(Some(&suite.caps(&key, None)))));
+        let encoder = Encoder::new(suite, &key, None);
+        let (inlet, outlet) = &call.parties[0];
+        let mut decoder = None;
+        for number in 0..SAID {
+            let genuine = encoder.protect(rtp_bytes_of(PARTY, number));
+            let mut pushed = Vec::new();
+            for forgery in 0..FORGED {
+                let mut forged = genuine.clone();
+                if forgery % 5 == 0 {
+                    let ahead = number.wrapping_add(1 + forgery as u16 * 300);
+                    forged[2..4].copy_from_slice(&ahead.to_be_bytes());
+                } else {
+                    let source = u32::from(number) * FORGED + forgery;
+                    forged[8..12].copy_from_slice(&source.to_be_bytes());
+                }
+                pushed.push(forged);
+            }
+            pushed.push(genuine);
+            for packet in &pushed {
+                inlet.pad.push(gst::Buffer::from_slice(packet.clone())).unwrap();
+            }
+            let seen = outlet.take();
+            assert_eq!(seen.bytes, pushed, "the call has every one of them");
+            let decoder =
+                decoder.get_or_insert_with(|| Decoder::new(&offered(&recorder.request("INVITE"), 0)));
+            let plain = decoder.unprotect(&recorder.packet(0).unwrap()).expect("srtpdec takes it");
+            assert_eq!(timestamp(&plain), u32::from(number) * 160, "{suite:?}");
+        }
+        call.end();
+        let reports = [call.message("siprec-report"), call.message("siprec-report")];
+        let report = reports.iter().find(|report| report.get::<&str>("dn") == Ok("1001")).unwrap();
+        let count = |field: &str| report.get::<u64>(field).unwrap_or(0);
+        assert_eq!(count("sent"), u64::from(SAID), "{report}");
+        assert_eq!(count("dropped-not-authentic"), u64::from(SAID) * u64::from(FORGED), "{report}");
+        let told = call.messages_so_far();
+        let gaps = told.iter().filter(|message| message.name() == "siprec-gap").count();
+        assert!((1..=2).contains(&gaps), "after a second, and at the end: {told:?}");
+    }
 }

@@ -28,15 +28,21 @@ fn srtpdec_decrypts_every_suite_with_the_caps_of_its_line() {
 
 #[test]
 fn srtpdec_tells_the_keys_of_one_line_apart_by_their_identifiers() {
-    let suite = SUITES[0];
-    let (first, second) = (suite.key(1), suite.key(2));
-    let line =
-        format!("1 {} inline:{}|2^20|1:4;inline:{}|2^20|258:4", suite.name, base64(&first), base64(&second));
-    let decoder = Decoder::new(&crypto_caps(&line).unwrap());
-    for (sequence, (key, mki)) in [(first, [0, 0, 0, 1]), (second, [0, 0, 1, 2])].into_iter().enumerate() {
-        let packet = rtp_bytes(sequence as u16);
-        let sent = Encoder::new(suite, &key, Some(&mki)).protect(packet.clone());
-        assert_eq!(decoder.unprotect(&sent), Some(packet));
+    for suite in SUITES {
+        let (first, second) = (suite.key(1), suite.key(2));
+        let line = format!(
+            "1 {} inline:{}|2^20|1:4;inline:{}|2^20|258:4",
+            suite.name,
+            base64(&first),
+            base64(&second)
+        );
+        let decoder = Decoder::new(&crypto_caps(&line).unwrap());
+        for (sequence, (key, mki)) in [(first, [0, 0, 0, 1]), (second, [0, 0, 1, 2])].into_iter().enumerate()
+        {
+            let packet = rtp_bytes(sequence as u16);
+            let sent = Encoder::new(suite, &key, Some(&mki)).protect(packet.clone());
+            assert_eq!(decoder.unprotect(&sent), Some(packet), "{suite:?}");
+        }
     }
 }
 

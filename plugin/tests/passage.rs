@@ -204,21 +204,32 @@ fn caps_are_asked_of_whoever_comes_next() {
 
 #[test]
 fn rtcp_passes_beside_its_stream() {
-    let (element, _recorder) = tapping_siprec();
-    let sink = element.request_pad_simple("rtcp_sink_1").unwrap();
-    let source = element.static_pad("rtcp_src_1").unwrap();
-    let (inlet, outlet) = (Inlet::before(&sink), Outlet::behind(&source));
-    element.set_state(gst::State::Playing).unwrap();
-    inlet.begin_with(&"application/x-rtcp".parse().unwrap());
-    let buffer = gst::Buffer::from_mut_slice(vec![0x81, 201, 0, 1, 0, 0, 0, 1]);
-    let address = buffer.as_ptr() as usize;
-    inlet.pad.push(buffer).unwrap();
-    assert_eq!(outlet.take().buffers, [(address, true)]);
-    assert!(outlet.pad.push_event(gst::event::Reconfigure::new()));
-    assert_eq!(inlet.take_events().last(), Some(&gst::EventType::Reconfigure));
-    element.release_request_pad(&sink);
-    assert!(element.static_pad("rtcp_src_1").is_none());
-    element.set_state(gst::State::Null).unwrap();
+    let plain = vec![0x81, 201, 0, 1, 0, 0, 0, 1];
+    // What nobody here has a key for, and what is none at all.
+    let encrypted = [&plain[..], &[0xE7; 20], &[0x80, 0, 0, 7], &[0x3C; 10]].concat();
+    for (caps, packets) in [
+        ("application/x-rtcp", vec![plain.clone(), vec![0x81]]),
+        ("application/x-srtcp", vec![encrypted.clone(), encrypted[..9].to_vec()]),
+    ] {
+        let (element, _recorder) = tapping_siprec();
+        let sink = element.request_pad_simple("rtcp_sink_1").unwrap();
+        let source = element.static_pad("rtcp_src_1").unwrap();
+        let (inlet, outlet) = (Inlet::before(&sink), Outlet::behind(&source));
+        element.set_state(gst::State::Playing).unwrap();
+        inlet.begin_with(&caps.parse().unwrap());
+        let buffers: Vec<_> = packets.iter().cloned().map(gst::Buffer::from_mut_slice).collect();
+        let expected: Vec<_> = buffers.iter().map(|buffer| (buffer.as_ptr() as usize, true)).collect();
+        for buffer in buffers {
+            inlet.pad.push(buffer).unwrap();
+        }
+        let seen = outlet.take();
+        assert_eq!((seen.buffers, seen.bytes), (expected, packets), "{caps}");
+        assert!(outlet.pad.push_event(gst::event::Reconfigure::new()));
+        assert_eq!(inlet.take_events().last(), Some(&gst::EventType::Reconfigure));
+        element.release_request_pad(&sink);
+        assert!(element.static_pad("rtcp_src_1").is_none());
+        element.set_state(gst::State::Null).unwrap();
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! No packet costs a heap allocation after warm-up.
+//! No packet costs a heap allocation after warm-up, and no context of SRTP more than 2 KB.
 
 #![cfg(test)]
 #![allow(unsafe_code)]
@@ -13,26 +13,34 @@ use siprec_model::{BranchLimits, DropCause, Medium, PayloadRule, SrtpKey, SrtpSu
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes that are allocated and not freed.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
 /// The system's allocator, counting for each thread.
 struct Counting;
 
+fn count(calls: u64, bytes: isize) {
+    ALLOCATIONS.with(|count| count.set(count.get() + calls));
+    LIVE.with(|live| live.set(live.get() + bytes));
+}
+
 // SAFETY: every call goes to the system's allocator unchanged; counting neither allocates nor unwinds.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(1, layout.size() as isize);
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as isize));
         // SAFETY: the caller keeps the contract of `dealloc`.
         unsafe { System.dealloc(pointer, layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        count(1, size as isize - layout.size() as isize);
         // SAFETY: the caller keeps the contract of `realloc`.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -218,5 +226,28 @@ fn decrypting_and_encrypting_allocate_nothing_for_a_packet() {
         };
         packets(&mut call, 20);
         assert_eq!(allocations(|| packets(&mut call, 7000)), 0, "{suite}");
+    }
+}
+
+/// With its first packet, what it is itself and what it has on the heap.
+#[test]
+fn a_context_takes_less_than_2_kb() {
+    for suite in SrtpSuite::ALL {
+        let key = SrtpKey::new(suite, &vec![1; suite.master_length()]).unwrap();
+        let mut out = Vec::with_capacity(256);
+        out.extend_from_slice(&Call::new(0).next());
+        let live = || LIVE.with(Cell::get);
+        let before = live();
+        let mut protector = Protector::new(&key).unwrap();
+        protector.protect_rtp(&mut out, 172, 0, 60_001).unwrap();
+        let between = live();
+        let mut unprotector = Unprotector::new();
+        unprotector.add_key(&key).unwrap();
+        assert_eq!(unprotector.unprotect_rtp(&mut out), Ok(172));
+        for (heap, own) in
+            [(between - before, size_of::<Protector>()), (live() - between, size_of::<Unprotector>())]
+        {
+            assert!(heap > 0 && heap as usize + own < 2048, "{suite}: {heap} + {own} bytes");
+        }
     }
 }
