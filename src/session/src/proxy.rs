@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use siprec_sip::Uri;
 
-use crate::recorder::{RecorderFault, parse_address, without_user};
+use crate::recorder::{RecorderFault, parse_address, without_secrets};
 
 /// The proxies that a recorder is reached through, the first hop first; none, where it is reached directly. They make
 /// the Route of the INVITE (RFC 3261 §8.1.1.1), and give way to the Record-Route of its answer.
@@ -32,7 +32,7 @@ impl OutboundProxy {
 pub struct OutboundProxyError {
     /// Which of the list, from 1.
     pub position: usize,
-    /// The entry, without user and password.
+    /// The entry, without user, password and headers.
     pub text: String,
     /// What is wrong with it.
     pub fault: RecorderFault,
@@ -45,7 +45,7 @@ impl FromStr for OutboundProxy {
         let hop = |(index, entry): (usize, &str)| {
             parse_address(entry).and_then(loose).map_err(|fault| OutboundProxyError {
                 position: index + 1,
-                text: without_user(entry),
+                text: without_secrets(entry),
                 fault,
             })
         };
@@ -78,7 +78,7 @@ mod tests {
         for (text, position, shown, fault) in [
             ("proxy.example", 1, "proxy.example", "is no URI"),
             ("sip:a tel:+15550100", 2, "tel:+15550100", "begins with \"tel:\""),
-            ("sip:me:secret@a?Route=b", 1, "sip:a?Route=b", "has headers"),
+            ("sip:me:secret@a?Route=b", 1, "sip:a?…", "has headers"),
             ("sip:a;method=BYE", 1, "sip:a;method=BYE", "has the parameter \"method\""),
         ] {
             let error = text.parse::<OutboundProxy>().unwrap_err();

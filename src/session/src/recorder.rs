@@ -64,9 +64,9 @@ impl RecorderTarget {
         self.profile.outbound_proxy.as_ref().unwrap_or(usual)
     }
 
-    /// The address as it may be shown: without user and password.
+    /// The address as it may be shown: without user, password and headers.
     pub fn shown(&self) -> String {
-        without_user(self.uri.as_str())
+        without_secrets(self.uri.as_str())
     }
 }
 
@@ -135,7 +135,7 @@ pub fn parse_recorders(text: &str) -> Result<Vec<RecorderTarget>, RecorderListEr
     let mut targets: Vec<RecorderTarget> = Vec::new();
     for (index, entry) in text.split_whitespace().enumerate() {
         let wrong =
-            |fault| RecorderListError::Entry { position: index + 1, text: without_user(entry), fault };
+            |fault| RecorderListError::Entry { position: index + 1, text: without_secrets(entry), fault };
         let uri = parse_address(entry).map_err(wrong)?;
         if targets.iter().any(|target| target.uri.as_str().eq_ignore_ascii_case(entry)) {
             return Err(wrong(RecorderFault::Twice));
@@ -162,7 +162,7 @@ pub enum RecorderListError {
     Entry {
         /// Which, from 1.
         position: usize,
-        /// The entry, without user and password.
+        /// The entry, without user, password and headers.
         text: String,
         /// What is wrong with it.
         fault: RecorderFault,
@@ -243,13 +243,17 @@ fn is_one_host(address: &IpAddr) -> bool {
     !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
 }
 
-/// `sip:user:secret@host` without `user:secret@`. Works on text, so that malformed entries can be shown too.
-pub(crate) fn without_user(uri: &str) -> String {
-    match (uri.find(':'), uri.rfind('@')) {
-        (Some(colon), Some(at)) if colon < at => {
-            let (head, tail) = (uri.get(..=colon), uri.get(at + 1..));
-            head.unwrap_or_default().to_owned() + tail.unwrap_or_default()
-        }
-        _ => uri.to_owned(),
+/// `sip:user:secret@host?Header=secret` as `sip:host?…`. Works on text, so that malformed entries can be shown too.
+pub(crate) fn without_secrets(uri: &str) -> String {
+    let scheme = uri.find(':').map_or(0, |colon| colon + 1);
+    // What looks like headers in the user part belongs to that (RFC 3261 §25.1).
+    let (scheme, rest) = match uri.rfind('@') {
+        Some(at) => (uri.get(..scheme).filter(|_| scheme <= at).unwrap_or_default(), uri.get(at + 1..)),
+        None => ("", Some(uri)),
+    };
+    let rest = rest.unwrap_or_default();
+    match rest.split_once('?') {
+        Some((address, _)) => format!("{scheme}{address}?…"),
+        None => format!("{scheme}{rest}"),
     }
 }
