@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use serde::Deserialize;
 use siprec_model::{SrtpSuite, TlsProfile};
 use siprec_session::{
-    Keying, LocationPolicy, Member, OutboundProxy, PayloadTypes, Pool, RecorderProfile, RecorderTarget,
-    RecordingConfig, SecurityPolicy, SessionMode, SrtpUse, Strategy,
+    ConfigError, Keying, LocationPolicy, Member, OutboundProxy, PayloadTypes, Pool, RecorderProfile,
+    RecorderTarget, RecordingConfig, SecurityPolicy, SessionMode, SrtpUse, Strategy,
 };
 use toml::Spanned;
 
@@ -71,11 +72,11 @@ struct RecorderEntry {
     lower_case_parameters: bool,
     #[serde(default)]
     expects_rr: bool,
-    catch_up: Option<f32>,
+    catch_up: Option<Spanned<f32>>,
     #[serde(default = "yes")]
     retransmission: bool,
     #[serde(default)]
-    extra_headers: BTreeMap<String, String>,
+    extra_headers: BTreeMap<Spanned<String>, Spanned<String>>,
     outbound_proxy: Option<Spanned<String>>,
     tls: Option<TlsEntry>,
     security: Option<SecurityEntry>,
@@ -97,7 +98,7 @@ struct SecurityEntry {
     srtp: SrtpWord,
     #[serde(default)]
     keying: KeyingWord,
-    suites: Option<Vec<Spanned<String>>>,
+    suites: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     allow_downgrade: bool,
     #[serde(default)]
@@ -174,9 +175,8 @@ impl PoolEntry {
             if members.iter().any(|other| other.target.is_at(&member.target.uri)) {
                 return Err(Fault::at(uri, "it is listed twice"));
             }
-            // What cannot stand in an INVITE.
-            let probe = RecordingConfig::new(vec![member.target.clone()]);
-            probe.check().map_err(|error| Fault::at(span, error))?;
+            // What cannot stand in an INVITE with all else.
+            probe(member.target.clone()).map_err(|error| Fault::at(span, error))?;
             members.push(member);
         }
         let pool = Pool {
@@ -236,9 +236,9 @@ impl RecorderEntry {
             session_mode: None,
             lower_case_parameters: self.lower_case_parameters,
             expects_reports: self.expects_rr,
-            catch_up: self.catch_up,
+            catch_up: self.catch_up.map(pace).transpose()?,
             without_retransmission: !self.retransmission,
-            extra_headers: self.extra_headers.into_iter().collect(),
+            extra_headers: self.extra_headers.into_iter().map(header).collect::<Result<_, _>>()?,
             tls: self.tls.map(TlsEntry::profile).transpose()?.unwrap_or_default(),
             security: self.security.map(SecurityEntry::policy).transpose()?,
             outbound_proxy: self.outbound_proxy.map(proxy).transpose()?,
@@ -283,9 +283,11 @@ impl SecurityEntry {
                 .parse()
                 .map_err(|error| Fault::at(name.span(), format!("{error}; there are {known}")))
         };
-        let suites = self.suites.map(|names| names.into_iter().map(suite).collect::<Result<Vec<_>, _>>());
+        let at = self.suites.as_ref().map(Spanned::span);
+        let suites =
+            self.suites.map(|names| names.into_inner().into_iter().map(suite).collect::<Result<Vec<_>, _>>());
         let usual = SecurityPolicy::default();
-        Ok(SecurityPolicy {
+        let policy = SecurityPolicy {
             srtp: match self.srtp {
                 SrtpWord::Auto => SrtpUse::Auto,
                 SrtpWord::Require => SrtpUse::Require,
@@ -298,12 +300,44 @@ impl SecurityEntry {
             suites: suites.transpose()?.unwrap_or(usual.suites),
             allow_downgrade: self.allow_downgrade,
             allow_clear_keys: self.allow_clear_keys,
-        })
+        };
+        if let Some(span) = at {
+            check(|profile| profile.security = Some(policy.clone()))
+                .map_err(|error| Fault::at(span, error))?;
+        }
+        Ok(policy)
     }
 }
 
 fn proxy(text: Spanned<String>) -> Result<OutboundProxy, Fault> {
     text.get_ref().parse().map_err(|error| Fault::at(text.span(), error))
+}
+
+fn pace(times: Spanned<f32>) -> Result<f32, Fault> {
+    check(|profile| profile.catch_up = Some(*times.get_ref()))
+        .map_err(|error| Fault::at(times.span(), error))?;
+    Ok(times.into_inner())
+}
+
+fn header((name, value): (Spanned<String>, Spanned<String>)) -> Result<(String, String), Fault> {
+    let (at_name, at_value) = (name.span(), value.span());
+    let written = (name.into_inner(), value.into_inner());
+    match check(|profile| profile.extra_headers = vec![written.clone()]) {
+        Ok(()) => Ok(written),
+        Err(error @ ConfigError::BadHeaderValue(_)) => Err(Fault::at(at_value, error)),
+        Err(error) => Err(Fault::at(at_name, error)),
+    }
+}
+
+/// Whether a recorder can be used of which this is particular and nothing else.
+fn check(set: impl FnOnce(&mut RecorderProfile)) -> Result<(), ConfigError> {
+    let Ok(mut target) = RecorderTarget::from_str("sip:recorder.example") else { return Ok(()) };
+    set(&mut target.profile);
+    probe(target)
+}
+
+fn probe(target: RecorderTarget) -> Result<(), ConfigError> {
+    RecordingConfig::new(vec![target]).check()
 }
 
 fn number(value: Option<Spanned<i64>>, usual: u32, least: u32, most: u32) -> Result<u32, Fault> {

@@ -157,7 +157,24 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
         (recorder("capacity = 0"), "line 3: \"capacity\": it is 0, but must be from 1 to 1000000"),
         (recorder("location = \" \""), "line 3: \"location\": a location has a label of 1 to 64 bytes"),
         (recorder("drain = 1"), "line 3: \"drain\": invalid type: integer `1`, expected a boolean"),
-        (recorder("extra-headers = { To = \"x\" }"), "the header \"To\" is refused: the protocol sets it"),
+        (
+            recorder("weight = 1\nextra-headers = { To = \"x\" }"),
+            "line 4: \"extra-headers\": the header \"To\" is refused: the protocol sets it",
+        ),
+        (
+            recorder("[pool.east.recorder.extra-headers]\nX-Area = \"1\"\nX-Port = \"a\\nb\""),
+            "line 5: \"X-Port\": the value of the header \"X-Port\" has control characters",
+        ),
+        (
+            recorder("[pool.east.recorder.extra-headers]\n\"X Port\" = \"1\""),
+            "line 4: \"X Port\" cannot be a header name",
+        ),
+        (recorder("extra-headers.X-Port = 7"), "line 3: \"extra-headers.X-Port\": invalid type: integer `7`"),
+        (
+            recorder("weight = 1\ncatch-up = 0.5"),
+            "line 4: \"catch-up\": catch-up is 0.5, but must be 0 or from 1.0 to 100.0",
+        ),
+        (recorder("catch-up = nan"), "line 3: \"catch-up\": catch-up is NaN, but must be"),
         (
             recorder("outbound-proxy = \"proxy\""),
             "line 3: \"outbound-proxy\": outbound proxy 1 (\"proxy\") is no URI",
@@ -171,7 +188,14 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
             recorder("security = { srtp = \"auto\", suites = [\"AES\"] }"),
             "line 3: \"suites\": \"AES\" is no SRTP suite",
         ),
-        (recorder("security = { srtp = \"auto\", suites = [] }"), "no SRTP suite is given"),
+        (
+            recorder("weight = 1\nsecurity = { srtp = \"auto\", suites = [] }"),
+            "line 4: \"suites\": no SRTP suite is given",
+        ),
+        (
+            recorder("security = { srtp = \"auto\", suites = [\"AEAD_AES_128_GCM\", \"AEAD_AES_128_GCM\"] }"),
+            "line 3: \"suites\": the SRTP suite AEAD_AES_128_GCM is listed twice",
+        ),
         ("[[pool.east.recorder]]\nweight = 1".into(), "line 1: missing field `uri`"),
         (
             "[[pool.east.recorder]]\nuri = \"tel:+1\"".into(),
