@@ -244,6 +244,7 @@ mod tests {
         assert_eq!(sent(way(&mut routes, 1, "sip:x@192.0.2.7:5080")).0, "192.0.2.7:5080");
         let hop = Some(Box::new(Uri::parse("sip:192.0.2.9;lr").unwrap()));
         assert_eq!(sent(routes.way(1, request("sip:x@192.0.2.7:5080"), hop)).0, "192.0.2.9:5060");
+        assert_eq!(sent(way(&mut routes, 1, "sip:x@rec.inside:5080;maddr=192.0.2.8")).0, "192.0.2.8:5080");
     }
 
     #[test]

@@ -196,6 +196,9 @@ pub enum RecorderFault {
     /// It has a parameter that a Request-URI cannot have (RFC 3261 §19.1.1).
     #[error("has the parameter \"{0}\", which such an address cannot have")]
     Parameter(String),
+    /// Its `maddr`, the host that is asked instead (RFC 3261 §19.1.1), is none, or one of many.
+    #[error("has the parameter \"maddr\" with \"{0}\", which is no host's name or address")]
+    Server(String),
     /// The same address stands earlier in the list.
     #[error("is listed twice")]
     Twice,
@@ -230,10 +233,18 @@ pub(crate) fn check_recorder(uri: &Uri) -> Result<(), RecorderFault> {
     if uri.headers().is_some() {
         return Err(RecorderFault::Headers);
     }
+    if let Some(server) = uri.param_unescaped("maddr").filter(|server| !is_one_server(server)) {
+        return Err(RecorderFault::Server(server.into_owned()));
+    }
     match uri.params().find(|(name, _)| name.eq_ignore_ascii_case("method")) {
         Some((name, _)) => Err(RecorderFault::Parameter(name.to_owned())),
         None => Ok(()),
     }
+}
+
+fn is_one_server(server: &str) -> bool {
+    let host = UriBuilder::sip(server).build();
+    host.is_ok_and(|host| host.host_ip().is_none_or(|address| is_one_host(&address)))
 }
 
 /// Whether a session can be with whoever has the address; a group has no one answer (RFC 3261 §18.1.1 sends such requests

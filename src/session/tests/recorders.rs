@@ -10,6 +10,7 @@ fn recorders_are_separated_by_any_white_space_and_keep_their_order_and_text() {
         parse_recorders(text).unwrap().iter().map(|target| target.uri.to_string()).collect()
     };
     assert_eq!(uris("sip:a.example"), ["sip:a.example"]);
+    assert_eq!(uris("sip:a.example;maddr=192.0.2.7"), ["sip:a.example;maddr=192.0.2.7"]);
     assert_eq!(
         uris("  sips:b.example:5061;transport=tcp\n\tsip:[2001:db8::1]:5070  SIP:c "),
         ["sips:b.example:5061;transport=tcp", "sip:[2001:db8::1]:5070", "SIP:c"]
@@ -54,6 +55,15 @@ fn an_error_says_which_entry_is_wrong_and_why() {
             "sip:a;transport=TCP sip:b;transport=sctp",
             "recorder 2 (\"sip:b;transport=sctp\") asks for the transport \"sctp\", which is none of \"udp\", \"tcp\" \
              and \"tls\"",
+        ),
+        (
+            "sip:a;maddr=239.255.0.1",
+            "recorder 1 (\"sip:a;maddr=239.255.0.1\") has the parameter \"maddr\" with \"239.255.0.1\", which is no \
+             host's name or address",
+        ),
+        (
+            "sip:a;maddr",
+            "recorder 1 (\"sip:a;maddr\") has the parameter \"maddr\" with \"\", which is no host's name or address",
         ),
         ("sip:a sip:A", "recorder 2 (\"sip:A\") is listed twice"),
     ];

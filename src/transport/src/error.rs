@@ -165,6 +165,9 @@ pub enum ResolveError {
     /// The URI has no host.
     #[error("the URI has no host")]
     NoHost,
+    /// The host that its `;maddr=` names is none, or one of many.
+    #[error("\"maddr={0}\" is no host's name or address")]
+    Server(String),
     /// The name has no address that the local address can reach.
     #[error("\"{host}\" has no usable address: {reason}")]
     NotFound {

@@ -19,6 +19,8 @@ const DESTINATIONS: usize = 8;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     host: String,
+    /// The host that is to be asked instead (`;maddr=`).
+    server: Option<String>,
     port: Option<u16>,
     /// What the URI names.
     transport: Option<Protocol>,
@@ -28,10 +30,13 @@ pub struct Target {
 }
 
 impl Target {
-    /// Reads scheme, host, port and `;transport=` of a URI. A `sips:` URI is reached by TLS (RFC 3261 §26.2.2).
+    /// Reads scheme, host, port, `;transport=` and `;maddr=` of a URI. A `sips:` URI is reached by TLS (RFC 3261 §26.2.2). The
+    /// host that `;maddr=` names is found instead of the URI's own (RFC 3263 §4), whose name its certificate is for all the
+    /// same.
     ///
     /// # Errors
-    /// [`ResolveError::Scheme`], [`ResolveError::Transport`], [`ResolveError::Insecure`] or [`ResolveError::NoHost`].
+    /// [`ResolveError::Scheme`], [`ResolveError::Transport`], [`ResolveError::Insecure`], [`ResolveError::NoHost`] or
+    /// [`ResolveError::Server`].
     pub fn of(uri: &Uri) -> Result<Self, ResolveError> {
         let scheme = uri.scheme();
         let sips = scheme.eq_ignore_ascii_case("sips");
@@ -43,13 +48,13 @@ impl Target {
             Some(name) => Some(Protocol::from_token(name).ok_or(ResolveError::Transport(name.to_owned()))?),
         };
         let host = uri.host().unwrap_or_default();
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if host.is_empty() {
             return Err(ResolveError::NoHost);
         }
-        let host = host.to_ascii_lowercase();
+        let server = uri.param_unescaped("maddr").map(|server| one_server(&server)).transpose()?;
         let profile = TlsProfile::default();
-        let plain = Self { host, port: uri.port(), transport, secure: false, profile };
+        let plain =
+            Self { host: plain_host(host), server, port: uri.port(), transport, secure: false, profile };
         match transport {
             // In a sips: URI, TCP is what TLS runs over (RFC 3261 §26.2.2).
             Some(Protocol::Tcp) if sips => Ok(Self { transport: Some(Protocol::Tls), secure: true, ..plain }),
@@ -93,7 +98,12 @@ impl Target {
         let uri = if self.secure { UriBuilder::sips(&self.host) } else { UriBuilder::sip(&self.host) };
         let uri = self.port.map_or(uri.clone(), |port| uri.port(port));
         let name = self.transport.map(|transport| transport.as_str().to_ascii_lowercase());
-        name.map_or(uri.clone(), |name| uri.param("transport", &name)).build()
+        let uri = name.map_or(uri.clone(), |name| uri.param("transport", &name));
+        let server = self.server.as_deref().map(|server| match server.contains(':') {
+            true => format!("[{server}]"),
+            false => server.to_owned(),
+        });
+        server.map_or(uri.clone(), |server| uri.param("maddr", &server)).build()
     }
 
     /// Where it was found before.
@@ -103,8 +113,13 @@ impl Target {
 
     /// The destination of a literal address; `None` for a host name.
     pub fn literal(&self) -> Option<Destination> {
-        let address: IpAddr = self.host.parse().ok()?;
+        let address: IpAddr = self.sought().parse().ok()?;
         Some(self.at_named_port(address))
+    }
+
+    /// The host that is found: RFC 3263 §4 calls it TARGET.
+    fn sought(&self) -> &str {
+        self.server.as_deref().unwrap_or(&self.host)
     }
 
     /// Finds the destinations that `reachable` accepts, in the order in which they are tried (RFC 3263 §4): never none.
@@ -130,7 +145,7 @@ impl Target {
         let services = timeout(deadline / 2, self.services(dns)).await;
         let servers = services.unwrap_or_else(|_| {
             tracing::info!(
-                host = self.host,
+                host = self.sought(),
                 "DNS does not tell in time whether there are records of services"
             );
             Ok(Vec::new())
@@ -138,7 +153,7 @@ impl Target {
         let looked_up = async {
             match servers.is_empty() {
                 true => {
-                    self.look_up(dns, &self.host, &mut found, |address| self.at_named_port(address)).await
+                    self.look_up(dns, self.sought(), &mut found, |address| self.at_named_port(address)).await
                 }
                 false => {
                     let mut last = Ok(());
@@ -162,22 +177,22 @@ impl Target {
             Ok(outcome) => {
                 Err(outcome.err().unwrap_or_else(|| self.not_found("it has no address".to_owned())))
             }
-            Err(_) => Err(ResolveError::Timeout { host: self.host.clone(), after: deadline }),
+            Err(_) => Err(ResolveError::Timeout { host: self.sought().to_owned(), after: deadline }),
         }
     }
 
     /// The servers of the best service that the domain has by a transport that may be used, in order; none where DNS
     /// says nothing, or where the URI says enough (RFC 3263 §4.1-4.2).
     async fn services(&self, dns: &Dns) -> Result<Vec<(Server, Protocol)>, ResolveError> {
-        if self.port.is_some() || is_this_host(&self.host) {
+        if self.port.is_some() || is_this_host(self.sought()) {
             return Ok(Vec::new());
         }
         let mut services: Vec<Service> = match self.transport {
             Some(_) => Vec::new(),
-            None => preferred(told(dns.preferences(&self.host).await, &self.host), self.secure),
+            None => preferred(told(dns.preferences(self.sought()).await, self.sought()), self.secure),
         };
         let protocols = self.protocol().map_or(vec![Protocol::Udp, Protocol::Tcp], |protocol| vec![protocol]);
-        services.extend(protocols.into_iter().map(|protocol| Service::of(&self.host, protocol)));
+        services.extend(protocols.into_iter().map(|protocol| Service::of(self.sought(), protocol)));
         let mut refused = None;
         for service in services {
             let servers = told(dns.servers(&service.name).await, &service.name);
@@ -204,7 +219,7 @@ impl Target {
         found: &mut Vec<Destination>,
         at: impl Fn(IpAddr) -> Destination,
     ) -> Result<(), ResolveError> {
-        let addresses = dns.addresses(host).await.map_err(|reason| match host == self.host {
+        let addresses = dns.addresses(host).await.map_err(|reason| match host == self.sought() {
             true => self.not_found(reason),
             false => self.not_found(format!("its server {host} has no address: {reason}")),
         })?;
@@ -232,7 +247,24 @@ impl Target {
     }
 
     fn not_found(&self, reason: String) -> ResolveError {
-        ResolveError::NotFound { host: self.host.clone(), reason }
+        ResolveError::NotFound { host: self.sought().to_owned(), reason }
+    }
+}
+
+/// The host of a URI without the brackets of an address.
+fn plain_host(host: &str) -> String {
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.to_ascii_lowercase()
+}
+
+/// The host that `;maddr=` names. A group, which RFC 3261 §18.1.1 sends requests to by it, has no one answer.
+fn one_server(server: &str) -> Result<String, ResolveError> {
+    let refused = || ResolveError::Server(server.to_owned());
+    UriBuilder::sip(server).build().map_err(|_| refused())?;
+    let host = plain_host(server);
+    match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) if address.is_multicast() || address.is_unspecified() => Err(refused()),
+        _ => Ok(host),
     }
 }
 
@@ -268,6 +300,8 @@ mod tests {
             ("sip:[2001:db8::7];transport=tls", "sip:[2001:db8::7];transport=tls"),
             ("sips:192.0.2.7", "sips:192.0.2.7"),
             ("sips:192.0.2.7;transport=tcp", "sips:192.0.2.7;transport=tls"),
+            ("sip:rec.example:5070;maddr=Node7.Example", "sip:rec.example:5070;maddr=node7.example"),
+            ("sips:rec.example;maddr=[2001:db8::7];x", "sips:rec.example;maddr=[2001:db8::7]"),
         ] {
             let target = Target::of(&Uri::parse(text).unwrap()).unwrap();
             let uri = target.uri().unwrap();
@@ -277,6 +311,28 @@ mod tests {
         let secured =
             Target::of(&Uri::parse("sip:a.example;transport=tls").unwrap()).unwrap().secured().unwrap();
         assert_eq!(Target::of(&secured.uri().unwrap()).unwrap(), secured);
+    }
+
+    /// RFC 3261 §19.1.1, RFC 3263 §4.
+    #[test]
+    fn maddr_says_which_host_is_asked_and_the_certificate_is_the_uris() {
+        let target = |text: &str| Target::of(&Uri::parse(text).unwrap());
+        let literal = |text: &str| target(text).unwrap().literal().unwrap();
+        assert_eq!(literal("sip:rec.example:5070;maddr=192.0.2.7").remote, "192.0.2.7:5070".parse().unwrap());
+        assert_eq!(
+            literal("sip:192.0.2.1;MADDR=[2001:db8::7]").remote,
+            "[2001:db8::7]:5060".parse().unwrap()
+        );
+        let secure = literal("sips:rec.example;maddr=192.0.2.7");
+        assert_eq!(
+            (secure.remote, secure.tls.unwrap().name.as_str()),
+            ("192.0.2.7:5061".parse().unwrap(), "rec.example")
+        );
+        assert_eq!(target("sip:192.0.2.1;maddr=node7.example").unwrap().literal(), None);
+        for nobody in ["", "a,b", "224.0.1.75", "[ff02::1]", "0.0.0.0"] {
+            let refused = target(&format!("sip:192.0.2.1;maddr={nobody}"));
+            assert_eq!(refused, Err(ResolveError::Server(nobody.to_owned())));
+        }
     }
 
     #[test]

@@ -98,6 +98,10 @@ async fn services_lead_to_their_servers_in_order_by_the_transport_that_they_are_
         ("sip:choosy.test", &["127.0.0.3:5090/TCP"]),
         ("sips:choosy.test", &["127.0.0.4:5443/TLS choosy.test"]),
         ("sip:localhost", &["127.0.0.1:5060/UDP?"]),
+        // Another host is asked (RFC 3263 §4), and the certificate is for what the URI says all the same.
+        ("sip:plain.test;maddr=rec.test", &["127.0.0.1:5080/UDP?", "127.0.0.2:5070/UDP?"]),
+        ("sip:nobody.test:5071;maddr=plain.test", &["127.0.0.9:5071/UDP?"]),
+        ("sips:nobody.test;maddr=rec.test", &["127.0.0.4:5443/TLS nobody.test"]),
     ];
     for (uri, expected) in table {
         assert_eq!(side.found(uri).await, *expected, "{uri}");
@@ -110,6 +114,7 @@ async fn what_leads_nowhere_says_why() {
     for (uri, reason) in [
         ("sip:nobody.test", "\"nobody.test\" has no usable address: no such name in DNS"),
         ("sip:gone.test", "\"gone.test\" has no usable address: its server missing.test. has no address"),
+        ("sip:plain.test;maddr=nobody.test", "\"nobody.test\" has no usable address: no such name in DNS"),
         ("sip:silent.test", "\"silent.test\" has no usable address: its domain offers no SIP by UDP"),
     ] {
         let error = side.resolve(uri).await.unwrap_err().to_string();
