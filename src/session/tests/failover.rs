@@ -534,12 +534,18 @@ fn a_session_that_is_paused_fails_over_paused() {
 
 #[test]
 fn the_new_session_is_the_same_recording_and_call_in_another_dialog() {
-    let (mut call, first) = invited(probed());
+    let mut config = probed();
+    (config.recording_id, config.call_uuid) = (None, None);
+    let (mut call, first) = invited(config);
     call.wait_ms(9_000);
     let second = call.request(&Method::Invite);
     assert_eq!(first.uri.user(), second.uri.user());
-    assert_eq!(first.uri.param("calluuid"), second.uri.param("calluuid"));
+    for name in ["calluuid", "dn", "otherDN", "recordDN"] {
+        assert!(first.uri.param(name).is_some_and(|value| !value.is_empty()), "{name}");
+        assert_eq!(first.uri.param(name), second.uri.param(name), "{name}");
+    }
     assert_ne!(first.headers.call_id(), second.headers.call_id());
+    assert_ne!(first.headers.from().unwrap().tag(), second.headers.from().unwrap().tag());
 }
 
 #[test]

@@ -7,8 +7,9 @@ mod support;
 
 use std::collections::BTreeMap;
 
-use siprec_model::{SrtpKey, SrtpSuite};
+use siprec_model::{BranchEvent, SrtpKey, SrtpSuite};
 use siprec_session::{Input, RecordingConfig, SecurityPolicy, SrtpUse, TransportEvent};
+use siprec_sip::sdp::Crypto;
 use siprec_sip::{Credentials, HeaderName, Method, Password, Request, SessionDescription};
 use support::*;
 
@@ -106,4 +107,24 @@ fn each_recorder_is_offered_the_suites_of_its_own_profile() {
         }
         call.answer(&invite, 603, &[], "");
     }
+}
+
+/// `protocol` 1.6: a session that takes over in the middle of a call.
+#[test]
+fn the_recorder_that_takes_over_in_the_middle_of_a_call_gets_keys_of_its_own() {
+    let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    let first = call.request(&Method::Invite);
+    let line = |port: u16| {
+        let key = SrtpKey::new(GCM, &[port as u8; 28]).unwrap();
+        format!("m=audio {port} RTP/SAVP 0\r\na=crypto:{}\r\n", *Crypto::new(1, key).to_value())
+    };
+    call.answer(&first, 200, &[], &(sdp(&[]) + &line(4000) + &line(4002)));
+    assert!(call.take().contains(&"* started".to_owned()));
+    call.media(0, BranchEvent::ReportsStopped);
+    // The last question to the first one.
+    let refresh = call.request(&Method::Invite);
+    assert_eq!(keys_of(&refresh.body), keys_of(&first.body));
+    call.wait_ms(2_000);
+    ensure_others(&call.request(&Method::Invite), &first);
 }
