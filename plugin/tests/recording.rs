@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script};
-use common::{init, launch, rtp, rtp_bytes, run};
+use common::{Inlet, Outlet, init, launch, rtp, rtp_bytes, run};
 use gst::prelude::*;
 
 const VOICE: &str = "audiotestsrc num-buffers=25 samplesperbuffer=160 is-live=true \
@@ -244,6 +244,66 @@ fn eos_of_every_party_ends_the_recording_and_of_one_does_not() {
     assert!(call.parties[1].0.pad.push_event(gst::event::Eos::new()));
     recorder.request("BYE");
     call.wait_for_state("Stopped");
+}
+
+#[test]
+fn the_release_of_the_last_pad_ends_the_recording_and_the_next_pad_begins_another() {
+    for mode in ["both-parties", "per-party"] {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |siprec| siprec.set_property_from_str("session-mode", mode));
+        call.begin();
+        (0..5).for_each(|sequence| call.speak(sequence));
+        let first = recorder.request("INVITE");
+        call.wait_for_state("Recording");
+        let release = |name: &str| call.siprec.release_request_pad(&call.siprec.static_pad(name).unwrap());
+        release("sink_0");
+        (5..10).for_each(|sequence| call.parties[1].0.pad.push(rtp(sequence)).map(drop).unwrap());
+        release("sink_1");
+        recorder.request("BYE");
+        call.wait_for_state("Stopped");
+        let reports = [(); 2].map(|()| call.message("siprec-report"));
+        let mut sent = reports.map(|report| {
+            assert_eq!(report.get::<u64>("seen"), report.get::<u64>("sent"), "{report}");
+            report.get::<u64>("sent").unwrap()
+        });
+        sent.sort_unstable();
+        assert_eq!(sent, [5, 10], "{mode}");
+        // Another call comes through the same element.
+        let sink = call.siprec.request_pad_simple("sink_0").unwrap();
+        let inlet = Inlet::before(&sink);
+        let _outlet = Outlet::behind(&call.siprec.static_pad("src_0").unwrap());
+        inlet.begin();
+        inlet.pad.push(rtp(70)).unwrap();
+        let next = recorder.request("INVITE");
+        let id = |invite: &str| invite.split(['@', ' ']).nth(1).unwrap().to_owned();
+        assert_ne!(id(&first), id(&next), "{mode}");
+        call.wait_for_state("Recording");
+    }
+}
+
+#[test]
+fn a_recording_that_was_stopped_is_not_begun_again_by_pads() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    recorder.request("INVITE");
+    call.wish("stop");
+    recorder.request("BYE");
+    call.wait_for_state("Stopped");
+    for name in ["sink_0", "sink_1"] {
+        call.siprec.release_request_pad(&call.siprec.static_pad(name).unwrap());
+    }
+    let sink = call.siprec.request_pad_simple("sink_0").unwrap();
+    let inlet = Inlet::before(&sink);
+    let _outlet = Outlet::behind(&call.siprec.static_pad("src_0").unwrap());
+    inlet.begin();
+    inlet.pad.push(rtp(70)).unwrap();
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Stopped);
+    call.wish("start");
+    inlet.pad.push(rtp(71)).unwrap();
+    recorder.request("INVITE");
 }
 
 #[test]

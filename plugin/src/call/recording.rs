@@ -31,6 +31,10 @@ pub(super) struct Live {
     pub(super) whole: Option<Arc<Whole>>,
     /// The recording was asked to end. It may still deliver what it holds, but takes nothing new.
     pub(super) ending: bool,
+    /// The application has asked for the end.
+    pub(super) dismissed: bool,
+    /// The call has ended with its last sink pad. The next one is another call's.
+    pub(super) deserted: bool,
     /// How the recording spreads parties over sessions.
     pub(super) mode: SessionMode,
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
@@ -128,10 +132,11 @@ impl Siprec {
                 live.order(Command::Start);
             }
             Wish::Stop(reason) => {
-                self.sink_pads().for_each(|pad| pad.feed().disconnect());
-                live.end(Command::Stop(reason));
+                live.dismissed |= reason == StopReason::Asked;
+                self.stop(live, reason);
             }
             Wish::StopNow => {
+                live.dismissed = true;
                 self.close_gates();
                 live.end(Command::StopNow);
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
@@ -159,12 +164,31 @@ impl Siprec {
         });
     }
 
-    /// A stream has ended. The call has when every one of its streams has.
+    /// A stream has ended, or gone with its pad. The call has ended when every one of its streams has.
     pub(super) fn stream_ended(&self) {
-        let mut pads = self.sink_pads().peekable();
-        if pads.peek().is_some() && pads.all(|pad| pad.has_ended()) {
-            self.wish(Wish::Stop(StopReason::CallEnded));
+        self.with_live(|live| {
+            let mut pads = self.sink_pads().peekable();
+            let deserted = pads.peek().is_none();
+            if pads.all(|pad| pad.has_ended()) {
+                live.deserted |= deserted && !live.recordings.is_empty() && !live.dismissed;
+                self.stop(live, StopReason::CallEnded);
+            }
+        });
+    }
+
+    /// Opens a recording for a call whose first sink pad has come behind the last one of the call before, unless the
+    /// application begins them. Answers whether it has.
+    pub(super) fn open_anew(&self, live: &mut Live) -> bool {
+        let opens = live.deserted && self.settings().records_from_the_first_packet();
+        if opens {
+            self.open(live);
         }
+        opens
+    }
+
+    fn stop(&self, live: &mut Live, reason: StopReason) {
+        self.sink_pads().for_each(|pad| pad.feed().disconnect());
+        live.end(Command::Stop(reason));
     }
 
     /// Works on what is happening; what failed is told afterwards, with no lock held.
@@ -212,7 +236,7 @@ impl Siprec {
         }
         let Some(first) = live.recordings.first() else { return };
         live.mode = first.session_mode();
-        live.ending = false;
+        (live.ending, live.dismissed, live.deserted) = (false, false, false);
         if live.paused {
             live.order(Command::Pause);
         }

@@ -21,7 +21,9 @@ impl Siprec {
     /// A sink pad was added.
     pub(super) fn stream_added(&self, pad: &SiprecSinkPad) {
         self.with_live(|live| {
-            self.attach(live, pad);
+            if !self.open_anew(live) {
+                self.attach(live, pad);
+            }
             self.refresh(live);
         });
     }
