@@ -3,6 +3,8 @@
 
 #[path = "agent/addresses.rs"]
 mod addresses;
+#[path = "agent/attempts.rs"]
+mod attempts;
 #[path = "../../transport/tests/dns/dnsmasq.rs"]
 mod dnsmasq;
 #[path = "agent/health.rs"]
@@ -88,51 +90,6 @@ fn a_recorder_that_hangs_up_ends_the_recording() {
 }
 
 #[test]
-fn a_dead_recorder_is_a_failure_with_its_reason_and_the_next_one_is_tried() {
-    let silent = Recorder::start(Script::Silent);
-    let busy = Recorder::start(Script::Refuse(486));
-    let good = Recorder::start(Script::Accept);
-    let media = FakeMedia::new();
-    let agent = agent(&media);
-    let mut impatient = config(&format!("{} {} {}", silent.uri(), busy.uri(), good.uri()));
-    impatient.timers.first_response = Duration::from_millis(100);
-    let mut call = Call::open(&agent, impatient);
-    let mut failures =
-        vec![call.wait_for("first failure", is_failed), call.wait_for("second failure", is_failed)];
-    call.wait_for_state(RecordingState::Recording);
-    call.stop();
-    call.wait_for_state(RecordingState::Stopped);
-    // The dialog with the silent one is not over before RFC 3261 says so; nobody waits for it.
-    failures.extend(call.so_far().iter().filter(|kind| is_failed(kind)).skip(2).cloned());
-    assert_eq!(failures.len(), 2, "{failures:?}");
-    assert!(matches!(&failures[0], Kind::Failed { reason: FailureReason::Timeout(_), .. }), "{failures:?}");
-    assert!(matches!(&failures[1], Kind::Failed { sip_code: Some(486), .. }), "{failures:?}");
-}
-
-#[test]
-fn a_recorder_whose_port_is_closed_gives_way_to_the_next_one_without_any_wait() {
-    for local in [LOCALHOST, IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        let (next, media) = (Recorder::start_on(local, Script::Accept), FakeMedia::new());
-        let agent = agent_with(&media, AgentConfig { local_address: Some(local), ..AgentConfig::default() });
-        // No port of this number is given to anybody who asks for any.
-        let closed = std::net::SocketAddr::new(local, 1);
-        let mut patient = config(&format!("sip:{closed};transport=udp {}", next.uri()));
-        // Who waits for these fails.
-        (patient.timers.first_response, patient.timers.answer) = (3 * DEADLINE, 3 * DEADLINE);
-        let mut call = Call::open(&agent, patient);
-        let failed = call.wait_for("failure", is_failed);
-        let told = format!("nobody takes SIP at {closed}/UDP: Connection refused");
-        assert!(
-            matches!(&failed, Kind::Failed { reason: FailureReason::Unreachable(why), .. } if why.starts_with(&told)),
-            "{failed:?}"
-        );
-        call.wait_for_state(RecordingState::Recording);
-        call.stop();
-        call.seen();
-    }
-}
-
-#[test]
 fn a_recorder_that_is_gone_is_lost_with_the_first_question_that_nobody_takes() {
     let media = FakeMedia::new();
     let agent = agent(&media);
@@ -191,22 +148,6 @@ fn a_call_by_sips_is_not_recorded_without_tls() {
         "{failed:?}"
     );
     call.wait_for_state(RecordingState::Failed);
-    assert!(agent.wait_idle(DEADLINE));
-}
-
-#[test]
-fn names_and_addresses_that_lead_nowhere_are_said() {
-    let media = FakeMedia::new();
-    let agent = agent(&media);
-    for recorder in ["sip:no-such-host.invalid", "sip:[::1]", "sips:127.0.0.1;transport=udp"] {
-        let mut call = Call::open(&agent, config(recorder));
-        let failed = call.wait_for("failure", is_failed);
-        assert!(
-            matches!(&failed, Kind::Failed { reason: FailureReason::Unresolved(_), .. }),
-            "{recorder}: {failed:?}"
-        );
-        call.wait_for_state(RecordingState::Failed);
-    }
     assert!(agent.wait_idle(DEADLINE));
 }
 

@@ -31,6 +31,12 @@ pub(crate) enum Script {
     GuardsBye,
     /// Accepts the INVITE with a Contact whose host name only it knows.
     PrivateContact,
+    /// Answers every INVITE with 100, and no more.
+    OnlyTries,
+    /// Accepts the INVITE without a session description.
+    AcceptsWithout,
+    /// Accepts the INVITE with port 0 in every m-line.
+    TakesNothing,
 }
 
 /// A request that the recorder received.
@@ -173,6 +179,7 @@ pub(crate) fn answer(script: Script, request: &Request, own: SocketAddr) -> Opti
         }
         Script::Busy(_) if invite => 503,
         Script::Redirect(_) if invite => 302,
+        Script::OnlyTries if invite => 100,
         _ => 200,
     };
     let mut response = Response::to_request(request, status);
@@ -190,20 +197,23 @@ pub(crate) fn answer(script: Script, request: &Request, own: SocketAddr) -> Opti
         let host =
             if script == Script::PrivateContact { "node-7.invalid".to_owned() } else { own.to_string() };
         response.headers.push(HeaderName::Contact, format!("<sip:recorder@{host}>"));
-        response.headers.push(HeaderName::ContentType, "application/sdp");
-        response.body = answer_sdp(&request.body, own.ip()).into_bytes();
+        if script != Script::AcceptsWithout {
+            response.headers.push(HeaderName::ContentType, "application/sdp");
+            let port = |index| if script == Script::TakesNothing { 0 } else { 40_000 + 2 * index };
+            response.body = answer_sdp(&request.body, own.ip(), port).into_bytes();
+        }
     }
     Some(response)
 }
 
-/// Takes every m-line of the offer.
-fn answer_sdp(offer: &[u8], own: IpAddr) -> String {
+/// Takes the m-lines of the offer at these ports.
+fn answer_sdp(offer: &[u8], own: IpAddr, port: impl Fn(usize) -> usize) -> String {
     let offer = SessionDescription::parse(offer).unwrap();
     let family = if own.is_ipv4() { "IP4" } else { "IP6" };
     let mut answer = format!("v=0\r\no=- 1 1 IN {family} {own}\r\ns=-\r\nc=IN {family} {own}\r\nt=0 0\r\n");
     for (index, media) in offer.medias().enumerate() {
         let formats: Vec<&str> = media.formats().collect();
-        let port = 40_000 + 2 * index;
+        let port = port(index);
         answer +=
             &format!("m={} {port} {} {}\r\na=recvonly\r\n", media.kind(), media.proto(), formats.join(" "));
     }
