@@ -247,6 +247,9 @@ impl Outlet {
         if has_moved {
             self.forget_departed();
         }
+        if self.remote_address(Component::Rtcp) != remote.address(Component::Rtcp) {
+            self.refusals.hear_rtcp();
+        }
         self.agree_on_repeats(target.retransmission, kit, now);
         self.branch.pace(target.catch_up);
         self.branch.open(&target.payloads, now);
@@ -630,7 +633,7 @@ impl Outlet {
     }
 
     fn send_rtcp(&mut self, datagram: &mut Vec<u8>, now: Instant) {
-        if !self.protect_rtcp(datagram) {
+        if !self.refusals.let_report_out(now) || !self.protect_rtcp(datagram) {
             return;
         }
         let (Some(ports), Some(to)) = (&self.ports, self.remote_address(Component::Rtcp)) else { return };

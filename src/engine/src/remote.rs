@@ -11,6 +11,12 @@ const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 /// Refusals further apart than this have nothing to do with each other.
 pub(crate) const REFUSALS_APART: Duration = Duration::from_secs(10);
 
+/// A recorder that has refused so many of our reports in a row, and sent none of its own, takes no RTCP.
+const REFUSED_REPORTS: u32 = 3;
+
+/// One that takes no RTCP is sent a report all the same this often: its port may be back.
+const REPORT_RETRY: Duration = Duration::from_secs(60);
+
 /// Where a branch sends.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -47,6 +53,18 @@ impl Remote {
 pub(crate) struct Refusals {
     rtp: Option<Instant>,
     rtcp: Option<Instant>,
+    reports: Reports,
+}
+
+/// What becomes of our reports.
+#[derive(Debug, Default)]
+struct Reports {
+    /// When the last one left.
+    sent: Option<Instant>,
+    /// It was not refused yet. However many errors there are, which may be forged, each report is refused once.
+    is_open: bool,
+    /// How many were refused since the recorder last sent RTCP.
+    refused: u32,
 }
 
 impl Refusals {
@@ -58,8 +76,26 @@ impl Refusals {
         }
     }
 
+    /// Whether a report is to leave at `now`. It counts as sent.
+    pub(crate) fn let_report_out(&mut self, now: Instant) -> bool {
+        let Reports { sent, refused, .. } = self.reports;
+        let rests = refused >= REFUSED_REPORTS && sent.is_some_and(|sent| now < sent + REPORT_RETRY);
+        if !rests {
+            (self.reports.sent, self.reports.is_open) = (Some(now), true);
+        }
+        !rests
+    }
+
+    /// RTCP of the recorder has come, or its port is another one.
+    pub(crate) fn hear_rtcp(&mut self) {
+        self.reports = Reports::default();
+    }
+
     /// Whether a refusal at `now` is worth telling. It counts as told.
     pub(crate) fn note(&mut self, component: Component, now: Instant) -> bool {
+        if component == Component::Rtcp && std::mem::take(&mut self.reports.is_open) {
+            self.reports.refused += 1;
+        }
         let last = match component {
             Component::Rtp => &mut self.rtp,
             Component::Rtcp => &mut self.rtcp,
@@ -90,5 +126,38 @@ mod tests {
         assert_eq!(told(&mut refusals, Component::Rtcp, 500, 1000), 1);
         assert_eq!(told(&mut refusals, Component::Rtp, 1000, 4000), 3);
         assert_eq!(told(&mut refusals, Component::Rtcp, 1000, 1500), 0);
+    }
+
+    /// Reports that leave in so many turns of 5 s, each refused as often as that.
+    fn reports(refusals: &mut Refusals, from: &mut Instant, turns: usize, errors: usize) -> usize {
+        let turn = |_: &usize| {
+            *from += Duration::from_secs(5);
+            let leaves = refusals.let_report_out(*from);
+            for _ in 0..errors {
+                refusals.note(Component::Rtcp, *from);
+            }
+            leaves
+        };
+        (0..turns).filter(turn).count()
+    }
+
+    #[test]
+    fn who_refuses_three_reports_and_sends_none_gets_one_a_minute() {
+        let (mut refusals, mut now) = (Refusals::default(), Instant::now());
+        assert_eq!(reports(&mut refusals, &mut now, 3, 1), 3);
+        assert_eq!(reports(&mut refusals, &mut now, 11, 1), 0);
+        assert_eq!(reports(&mut refusals, &mut now, 24, 1), 2);
+        // It is there again.
+        refusals.hear_rtcp();
+        assert_eq!(reports(&mut refusals, &mut now, 10, 0), 10);
+    }
+
+    #[test]
+    fn no_flood_of_forged_errors_stops_the_reports_to_a_recorder_that_reports() {
+        let (mut refusals, mut now) = (Refusals::default(), Instant::now());
+        for _ in 0..20 {
+            assert_eq!(reports(&mut refusals, &mut now, 2, 1000), 2);
+            refusals.hear_rtcp();
+        }
     }
 }

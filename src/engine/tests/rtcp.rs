@@ -190,3 +190,40 @@ fn written(compound: &impl RtcpPacketWriter) -> Vec<u8> {
     compound.write_into(&mut bytes).unwrap();
     bytes
 }
+
+/// `protocol` 1.6: what the RTCP port refuses stops RTCP, and nothing else.
+#[test]
+fn a_recorder_that_refuses_rtcp_is_sent_the_media_alone_until_it_sends_some() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, FAST);
+    let (_, ours) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+    // Who has somebody else as its only peer takes nothing of ours, and nobody else gets the port.
+    recorder.rtcp.connect((Ipv4Addr::LOCALHOST, 1)).unwrap();
+    rig.open(branch, &recorder);
+    let mut number = 0;
+    // A source that is new is reported on at once.
+    let mut speak = || {
+        number += 1;
+        tap.push(&numbered(SSRC + number, number), Instant::now());
+        recorder.packet();
+    };
+    for _ in 0..3 {
+        speak();
+        // The error comes back at once, and is read with the next turn.
+        rig.events_within(Duration::from_millis(300));
+    }
+    recorder.rtcp.connect(ours).unwrap();
+    speak();
+    recorder.rtcp.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(recorder.rtcp.recv(&mut [0; 1500]).is_err(), "it takes no RTCP");
+    // It does, as its own shows.
+    let report = ReceiverReport::builder(7).add_report_block(ReportBlock::builder(SSRC + 1));
+    let mut datagram = [0; 100];
+    let length = report.write_into(&mut datagram).unwrap();
+    recorder.rtcp.send(&datagram[..length]).unwrap();
+    rig.expect(branch, |event| matches!(event, BranchEvent::ReportReceived { .. }).then_some(()));
+    speak();
+    recorder.rtcp.set_read_timeout(Some(DEADLINE)).unwrap();
+    assert!(recorder.rtcp.recv(&mut [0; 1500]).is_ok());
+}

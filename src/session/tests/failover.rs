@@ -227,6 +227,11 @@ fn a_recorder_whose_connection_ends_is_asked_at_once_over_a_new_one() {
 #[test]
 fn a_recorder_that_refuses_the_media_is_asked_by_an_early_refresh_and_lost_if_it_goes_on() {
     let mut call = recording(two_recorders());
+    // Of the RTCP, as often as you like.
+    for slot in [0, 1, 0, 1, 0, 1] {
+        call.media(slot, BranchEvent::RemoteRefused { component: Component::Rtcp });
+        call.wait_ms(1000);
+    }
     for slot in 0..2 {
         call.media(slot, REFUSED);
     }

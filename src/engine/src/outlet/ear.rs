@@ -54,6 +54,7 @@ impl Outlet {
                             None => Some(&*datagram),
                         };
                         if let Some(plain) = plain {
+                            self.refusals.hear_rtcp();
                             self.reporter.handle_datagram(plain, &mut self.branch, now);
                             if let Some(repeats) = &mut self.repeats {
                                 repeats.hear(plain, now);
