@@ -23,7 +23,7 @@ pub(crate) struct Secrecy {
     open: Vec<u32>,
     /// Nearly every packet is of the same source as the one before.
     latest: Option<u32>,
-    /// What passed while there was no tap.
+    /// Where the stream was when its last tap went, and what has passed since.
     passed: Passed,
     /// Something of the stream could be read.
     was_read: bool,
@@ -62,8 +62,8 @@ enum Given {
 
 impl Secrecy {
     /// What caps say replaces what caps said; their sources may be asked for again. `described` are the keys of the
-    /// party's session description.
-    pub(crate) fn renew(&mut self, caps: Option<CallKeys>, described: Vec<CallKey>) {
+    /// party's session description. Gives what both say that is to be told: a rollover counter once.
+    pub(crate) fn renew(&mut self, caps: Option<CallKeys>, described: Vec<CallKey>) -> Vec<CallKey> {
         self.given = match caps.as_ref().map(|caps| caps.ssrc) {
             None => Given::Nobodys,
             Some(None) => Given::Everybodys,
@@ -71,9 +71,14 @@ impl Secrecy {
         };
         self.asked.clear();
         self.latest = None;
-        described.into_iter().chain(caps.into_iter().flat_map(CallKeys::into_keys)).for_each(|key| {
-            self.add(key);
-        });
+        let given = described.into_iter().chain(caps.into_iter().flat_map(CallKeys::into_keys));
+        given
+            .map(|key| match self.add(key.clone()) {
+                true => key,
+                // It was the counter of then.
+                false => CallKey { roc: None, ssrc: None, ..key },
+            })
+            .collect()
     }
 
     /// Adds a key, unless it is there.
@@ -192,6 +197,11 @@ impl Secrecy {
         }
     }
 
+    /// A tap takes no more of the stream.
+    pub(crate) fn leave(&mut self, tap: &Tap) {
+        self.passed.join(&tap.take_passed());
+    }
+
     /// Tells a new tap all of it.
     pub(crate) fn tell(&mut self, tap: &Tap) {
         tap.set_secured(true);
@@ -284,6 +294,17 @@ mod tests {
         assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::None);
         secrecy.renew(Some(CallKeys { roc: Some(3), ..caps(None) }), Vec::new());
         assert_eq!(secrecy.rollover_doubt(), RolloverDoubt::Given);
+    }
+
+    #[test]
+    fn a_rollover_counter_that_caps_say_again_is_that_of_then() {
+        let mut secrecy = Secrecy::default();
+        let told = |keys: Vec<CallKey>| keys.iter().map(|key| (key.roc, key.ssrc)).collect::<Vec<_>>();
+        let given = || CallKeys { roc: Some(3), ..caps(Some(1)) };
+        assert_eq!(told(secrecy.renew(Some(given()), Vec::new())), [(Some(3), Some(1))]);
+        assert_eq!(told(secrecy.renew(Some(given()), Vec::new())), [(None, None)]);
+        let later = CallKeys { roc: Some(4), ..given() };
+        assert_eq!(told(secrecy.renew(Some(later), Vec::new())), [(Some(4), Some(1))]);
     }
 
     #[test]

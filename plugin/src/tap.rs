@@ -57,7 +57,7 @@ impl Feed {
     pub(crate) fn connect(&self, tap: Arc<Tap>) {
         let before = {
             let mut state = lock(&self.state);
-            state.heed_use();
+            state.heed_all();
             if let Some(secrecy) = &mut state.secrecy {
                 secrecy.tell(&tap);
             }
@@ -82,7 +82,7 @@ impl Feed {
     pub(crate) fn disconnect(&self) {
         let before = {
             let mut state = lock(&self.state);
-            state.heed_use();
+            state.heed_all();
             let before = state.tap.take();
             state.leave(before)
         };
@@ -101,9 +101,10 @@ impl Feed {
         state.heed_use();
         let State { tap, secrecy, .. } = &mut *state;
         let secrecy = secrecy.get_or_insert_default();
-        secrecy.renew(caps, described);
+        let keys = secrecy.renew(caps, described);
         if let Some(tap) = tap {
-            secrecy.tell(tap);
+            tap.set_secured(true);
+            keys.into_iter().for_each(|key| tap.add_key(key));
         }
     }
 
@@ -250,6 +251,14 @@ impl State {
     fn heed_use(&mut self) {
         if let State { tap: Some(tap), secrecy: Some(secrecy), .. } = self {
             secrecy.heed(tap);
+        }
+    }
+
+    /// The same, and where its sources are: the tap goes.
+    fn heed_all(&mut self) {
+        self.heed_use();
+        if let State { tap: Some(tap), secrecy: Some(secrecy), .. } = self {
+            secrecy.leave(tap);
         }
     }
 

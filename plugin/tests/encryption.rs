@@ -448,6 +448,57 @@ fn a_recording_that_begins_late_knows_how_often_the_numbers_have_wrapped() {
     assert_eq!(timestamp(&plain), u32::from(150_000u32 as u16) * 160);
 }
 
+/// Of the 22 minutes that a round of numbers of G.711 takes, a call has many, and its recordings may end and begin.
+#[test]
+fn a_recording_that_begins_anew_knows_how_often_the_numbers_wrapped_in_the_last_one_and_since() {
+    for suite in [CM80, GCM] {
+        // While it is on, while it is paused, while there is none.
+        for rounds in [[3, 0, 0], [0, 3, 0], [0, 0, 3], [3, 3, 3]] {
+            let recorder = Recorder::start(Script::Accept);
+            let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+            let keys = srtp(Some(&suite.caps(&suite.key(1), None)));
+            call.parties.iter().for_each(|(inlet, _)| inlet.begin_with(&keys));
+            let encoder = Encoder::new(suite, &suite.key(1), None);
+            let mut number = 1000_u32;
+            let mut says = |packets: u32| {
+                let first = number;
+                number += packets * 2000;
+                let said: Vec<_> = (0..packets)
+                    .map(|nth| encoder.protect(packet(SSRC, (first + nth * 2000) as u16)))
+                    .collect();
+                passes(&call, 0, &said);
+                first
+            };
+            let hears = |invite: &str, line: usize, first: u32, packets: u32| {
+                let decoder = Decoder::new(&offered(invite, 0));
+                for nth in 0..packets {
+                    let sent = recorder.packet(line);
+                    let sent = sent.unwrap_or_else(|| panic!("{suite:?} {rounds:?} {line} {nth}"));
+                    let plain = decoder.unprotect(&sent).unwrap();
+                    let expected = u32::from((first + nth * 2000) as u16) * 160;
+                    assert_eq!(timestamp(&plain), expected, "{suite:?} {rounds:?}");
+                }
+            };
+            let packets = rounds.map(|rounds| rounds * 65_536 / 2000);
+            let first = says(packets[0] + 1);
+            let invite = recorder.request("INVITE");
+            hears(&invite, 0, first, packets[0] + 1);
+            call.wish("pause");
+            says(packets[1]);
+            call.wish("stop");
+            call.wait_for_state("Stopped");
+            says(packets[2]);
+            call.wish("start");
+            call.wish("resume");
+            let first = says(3);
+            let id =
+                |invite: &str| invite.lines().find(|line| line.starts_with("Call-ID:")).map(str::to_owned);
+            let mut invites = std::iter::repeat_with(|| recorder.request("INVITE"));
+            hears(&invites.find(|other| id(other) != id(&invite)).unwrap(), 4, first, 3);
+        }
+    }
+}
+
 #[test]
 fn a_key_that_is_missing_or_wrong_is_told_and_the_call_goes_on() {
     let recorder = Recorder::start(Script::Accept);

@@ -74,6 +74,11 @@ impl Decipher {
         }
     }
 
+    /// Tells where the sources are, for who is told of the stream after this one.
+    pub(crate) fn tell_positions(&self, keyring: &Keyring) {
+        keyring.note_positions(self.unprotector.positions());
+    }
+
     /// Takes keys, and whose packets must wait.
     pub(crate) fn learn(&mut self, news: News) {
         let before = self.unprotector.keys_added();

@@ -20,6 +20,8 @@ pub(crate) struct Keyring {
     heard: AtomicBool,
     /// The keys that have decrypted something since then, the last at the end.
     used: Mutex<Vec<SrtpKey>>,
+    /// Where the sources are.
+    positions: Mutex<Vec<(u32, u64)>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,6 +94,18 @@ impl Keyring {
             }
             used.push(key.clone());
         }
+    }
+
+    /// The highest index of each source, as far as the media thread has come.
+    pub(crate) fn positions(&self) -> Vec<(u32, u64)> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// For the media thread.
+    pub(crate) fn note_positions(&self, positions: impl Iterator<Item = (u32, u64)>) {
+        let mut noted = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
+        noted.clear();
+        noted.extend(positions);
     }
 
     /// Whether something was said since the media thread looked.

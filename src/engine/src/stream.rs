@@ -232,6 +232,7 @@ impl Stream {
             decipher.expire(now);
             decipher.work(&mut batch, wanted);
             decipher.tell_used(&tap.keyring);
+            decipher.tell_positions(&tap.keyring);
             given_up = decipher.given_up();
         }
         self.outlets.retain_mut(|outlet| {

@@ -192,6 +192,14 @@ impl Tap {
         self.engine.wake_if_asleep();
     }
 
+    /// Where the stream's sources are, as far as the media thread has come and what was not kept says: for
+    /// [`Tap::note_passed`] of another tap that takes the stream over. Nothing may be pushed into this one any more.
+    pub fn take_passed(&self) -> Passed {
+        let mut passed = Passed::from(self.tap.keyring.positions());
+        passed.join(&self.tap.take_passed());
+        passed
+    }
+
     /// Tells of encrypted packets that passed before those that are pushed next, and were not pushed.
     pub fn note_passed(&self, passed: Passed) {
         let mut producer = self.tap.queue.produce();

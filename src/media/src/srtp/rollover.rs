@@ -70,6 +70,11 @@ impl Followed {
         }
     }
 
+    /// Follows a source no more.
+    pub(crate) fn forget(&mut self, ssrc: u32) {
+        self.sources.retain(|source| source.ssrc != ssrc);
+    }
+
     /// The highest index of a source, as far as it was followed.
     pub(crate) fn highest(&self, ssrc: u32) -> Option<u64> {
         self.sources.iter().find(|source| source.ssrc == ssrc).map(|source| source.highest)

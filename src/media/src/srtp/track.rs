@@ -63,6 +63,11 @@ impl Sources {
         self.known.len()
     }
 
+    /// Each with its highest index of RTP.
+    pub(crate) fn highest(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.known.iter().filter_map(|source| Some((source.ssrc, source.rtp.highest()?)))
+    }
+
     fn find(&mut self, ssrc: u32) -> Option<&mut Source> {
         if self.known.get(self.last).is_none_or(|source| source.ssrc != ssrc) {
             self.last = self.known.iter().position(|source| source.ssrc == ssrc)?;

@@ -252,8 +252,21 @@ impl Unprotector {
         }
     }
 
+    /// Where the sources are that are known by authentic packets: the highest index of each, as far as it was decrypted or
+    /// followed. For another unprotector, by [`Passed::from`].
+    pub fn positions(&self) -> impl Iterator<Item = (u32, u64)> {
+        let followed =
+            |(ssrc, highest)| (ssrc, self.followed.highest(ssrc).map_or(highest, |at| at.max(highest)));
+        self.sources.highest().map(followed)
+    }
+
     /// Catches up with what has passed elsewhere since the last packet that came here.
     pub fn catch_up(&mut self, passed: &Passed) {
+        for (ssrc, index) in passed.known() {
+            if self.sources.rtp(*ssrc).highest().is_none() {
+                self.followed.set(*ssrc, *index);
+            }
+        }
         let initial = first_of(self.initial_roc);
         self.followed.catch_up(passed.followed(), |_, sequence| initial | u64::from(sequence));
     }

@@ -163,6 +163,34 @@ fn what_passed_elsewhere_is_caught_up_with_whatever_the_counter_was() {
     }
 }
 
+/// Who takes a stream over, as the next recording of a call does, knows the counters that it has by now.
+#[test]
+fn another_unprotector_goes_on_from_where_one_was() {
+    for (suite, one, other) in everything() {
+        let (mut protector, mut first) = ends(&key(suite, 0), one, other);
+        for index in (1000..300_000).step_by(5000) {
+            assert!(unprotected(&mut first, &protected(&mut protector, SSRC, index)).is_ok());
+        }
+        let mut passed = Passed::default();
+        // What was said before it of the same source is in it.
+        passed.note(&protected(&mut protector, SSRC, 300_000));
+        passed.join(&Passed::from(first.positions().collect()));
+        assert!(!passed.is_empty());
+        for index in (301_000..600_000).step_by(1000) {
+            passed.note(&protected(&mut protector, SSRC, index));
+        }
+        let (_, mut second) = ends(&key(suite, 0), one, other);
+        second.catch_up(&passed);
+        let packet = protected(&mut protector, SSRC, 600_000);
+        assert_eq!(unprotected(&mut second, &packet), Ok(600_000u32 as u16), "{suite} {one:?} {other:?}");
+        // It knows better by now.
+        second.catch_up(&Passed::from(first.positions().collect()));
+        let packet = protected(&mut protector, SSRC, 600_001);
+        assert_eq!(unprotected(&mut second, &packet), Ok(600_001u32 as u16));
+        assert_eq!(second.positions().collect::<Vec<_>>(), [(SSRC, 600_001)]);
+    }
+}
+
 /// Numbers that go on behind a jump: one after the other, seven of eight lost, or two by two in the wrong order, too.
 const GOING_ON: [fn(u64) -> u64; 3] = [|number| number, |number| 8 * number, |number| 8 * (number ^ 1)];
 
