@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError, Credentials, Password, StateDirError};
 use siprec_model::RecordingState;
-use siprec_session::{Journal, LeftDialog};
+use siprec_session::{Journal, LeftDialog, SrtpUse};
 use siprec_sip::{HeaderName, Method};
 use siprec_transport::Protocol;
 
@@ -114,7 +114,10 @@ fn a_dialog_is_written_down_for_as_long_as_it_stands() {
     let mut call = Call::open(&agent, config(&format!("{};transport=tcp", recorder.uri())));
     call.wait_for_state(RecordingState::Recording);
     let ack = &recorder.wait_for(&Method::Ack, 1)[0];
-    let file = state.file();
+    // Who has the ACK finds the dialog written down.
+    let [file] = &state.files()[..] else { panic!("{:?}", state.files()) };
+    assert_eq!(Journal::read(&fs::read(file).unwrap()).unwrap().dialogs.len(), 1);
+    let file = file.clone();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let left = state.wait_for("entry", &file, |dialogs| dialogs.len() == 1);
     let LeftDialog { dialog, way, recording_id, .. } = &left[0];
@@ -129,6 +132,30 @@ fn a_dialog_is_written_down_for_as_long_as_it_stands() {
     call.seen();
     assert!(agent.wait_idle(DEADLINE));
     assert_eq!(state.files(), Vec::<PathBuf>::new(), "who has waited may end at once, and leaves nothing");
+}
+
+#[test]
+fn what_is_written_down_has_no_key_and_no_password() {
+    let (state, recorder) = (State::new(), Recorder::start(Script::DeafAfterAnswer));
+    let credentials =
+        vec![Credentials::new("client", Password::new("of-the-agent".to_owned()), None).unwrap()];
+    let agent = agent_with(&FakeMedia::new(), AgentConfig { credentials, ..state.config() });
+    let mut secured = config(&format!("sip:client:of-the-uri@{}", recorder.address()));
+    (secured.security.srtp, secured.security.allow_clear_keys) = (SrtpUse::Require, true);
+    let mut call = Call::open(&agent, secured);
+    // Its answer has no keys, and so is of no use; but it has accepted, and does not answer the BYE.
+    call.wait_for_state(RecordingState::Failed);
+    let invite = &recorder.wait_for(&Method::Invite, 1)[0];
+    state.wait_for("entry", &state.file(), |dialogs| dialogs.len() == 1);
+    let written = String::from_utf8(fs::read(state.file()).unwrap()).unwrap();
+    assert!(written.contains(&invite.call_id()), "{written}");
+    let offer = String::from_utf8(invite.request.body.clone()).unwrap();
+    let keys: Vec<&str> =
+        offer.lines().filter_map(|line| line.split_once("inline:")).map(|(_, key)| key).collect();
+    assert!(keys.len() >= 4, "{offer}");
+    for secret in keys.into_iter().chain(["of-the-agent", "of-the-uri", "inline"]) {
+        assert!(!written.contains(secret), "{secret} is in {written}");
+    }
 }
 
 #[test]
