@@ -6,6 +6,7 @@ mod kept;
 mod leg;
 mod lines;
 mod parting;
+mod protection;
 mod redirect;
 mod repair;
 mod rest;
