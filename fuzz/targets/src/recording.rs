@@ -134,6 +134,7 @@ impl UnderTest {
                 Output::Event(_)
                 | Output::RecorderSilent { .. }
                 | Output::RecorderAway { .. }
+                | Output::SessionLost { .. }
                 | Output::AttemptOver { .. }
                 | Output::Note { .. } => {}
                 Output::Finished => self.finished += 1,

@@ -29,6 +29,7 @@ impl Worker {
                 let change = self.roster().send_away((key, attempt), delay, Instant::now());
                 self.tell_change(change);
             }
+            Output::SessionLost { attempt } => self.roster().vacate(key, attempt),
             Output::AttemptOver { attempt } => {
                 self.forget_notes(key, Some(attempt));
                 self.roster().leave(key, attempt, Instant::now());

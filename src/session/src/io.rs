@@ -205,6 +205,12 @@ pub enum Output {
         /// Number of the attempt.
         attempt: u32,
     },
+    /// The recorder has lost the session of the attempt, or is lost itself: it has room for another session, this call's above
+    /// all, although the dialog is not over before the BYE is answered.
+    SessionLost {
+        /// Number of the attempt.
+        attempt: u32,
+    },
     /// The attempt is over, and its dialog with it: the recorder has room for another session.
     AttemptOver {
         /// Number of the attempt.

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::SessionEventKind;
+use siprec_model::{BranchEvent, SessionEventKind};
 use siprec_session::{
     Input, NoRecorder, Output, RecorderTarget, RecorderWish, Recorders, SessionMode, TransportEvent, Unfit,
 };
@@ -141,6 +141,32 @@ fn a_partys_session_names_the_recorder_of_the_others() {
     call.answer(&invite, 486, &[], "");
     let (_, wish) = wishes(&mut call).pop().unwrap();
     assert_eq!((wish.tried, wish.companion), (vec![uri("sip:a.example")], Some(uri("sip:a.example"))));
+}
+
+#[test]
+fn a_recorder_that_has_lost_the_session_has_room_before_the_next_choice_and_once() {
+    let mut call = Call::established_with(config("sip:a.example"));
+    call.chooses = false;
+    call.check_now(|_| ());
+    let mut order = Vec::new();
+    let mut look = |call: &mut Call| {
+        call.check_now(|output| match output {
+            Output::SessionLost { attempt } => order.push(("lost", *attempt)),
+            Output::ChooseRecorder { attempt, .. } => order.push(("choose", *attempt)),
+            Output::AttemptOver { attempt } => order.push(("over", *attempt)),
+            _ => {}
+        });
+    };
+    call.media(0, BranchEvent::ReportsStopped);
+    call.wait_ms(2_000);
+    look(&mut call);
+    choose(&mut call, 2, "sip:a.example");
+    call.answer_bye();
+    call.wait_ms(60_000);
+    look(&mut call);
+    assert_eq!(order[..2], [("lost", 1), ("choose", 2)]);
+    let ends: Vec<_> = order.iter().filter(|(_, attempt)| *attempt == 1).collect();
+    assert_eq!(ends, [&("lost", 1), &("over", 1)]);
 }
 
 #[test]

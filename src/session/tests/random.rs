@@ -329,6 +329,7 @@ impl Model {
             Output::Resolve { .. }
             | Output::RecorderSilent { .. }
             | Output::RecorderAway { .. }
+            | Output::SessionLost { .. }
             | Output::AttemptOver { .. }
             | Output::Note { .. }
             | Output::ChooseRecorder { .. }

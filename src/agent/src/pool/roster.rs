@@ -57,6 +57,8 @@ pub(crate) struct Standing {
 struct Seat {
     at: Address,
     longest_away: Duration,
+    /// The recorder has the session no more, although its dialog is not over.
+    is_vacant: bool,
 }
 
 /// The agent's doors and its loop have it in common; neither holds it for long.
@@ -125,7 +127,7 @@ impl Roster {
         let standing = self.standings.entry(at.clone()).or_default();
         standing.chosen += 1;
         standing.shown = target.shown();
-        self.sit(key, attempt, Seat { at, longest_away });
+        self.sit(key, attempt, Seat { at, longest_away, is_vacant: false });
         Ok(target)
     }
 
@@ -168,7 +170,7 @@ impl Roster {
             let longest_away = of_earlier
                 .filter(|(_, seat)| seat.at == at)
                 .map_or(LONGEST_AWAY, |(_, seat)| seat.longest_away);
-            self.sit(key, attempt, Seat { at, longest_away });
+            self.sit(key, attempt, Seat { at, longest_away, is_vacant: false });
         }
     }
 
@@ -244,11 +246,21 @@ impl Roster {
         Some(RecorderChange { recorder: standing.shown.clone(), state, reason })
     }
 
+    /// The recorder of an attempt has the session no more: whoever lost it may be tried again at once, be it full or not.
+    pub(crate) fn vacate(&mut self, key: RecordingKey, attempt: u32) {
+        let Some(seat) = self.seats.get_mut(&(key, attempt)) else { return };
+        if !std::mem::replace(&mut seat.is_vacant, true)
+            && let Some(standing) = self.standings.get_mut(&seat.at)
+        {
+            standing.sessions = standing.sessions.saturating_sub(1);
+        }
+    }
+
     /// An attempt is over.
     pub(crate) fn leave(&mut self, key: RecordingKey, attempt: u32, now: Instant) {
-        let Some(seat) = self.seats.remove(&(key, attempt)) else { return };
-        if let Some(standing) = self.standings.get_mut(&seat.at) {
-            standing.sessions = standing.sessions.saturating_sub(1);
+        self.vacate(key, attempt);
+        if self.seats.remove(&(key, attempt)).is_none() {
+            return;
         }
         if self.standings.len() > self.forget_from.max(MOST_STRAYS) {
             self.forget(now);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError, Pools, RecorderView};
 use siprec_model::{FailureReason, RecordingState, SessionEventKind as Kind};
-use siprec_session::{Party, Recorders, RecordingConfig, SessionMode};
+use siprec_session::{ByePolicy, Party, Recorders, RecordingConfig, SessionMode};
 use siprec_sip::Method;
 
 use crate::support::{Call, DEADLINE, FakeMedia, Recorder, Script, agent_with, config};
@@ -206,6 +206,25 @@ fn a_recorder_that_sends_elsewhere_is_followed_unless_nothing_may_go_there() {
     // A list's.
     let _call = recorded(&agent, config(&server.uri()));
     assert_eq!(good.dialogs(), 3);
+}
+
+/// A service that is restarted while it has as many sessions as it may.
+#[test]
+fn a_full_recorder_that_has_lost_its_sessions_has_room_for_them_at_once() {
+    let recorder = Recorder::start(Script::Accept);
+    let agent = agent_of(east("", &[(&recorder, "capacity = 2")]));
+    let config = || RecordingConfig { recorder_bye: ByePolicy::FailOver, ..pooled() };
+    let mut calls = [(); 2].map(|()| recorded(&agent, config()));
+    assert_eq!(sessions(&agent), [2]);
+    for invite in recorder.wait_for(&Method::Invite, 2) {
+        recorder.hang_up(&invite);
+    }
+    for call in &mut calls {
+        call.wait_for("failover", |kind| matches!(kind, Kind::FailedOver { .. }));
+    }
+    wait_for_sessions(&agent, &[2]);
+    calls.iter().for_each(Call::stop);
+    wait_for_sessions(&agent, &[0]);
 }
 
 #[test]

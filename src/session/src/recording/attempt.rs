@@ -437,6 +437,7 @@ impl Recording {
         let shown = self.recorder_shown(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
         let Some(lived) = leg.session().and_then(RecordingSession::lived) else { return };
+        self.output.push_back(Output::SessionLost { attempt: leg.attempt });
         leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
         // What failed before the session was there may be better by now.
         let mut comeback = Comeback::Over;

@@ -342,6 +342,7 @@ impl Call {
                 Output::ChooseRecorder { .. }
                 | Output::RecorderSilent { .. }
                 | Output::RecorderAway { .. }
+                | Output::SessionLost { .. }
                 | Output::AttemptOver { .. }
                 | Output::Note { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
@@ -366,6 +367,7 @@ impl Call {
             Output::Resolve { attempt, .. }
             | Output::RecorderSilent { attempt }
             | Output::RecorderAway { attempt, .. }
+            | Output::SessionLost { attempt }
             | Output::Note { attempt, .. }
             | Output::Send { attempt, .. } => {
                 assert!(self.attempts.contains(attempt), "attempt {attempt} is not under way: {output:?}");
@@ -467,7 +469,10 @@ impl Call {
     fn line(&self, output: &Output) -> Option<String> {
         Some(match output {
             Output::ChooseRecorder { .. } if self.chooses => return None,
-            Output::AttemptOver { .. } | Output::RecorderSilent { .. } | Output::Note { .. } => return None,
+            Output::AttemptOver { .. }
+            | Output::SessionLost { .. }
+            | Output::RecorderSilent { .. }
+            | Output::Note { .. } => return None,
             Output::ChooseRecorder { .. } => "choose".into(),
             Output::RecorderAway { delay, .. } => format!("away for {delay:?}"),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),
