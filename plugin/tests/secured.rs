@@ -267,6 +267,27 @@ fn a_call_that_changes_keys_is_recorded_on_and_packets_on_their_way_too() {
 }
 
 #[test]
+fn a_new_key_that_comes_rounds_of_numbers_late_fits() {
+    for suite in SUITES {
+        let (keys, own) = ([suite.key(1), suite.key(2)], GCM.key(3));
+        let tee = Tee::new(&suite.caps(&keys[0], None), |pad| secure(pad, GCM, &own));
+        tee.push(&Encoder::new(suite, &keys[0], None).protect(rtp_bytes(0)));
+        let encoder = Encoder::new(suite, &keys[1], None);
+        let mut number = 0_u32;
+        for _ in 0..200 {
+            number += 1000;
+            tee.push(&encoder.protect(rtp_bytes(number as u16)));
+        }
+        assert_eq!(tee.branch.take().bytes.len(), 1, "{suite:?}");
+        tee.new_caps(&suite.caps(&keys[1], None));
+        let next = rtp_bytes((number + 1) as u16);
+        tee.push(&encoder.protect(next.clone()));
+        let sent = tee.branch.take().bytes;
+        ensure_decrypts(&Decoder::new(&GCM.caps(&own, None)), &sent, &[next]);
+    }
+}
+
+#[test]
 fn a_call_that_changes_keys_without_caps_asks_after_renew_keys() {
     let current = Arc::new(Mutex::new(AES.key(1)));
     let answer = current.clone();

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use siprec_media::RtpView;
-use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
+use siprec_media::srtp::{KeyRefused, Passed, UnprotectFault, Unprotector};
 use siprec_model::{DropCause, SrtpSuite};
 
 use super::copies::Packet;
@@ -19,6 +19,8 @@ pub(super) struct Decryption {
     suite: Option<SrtpSuite>,
     /// Caps gave a rollover counter.
     given_rollover: bool,
+    /// Packets of known sources that no key fits: where the sources are when one comes that does.
+    unread: Passed,
     /// Sources that `request-key` was emitted for since the keys changed.
     asked: Asked,
 }
@@ -36,7 +38,11 @@ impl Decryption {
     pub(super) fn add(&mut self, keys: CallKeys) -> Result<(), KeyRefused> {
         let suite = keys.policy.key_suite();
         self.given_rollover |= keys.roc.is_some();
+        let before = self.unprotector.keys_added();
         keys.into_keys().try_for_each(|key| self.unprotector.add_call_key(&key))?;
+        if self.unprotector.keys_added() > before {
+            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
+        }
         self.suite = Some(suite);
         Ok(())
     }
@@ -81,8 +87,11 @@ impl Decryption {
                     return Err(DropCause::NotRtp);
                 }
                 self.unprotector.unprotect_rtp(packet).or_else(|fault| {
-                    unknown = source_without_key(packet, fault)
-                        .filter(|(ssrc, sequence)| self.asked.admit(*ssrc, *sequence, now));
+                    let source = source_without_key(packet, fault);
+                    if source.is_some_and(|(ssrc, _)| self.unprotector.knows(ssrc)) {
+                        self.unread.note(packet);
+                    }
+                    unknown = source.filter(|(ssrc, sequence)| self.asked.admit(*ssrc, *sequence, now));
                     // A packet that is to be tried again stays as it is.
                     if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
                 })

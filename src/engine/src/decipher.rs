@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use siprec_media::RtpView;
-use siprec_media::srtp::Unprotector;
+use siprec_media::srtp::{Passed, Unprotector};
 use siprec_model::{DropCause, SrtpKey};
 
 use crate::keyring::{Keyring, News};
@@ -31,6 +31,8 @@ pub(crate) struct Decipher {
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
     late: Late,
+    /// Packets of known sources that no key fits: where the sources are when one comes that does.
+    unread: Passed,
     /// A key has come that late packets were not tried with.
     has_new_key: bool,
     /// Packets that waited in vain since somebody asked.
@@ -51,6 +53,7 @@ impl Decipher {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             late: Late::new(room),
+            unread: Passed::default(),
             has_new_key: false,
             given_up: Losses::default(),
             looked: 0,
@@ -86,7 +89,10 @@ impl Decipher {
             // What our own cryptography refuses of a key that its maker has checked, there is not.
             let _ = self.unprotector.add_call_key(key);
         }
-        self.has_new_key |= self.unprotector.keys_added() > before;
+        if self.unprotector.keys_added() > before {
+            self.has_new_key = true;
+            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
+        }
         (self.awaited, self.answered) = (news.awaited, news.answered);
     }
 
@@ -209,6 +215,7 @@ impl Decipher {
             DropCause::NoKey | DropCause::NotAuthentic => {
                 let ssrc = RtpView::source(bytes).filter(|ssrc| self.unprotector.knows(*ssrc));
                 let Some(ssrc) = ssrc else { return Verdict::Lose(cause) };
+                self.unread.note(bytes);
                 self.late.push(ssrc, bytes, arrival, cause, &mut self.given_up);
                 Verdict::Remove
             }
@@ -224,6 +231,8 @@ impl Decipher {
         {
             self.waiting_bytes -= oldest.len() + ENTRY;
             self.given_up.add(DropCause::NoKey, arrival);
+            // Nobody decrypts it, and what comes behind it has the counter that it leads to.
+            self.unprotector.observe(&oldest);
         }
     }
 }

@@ -370,6 +370,34 @@ fn a_call_turns_encrypted_and_plain_again_between_two_packets() {
     assert_eq!(report.drops.of(DropCause::NotAuthentic), 1);
 }
 
+/// Whoever has the key, or the next one, may take an hour: what comes meanwhile is lost, and not how often the numbers wrapped.
+#[test]
+fn rollovers_while_there_is_no_key_that_fits_are_followed() {
+    for is_first in [true, false] {
+        let rig = Rig::new(EngineConfig::default());
+        let mut call = Call::new(&rig, SrtpSuite::AeadAes256Gcm);
+        let recorder = Recorder::new();
+        let branch = branch(&rig, &call, 0, &recorder);
+        if !is_first {
+            call.add_key();
+            call.push([0]);
+            assert_in_order(&recorder.packets(1), 0);
+            call.key = key(SrtpSuite::AeadAes256Gcm, 8);
+            call.protector.rekey(&call.key).unwrap();
+        }
+        for number in (10..200_000).step_by(10) {
+            call.push([number]);
+            std::thread::yield_now();
+        }
+        call.add_key();
+        call.push([200_000]);
+        while recorder.packet().number() < 200_000 {}
+        let (_, report) = rig.close(branch);
+        let lost = if is_first { DropCause::NoKey } else { DropCause::NotAuthentic };
+        assert!(report.drops.of(lost) > 10_000, "{report:?}");
+    }
+}
+
 #[test]
 fn rollovers_behind_a_shut_gate_and_before_the_first_packet_are_followed() {
     let rig = Rig::new(EngineConfig::default());
