@@ -46,11 +46,7 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
             post(element, message);
         }
         SessionEventKind::Failed { reason, sip_code } => {
-            let (sip_code, text) = match reason {
-                FailureReason::Refused { phrase, .. } => (*sip_code, Some(phrase.as_str())),
-                FailureReason::HungUp(said) => (said.cause, said.text.as_deref()),
-                _ => (*sip_code, None),
-            };
+            let (sip_code, text) = said(reason, *sip_code);
             let message = about
                 .of_call("siprec-failed")
                 .field("reason", reason.to_string())
@@ -303,6 +299,17 @@ fn whence(info: &SessionInfo) -> String {
     text
 }
 
+/// What the recorder has said by SIP where a session has failed.
+fn said(reason: &FailureReason, sip_code: Option<u16>) -> (Option<u16>, Option<&str>) {
+    match reason {
+        FailureReason::Refused { phrase, .. } | FailureReason::DialogUnknown { phrase, .. } => {
+            (sip_code, Some(phrase))
+        }
+        FailureReason::HungUp(said) => (said.cause, said.text.as_deref()),
+        _ => (sip_code, None),
+    }
+}
+
 /// The signal's declaration.
 pub(super) fn state_changed() -> glib::subclass::Signal {
     glib::subclass::Signal::builder("state-changed")
@@ -313,6 +320,8 @@ pub(super) fn state_changed() -> glib::subclass::Signal {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use siprec_model::HangUp;
 
     use super::*;
 
@@ -329,6 +338,29 @@ mod tests {
         info.recorder = Some("sip:rec.example".to_owned());
         info.session = Some("abc".to_owned());
         assert_eq!(whence(&info), "recording R1 at sip:rec.example, session abc");
+    }
+
+    #[test]
+    fn a_failure_says_what_the_recorder_has_said_before_and_within_the_dialog() {
+        let phrase = || "Gone".to_owned();
+        let hung_up = HangUp { cause: Some(500), text: Some(phrase()) };
+        for (reason, sip_code, expected) in [
+            (FailureReason::Refused { code: 486, phrase: phrase() }, Some(486), (Some(486), Some("Gone"))),
+            (
+                FailureReason::DialogUnknown { code: 481, phrase: phrase() },
+                Some(481),
+                (Some(481), Some("Gone")),
+            ),
+            (
+                FailureReason::DialogLost("the BYE was answered by 408".to_owned()),
+                Some(408),
+                (Some(408), None),
+            ),
+            (FailureReason::HungUp(hung_up), None, (Some(500), Some("Gone"))),
+            (FailureReason::Timeout(Duration::from_secs(2)), None, (None, None)),
+        ] {
+            assert_eq!(said(&reason, sip_code), expected, "{reason}");
+        }
     }
 
     #[test]

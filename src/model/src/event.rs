@@ -256,9 +256,17 @@ pub enum FailureReason {
     /// The recorder sent BYE, which is taken for a failure. What it says of it (RFC 3326).
     #[error("the recorder hung up")]
     HungUp(HangUp),
-    /// The dialog was lost (408, 481, no answer).
+    /// The dialog was lost: no answer, or none that could be acknowledged.
     #[error("the dialog with the recorder is lost: {0}")]
     DialogLost(String),
+    /// The recorder does not know the dialog any more, or is not behind what answers for it (408, 481).
+    #[error("the dialog with the recorder is lost: {code} {phrase}")]
+    DialogUnknown {
+        /// SIP status code.
+        code: u16,
+        /// Reason phrase.
+        phrase: String,
+    },
     /// No local ports, or the media engine could not serve the session.
     #[error("local resources: {0}")]
     LocalResources(String),

@@ -24,7 +24,10 @@ fn state(state: RecordingState, reason: &str) -> SessionEvent {
 }
 
 fn failed() -> SessionEventKind {
-    SessionEventKind::Failed { reason: FailureReason::DialogLost("481".to_owned()), sip_code: Some(481) }
+    SessionEventKind::Failed {
+        reason: FailureReason::DialogUnknown { code: 481, phrase: "gone".to_owned() },
+        sip_code: Some(481),
+    }
 }
 
 /// Two copies, each of which tells this.

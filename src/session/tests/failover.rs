@@ -95,6 +95,12 @@ fn a_recorder_is_asked_every_five_seconds_and_any_answer_but_two_says_that_it_li
         let options = call.request(&Method::Options);
         call.take();
         call.answer(&options, status, &[], "");
+        let phrase = siprec_sip::message::reason_phrase(status).to_owned();
+        let known = call.events.iter().any(|event| {
+            let reason = FailureReason::DialogUnknown { code: status, phrase: phrase.clone() };
+            event.kind == SessionEventKind::Failed { reason, sip_code: Some(status) }
+        });
+        assert!(known, "{:?}", call.events);
         assert_failed_over(&mut call, "* failed: the dialog with the recorder is lost: 4", PROBE);
     }
 }

@@ -185,6 +185,9 @@ fn a_dialog_that_is_lost_gets_one_bye_and_the_next_recorder() {
         let lines = call.take();
         let failed = format!("* failed: the dialog with the recorder is lost: {status}");
         assert!(lines.iter().any(|line| line.starts_with(&failed)), "{lines:?}");
+        assert!(call.events.iter().any(|event| {
+            matches!(event.kind, SessionEventKind::Failed { sip_code: Some(code), .. } if code == status)
+        }));
         assert_eq!(lines.iter().filter(|line| *line == "> BYE").count(), 1, "{lines:?}");
         assert_eq!(lines.last().unwrap(), "> INVITE sendonly/sendonly v1");
     }

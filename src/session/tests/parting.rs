@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, RecordingState, StopReason};
+use siprec_model::{BranchCommand, RecordingState, SessionEvent, SessionEventKind, StopReason};
 use siprec_session::{ByePolicy, Command, Input, RecordingConfig, SessionMode, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -101,6 +101,8 @@ fn a_recorder_that_does_not_know_the_dialog_any_more_is_lost_at_once() {
         let (mut call, _, bye) = ended(two_recorders());
         let opened = call.now - Duration::from_secs(10);
         call.answer(&bye, status, &[], "");
+        let told = |event: &SessionEvent| matches!(event.kind, SessionEventKind::Failed { sip_code: Some(code), .. } if code == status);
+        assert!(call.events.iter().any(told));
         assert_redelivered(&mut call, opened);
     }
 }

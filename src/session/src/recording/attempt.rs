@@ -558,7 +558,10 @@ impl Recording {
 fn fails_by_host(reason: &FailureReason, sip_code: Option<u16>) -> bool {
     let lost = matches!(
         reason,
-        FailureReason::Timeout(_) | FailureReason::Unreachable(_) | FailureReason::DialogLost(_)
+        FailureReason::Timeout(_)
+            | FailureReason::Unreachable(_)
+            | FailureReason::DialogLost(_)
+            | FailureReason::DialogUnknown { .. }
     );
     lost || sip_code == Some(503)
 }
@@ -568,6 +571,7 @@ fn may_come_back(reason: &FailureReason) -> bool {
     matches!(
         reason,
         FailureReason::DialogLost(_)
+            | FailureReason::DialogUnknown { .. }
             | FailureReason::HungUp(_)
             | FailureReason::MediaLost(_)
             | FailureReason::Timeout(_)

@@ -73,9 +73,9 @@ impl RecordingSession {
             }
             Termination::LocalBye { status } if is_awaited => {
                 let why = status.map_or("not answered".to_owned(), |status| format!("answered by {status}"));
-                self.miss_farewell(&why);
+                self.miss_farewell(&why, *status);
             }
-            _ if is_awaited => self.miss_farewell("not answered"),
+            _ if is_awaited => self.miss_farewell("not answered", None),
             _ => {}
         }
     }
@@ -85,14 +85,14 @@ impl RecordingSession {
         if let Farewell::Awaited { until, within } = self.farewell
             && until <= now
         {
-            self.miss_farewell(&format!("not answered within {within:?}"));
+            self.miss_farewell(&format!("not answered within {within:?}"), None);
         }
     }
 
-    fn miss_farewell(&mut self, why: &str) {
+    fn miss_farewell(&mut self, why: &str, sip_code: Option<u16>) {
         self.farewell = Farewell::Missed;
         let reason = FailureReason::DialogLost(format!("the BYE was {why}"));
-        self.notices.push_back(Notice::Failed { reason, sip_code: None, advice: Advice::default() });
+        self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }
 }
 

@@ -516,7 +516,7 @@ impl RecordingSession {
                 self.notices.push_back(Notice::Failed { reason, sip_code: Some(code), advice });
             }
             Phase::Up(_) if matches!(response.status, 408 | 481) => {
-                self.lose(&format!("{} {}", response.status, response.reason), now);
+                self.lose_by(&response, now);
             }
             Phase::Up(up) => {
                 let sent = up.offer.sent();
@@ -604,6 +604,14 @@ impl RecordingSession {
     fn lose(&mut self, why: &str, now: Instant) {
         self.bye(now);
         self.fail(FailureReason::DialogLost(why.to_owned()), None);
+        self.take_events(now);
+    }
+
+    /// The recorder answers that it does not know the dialog.
+    fn lose_by(&mut self, response: &Response, now: Instant) {
+        let (code, phrase) = (response.status, response.reason.clone());
+        self.bye(now);
+        self.fail(FailureReason::DialogUnknown { code, phrase }, Some(code));
         self.take_events(now);
     }
 

@@ -144,7 +144,7 @@ impl RecordingSession {
         let Phase::Up(up) = &mut self.phase else { return };
         let Some(sent) = up.life.answer(token) else { return };
         if matches!(response.status, 408 | 481) {
-            self.lose(&format!("{} {}", response.status, response.reason), now);
+            self.lose_by(response, now);
         } else {
             up.life.prove(sent, &self.rules.timers, now);
         }
