@@ -62,6 +62,19 @@ fn an_encrypted_call_is_recorded_under_keys_of_the_recordings_own() {
                 assert_eq!(plain[12..], rtp_bytes(0)[12..]);
                 assert_eq!(sent.len(), plain.len() + recording_side.tag);
             }
+            let (mut report, mut ssrc) = ([0; 2048], [0; 4]);
+            let [_, rtcp] = recorder.sockets(line);
+            rtcp.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+            let (length, _) = rtcp.recv_from(&mut report).unwrap();
+            ssrc.copy_from_slice(&rtp_bytes(0)[8..12]);
+            assert!(
+                !report[8..length].windows(4).any(|word| word == ssrc),
+                "all behind its header is encrypted"
+            );
+            let plain = decoder.unprotect_rtcp(&report[..length]).unwrap();
+            // A sender report of this source, and its name.
+            assert_eq!((plain[1], &plain[4..8], plain[29]), (200, &ssrc[..], 202), "{}", recording_side.name);
+            assert_eq!(plain[32..36], ssrc);
             for key in &keys {
                 assert!(!invite.contains(&base64(key)), "a key of the call leaves");
             }

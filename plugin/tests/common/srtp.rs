@@ -114,6 +114,7 @@ pub(crate) struct Decoder {
     pub(crate) element: gst::Element,
     inlet: Inlet,
     outlet: Outlet,
+    rtcp: (Inlet, Outlet),
 }
 
 impl Decoder {
@@ -124,9 +125,21 @@ impl Decoder {
         element.connect("request-key", false, move |_| Some(keys.to_value()));
         let inlet = Inlet::before(&element.static_pad("rtp_sink").unwrap());
         let outlet = Outlet::behind(&element.static_pad("rtp_src").unwrap());
+        let rtcp = (
+            Inlet::before(&element.static_pad("rtcp_sink").unwrap()),
+            Outlet::behind(&element.static_pad("rtcp_src").unwrap()),
+        );
         element.set_state(gst::State::Playing).unwrap();
         inlet.begin_with(&gst::Caps::new_empty_simple("application/x-srtp"));
-        Self { element, inlet, outlet }
+        rtcp.0.begin_with(&gst::Caps::new_empty_simple("application/x-srtcp"));
+        Self { element, inlet, outlet, rtcp }
+    }
+
+    /// One compound of RTCP, decrypted; `None` where it is not taken.
+    pub(crate) fn unprotect_rtcp(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        let (inlet, outlet) = &self.rtcp;
+        let _ = inlet.pad.push(gst::Buffer::from_mut_slice(packet.to_vec()));
+        outlet.take().bytes.pop()
     }
 
     /// One packet, decrypted; `None` where it is not taken.
