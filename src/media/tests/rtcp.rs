@@ -108,6 +108,23 @@ impl Session {
         first.into_iter().chain(std::iter::from_fn(|| self.reporter.poll_event())).collect()
     }
 
+    /// When the next report is told of as overdue, in milliseconds; the timer knows of it, and it is told once.
+    fn overdue_after(&mut self) -> u64 {
+        loop {
+            while self.now() < self.reporter.next_timeout() {
+                self.ms += 1;
+            }
+            self.report();
+            match self.reporter.poll_event() {
+                Some(BranchEvent::ReportOverdue) => break,
+                other => assert_eq!(other, None),
+            }
+        }
+        self.report();
+        assert_eq!(self.reporter.poll_event(), None);
+        self.ms
+    }
+
     fn hear_report(&mut self, ssrc: u32) -> Option<BranchEvent> {
         let block = ReportBlock::builder(ssrc)
             .fraction_lost(3)
@@ -348,6 +365,7 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
     session.hear_report(A);
     session.packet(A, 160);
     session.report();
+    assert_eq!(session.overdue_after(), 67_500);
     session.ms = 74_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
@@ -376,6 +394,7 @@ fn a_recorder_that_is_sent_nothing_need_not_report() {
     session.ms = 63_000;
     session.packet(A, 160);
     session.report();
+    assert_eq!(session.overdue_after(), 63_000 + 7_500);
     session.ms = 63_000 + 14_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
@@ -410,6 +429,7 @@ fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
     session.hear_report(A);
     session.packet(A, 160);
     session.report();
+    assert_eq!(session.overdue_after(), 14_000 + 21_000);
     session.ms = 14_000 + 41_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);

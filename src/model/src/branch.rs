@@ -390,6 +390,9 @@ pub enum BranchEvent {
         /// Fraction lost since the last report, in 1/256.
         fraction_lost: u8,
     },
+    /// Receiver reports came, packets have left since, and the next one is overdue: it has stayed away for one interval and a half.
+    /// Once until one comes.
+    ReportOverdue,
     /// Receiver reports came and have stayed away for three intervals.
     ReportsStopped,
     /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the

@@ -166,6 +166,7 @@ fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
         Just(BranchEvent::BacklogEmpty),
         Just(BranchEvent::KeyframeWanted),
+        Just(BranchEvent::ReportOverdue),
         Just(BranchEvent::ReportsStopped),
         Just(BranchEvent::StretchMissed { packets: 200 }),
         Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),

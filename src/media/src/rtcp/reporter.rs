@@ -53,6 +53,7 @@ struct Reception {
     lost: Vec<(u32, i32)>,
     untold_report: Option<BranchEvent>,
     untold_refutation: bool,
+    untold_overdue: bool,
     untold_stop: bool,
     untold_keyframe: bool,
 }
@@ -65,6 +66,7 @@ struct Expected {
     interval: Duration,
     /// How many packets had left when the last report came, for as long as none has left since.
     idle_at: Option<u64>,
+    overdue_told: bool,
 }
 
 impl Reporter {
@@ -109,8 +111,8 @@ impl Reporter {
 
     /// When the next report is due.
     pub fn next_timeout(&self) -> Instant {
-        let stopped = self.reception.expected.as_ref().map(Expected::stops);
-        stopped.map_or(self.due, |stopped| stopped.min(self.due))
+        let expected = self.reception.expected.as_ref().map(Expected::next);
+        expected.map_or(self.due, |expected| expected.min(self.due))
     }
 
     /// Appends a compound packet to `out` when one is due: on the timer, and at once when the first packet of a
@@ -183,6 +185,9 @@ impl Reporter {
         }
         if std::mem::take(&mut reception.untold_refutation) {
             return Some(BranchEvent::RefusalRefuted);
+        }
+        if std::mem::take(&mut reception.untold_overdue) {
+            return Some(BranchEvent::ReportOverdue);
         }
         if std::mem::take(&mut reception.untold_stop) {
             return Some(BranchEvent::ReportsStopped);
@@ -257,7 +262,9 @@ impl Reception {
             last: now,
             interval: spacing.unwrap_or(INTERVAL).max(INTERVAL),
             idle_at: Some(sent(branch)),
+            overdue_told: false,
         });
+        self.untold_overdue = false;
     }
 
     fn check(&mut self, branch: &Branch, now: Instant) {
@@ -265,6 +272,9 @@ impl Reception {
         if let Some(idle_at) = expected.idle_at {
             expected.last = now;
             expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch) == *idle_at);
+        }
+        if now >= expected.is_overdue_at() && !std::mem::replace(&mut expected.overdue_told, true) {
+            self.untold_overdue = true;
         }
         if now >= expected.stops() {
             self.expected = None;
@@ -274,8 +284,18 @@ impl Reception {
 }
 
 impl Expected {
+    /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
+    fn is_overdue_at(&self) -> Instant {
+        self.last + self.interval * 3 / 2
+    }
+
     fn stops(&self) -> Instant {
         self.last + self.interval * MISSED_REPORTS
+    }
+
+    /// When there is something to tell of it, if it does not come.
+    fn next(&self) -> Instant {
+        if self.overdue_told { self.stops() } else { self.is_overdue_at() }
     }
 }
 

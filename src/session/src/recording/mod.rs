@@ -1,6 +1,7 @@
 //! One call's recording: streams, attempts at recorders, the session with the one that takes it, the end.
 
 mod attempt;
+mod belief;
 mod end;
 mod kept;
 mod leg;
@@ -85,6 +86,8 @@ pub struct Recording {
     begun: Option<Instant>,
     /// The time of the last input.
     handled: Instant,
+    /// When it is settled at the latest what is in doubt of streams that have ended.
+    judgement: Option<Instant>,
     output: VecDeque<Output>,
 }
 
@@ -129,6 +132,7 @@ impl Recording {
             unrecordable: None,
             begun: None,
             handled: now,
+            judgement: None,
             output: VecDeque::new(),
             config,
         }
@@ -198,7 +202,8 @@ impl Recording {
         let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
         let legs = self.legs.iter().filter_map(Leg::next_deadline);
         let rest = self.rest.as_ref().and_then(Rest::next_deadline);
-        stage.into_iter().chain(rest).chain(legs).chain(slots).chain(former).min()
+        let judgement = self.judgement.filter(|judgement| *judgement > self.handled);
+        stage.into_iter().chain(rest).chain(judgement).chain(legs).chain(slots).chain(former).min()
     }
 
     fn command(&mut self, command: Command, now: Instant) {

@@ -118,6 +118,8 @@ pub(super) enum SlotNews {
     Refused,
     /// The recorder has sent a receiver report.
     Reported,
+    /// It should have sent one.
+    Overdue,
     /// The recorder has missed so many packets at once.
     Missed(u64),
     /// What was refused has arrived.

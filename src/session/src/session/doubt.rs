@@ -13,10 +13,18 @@ const INSISTENT: u32 = 3;
 /// Refusals further apart than this have nothing to do with each other.
 const MEMORY: Duration = Duration::from_secs(10);
 
+/// A stream of which nothing was refused for this long while it was sent is taken again. A host may say once a second that it
+/// refuses, and we heed it no oftener.
+const LULL: Duration = Duration::from_millis(2_500);
+
 /// A recorder that reports on a stream has so long, from the first refusal on, to acknowledge what was sent since, before its
 /// answer to SIP is held against it: an ICMP error is forged by whoever knows the ports. Receivers report every 5 s as a rule, at
 /// random from half to one and a half times as often, divided by 1.21828 (RFC 3550 §6.3.1): 6.2 s at most, and what is under way.
 const REPORT_WITHIN: Duration = Duration::from_secs(8);
+
+/// A report that is overdue when the last packet has left may come so long. Then two in a row are missing, and there is time left to
+/// deliver elsewhere what nobody acknowledges.
+const LAST_REPORT: Duration = Duration::from_secs(5);
 
 /// Who has answered a question is not asked again about the same for this long.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,6 +53,17 @@ impl std::fmt::Display for Sign {
     }
 }
 
+/// Whether a recorder has what it was sent of a stream that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Belief {
+    /// Nothing says that it has not.
+    Sound,
+    /// This says so, and it may still show that it has, until then.
+    Open { sign: Sign, until: Instant },
+    /// This says so, and nothing more is to come.
+    Unsound(Sign),
+}
+
 /// What follows from a sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Growth {
@@ -64,6 +83,8 @@ pub(super) struct Doubt {
     refused: Vec<Refused>,
     /// Streams that receiver reports have come of.
     reported: Vec<BranchId>,
+    /// Those of them that should have been reported on again.
+    overdue: Vec<BranchId>,
     /// When reports last disproved refusals.
     refuted: Option<Instant>,
     asked: Option<(Sign, Instant)>,
@@ -139,6 +160,36 @@ impl Doubt {
         self.refused.iter().filter(|refused| refused.goes_on(now)).map(|refused| refused.first).min()
     }
 
+    /// A report of a stream is overdue.
+    pub(super) fn miss(&mut self, stream: BranchId) {
+        if self.reported.contains(&stream) && !self.overdue.contains(&stream) {
+            self.overdue.push(stream);
+        }
+    }
+
+    /// Whether the recorder has what it was sent until `sent` of a stream that has ended. Its host may have begun to take what it
+    /// refused at first; and that it is silent, it can show by its answer to our BYE.
+    pub(super) fn believe(&self, stream: BranchId, sent: Instant, now: Instant) -> Belief {
+        let is_of_the_end = |refused: &&Refused| refused.goes_on(now) && sent <= refused.last + LULL;
+        let mut refused = self.refused.iter().filter(|refused| refused.stream == stream);
+        if let Some(refused) = refused.find(is_of_the_end) {
+            let until = refused.first + REPORT_WITHIN;
+            return match self.reported.contains(&stream) && now < until {
+                true => Belief::Open { sign: Sign::MediaRefused, until },
+                false => Belief::Unsound(Sign::MediaRefused),
+            };
+        }
+        match self.asked {
+            Some((sign @ (Sign::ReportsStopped | Sign::NoReports), at)) if !self.answered => {
+                Belief::Open { sign, until: at + PATIENCE }
+            }
+            _ if self.overdue.contains(&stream) => {
+                Belief::Open { sign: Sign::ReportsStopped, until: sent + LAST_REPORT }
+            }
+            _ => Belief::Sound,
+        }
+    }
+
     /// Whether anything speaks against the recorder that an answer to SIP does not refute.
     pub(super) fn speaks_against(&self, now: Instant) -> bool {
         self.refused_since(now).is_some() || self.asked.is_some() && !self.answered
@@ -162,6 +213,7 @@ impl Doubt {
         if !self.reported.contains(&stream) {
             self.reported.push(stream);
         }
+        self.overdue.retain(|overdue| *overdue != stream);
         let is_refused = self.refused_since(now).is_some();
         if !is_refused {
             self.refusals = Refusals::default();

@@ -13,6 +13,10 @@ const RARELY: u32 = 3;
 /// How often at most a question is urgent.
 const HASTE: Duration = Duration::from_secs(5);
 
+/// A receiver reports within this time: each 5 s on average, at random from half to one and a half times as often, divided by
+/// 1.21828 (RFC 3550 §6.3.1), and on its way.
+const REPORT_COMES: Duration = Duration::from_millis(7_500);
+
 /// A proof is worth telling where it is newer than the last one by so much.
 const NEWS: Duration = Duration::from_secs(1);
 
@@ -136,6 +140,11 @@ impl Life {
             self.report_due = Some(now + REPORTS_WITHIN);
         }
         misses
+    }
+
+    /// Until when a recorder that always reports may do so of what was sent until `sent`, where it should have by then.
+    pub(super) fn awaits_report(&self, sent: Instant, now: Instant) -> Option<Instant> {
+        self.report_due.filter(|due| now < *due && sent > self.heard + REPORT_COMES)
     }
 
     /// What is due to be asked, if anything.

@@ -38,7 +38,7 @@ use clock::{SESSION_EXPIRES, SessionClock};
 use description::{Description, Layout, Line};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
-pub(crate) use doubt::Sign;
+pub(crate) use doubt::{Belief, Sign};
 use farewell::Farewell;
 use keys::{KeyMaker, LineKeys};
 use life::Life;

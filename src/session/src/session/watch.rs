@@ -5,7 +5,7 @@ use std::time::Instant;
 use siprec_model::{BranchId, FailureReason, RECALL_OVERLAP};
 use siprec_sip::{Headers, Method, RequestToken, Response};
 
-use super::doubt::{Growth, Sign};
+use super::doubt::{Belief, Growth, Sign};
 use super::life::Question;
 use super::{Notice, Phase, RecordingSession};
 
@@ -81,6 +81,25 @@ impl RecordingSession {
         match &self.phase {
             Phase::Up(up) => up.doubt.speaks_against(now),
             Phase::Inviting(_) | Phase::Ending => false,
+        }
+    }
+
+    /// A receiver report of a stream is overdue although packets of it have left since the last one.
+    pub(crate) fn miss_report(&mut self, stream: BranchId) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.doubt.miss(stream);
+        }
+    }
+
+    /// Whether the recorder has what it was sent until `sent` of a stream that has ended.
+    pub(crate) fn believe(&self, stream: BranchId, sent: Instant, now: Instant) -> Belief {
+        let Phase::Up(up) = &self.phase else { return Belief::Sound };
+        match up.doubt.believe(stream, sent, now) {
+            Belief::Sound => match up.life.awaits_report(sent, now) {
+                Some(until) => Belief::Open { sign: Sign::NoReports, until },
+                None => Belief::Sound,
+            },
+            belief => belief,
         }
     }
 
@@ -163,7 +182,7 @@ impl RecordingSession {
     }
 
     /// Gives up a recorder that lives and takes no media.
-    fn lose_media(&mut self, sign: Sign, now: Instant) {
+    pub(crate) fn lose_media(&mut self, sign: Sign, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
             up.life.deny(up.doubt.refused_since(now).filter(|_| sign == Sign::MediaRefused));
         }

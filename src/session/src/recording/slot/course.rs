@@ -273,6 +273,18 @@ impl Slot {
         self.branch.as_ref().filter(|branch| branch.drained)?.sent
     }
 
+    /// Until when packets of it may have left although something of it waits, now that it has ended; None where none has.
+    pub(in crate::recording) fn ended_sending(&self) -> Option<Instant> {
+        let End { at, .. } = self.ended?;
+        let branch = self.branch.as_ref()?;
+        branch.sent.or_else(|| branch.is_sending().then_some(at))
+    }
+
+    /// Until when what an ended stream left may be delivered.
+    pub(in crate::recording) fn deadline(&self) -> Option<Instant> {
+        self.ended.map(|end| end.deadline)
+    }
+
     pub(in crate::recording) fn is_parked(&self) -> bool {
         self.branch.as_ref().is_some_and(|branch| branch.parked)
     }
@@ -422,12 +434,14 @@ impl Slot {
             // A recorder that is sent nothing has nothing to refuse, or to report on.
             BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => SlotNews::Refused,
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
+            BranchEvent::ReportOverdue if self.is_open() => SlotNews::Overdue,
             BranchEvent::ReportReceived { .. } => SlotNews::Reported,
             // While nothing is sent, nothing is sent again.
             BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
             BranchEvent::RefusalRefuted => SlotNews::Refuted,
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
+            | BranchEvent::ReportOverdue
             | BranchEvent::ReportsStopped
             | BranchEvent::StretchMissed { .. }
             | BranchEvent::KeyframeWanted

@@ -1,0 +1,65 @@
+//! Whether a recorder has what it was sent of streams that have ended. That it answers to SIP is not enough where its host has refused
+//! the media to the end, or its receiver reports are overdue: `protocol` 1.6 holds at the end of a call, too, when nothing more
+//! is sent that could be refused or reported on.
+
+use std::time::Instant;
+
+use super::leg::Leg;
+use super::slot::Slot;
+use super::{Recording, Stage};
+use crate::session::Belief;
+
+/// What is in doubt of streams that have ended.
+#[derive(Debug, Default)]
+pub(super) struct Doubts {
+    /// The streams that do not end before it is settled.
+    pub(super) slots: Vec<u16>,
+    /// Recorders were given up for it.
+    pub(super) lost: bool,
+}
+
+impl Recording {
+    /// Asks of each of these streams, which have ended, whether their recorders have them. One whose recorder may still show it waits,
+    /// as long as its drain time allows; a recorder that has not shown it is lost as in the middle of a call.
+    pub(super) fn doubt_ended(&mut self, drained: &[u16], now: Instant) -> Doubts {
+        let mut doubts = Doubts::default();
+        self.judgement = None;
+        if !matches!(self.stage, Stage::Running | Stage::Draining { .. }) {
+            return doubts;
+        }
+        let ended = drained.iter().filter_map(|number| self.slots.get(number));
+        let parts =
+            ended.filter_map(|slot| Some((slot.number(), slot.leg()?, slot.branch(), slot.last_sent()?)));
+        for (number, leg, branch, sent) in parts.collect::<Vec<_>>() {
+            let Some(slot) = self.slots.get(&number) else { continue };
+            let Some(session) =
+                self.legs.get_mut(leg).filter(|leg| leg.is_running()).and_then(Leg::session_mut)
+            else {
+                continue;
+            };
+            if !session.is_up() {
+                continue;
+            }
+            match session.believe(branch, sent, now) {
+                Belief::Sound => continue,
+                Belief::Open { until, .. } if now < until && !slot.is_out_of_time(now) => {
+                    let until = slot.deadline().map_or(until, |deadline| deadline.min(until));
+                    self.judgement = Some(self.judgement.map_or(until, |earlier| earlier.min(until)));
+                }
+                Belief::Open { sign, .. } | Belief::Unsound(sign) => {
+                    session.lose_media(sign, now);
+                    doubts.lost = true;
+                }
+            }
+            doubts.slots.push(number);
+        }
+        doubts
+    }
+}
+
+impl Slot {
+    /// Until when packets of an ended stream have left; None where none has.
+    fn last_sent(&self) -> Option<Instant> {
+        self.sent_until().or_else(|| self.ended_sending())
+    }
+}

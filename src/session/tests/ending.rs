@@ -1,0 +1,222 @@
+//! The end of a call at a recorder that answers SIP and may not have had the media: its answer to the BYE is not enough.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, StopReason};
+use siprec_session::{Command, RecordingConfig, parse_recorders};
+use siprec_sip::Method;
+use support::*;
+
+const REPORT: BranchEvent =
+    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
+
+fn two_recorders() -> RecordingConfig {
+    config("sip:a.example sip:b.example")
+}
+
+/// A call that is being recorded since now.
+fn recorded(config: RecordingConfig) -> Call {
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.take();
+    call
+}
+
+fn hang_up(call: &mut Call) {
+    call.command(Command::Stop(StopReason::CallEnded));
+}
+
+fn recalled(call: &Call) -> Vec<(u16, Instant)> {
+    let since = |command: &BranchCommand| match command {
+        BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
+        _ => None,
+    };
+    call.branches.iter().filter_map(since).collect()
+}
+
+/// The recorder is given up for this reason, and the next one gets what was sent since a moment.
+#[track_caller]
+fn assert_redelivered(call: &mut Call, reason: &str, since: Instant) {
+    let lines = call.take();
+    let failed = format!("* failed: the recorder takes no media: {reason}");
+    assert!(lines.iter().any(|line| line.starts_with(&failed)), "{lines:?}");
+    assert_eq!(recalled(call), [(0, since), (1, since)]);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    let lines = call.take();
+    for line in ["open 0 to 192.0.2.9:6000", "open 1 to 192.0.2.9:6002", "* failed over from sip:a.example"] {
+        assert!(lines.iter().any(|other| other.starts_with(line)), "{line}: {lines:?}");
+    }
+    assert_eq!(lines.last().map(String::as_str), Some("> BYE"));
+    call.answer_bye_of(&invite);
+    assert_eq!(call.recording.state(), RecordingState::Stopped);
+}
+
+/// The session ends as one whose recorder has everything.
+#[track_caller]
+fn assert_ended(call: &mut Call) {
+    call.answer_bye();
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
+    assert!(lines.contains(&"* stopped: call-ended".to_owned()), "{lines:?}");
+    assert_eq!(recalled(call), []);
+}
+
+#[test]
+fn what_its_host_refuses_to_the_end_the_recorder_has_not_whatever_it_answers() {
+    for (seconds, refused) in [(0, &[0][..]), (2, &[1]), (1, &[0, 1])] {
+        let mut call = recorded(two_recorders());
+        let begun = call.now;
+        call.wait_ms(50);
+        let refused_since = call.now;
+        let mut answered = false;
+        for _ in 0..=seconds {
+            refused.iter().for_each(|slot| call.media(*slot, REFUSED));
+            // That it answers the question says nothing of the media.
+            if let Some(question) = call.find_request(&Method::Invite) {
+                call.answer(&question, 200, &[], &sdp(&[4000, 4002]));
+                answered = true;
+            }
+            call.wait_ms(900);
+        }
+        call.take();
+        hang_up(&mut call);
+        assert_redelivered(
+            &mut call,
+            "its host refuses the media",
+            if answered { refused_since } else { begun },
+        );
+        assert_eq!(answered, seconds > 0);
+    }
+}
+
+#[test]
+fn a_host_that_has_begun_to_take_the_media_has_it() {
+    let mut call = recorded(two_recorders());
+    call.media(0, REFUSED);
+    call.wait_ms(2_600);
+    hang_up(&mut call);
+    assert_ended(&mut call);
+}
+
+#[test]
+fn a_recorder_that_reports_has_time_to_report_on_what_its_host_is_said_to_refuse() {
+    for refuted in [true, false] {
+        let mut call = recorded(two_recorders());
+        (0..2).for_each(|slot| call.media(slot, REPORT));
+        let begun = call.now;
+        call.wait_ms(1_000);
+        call.media(0, REFUSED);
+        call.wait_ms(500);
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(7_400);
+        assert_eq!(call.take(), ["drain 0", "drain 1", "= draining"]);
+        if refuted {
+            call.media(0, BranchEvent::RefusalRefuted);
+            assert_ended(&mut call);
+        } else {
+            call.wait_ms(100);
+            assert_redelivered(&mut call, "its host refuses the media", begun);
+        }
+    }
+}
+
+#[test]
+fn a_report_that_is_overdue_at_the_end_is_waited_for() {
+    for comes in [true, false] {
+        let mut call = recorded(two_recorders());
+        let begun = call.now;
+        call.wait_ms(1_000);
+        (0..2).for_each(|slot| call.media(slot, REPORT));
+        call.wait_ms(7_500);
+        call.media(1, BranchEvent::ReportOverdue);
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(4_900);
+        assert_eq!(call.take(), ["drain 0", "drain 1", "= draining"]);
+        if comes {
+            call.media(1, REPORT);
+            assert_ended(&mut call);
+            continue;
+        }
+        call.wait_ms(100);
+        assert_redelivered(&mut call, "its receiver reports have stopped", begun);
+    }
+}
+
+#[test]
+fn a_recorder_that_always_reports_and_has_not_is_waited_for() {
+    for comes in [true, false] {
+        let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+        recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+        let mut call = recorded(RecordingConfig { recorders: recorders.into(), ..two_recorders() });
+        let begun = call.now;
+        call.wait_ms(8_000);
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(6_900);
+        assert_eq!(call.take(), ["drain 0", "drain 1", "= draining"]);
+        if comes {
+            call.media(0, REPORT);
+            assert_ended(&mut call);
+            continue;
+        }
+        call.wait_ms(100);
+        let question = call.request(&Method::Invite);
+        call.take();
+        call.answer(&question, 200, &[], &sdp(&[4000, 4002]));
+        assert_redelivered(&mut call, "it has sent no receiver report", begun);
+    }
+}
+
+#[test]
+fn what_is_in_doubt_when_the_drain_time_is_over_is_told_as_lost() {
+    let mut config = two_recorders();
+    config.timers.drain = Duration::from_secs(3);
+    let mut call = recorded(config);
+    call.media(0, REPORT);
+    call.wait_ms(7_500);
+    call.media(0, BranchEvent::ReportOverdue);
+    hang_up(&mut call);
+    call.take();
+    call.wait_ms(2_999);
+    assert_eq!(call.take(), Vec::<String>::new());
+    call.wait_ms(1);
+    let lines = call.take();
+    assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
+    assert_eq!(recalled(&call).len(), 2, "what is recalled and not delivered is told by the branch");
+    assert!(matches!(call.recording.state(), RecordingState::Stopped | RecordingState::Failed), "{lines:?}");
+}
+
+#[test]
+fn a_released_stream_whose_media_is_refused_goes_to_the_next_recorder() {
+    let mut call = recorded(two_recorders());
+    call.media(1, REFUSED);
+    call.wait_ms(500);
+    call.take();
+    call.command(Command::RemoveStream { stream: stream(1) });
+    let lines = call.take();
+    assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
+    assert!(lines.contains(&"> INVITE sendonly/sendonly v1".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn where_nobody_else_is_left_it_has_failed() {
+    let mut call = recorded(config("sip:a.example"));
+    call.media(0, REFUSED);
+    call.wait_ms(500);
+    call.take();
+    hang_up(&mut call);
+    call.wait(Duration::from_secs(12));
+    let lines = call.take();
+    assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
+    assert_eq!(recalled(&call).len(), 2);
+    assert!(call.recording.state() == RecordingState::Failed, "{lines:?}");
+}
