@@ -159,14 +159,15 @@ impl Stream {
     /// # Errors
     /// The poll thread has no room for it.
     pub(super) fn start(self: &Arc<Self>, time: Option<(gst::Clock, gst::ClockTime)>) -> io::Result<()> {
-        {
+        let is_over = {
             let mut course = lock(&self.course);
             course.time = time;
             course.is_discont = true;
             if course.ended {
                 return Ok(());
             }
-        }
+            course.packets_left == Some(0)
+        };
         let place = lock(&self.place);
         if self.reads.swap(true, Ordering::AcqRel) {
             return Ok(());
@@ -174,6 +175,10 @@ impl Stream {
         if let Err(error) = place.add(self) {
             self.reads.store(false, Ordering::Release);
             return Err(error);
+        }
+        if is_over {
+            // It need not wait for a packet to find that out.
+            place.kick(self.clone());
         }
         drop(place);
         self.watch.add(self, self.timeout);

@@ -160,6 +160,15 @@ fn so_many_packets_as_are_asked_for_are_followed_by_eos() {
 }
 
 #[test]
+fn none_are_followed_by_eos_at_once() {
+    let (source, out) = (source(), peer());
+    source.set_property("num-buffers", 0);
+    let playing = Playing::of(&[&source, &sink_to(&out)]);
+    playing.message(&[gst::MessageType::Eos]);
+    assert_eq!(count(&source, "packets"), 0);
+}
+
+#[test]
 fn silence_is_told_by_the_message_of_udpsrc() {
     let (source, out) = (source(), peer());
     let timeout = gst::ClockTime::from_mseconds(50);

@@ -5,7 +5,7 @@
 mod support;
 
 use siprec_model::{BranchCommand, OpenBranch, PayloadRule, SessionEvent, SessionEventKind};
-use siprec_session::{PayloadTypes, RecordingConfig};
+use siprec_session::{PayloadTypes, RecordingConfig, parse_recorders};
 use siprec_sip::sdp::MediaView;
 use siprec_sip::{Method, SessionDescription};
 use support::*;
@@ -78,6 +78,9 @@ fn what_counts_switches_a_stream_off() {
         lines
     };
     let two = |second: &str| sdp(&[4000]) + second;
+    let at = |address: &str| two(&format!("m=audio 4002 RTP/AVP 0\r\nc=IN IP4 {address}\r\n"));
+    let nobodys =
+        |address: &str| disabled(&format!("the recorder takes it at {address}, which is nobody's address"));
     let table = [
         ("port 0", sdp(&[4000, 0]), disabled("the recorder refuses it")),
         ("a missing m-line", sdp(&[4000]), disabled("the recorder's answer lacks its m-line")),
@@ -101,11 +104,10 @@ fn what_counts_switches_a_stream_off() {
             two("m=audio 4002 RTP/AVP 0\r\nc=IN IP6 2001:db8::9\r\n"),
             disabled("the recorder takes it at 2001:db8::9, and was offered IPv4"),
         ),
-        (
-            "broadcast",
-            two("m=audio 4002 RTP/AVP 0\r\nc=IN IP4 255.255.255.255\r\n"),
-            disabled("the recorder takes it at 255.255.255.255, which is nobody's address"),
-        ),
+        ("broadcast", at("255.255.255.255"), nobodys("255.255.255.255")),
+        ("a reserved address", at("255.255.255.254"), nobodys("255.255.255.254")),
+        ("an address of this network", at("0.0.0.1"), nobodys("0.0.0.1")),
+        ("a group", at("224.0.0.1/64"), nobodys("224.0.0.1")),
         (
             "inactive: nothing is sent, and what is held waits for its re-INVITE",
             two("m=audio 4002 RTP/AVP 0\r\na=inactive\r\n"),
@@ -148,6 +150,22 @@ fn an_answer_of_no_use_is_acknowledged_and_ended_by_bye() {
         call.answer_bye();
         call.expect(&["finished"]);
     }
+}
+
+#[test]
+fn an_answer_without_a_format_of_any_stream_is_of_no_use_where_its_numbers_count() {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.payload_types = Some(PayloadTypes::Answered));
+    let mut call =
+        Call::inviting_with(RecordingConfig { recorders: recorders.into(), ..config("sip:a.example") });
+    call.take();
+    call.answer_invite(
+        &sdp(&[4000, 4002]).replace("AVP 0", "AVP 97").replace("rtpmap:0 PCMU", "rtpmap:97 G726-32"),
+    );
+    let lines = call.take();
+    let failed = "* failed: the recorder's answer cannot be used: it takes no stream (the recorder's answer has none of its formats)";
+    assert_eq!(lines[0], failed, "{lines:?}");
+    assert!(lines.contains(&"> INVITE sendonly/sendonly v1".to_owned()), "the next recorder: {lines:?}");
 }
 
 #[test]

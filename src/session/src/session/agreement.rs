@@ -1,6 +1,6 @@
 //! What both sides have agreed on, and what follows for the branches.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use siprec_model::{BranchId, DtlsAssociation, DtlsRole, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
 use siprec_sip::sdp::{Direction, Setup};
@@ -12,6 +12,9 @@ use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
 use crate::branches::BranchMode;
 use crate::numbering::same_codec;
 use crate::recorder::PayloadTypes;
+
+/// Why a stream is off whose recorder is sent the payload types that it answers.
+const NO_FORMAT: &str = "the recorder's answer has none of its formats";
 
 /// The last completed offer and answer.
 #[derive(Clone, Debug)]
@@ -51,6 +54,9 @@ impl Agreement {
                 }
             };
             match security(stream, line, rules) {
+                Ok(_) if payload_rules(stream, line, rules.payload_types).is_empty() => {
+                    refusal = refusal.or_else(|| Some(NO_FORMAT.to_owned()));
+                }
                 Ok(_) => takes_any = true,
                 // Never a silent fall back to something less (`protocol` section 3).
                 Err(reason) if stream.keys.is_some() => return Err(SdpFault::Insecure(reason)),
@@ -178,7 +184,7 @@ impl Agreement {
         };
         let payloads = payload_rules(ours, line, rules.payload_types);
         if payloads.is_empty() {
-            return disabled("the recorder's answer has none of its formats".to_owned());
+            return disabled(NO_FORMAT.to_owned());
         }
         let open = OpenBranch {
             branch,
@@ -258,17 +264,25 @@ impl Agreement {
     }
 }
 
-/// Whether a socket with this address of ours can send there: an answer is of the offer's family (RFC 3264 knows no choice),
-/// and broadcast is no recorder's address. What is unspecified is a hold (RFC 3264 §8.4).
+/// Whether a socket with this address of ours can send there: an answer is of the offer's family (RFC 3264 knows no choice) and of one
+/// host (§6.2: a unicast stream is answered as one). What is unspecified is a hold (§8.4).
 fn check_reach(from: IpAddr, to: IpAddr) -> Result<(), String> {
     if !to.is_unspecified() && from.is_ipv4() != to.is_ipv4() {
         let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
         return Err(format!("the recorder takes it at {to}, and was offered {}", family(from)));
     }
-    if to == IpAddr::V4(Ipv4Addr::BROADCAST) {
+    if !to.is_unspecified() && !is_of_one_host(to) {
         return Err(format!("the recorder takes it at {to}, which is nobody's address"));
     }
     Ok(())
+}
+
+/// No group's, and none of "this network" or reserved (RFC 6890 §2.2.2): nothing can be sent to those.
+fn is_of_one_host(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => !address.is_multicast() && !matches!(address.octets(), [0 | 240.., ..]),
+        IpAddr::V6(address) => !address.is_multicast(),
+    }
 }
 
 /// How a line is protected: as we offered it, or as we answered, by keys of both sides.
