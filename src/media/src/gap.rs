@@ -14,10 +14,11 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)
 const LASTING: [DropCause; 2] = [DropCause::NoKey, DropCause::NotAuthentic];
 
 /// Causes that make a hole in what should have been recorded. The others are told in another way
-/// (a payload type, a stream that is off) or lose nothing (duplicates, packets that are not RTP).
-const CAUSES: [DropCause; 9] = [
+/// (a stream that is off) or lose nothing (duplicates, packets that are not RTP).
+const CAUSES: [DropCause; 10] = [
     DropCause::QueueFull,
     DropCause::RingFull,
+    DropCause::PayloadUnknown,
     DropCause::TooManySources,
     DropCause::SendFailed,
     DropCause::NotDrained,
@@ -122,11 +123,18 @@ impl Gaps {
         if !self.any {
             return;
         }
-        let lasting = self.collecting.iter_mut().zip(CAUSES).filter(|(_, cause)| LASTING.contains(cause));
-        for hole in lasting.map(|(hole, _)| hole).filter(|hole| hole.packets > 0 && !hole.complete) {
-            let since = *hole.since.get_or_insert(now);
+        let can_last = |cause: &DropCause| LASTING.contains(cause) || *cause == DropCause::PayloadUnknown;
+        let lasting = self.collecting.iter_mut().zip(CAUSES).filter(|(_, cause)| can_last(cause));
+        for (hole, cause) in lasting.filter(|(hole, _)| hole.packets > 0 && !hole.complete) {
             let [first, next] = PATIENCE;
-            let due = hole.last_told.filter(|told| *told >= since).map_or(since + first, |told| told + next);
+            let due = if cause == DropCause::PayloadUnknown {
+                // The recording may have gone on meanwhile: then it is another loss.
+                let start = hole.start.unwrap_or(now);
+                hole.last_told.filter(|told| start <= *told + first).map_or(start + first, |told| told + next)
+            } else {
+                let since = *hole.since.get_or_insert(now);
+                hole.last_told.filter(|told| *told >= since).map_or(since + first, |told| told + next)
+            };
             if now >= due {
                 hole.complete(now);
                 self.count += 1;
@@ -259,6 +267,27 @@ mod tests {
         let told = [(20_020, 1000), (200_000, 9999), (200_000, 9999), (79_980, 3998)];
         let told = told.map(|(packets, ms)| gap(packets, ms, DropCause::NotAuthentic).unwrap());
         assert_eq!(events, told);
+    }
+
+    #[test]
+    fn a_payload_type_that_nobody_agreed_on_is_told_now_and_then_and_when_the_recording_goes_on() {
+        let start = Instant::now();
+        let mut gaps = Gaps::default();
+        let mut events = Vec::new();
+        let mut lose = |from: u64, packets: u64| {
+            for n in 0..packets {
+                let now = start + Duration::from_millis(from + 20 * n);
+                gaps.lost(DropCause::PayloadUnknown, 1, Duration::from_millis(20), now);
+                gaps.persist(now);
+                events.extend(poll(&mut gaps));
+            }
+            gaps.go_on(start + Duration::from_millis(from + 20 * packets));
+            events.extend(poll(&mut gaps));
+        };
+        lose(0, 750);
+        lose(100_000, 10);
+        let told = [(51, 1020), (500, 10_000), (199, 3980), (10, 200)];
+        assert_eq!(events, told.map(|(packets, ms)| gap(packets, ms, DropCause::PayloadUnknown).unwrap()));
     }
 
     #[test]

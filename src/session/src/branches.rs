@@ -25,6 +25,11 @@ impl BranchMode {
         }
     }
 
+    /// Whether packets leave, if any comes of a payload type that may.
+    pub(crate) fn sends(&self) -> bool {
+        matches!(self, Self::Open(open) if !open.payloads.is_empty())
+    }
+
     /// Whether packets leave in the clear.
     pub(crate) fn is_plain(&self) -> bool {
         matches!(self, Self::Open(open) if open.security == MediaSecurity::Plain)

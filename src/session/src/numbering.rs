@@ -59,6 +59,12 @@ pub(crate) fn same_codec(left: &PayloadFormat, right: &PayloadFormat) -> bool {
         && left.channels.unwrap_or(1) == right.channels.unwrap_or(1)
 }
 
+/// Whether a format only accompanies others, and is nothing that could be recorded by itself (RFC 4733, RFC 3389, RFC 4588,
+/// RFC 5109).
+pub(crate) fn is_companion(encoding: &str) -> bool {
+    ["telephone-event", "CN", "rtx", "ulpfec"].iter().any(|name| encoding.eq_ignore_ascii_case(name))
+}
+
 /// Whether a format can stand in a session description.
 pub(crate) fn is_describable(format: &PayloadFormat) -> bool {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"-.!%*_+`'~#$&^{|}".contains(&byte);

@@ -234,6 +234,7 @@ impl Bench {
         let holes = [
             DropCause::QueueFull,
             DropCause::RingFull,
+            DropCause::PayloadUnknown,
             DropCause::TooManySources,
             DropCause::SendFailed,
             DropCause::NotDrained,

@@ -351,8 +351,10 @@ impl Recording {
                 news.push((number, SessionEventKind::KeyframeWanted));
             }
             let medium = slot.medium();
-            if let Some(reason) = off.filter(|_| !slot.is_off(attempt)) {
-                offs.push((number, reason));
+            if let Some(reason) = off {
+                if !slot.is_off(attempt) {
+                    offs.push((number, reason));
+                }
             } else if slot.turns_on() || opens && leg.is_some_and(Leg::takes_nothing) {
                 news.push((number, SessionEventKind::MediumOn { medium }));
             }

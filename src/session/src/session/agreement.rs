@@ -10,7 +10,7 @@ use super::description::{Description, Line, StreamLine};
 use super::keys::{Accepted, LineKeys};
 use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
 use crate::branches::BranchMode;
-use crate::numbering::same_codec;
+use crate::numbering::{NumberedFormat, is_companion, same_codec};
 use crate::recorder::PayloadTypes;
 
 /// Why a stream is off whose recorder is sent the payload types that it answers.
@@ -32,6 +32,34 @@ pub(crate) struct Verdict {
     pub(crate) mode: BranchMode,
     /// In words for people.
     pub(crate) off: Option<String>,
+}
+
+impl Verdict {
+    /// The same where the recorder has refused what the stream has changed to: of what is agreed only that leaves which the
+    /// stream still has under the same number. Without anything to hear in that it is off, and what comes is lost.
+    pub(super) fn confined(
+        mut self,
+        agreed: &[NumberedFormat],
+        wanted: &[NumberedFormat],
+        reason: impl FnOnce() -> String,
+    ) -> Self {
+        let BranchMode::Open(open) = &mut self.mode else { return self };
+        let still = |from: u8| {
+            let agreed = agreed.iter().find(|format| format.from == from)?;
+            wanted.iter().find(|format| format.from == from && same_codec(&format.format, &agreed.format))
+        };
+        open.payloads.retain(|rule| still(rule.from).is_some());
+        if open
+            .payloads
+            .iter()
+            .filter_map(|rule| still(rule.from))
+            .all(|it| is_companion(&it.format.encoding))
+        {
+            open.payloads.clear();
+            self.off = Some(reason());
+        }
+        self
+    }
 }
 
 impl Agreement {

@@ -45,6 +45,8 @@ pub(super) struct Refusal {
     retry: Option<Instant>,
     /// How often it was repeated after Retry-After.
     retries: u8,
+    /// What was said of it, in words for people.
+    said: String,
 }
 
 impl Offer {
@@ -148,7 +150,19 @@ impl Up {
                 (!pending).then(|| "its key is used up, and the recorder refuses another one".to_owned());
             return Verdict { mode: BranchMode::Holding, off };
         }
-        self.agreed.verdict(branch, index, rules, self.offer.proposed())
+        let verdict = self.agreed.verdict(branch, index, rules, self.offer.proposed());
+        match self.agreed.ours.stream(index).zip(wanted.stream(index)) {
+            Some((agreed, wanted)) if agreed.formats != wanted.formats => {
+                verdict.confined(&agreed.formats, &wanted.formats, || self.refusal())
+            }
+            _ => verdict,
+        }
+    }
+
+    /// Why what a stream has changed to is not agreed, in words for people.
+    fn refusal(&self) -> String {
+        let said = self.refused.as_ref().map_or("it cannot be described", |refusal| &refusal.said);
+        format!("the recorder refuses the change: {said}")
     }
 
     /// Whether nothing may leave any more under the keys that an m-line has by agreement (RFC 3711 §9.2).
@@ -210,7 +224,8 @@ impl Up {
             }
             _ => (None, 0),
         };
-        self.refused = Some(Refusal { description, retry, retries });
+        let said = format!("{} {}", response.status, response.reason);
+        self.refused = Some(Refusal { description, retry, retries, said });
         self.clock.postpone(now);
         retry.is_none()
     }
@@ -239,7 +254,8 @@ impl RecordingSession {
         };
         let Ok(body) = self.writer.write(&description) else {
             // What cannot be written will not become writable by trying again.
-            up.refused = Some(Refusal { description, retry: None, retries: 0 });
+            let said = "it cannot be written down".to_owned();
+            up.refused = Some(Refusal { description, retry: None, retries: 0, said });
             return;
         };
         let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);

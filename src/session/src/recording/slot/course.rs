@@ -26,7 +26,7 @@ impl Slot {
 
     /// Whether the recorder is being sent the stream.
     pub(in crate::recording) fn is_open(&self) -> bool {
-        self.branch.as_ref().is_some_and(|branch| matches!(branch.mode, BranchMode::Open(_)))
+        self.branch.as_ref().is_some_and(|branch| branch.mode.sends())
     }
 
     /// Whether the stream's ports are bound.
@@ -146,8 +146,8 @@ impl Slot {
             mode => mode,
         };
         let command = difference(self.id, &branch.mode, &mode);
-        let opens = matches!(command, Some(BranchCommand::Open(_)));
-        if branch.is_sending() && !matches!(mode, BranchMode::Open(_)) {
+        let opens = command.is_some() && mode.sends();
+        if branch.is_sending() && !mode.sends() {
             branch.sent = Some(now);
         }
         out.extend(command);
@@ -453,6 +453,6 @@ impl Slot {
 impl Branch {
     /// Whether packets of the stream may be leaving.
     fn is_sending(&self) -> bool {
-        self.fed && !self.drained && matches!(self.mode, BranchMode::Open(_))
+        self.fed && !self.drained && self.mode.sends()
     }
 }

@@ -1,0 +1,143 @@
+//! A call that changes its codec in the middle.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use siprec_model::{BranchCommand, BranchEvent, RecordingState, SessionEventKind};
+use siprec_session::Command;
+use siprec_sip::Method;
+use support::*;
+
+const OPEN: [&str; 2] = ["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002"];
+
+fn change(call: &mut Call, payloads: &[(u8, &str, u32)]) {
+    let format = |slot| Command::StreamFormat { stream: stream(slot), format: audio(payloads) };
+    call.command(Command::Batch(vec![format(0), format(1)]));
+}
+
+/// Refuses every offer.
+fn refuse(call: &mut Call) {
+    while let Some(offer) = call.find_request(&Method::Invite) {
+        call.answer(&offer, 488, &[], "");
+    }
+}
+
+/// The payload types that leave, of the last opening of a stream.
+fn leaving(call: &Call, slot: u16) -> Vec<u8> {
+    let opened = call.branches.iter().rev().find_map(|command| match command {
+        BranchCommand::Open(open) if open.branch == branch(slot) => Some(open),
+        _ => None,
+    });
+    opened.unwrap().payloads.iter().map(|rule| rule.from).collect()
+}
+
+fn said_on(call: &Call) -> usize {
+    call.events.iter().filter(|event| matches!(event.kind, SessionEventKind::MediumOn { .. })).count()
+}
+
+#[test]
+fn a_codec_that_the_recorder_takes_is_held_until_it_has_said_so() {
+    let mut call = Call::established();
+    call.format(0, audio(&[(8, "PCMA", 8000)]));
+    call.expect(&["describe 0", "hold 0", "> INVITE sendonly/sendonly v2"]);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.expect(&[OPEN[0], "> ACK"]);
+    assert_eq!(leaving(&call, 0), [8]);
+}
+
+#[test]
+fn a_codec_that_the_recorder_refuses_is_off_for_as_long_as_the_call_has_it() {
+    let mut call = Call::established();
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    refuse(&mut call);
+    let transcript = call.take();
+    let told: Vec<_> = transcript.iter().filter(|line| line.starts_with('*')).collect();
+    let reason = "off: the recorder refuses the change: 488 Not Acceptable Here";
+    assert_eq!(told, [&format!("* audio of 1001 {reason}"), &format!("* audio of 1002 {reason}")]);
+    let others = call.events.iter().filter_map(|event| match event.kind {
+        SessionEventKind::MediumOff { others, .. } => Some(others),
+        _ => None,
+    });
+    assert!(others.eq([true, false]), "nothing is recorded any more");
+    // What comes is not for the recorder, and the session says no more of it.
+    assert_eq!((leaving(&call, 0), leaving(&call, 1)), (vec![], vec![]));
+    for slot in [0, 1] {
+        call.media(slot, BranchEvent::PayloadUnknown { payload_type: 8 });
+    }
+    call.wait_ms(600_000);
+    call.expect(&[]);
+    assert_eq!((call.recording.state(), said_on(&call)), (RecordingState::Recording, 0));
+    // The old codec is agreed already.
+    change(&mut call, &[(0, "PCMU", 8000)]);
+    let transcript = call.take();
+    assert!(!transcript.iter().any(|line| line.contains("INVITE")), "{transcript:?}");
+    assert_eq!((leaving(&call, 0), leaving(&call, 1)), (vec![0], vec![0]));
+    assert_eq!(said_on(&call), 2, "{transcript:?}");
+}
+
+#[test]
+fn another_codec_than_the_refused_one_is_offered_and_recorded() {
+    let mut call = Call::established();
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    refuse(&mut call);
+    call.take();
+    call.format(0, audio(&[(9, "G722", 8000)]));
+    call.expect(&["describe 0", "hold 0", "hold 1", "> INVITE sendonly/sendonly v3"]);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    // The offer had the other stream's codec as well, and so it is taken now.
+    call.expect(&[OPEN[0], OPEN[1], "* audio of 1001 on", "* audio of 1002 on", "> ACK"]);
+    assert_eq!((leaving(&call, 0), leaving(&call, 1)), (vec![9], vec![8]));
+}
+
+#[test]
+fn a_number_that_means_another_codec_now_does_not_leave_as_the_one_that_was_agreed() {
+    let mut config = config("sip:rec.example");
+    config.parties.truncate(1);
+    let mut call = Call::new(config);
+    call.add(0);
+    call.format(0, audio(&[(96, "opus", 48_000)]));
+    call.answer_invite(&sdp(&[4000]));
+    call.format(0, audio(&[(96, "speex", 16_000)]));
+    refuse(&mut call);
+    assert_eq!(leaving(&call, 0), []);
+}
+
+#[test]
+fn what_only_accompanies_a_refused_codec_is_nothing_to_record() {
+    let mut call = Call::inviting();
+    change(&mut call, &[(0, "PCMU", 8000), (101, "telephone-event", 8000)]);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.take();
+    let (before, with_events) = (call.events.len(), [(8, "PCMA", 8000), (101, "telephone-event", 8000)]);
+    change(&mut call, &with_events);
+    refuse(&mut call);
+    assert_eq!(leaving(&call, 0), []);
+    let is_off =
+        |event: &&siprec_model::SessionEvent| matches!(event.kind, SessionEventKind::MediumOff { .. });
+    assert_eq!(call.events[before..].iter().filter(is_off).count(), 2);
+}
+
+#[test]
+fn a_refused_addition_leaves_what_is_agreed_as_it_was() {
+    let mut call = Call::established();
+    call.media(0, BranchEvent::PayloadUnknown { payload_type: 13 });
+    refuse(&mut call);
+    let transcript = call.take();
+    assert_eq!(transcript[transcript.len() - 2..], [OPEN[0], "> ACK"], "{transcript:?}");
+    assert_eq!(leaving(&call, 0), [0]);
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+}
+
+#[test]
+fn the_agreed_codec_is_recorded_again_also_where_it_comes_back_unannounced() {
+    let mut call = Call::established();
+    call.format(0, audio(&[(8, "PCMA", 8000)]));
+    refuse(&mut call);
+    call.take();
+    call.media(0, BranchEvent::PayloadUnknown { payload_type: 0 });
+    refuse(&mut call);
+    assert_eq!(leaving(&call, 0), [0]);
+    assert_eq!(said_on(&call), 1);
+}
