@@ -23,6 +23,8 @@ pub(crate) struct Account {
     last_arrival: Option<Instant>,
     /// When the packet came that left last.
     last_left: Option<Instant>,
+    /// The last packet that did not leave at once, nor will: its source and timestamp, and when it came.
+    last_stayed: Option<(u32, u32, Instant)>,
     /// Mean time between packets: the length of a lost packet that nobody saw.
     pub(crate) spacing: Duration,
 }
@@ -47,6 +49,7 @@ impl Account {
             sources_told: 0,
             last_arrival: None,
             last_left: None,
+            last_stayed: None,
             spacing: Duration::ZERO,
         }
     }
@@ -135,26 +138,37 @@ impl Account {
         report.resent = report.resent.min(report.sent);
     }
 
-    /// Accounts for a packet of `length` bytes that came at `arrival` and may leave `now`, or may not. Answers what is written over its header.
+    /// Accounts for a packet that came at `arrival`, is so long in the stream's own time, and may not leave.
+    pub(crate) fn stays(&mut self, cause: DropCause, span: Duration, arrival: Instant, way: Way) {
+        // A lost recorder may have had it, in a format that the call has left since and this one was not offered.
+        let is_left = way == Way::Again && cause == DropCause::PayloadUnknown;
+        let cause = if is_left { DropCause::RecorderLost } else { cause };
+        self.report.drops.add(cause, 1);
+        self.gaps.lost(cause, 1, span, arrival);
+    }
+
+    /// How long a packet is that came at `arrival` and does not leave: behind another such one the time from that, in the
+    /// stream's own.
+    pub(crate) fn span(&mut self, header: &Header, arrival: Instant, clock_rate: u32) -> Duration {
+        let before = self.last_stayed.replace((header.ssrc, header.timestamp, arrival));
+        let goes_on = |at: Instant| self.last_left.is_none_or(|left| left <= at);
+        let before = before.filter(|(ssrc, _, at)| *ssrc == header.ssrc && goes_on(*at));
+        let span = before.map(|(_, timestamp, _)| {
+            let ticks = header.timestamp.wrapping_sub(timestamp);
+            Duration::from_nanos(u64::from(ticks) * 1_000_000_000 / u64::from(clock_rate))
+        });
+        span.filter(|span| *span < Duration::from_secs(1)).unwrap_or(self.spacing)
+    }
+
+    /// Accounts for a packet of `length` bytes that came at `arrival` and leaves `now`.
     pub(crate) fn leaves(
         &mut self,
-        rewrite: Result<Rewrite, DropCause>,
+        rewrite: Rewrite,
         (arrival, now): (Instant, Instant),
         header: &Header,
         length: usize,
         way: Way,
-    ) -> Option<(Rewrite, Sent)> {
-        let rewrite = match rewrite {
-            Ok(rewrite) => rewrite,
-            Err(cause) => {
-                // A lost recorder may have had it, in a format that the call has left since and this one was not offered.
-                let is_left = way == Way::Again && cause == DropCause::PayloadUnknown;
-                let cause = if is_left { DropCause::RecorderLost } else { cause };
-                self.report.drops.add(cause, 1);
-                self.gaps.lost(cause, 1, self.spacing, arrival);
-                return None;
-            }
-        };
+    ) -> Sent {
         self.gaps.go_on(now);
         self.last_left = Some(arrival);
         self.report.sent += 1;
@@ -162,7 +176,7 @@ impl Account {
         self.report.held += u64::from(way != Way::Live);
         self.report.resent += u64::from(way == Way::Again);
         let held = way != Way::Live;
-        Some((rewrite, Sent { length, index: rewrite.index, ssrc: header.ssrc, held }))
+        Sent { length, index: rewrite.index, ssrc: header.ssrc, held }
     }
 }
 

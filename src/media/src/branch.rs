@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule, VideoCodec};
 
 use crate::account::{Account, Way};
+use crate::branch_clock::{BranchClock, nanos};
 use crate::entry::{Entry, Fate, Times};
+use crate::first_packet::FirstPacket;
 use crate::forgotten::Lost;
 use crate::group::Groups;
 use crate::hold::{Hold, Judge};
@@ -14,7 +16,7 @@ use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
 use crate::receipts::{Finding, Missed, Repair};
 use crate::rewrite::{Rewrite, Rewriter};
-use crate::rtp::{Header, RtpView};
+use crate::rtp::RtpView;
 use crate::source::Sender;
 
 /// One stream of the call on its way to one recorder.
@@ -23,7 +25,7 @@ use crate::source::Sender;
 /// | state | a packet of the call | what is held |
 /// |---|---|---|
 /// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out, of video whole groups of pictures |
-/// | *open* | leaves at once, or joins the tail while something is held | leaves in order, paced |
+/// | *open* | leaves at once, or joins the tail while something is held, or waits if its payload type is unknown | leaves in order, paced |
 /// | *paused* | is not stored and not counted | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
 ///
@@ -110,20 +112,6 @@ struct Paused {
     since: Instant,
 }
 
-/// The branch's own time, with and without pauses: what is held does not grow old while it may not leave.
-#[derive(Debug)]
-struct BranchClock {
-    start: Instant,
-    paused: Duration,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum FirstPacket {
-    Awaited,
-    Untold { payload_type: u8, ssrc: u32, arrival: Instant },
-    Told,
-}
-
 #[derive(Debug, PartialEq, Eq)]
 enum Drain {
     NotAsked,
@@ -139,14 +127,14 @@ impl Branch {
         Self {
             state: State::Holding,
             hold: Hold::new(hold_bytes(&limits, medium)),
-            clock: BranchClock { start: now, paused: Duration::ZERO },
+            clock: BranchClock::new(now),
             limits,
             catch_up: limits.catch_up,
             medium,
             groups: Groups::new(medium),
             rewriter: Rewriter::new(medium, clock_rate, first_sequence),
             account: Account::new(now),
-            first_packet: FirstPacket::Awaited,
+            first_packet: FirstPacket::default(),
             drain: Drain::NotAsked,
             torn: false,
             cut: None,
@@ -205,6 +193,9 @@ impl Branch {
             // Time does not count once packets may leave: a slow drain must not lose what it has promised.
             State::Paused(_) | State::Open(_) => false,
         };
+        if let State::Open(open) = &mut self.state {
+            open.payloads.note(packet.payload_type());
+        }
         self.first_packet.note(&packet.header, arrival);
         self.account.seen(arrival);
         if !self.hold.ring.could_hold(packet) {
@@ -343,10 +334,15 @@ impl Branch {
 
     /// Lets the branch send: what is held first. Begins a new interval of sequence numbers, unless the branch is open
     /// with the same rules already.
+    ///
+    /// A payload type that the rules lack is told ([`BranchEvent::PayloadUnknown`]), and its packets wait for half a second,
+    /// with all behind them: other rules may have it. After that they are dropped until there are others; at once where
+    /// the branch catches nothing up.
     pub fn open(&mut self, payloads: &[PayloadRule], now: Instant) {
-        let payloads = PayloadMap::new(payloads);
+        let mut payloads = PayloadMap::new(payloads, !self.keeps_time());
         if let State::Open(open) = &mut self.state {
             if !open.payloads.is_same(&payloads) {
+                payloads.note_all(self.hold.ring.payload_types());
                 open.payloads = payloads;
                 self.rewriter.begin_interval();
             }
@@ -359,6 +355,7 @@ impl Branch {
             self.evict(None);
         }
         self.rewriter.begin_interval();
+        payloads.note_all(self.hold.ring.payload_types());
         self.state = State::Open(Open { payloads, pacer: Pacer::new(self.catch_up) });
     }
 
@@ -476,10 +473,9 @@ impl Branch {
     pub fn next_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
         let State::Open(open) = &mut self.state else { return None };
         while let Some(held) = self.hold.ring.front() {
-            if open.pacer.due(held.times.active(), now) > now {
+            if open.due(&held, now) > now {
                 return None;
             }
-            open.pacer.left(held.times.active(), now);
             let way = if held.is_recalled() { Way::Again } else { Way::Held };
             if held.is_afresh() {
                 // A hole of our making is before it, or was before the recorder was lost.
@@ -487,21 +483,29 @@ impl Branch {
             }
             let arrival = self.clock.arrival(held.times);
             let rewrite = self.rewriter.rewrite(&mut open.payloads, &held.header, arrival, held.times.paused);
-            let length = held.length().into();
-            let leaves = self.account.leaves(rewrite, (arrival, now), &held.header, length, way);
-            if let Some((rewrite, sent)) = leaves {
-                let start = out.len();
-                self.hold.ring.copy_front(&held, out);
-                rewrite.write(out.get_mut(start..).unwrap_or_default());
-                self.hold.leave(held, sent.index, self.clock.times(now), self.rewriter.opening());
-            } else {
-                self.hold.ring.discard();
-            }
+            let sent = match rewrite {
+                Ok(rewrite) => {
+                    open.pacer.left(held.times.active(), now);
+                    let start = out.len();
+                    self.hold.ring.copy_front(&held, out);
+                    rewrite.write(out.get_mut(start..).unwrap_or_default());
+                    self.hold.leave(held, rewrite.index, self.clock.times(now), self.rewriter.opening());
+                    let length = held.length().into();
+                    Some(self.account.leaves(rewrite, (arrival, now), &held.header, length, way))
+                }
+                Err(cause) => {
+                    self.hold.ring.discard();
+                    let next = self.hold.ring.front();
+                    let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
+                    self.account.stays(cause, span.unwrap_or(self.account.spacing), arrival, way);
+                    None
+                }
+            };
             if self.hold.ring.is_empty() {
                 open.pacer.rest();
             }
-            if let Some((_, sent)) = leaves {
-                return Some(sent);
+            if sent.is_some() {
+                return sent;
             }
         }
         None
@@ -510,16 +514,18 @@ impl Branch {
     /// When [`Branch::next_packet`] has something to give, at the earliest; `None` when nothing may leave.
     pub fn next_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.state {
-            State::Open(open) => self.hold.ring.front().map(|held| open.pacer.due(held.times.active(), now)),
+            State::Open(open) => {
+                let held = self.hold.ring.front()?;
+                Some(open.pacer.due(held.times.active(), now).max(open.payloads.wait(&held, now)))
+            }
             State::Closed | State::Holding | State::Paused(_) => None,
         }
     }
 
     /// The next thing that happened.
     pub fn poll_event(&mut self) -> Option<BranchEvent> {
-        if let FirstPacket::Untold { payload_type, ssrc, arrival } = self.first_packet {
-            self.first_packet = FirstPacket::Told;
-            return Some(BranchEvent::FirstPacket { payload_type, ssrc, arrival });
+        if let Some(first) = self.first_packet.poll() {
+            return Some(first);
         }
         if let Some(ssrc) = self.poll_source_change() {
             return Some(BranchEvent::SourceChanged { ssrc });
@@ -591,7 +597,7 @@ impl Branch {
     /// Ends the present state, leaving *closed*.
     fn leave_state(&mut self, now: Instant) {
         if let State::Paused(paused) = std::mem::replace(&mut self.state, State::Closed) {
-            self.clock.paused += now.saturating_duration_since(paused.since);
+            self.clock.stood_still(now.saturating_duration_since(paused.since));
         }
     }
 
@@ -601,7 +607,8 @@ impl Branch {
             self.store_packet(packet, arrival);
             return None;
         };
-        if !self.hold.ring.is_empty() {
+        let may_wait = || self.hold.ring.could_hold(packet);
+        if !self.hold.ring.is_empty() || open.payloads.expects(packet.payload_type()) && may_wait() {
             self.store_packet(packet, arrival);
             return None;
         }
@@ -610,11 +617,18 @@ impl Branch {
         if std::mem::take(&mut self.torn) {
             self.rewriter.begin_interval();
         }
-        let paused = nanos(self.clock.paused);
+        let paused = self.clock.paused();
         let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
+        let rewrite = match rewrite {
+            Ok(rewrite) => rewrite,
+            Err(cause) => {
+                let span = self.account.span(&packet.header, arrival, self.rewriter.clock_rate());
+                self.account.stays(cause, span, arrival, Way::Live);
+                return None;
+            }
+        };
         let length = packet.bytes().len();
-        let (rewrite, sent) =
-            self.account.leaves(rewrite, (arrival, arrival), &packet.header, length, Way::Live)?;
+        let sent = self.account.leaves(rewrite, (arrival, arrival), &packet.header, length, Way::Live);
         if self.hold.ring.is_wanted() {
             let times = self.clock.times(arrival);
             self.forget_older(times);
@@ -651,22 +665,11 @@ impl Branch {
     }
 }
 
-impl FirstPacket {
-    fn note(&mut self, header: &Header, arrival: Instant) {
-        if *self == Self::Awaited {
-            *self = Self::Untold { payload_type: header.payload_type, ssrc: header.ssrc, arrival };
-        }
-    }
-}
-
-impl BranchClock {
-    fn times(&self, at: Instant) -> Times {
-        let arrival = at.saturating_duration_since(self.start);
-        Times { arrival: nanos(arrival), paused: nanos(self.paused) }
-    }
-
-    fn arrival(&self, times: Times) -> Instant {
-        self.start + Duration::from_nanos(times.arrival)
+impl Open {
+    /// When a packet that waits may leave, or is given up.
+    fn due(&mut self, held: &Entry, now: Instant) -> Instant {
+        self.payloads.advance(now);
+        self.pacer.due(held.times.active(), now).max(self.payloads.wait(held, now))
     }
 }
 
@@ -687,8 +690,4 @@ fn hold_bytes(limits: &BranchLimits, medium: Medium) -> usize {
         Medium::Audio => limits.hold_bytes,
         Medium::Video => limits.video_hold_bytes,
     }
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -47,10 +47,12 @@
 
 mod account;
 mod branch;
+mod branch_clock;
 mod clock;
 mod departed;
 pub mod dtls;
 mod entry;
+mod first_packet;
 mod forgotten;
 mod gap;
 mod group;

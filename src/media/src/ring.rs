@@ -168,6 +168,19 @@ impl Ring {
         }
     }
 
+    /// The payload types of what waits, one bit each. Not of what has left before, to a recorder that was lost.
+    pub(crate) fn payload_types(&self) -> u128 {
+        let (mut at, mut types) = (self.front_at(), 0);
+        for _ in 0..self.rest {
+            let Some(entry) = self.read(at) else { break };
+            if entry.fate() != Fate::Void && !entry.is_recalled() {
+                types |= 1u128.checked_shl(entry.header.payload_type.into()).unwrap_or(0);
+            }
+            at = self.wrap(at + entry.size());
+        }
+        types
+    }
+
     /// The first packet that waits.
     pub(crate) fn front(&self) -> Option<Entry> {
         if self.rest == 0 { None } else { self.read(self.front_at()) }

@@ -22,6 +22,8 @@ const HOLD_TIME: Duration = Duration::from_secs(4);
 const BOOKKEEPING: usize = 35;
 /// What is sent again of what a recorder has, in ms.
 const OVERLAP: u64 = 2000;
+/// How long an unknown payload type is expected to be agreed on, in ms.
+const PATIENCE: u64 = 500;
 /// A recorder that reports does so within this time, in ms.
 const REPORTS_WITHIN: u64 = 15_000;
 const RULES: [&[PayloadRule]; 2] =
@@ -112,6 +114,11 @@ struct Model {
     /// Packets were dropped behind the last one that left or waits.
     torn: bool,
     rules: &'static [PayloadRule],
+    /// Payload types that came and are not agreed, those of them that nobody waits for any more, and until when the others are
+    /// waited for.
+    unknown: HashSet<u8>,
+    given_up: HashSet<u8>,
+    until: Option<u64>,
     opening: u64,
     sources: HashMap<u32, Source>,
     retired: HashSet<u32>,
@@ -158,6 +165,10 @@ impl Waiting {
 
     fn ssrc(&self) -> u32 {
         RtpView::parse(&self.bytes).unwrap().ssrc()
+    }
+
+    fn payload_type(&self) -> u8 {
+        RtpView::parse(&self.bytes).unwrap().payload_type()
     }
 
     fn left_at(&self) -> u64 {
@@ -208,6 +219,9 @@ impl Model {
             paused_since: 0,
             torn: false,
             rules: &[],
+            unknown: HashSet::new(),
+            given_up: HashSet::new(),
+            until: None,
             opening: 0,
             sources: HashMap::new(),
             retired: HashSet::new(),
@@ -237,6 +251,9 @@ impl Model {
                 self.torn = true;
                 self.forget_older(at);
             }
+            State::Open if self.held.is_empty() && self.expects(&waiting) && waiting.size() <= HOLD_BYTES => {
+                self.hold(waiting);
+            }
             State::Open if self.held.is_empty() => {
                 self.seen += 1;
                 self.opening += u64::from(std::mem::take(&mut self.torn));
@@ -257,7 +274,30 @@ impl Model {
         None
     }
 
+    fn is_agreed(&self, waiting: &Waiting) -> bool {
+        self.rules.iter().any(|rule| rule.from == waiting.payload_type())
+    }
+
+    /// Whether its payload type may yet be agreed on.
+    fn expects(&self, waiting: &Waiting) -> bool {
+        !self.is_agreed(waiting) && !self.given_up.contains(&waiting.payload_type())
+    }
+
+    /// Whether the first one that waits has to go on doing so.
+    pub(crate) fn is_stuck(&mut self, now: u64) -> bool {
+        if self.state != State::Open || self.waiting() == 0 {
+            return false;
+        }
+        if self.unknown != self.given_up && now >= *self.until.get_or_insert(now + PATIENCE) {
+            (self.given_up, self.until) = (self.unknown.clone(), None);
+        }
+        self.held.front().is_some_and(|front| !front.again && self.expects(front))
+    }
+
     fn hold(&mut self, waiting: Waiting) {
+        if self.state == State::Open && !self.is_agreed(&waiting) {
+            self.unknown.insert(waiting.payload_type());
+        }
         if waiting.size() > HOLD_BYTES {
             self.torn = true;
             return self.drop(DropCause::RingFull);
@@ -341,6 +381,7 @@ impl Model {
     /// The next held packet that the rules let out.
     fn next(&mut self, now: u64) -> Option<(Vec<u8>, i64)> {
         loop {
+            assert!(!self.is_stuck(now), "it waits for others to be agreed");
             let waiting = self.held.front()?;
             self.opening += u64::from(waiting.is_afresh());
             let waiting = self.held.pop_front().unwrap();
@@ -456,6 +497,9 @@ impl Model {
     fn judge(&mut self, waiting: &Waiting) -> Result<(u8, i64, bool), DropCause> {
         let view = RtpView::parse(&waiting.bytes).unwrap();
         let rule = self.rules.iter().find(|rule| rule.from == view.payload_type());
+        if rule.is_none() {
+            self.unknown.insert(view.payload_type());
+        }
         let payload_type = rule.ok_or(DropCause::PayloadUnknown)?.to;
         self.admit(view.ssrc(), waiting.at)?;
         let source = self.sources.get_mut(&view.ssrc()).unwrap();
@@ -568,6 +612,9 @@ impl Model {
             return;
         }
         self.rules = rules;
+        (self.given_up, self.until) = (HashSet::new(), None);
+        let new = self.held.iter().filter(|held| !held.is_void && !held.again && !self.is_agreed(held));
+        self.unknown = new.map(Waiting::payload_type).collect();
         self.opening += 1;
     }
 

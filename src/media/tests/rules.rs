@@ -545,6 +545,9 @@ fn an_unknown_payload_type_is_counted_and_told_once_per_opening() {
     call.open();
     call.take(&unknown);
     assert_eq!(call.events(), [told]);
+    call.poll();
+    call.ms += 500;
+    call.poll();
     assert_eq!(call.branch.report().drops.of(DropCause::PayloadUnknown), 3);
     assert_eq!(call.sent, []);
 }
@@ -663,8 +666,9 @@ fn the_first_number_leaves_room_before_the_first_wrap() {
 #[test]
 fn a_packet_changed_in_place_is_the_one_that_is_appended() {
     let now = Instant::now();
-    let settings =
-        BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits: BranchLimits::default() };
+    // What does not fit leaves or goes at once.
+    let limits = BranchLimits { catch_up: 0.0, ..BranchLimits::default() };
+    let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
     let branch = || {
         let mut branch = Branch::new(settings, FIRST, now);
         branch.open(RULES, now);

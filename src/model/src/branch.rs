@@ -192,8 +192,9 @@ pub struct OpenBranch {
     /// Whether what the call encrypts may leave in the clear, where [`OpenBranch::security`] is that. A branch that may not
     /// waits for another command from the first such packet on.
     pub may_expose: bool,
-    /// Which of the call's payload types are sent, and as what. Others are dropped and counted
-    /// (`protocol` rule 2.3).
+    /// Which of the call's payload types are sent, and as what. Others wait for half a second, with all behind them, for another
+    /// command that has them or holds the branch; then they are dropped and counted until there is one (`protocol`
+    /// rule 2.3). May be empty: then nothing that comes is for the recorder.
     pub payloads: Vec<PayloadRule>,
     /// [`BranchLimits::catch_up`] towards this recorder, where it is another one.
     pub catch_up: Option<f32>,
@@ -368,7 +369,8 @@ pub enum BranchEvent {
         /// The new source.
         ssrc: u32,
     },
-    /// A payload type came that the agreed m-line does not have; once for each payload type and opening.
+    /// A payload type came that the agreed m-line does not have; once for each payload type and opening, before its packets are
+    /// given up.
     PayloadUnknown {
         /// The payload type, 0-127.
         payload_type: u8,

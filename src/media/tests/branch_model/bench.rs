@@ -173,6 +173,7 @@ impl Bench {
     fn drain(&mut self) {
         loop {
             self.out.clear();
+            self.model.is_stuck(self.now);
             let sent = self.branch.next_packet(self.at(), &mut self.out);
             if sent.is_none() {
                 break;
@@ -182,6 +183,7 @@ impl Bench {
         }
         // Packets dropped while nothing left.
         while self.model.waiting() > self.branch.held_packets() {
+            assert!(!self.model.is_stuck(self.now), "dropped although it may yet be agreed on");
             self.model.opening += u64::from(self.model.held.front().is_some_and(Waiting::is_afresh));
             let waiting = self.model.held.pop_front().unwrap();
             assert_eq!(self.model.rewritten(&waiting), None);

@@ -1,0 +1,105 @@
+//! A call that changes its codec in the middle, through `siprec`, the real agent and engine.
+#![cfg(test)]
+
+mod common;
+
+use common::call::{Call, timestamp};
+use common::recorder::{Recorder, Script};
+use common::rtp_bytes;
+use gst::prelude::*;
+
+const PCMA: &str = "application/x-rtp,media=audio,encoding-name=PCMA,clock-rate=8000,payload=8";
+
+/// Both parties have these caps from here on.
+fn change(call: &Call, caps: &str) {
+    let caps: gst::Caps = caps.parse().unwrap();
+    for (inlet, _) in &call.parties {
+        assert!(inlet.pad.push_event(gst::event::Caps::new(&caps)));
+    }
+}
+
+/// Packets of both parties with this payload type.
+fn speak(call: &Call, payload_type: u8, sequences: std::ops::Range<u16>) {
+    for sequence in sequences {
+        for (inlet, _) in &call.parties {
+            let mut packet = rtp_bytes(sequence);
+            packet[1] = payload_type;
+            inlet.pad.push(gst::Buffer::from_mut_slice(packet)).unwrap();
+        }
+    }
+}
+
+/// Insists that the recorder gets these next, on both lines.
+fn expect(recorder: &Recorder, payload_type: u8, sequences: std::ops::Range<u16>) {
+    for line in 0..2 {
+        for sequence in sequences.clone() {
+            let packet = recorder.packet(line).unwrap();
+            let got = (packet[1] & 0x7F, timestamp(&packet));
+            assert_eq!(got, (payload_type, u32::from(sequence) * 160), "line {line}");
+        }
+    }
+}
+
+#[test]
+fn while_the_call_has_a_codec_that_the_recorder_refuses_it_is_off_and_what_is_missing_is_told() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    speak(&call, 0, 0..10);
+    recorder.request("INVITE");
+    call.wait_for_state("Recording");
+    expect(&recorder, 0, 0..10);
+    recorder.set_script(Script::Refuse(488));
+    change(&call, PCMA);
+    speak(&call, 8, 10..60);
+    recorder.request("INVITE");
+    let off = [call.message("siprec-audio-off"), call.message("siprec-audio-off")];
+    // One follows the other.
+    assert_eq!(off.map(|off| off.get::<String>("GSIP_RECORD").unwrap()), ["ON", "OFF"]);
+    // The old one is agreed already.
+    change(&call, common::PCMU);
+    speak(&call, 0, 60..70);
+    let on = [call.message("siprec-audio-on"), call.message("siprec-audio-on")];
+    assert_eq!(on.map(|on| on.get::<String>("GSIP_RECORD").unwrap()), ["ON", "ON"]);
+    expect(&recorder, 0, 60..70);
+    call.end();
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        let count = |field: &str| report.get::<u64>(field).unwrap();
+        assert_eq!(
+            (count("seen"), count("sent"), count("dropped-payload-unknown")),
+            (70, 20, 50),
+            "{report}"
+        );
+    }
+    let messages = call.messages_so_far();
+    let gaps: Vec<_> = messages.iter().filter(|message| message.name() == "siprec-gap").collect();
+    assert!(gaps.iter().all(|gap| gap.get::<&str>("reason") == Ok("payload-unknown")), "{gaps:?}");
+    assert_eq!(gaps.iter().map(|gap| gap.get::<u64>("packets").unwrap()).sum::<u64>(), 100, "{gaps:?}");
+}
+
+#[test]
+fn a_codec_that_the_call_changes_to_is_recorded_from_its_first_packet_on() {
+    for caps in [Some(PCMA), None] {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |_| ());
+        call.begin();
+        speak(&call, 0, 0..10);
+        recorder.request("INVITE");
+        call.wait_for_state("Recording");
+        expect(&recorder, 0, 0..10);
+        if let Some(caps) = caps {
+            change(&call, caps);
+        }
+        speak(&call, 8, 10..60);
+        let offer = recorder.request("INVITE");
+        assert!(offer.contains(if caps.is_some() { "RTP/AVP 8\r\n" } else { "RTP/AVP 0 8\r\n" }), "{offer}");
+        expect(&recorder, 8, 10..60);
+        call.end();
+        for _ in 0..2 {
+            let report = call.message("siprec-report");
+            let count = |field: &str| report.get::<u64>(field).unwrap();
+            assert_eq!((count("seen"), count("sent"), count("gaps")), (60, 60, 0), "{caps:?}: {report}");
+        }
+    }
+}
