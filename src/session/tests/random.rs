@@ -362,13 +362,13 @@ impl Model {
             (command, None) => panic!("{command:?} for no branch"),
             (BranchCommand::Close { .. }, Some(_)) => drop(self.branches.remove(&slot)),
             (BranchCommand::Open(open), Some(branch)) => {
-                assert!(!open.payloads.is_empty());
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
                 let line = usize::from(open.rtp.port() % 1000 / 2);
                 // The answer that describes it may go out next.
                 self.opened.insert(slot, line);
-                branch.is_open = true;
+                // Of a codec that the recorder refuses nothing leaves.
+                branch.is_open = !open.payloads.is_empty();
                 branch.is_plain = open.security == MediaSecurity::Plain;
                 assert!(!(branch.is_plain && open.may_expose), "nothing may be exposed");
                 match (&open.security, self.keying) {
