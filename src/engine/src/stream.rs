@@ -915,7 +915,11 @@ mod tests {
             rig.stream.handle_timeout(&mut rig.kit, &mut rig.events, due);
             stopped.extend(rig.told().into_iter().map(|event| (event, due)));
         }
-        let [(BranchEvent::ReportsStopped, at)] = stopped.as_slice() else { panic!("{stopped:?}") };
+        let [(BranchEvent::ReportOverdue, overdue), (BranchEvent::ReportsStopped, at)] = stopped.as_slice()
+        else {
+            panic!("{stopped:?}")
+        };
+        assert!(*overdue < end - Duration::from_secs(50), "an interval and a half");
         assert!(*at < end - Duration::from_secs(40), "three intervals of 5 s");
     }
 }
