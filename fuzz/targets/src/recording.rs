@@ -99,7 +99,7 @@ impl UnderTest {
             }
             "packet" => media(BranchEvent::FirstPacket { payload_type: 0, ssrc: 1, arrival: self.now }),
             "refused" => media(BranchEvent::RemoteRefused { component: Component::Rtp }),
-            "empty" => media(BranchEvent::BacklogEmpty),
+            "empty" => media(BranchEvent::BacklogEmpty { recalls: 0 }),
             "crashed" => media(BranchEvent::Crashed { reason: "panic".to_owned() }),
             "failed" => {
                 let (attempt, reason) = (self.attempt, "reset".to_owned());
@@ -149,7 +149,7 @@ impl UnderTest {
                 let port = 10_000 + 2 * command.branch().slot;
                 BranchEvent::PortsReady { rtp: (*local, port).into(), rtcp: (*local, port + 1).into() }
             }
-            BranchCommand::Drain { .. } => BranchEvent::BacklogEmpty,
+            BranchCommand::Drain { .. } => BranchEvent::BacklogEmpty { recalls: 0 },
             BranchCommand::Close { .. } => BranchEvent::Closed(Box::default()),
             _ => return,
         };

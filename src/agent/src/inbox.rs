@@ -239,10 +239,10 @@ mod tests {
         for _ in 0..INFORMING_EVENTS + 3 {
             inbox.media(BRANCH, BranchEvent::KeyframeWanted);
         }
-        inbox.media(BRANCH, BranchEvent::BacklogEmpty);
+        inbox.media(BRANCH, BranchEvent::BacklogEmpty { recalls: 0 });
         let (items, dropped) = inbox.take();
         assert_eq!((items.len(), dropped), (INFORMING_EVENTS + 1, 3));
-        assert!(matches!(items.back(), Some(Item::Media(_, BranchEvent::BacklogEmpty))));
+        assert!(matches!(items.back(), Some(Item::Media(_, BranchEvent::BacklogEmpty { .. }))));
         inbox.media(BRANCH, BranchEvent::KeyframeWanted);
         assert_eq!(inbox.take().0.len(), 1, "there is room again");
     }

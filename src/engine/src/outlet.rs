@@ -434,7 +434,7 @@ impl Outlet {
         if self.branch.held_packets() == 0 {
             self.allowance = 0;
             if self.say_farewell(gate, kit, now) {
-                self.events.push_back(BranchEvent::BacklogEmpty);
+                self.events.push_back(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
             }
         }
         if sent > 0 {
@@ -493,10 +493,10 @@ impl Outlet {
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
         if !self.is_open() && self.break_farewell() {
-            return Some(BranchEvent::BacklogEmpty);
+            return Some(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
         }
         let event = self.events.pop_front().or_else(|| match self.branch.poll_event() {
-            Some(BranchEvent::BacklogEmpty) if self.begin_farewell() => None,
+            Some(BranchEvent::BacklogEmpty { .. }) if self.begin_farewell() => None,
             event => event,
         });
         event.or_else(|| self.reporter.poll_event())

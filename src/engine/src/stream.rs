@@ -736,7 +736,7 @@ mod tests {
         assert!(rig.serve());
         assert_eq!(rig.received(), 1);
         assert!(!rig.serve());
-        assert!(rig.told().contains(&BranchEvent::BacklogEmpty));
+        assert!(rig.told().contains(&BranchEvent::BacklogEmpty { recalls: 0 }));
     }
 
     #[test]

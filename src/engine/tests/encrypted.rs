@@ -114,10 +114,14 @@ fn what_comes_before_the_key_waits_for_it_also_when_the_call_is_over_by_then() {
     call.push(0..20);
     rig.command(BranchCommand::Drain { branch });
     recorder.assert_silence();
-    assert!(rig.events_within(Duration::ZERO).iter().all(|(_, event)| *event != BranchEvent::BacklogEmpty));
+    assert!(
+        rig.events_within(Duration::ZERO)
+            .iter()
+            .all(|(_, event)| !matches!(event, BranchEvent::BacklogEmpty { .. }))
+    );
     call.add_key();
     assert_in_order(&recorder.packets(20), 0);
-    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    rig.expect(branch, |event| matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(()));
     let (_, report) = rig.close(branch);
     assert_eq!((report.seen, report.sent), (20, 20));
 }
@@ -132,9 +136,13 @@ fn at_the_end_nothing_waits_for_a_key_that_was_refused() {
     call.push(0..20);
     rig.command(BranchCommand::Drain { branch });
     recorder.assert_silence();
-    assert!(rig.events_within(Duration::ZERO).iter().all(|(_, event)| *event != BranchEvent::BacklogEmpty));
+    assert!(
+        rig.events_within(Duration::ZERO)
+            .iter()
+            .all(|(_, event)| !matches!(event, BranchEvent::BacklogEmpty { .. }))
+    );
     call.tap.settle_key(SSRC);
-    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    rig.expect(branch, |event| matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(()));
     let (events, report) = rig.close(branch);
     let is_told = |event: &BranchEvent| {
         matches!(event, BranchEvent::Gap(Hole { packets: 20, cause: DropCause::NoKey, .. }))
@@ -335,7 +343,7 @@ fn at_the_end_nothing_waits_for_a_key_that_nobody_asks_for() {
         call.tap.push(&packet, arrival);
     }
     rig.command(BranchCommand::Drain { branch });
-    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    rig.expect(branch, |event| matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(()));
     let (_, report) = rig.close(branch);
     assert_eq!((report.seen, report.sent, report.drops.of(DropCause::NotAuthentic)), (5, 1, 4));
 }

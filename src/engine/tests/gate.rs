@@ -88,7 +88,7 @@ fn what_a_pause_froze_leaves_when_the_call_has_ended_and_the_recorder_takes_it_a
     recorder.packet();
     tap.close_gate();
     rig.command(BranchCommand::Pause { branch });
-    let is_empty = |event| (event == BranchEvent::BacklogEmpty).then_some(());
+    let is_empty = |event| matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(());
     rig.command(BranchCommand::Drain { branch });
     // Nothing was held.
     rig.expect(branch, is_empty);

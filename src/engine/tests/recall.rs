@@ -60,7 +60,7 @@ fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (
     (1000..1010).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
     rig.open(branch, &next);
     rig.command(BranchCommand::Drain { branch });
-    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 1 }).then_some(()));
     let packets = next.arrived();
     let (_, report) = rig.close(branch);
     assert_in_order(&packets, packets.first().map_or(0, Packet::number));
@@ -86,7 +86,7 @@ fn a_session_that_is_over_says_goodbye_once_and_keeps_what_was_sent_until_its_re
         (0..10).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
         recorder.packets(10);
         rig.command(BranchCommand::Drain { branch });
-        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 0 }).then_some(()));
         rig.command(BranchCommand::Part { branch });
         rig.bind(branch, LOCAL, RtcpMode::Pair);
         // The call goes on, but not for the recorder.
@@ -99,7 +99,7 @@ fn a_session_that_is_over_says_goodbye_once_and_keeps_what_was_sent_until_its_re
                 next.packets(10).iter().map(Packet::number).collect::<Vec<_>>(),
                 (0..10).collect::<Vec<_>>()
             );
-            rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+            rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 1 }).then_some(()));
         }
         let (_, report) = rig.close(branch);
         assert_eq!((report.seen, report.sent, report.drops.total()), (10, 10, 0));
@@ -185,7 +185,7 @@ fn what_a_recorder_has_missed_at_once_by_its_reports_goes_to_the_next_one() {
         rig.command(BranchCommand::Recall { branch, since: Instant::now() });
         rig.open(branch, &next);
         rig.command(BranchCommand::Drain { branch });
-        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty).then_some(()));
+        rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 1 }).then_some(()));
         let packets = next.arrived();
         let last = if is_told { 800 } else { 700 };
         assert_in_order(&packets, packets[0].number());

@@ -424,6 +424,11 @@ impl Branch {
         }
     }
 
+    /// How often its recorder was lost.
+    pub fn recalls(&self) -> u32 {
+        self.hold.recalls
+    }
+
     /// The recorder lives, which gave a sign of life at `since`, but for its receiver reports: see
     /// [`BranchCommand::Confirm`].
     ///
@@ -549,7 +554,7 @@ impl Branch {
         }
         if ends {
             self.drain = Drain::Told;
-            return Some(BranchEvent::BacklogEmpty);
+            return Some(BranchEvent::BacklogEmpty { recalls: self.recalls() });
         }
         None
     }

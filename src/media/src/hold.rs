@@ -29,6 +29,8 @@ pub(crate) struct Hold {
     opening: Option<u32>,
     /// When the first packet left for this recorder, in nanoseconds since the branch was made.
     begun: Option<u64>,
+    /// How often its recorder was lost.
+    pub(crate) recalls: u32,
 }
 
 /// What decides on kept packets.
@@ -42,7 +44,13 @@ pub(crate) struct Judge<'a> {
 
 impl Hold {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { ring: Ring::new(limit), forgotten: Forgotten::default(), opening: None, begun: None }
+        Self {
+            ring: Ring::new(limit),
+            forgotten: Forgotten::default(),
+            opening: None,
+            begun: None,
+            recalls: 0,
+        }
     }
 
     /// Keeps a packet that has left at once.
@@ -124,6 +132,7 @@ impl Hold {
         self.settle_until(since_if_silent, judge);
         self.ring.recall(told);
         (self.opening, self.begun) = (None, None);
+        self.recalls += 1;
         self.forgotten.take(since, |ssrc| judge.rewriter.sources.acknowledged(ssrc).is_some())
     }
 

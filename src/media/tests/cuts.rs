@@ -327,7 +327,10 @@ fn a_call_that_ends_before_a_cut_is_certain_tells_of_it_before_all_is_delivered(
     let first = line.missed[0];
     line.branch.drain();
     let events: Vec<_> = std::iter::from_fn(|| line.branch.poll_event()).collect();
-    assert_eq!(events, [BranchEvent::StretchMissed { packets: 200 }, BranchEvent::BacklogEmpty]);
+    assert_eq!(
+        events,
+        [BranchEvent::StretchMissed { packets: 200 }, BranchEvent::BacklogEmpty { recalls: 0 }]
+    );
     assert!(line.recalled()[0] <= first);
     assert_eq!(line.branch.poll_event(), None, "told with what was recalled");
     line.branch.close(line.now());

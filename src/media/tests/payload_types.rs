@@ -242,11 +242,11 @@ fn at_the_end_of_the_call_what_nobody_agrees_on_keeps_the_rest_for_half_a_second
     call.talk(8, 100);
     call.branch.drain();
     call.poll();
-    assert!(!call.events.contains(&BranchEvent::BacklogEmpty));
+    assert!(!call.events.contains(&BranchEvent::BacklogEmpty { recalls: 0 }));
     assert_eq!(call.branch.next_timeout(call.now()), Some(call.start + Duration::from_millis(505)));
     call.ms = 505;
     call.poll();
-    assert!(call.events.contains(&BranchEvent::BacklogEmpty));
+    assert!(call.events.contains(&BranchEvent::BacklogEmpty { recalls: 0 }));
     call.branch.close(call.now());
     call.poll();
     assert_eq!(call.told().1, [(0, 5, 100)]);

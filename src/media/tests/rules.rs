@@ -578,7 +578,7 @@ fn backlog_empty_is_told_once_when_all_that_was_held_has_left() {
     for _ in 0..30 {
         call.poll();
         let done = call.branch.held_packets() == 0;
-        assert_eq!(call.events().contains(&BranchEvent::BacklogEmpty), done && call.ms == 290, "{}", call.ms);
+        assert_eq!(call.events().contains(&BranchEvent::BacklogEmpty { recalls: 0 }), done && call.ms == 290);
         call.ms += 5;
     }
     assert_eq!(call.sent.len(), 10);
@@ -588,7 +588,7 @@ fn backlog_empty_is_told_once_when_all_that_was_held_has_left() {
 fn backlog_empty_comes_at_once_when_nothing_is_held() {
     let mut call = Call::audio();
     call.branch.drain();
-    assert_eq!(call.events(), [BranchEvent::BacklogEmpty]);
+    assert_eq!(call.events(), [BranchEvent::BacklogEmpty { recalls: 0 }]);
     call.branch.drain();
     assert_eq!(call.events(), []);
 }

@@ -117,7 +117,7 @@ pub enum BranchCommand {
     ///
     /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]. What is put
     /// back counts as waiting again, not as sent, and as [`BranchReport::resent`] once it has left again. After
-    /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty`] comes (again) when all of it has left.
+    /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty { recalls: 0 }`] comes (again) when all of it has left.
     Recall {
         /// The branch.
         branch: BranchId,
@@ -135,7 +135,7 @@ pub enum BranchCommand {
         /// When the recorder gave its last sign of life.
         since: Instant,
     },
-    /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
+    /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty { recalls: 0 }`] as soon as an open branch
     /// has sent everything it holds.
     Drain {
         /// The branch.
@@ -407,7 +407,11 @@ pub enum BranchEvent {
     /// The recorder asks for a key frame (PLI or FIR).
     KeyframeWanted,
     /// After [`BranchCommand::Drain`]: all that was held has been sent.
-    BacklogEmpty,
+    BacklogEmpty {
+        /// How many [`BranchCommand::Recall`] the branch had taken by then: one that was on its way is still to come, and with
+        /// it what the branch holds then.
+        recalls: u32,
+    },
     /// Something that should be recorded was not: a hole of this length in the recording.
     Gap(Hole),
     /// The branch is gone; its last event.

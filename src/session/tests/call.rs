@@ -256,9 +256,9 @@ fn a_call_shorter_than_the_set_up_is_delivered_whole() {
     call.engine.drains = false;
     call.answer(&invite, 200, &[], &sdp(&[4000, 4002]));
     call.expect(&["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002", "* started", "> ACK"]);
-    call.media(0, BranchEvent::BacklogEmpty);
+    call.empty(0);
     call.expect(&[]);
-    call.media(1, BranchEvent::BacklogEmpty);
+    call.empty(1);
     call.expect(&["part 0", "part 1", "> BYE"]);
     call.answer_bye();
     call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"]);

@@ -668,7 +668,7 @@ fn a_call_that_ends_while_its_recorder_is_lost_is_delivered_to_the_next() {
     call.answer_invite(&sdp(&[6000, 6002]));
     assert!(call.take().contains(&"open 0 to 192.0.2.9:6000".to_owned()));
     for slot in 0..2 {
-        call.media(slot, BranchEvent::BacklogEmpty);
+        call.empty(slot);
     }
     let lines = call.take();
     assert!(lines.contains(&"> BYE".to_owned()) && lines.contains(&"part 0".to_owned()), "{lines:?}");

@@ -111,6 +111,26 @@ fn what_a_party_has_sent_that_left_goes_to_the_next_recorder() {
 }
 
 #[test]
+fn a_stream_that_ends_as_the_recorder_is_lost_goes_to_the_next_one_although_it_had_nothing_left_before() {
+    let mut call = recording(two_recorders());
+    release(&mut call);
+    call.engine.drains = false;
+    call.command(Command::RemoveStream { stream: stream(0) });
+    let invite = lose(&mut call);
+    // On its way before the engine heard of the loss.
+    call.media(0, BranchEvent::BacklogEmpty { recalls: 0 });
+    call.take();
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    let lines = call.take();
+    for line in ["open 0 to 192.0.2.9:6000", "open 1 to 192.0.2.9:6002"] {
+        assert!(lines.contains(&line.to_owned()), "{line}: {lines:?}");
+    }
+    assert!(!lines.contains(&"part 0".to_owned()), "{lines:?}");
+    call.empty(0);
+    assert!(call.take().contains(&"part 0".to_owned()));
+}
+
+#[test]
 fn a_released_stream_gives_its_account_when_an_answered_question_has_proved_that_it_arrived() {
     let mut call = recording(probed());
     release(&mut call);

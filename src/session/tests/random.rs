@@ -164,7 +164,7 @@ fn command() -> impl Strategy<Value = Command> {
 
 fn step() -> impl Strategy<Value = Step> {
     let event = prop_oneof![
-        Just(BranchEvent::BacklogEmpty),
+        Just(BranchEvent::BacklogEmpty { recalls: 0 }),
         Just(BranchEvent::KeyframeWanted),
         Just(BranchEvent::ReportOverdue),
         Just(BranchEvent::ReportsStopped),

@@ -216,7 +216,7 @@ fn a_cut_that_the_end_of_the_call_tells_of_is_made_good_before_the_recording_end
         call.engine.drains = false;
         call.command(Command::Stop(StopReason::Asked));
         (0..2).for_each(|slot| call.media(slot, CUT));
-        (0..2).for_each(|slot| call.media(slot, BranchEvent::BacklogEmpty));
+        (0..2).for_each(|slot| call.empty(slot));
         assert_eq!(call.recording.state(), RecordingState::Draining);
         let lines = call.take();
         assert!(lines.contains(&SUSPECTED.to_owned()) && !lines.contains(&"> BYE".to_owned()), "{lines:?}");
@@ -227,7 +227,7 @@ fn a_cut_that_the_end_of_the_call_tells_of_is_made_good_before_the_recording_end
             assert!(lines.contains(&"recall 1".to_owned()), "{lines:?}");
             assert!(lines.contains(&"open 0 to 192.0.2.9:6000".to_owned()), "{lines:?}");
             assert_eq!(call.recording.state(), RecordingState::Draining);
-            (0..2).for_each(|slot| call.media(slot, BranchEvent::BacklogEmpty));
+            (0..2).for_each(|slot| call.empty(slot));
             next
         } else {
             for _ in 0..2 {

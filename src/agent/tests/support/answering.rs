@@ -36,7 +36,7 @@ impl Answering {
                 let (rtp, rtcp) = (SocketAddr::new(*local, port), SocketAddr::new(*local, port + 1));
                 Some(BranchEvent::PortsReady { rtp, rtcp })
             }
-            BranchCommand::Drain { .. } => Some(BranchEvent::BacklogEmpty),
+            BranchCommand::Drain { .. } => Some(BranchEvent::BacklogEmpty { recalls: 0 }),
             BranchCommand::Close { .. } => Some(BranchEvent::Closed(Box::default())),
             _ => None,
         }

@@ -56,7 +56,7 @@ impl FakeMedia {
     pub(crate) fn drain_all(&self) {
         for command in self.commands() {
             if let BranchCommand::Drain { branch } = command {
-                self.answering.tell(branch, BranchEvent::BacklogEmpty);
+                self.answering.tell(branch, BranchEvent::BacklogEmpty { recalls: 0 });
             }
         }
     }

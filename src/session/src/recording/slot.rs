@@ -76,6 +76,8 @@ struct Branch {
     kept: Option<Instant>,
     /// Until when packets may have been sent, as far as it is over.
     sent: Option<Instant>,
+    /// How often its recorder was lost.
+    recalls: u32,
     /// Whether ports were ever asked for.
     asked: bool,
     /// The DTLS association that it was last told to have.

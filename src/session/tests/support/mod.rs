@@ -59,6 +59,8 @@ pub struct Call {
     ended: BTreeSet<u16>,
     open: BTreeSet<u16>,
     paused: BTreeSet<u16>,
+    /// How often the recorder of each branch was lost.
+    recalls: BTreeMap<u16, u32>,
     /// Attempts that are not over.
     attempts: BTreeSet<u32>,
     /// What is written down: the dialogs that stand, by attempt and the recorder's tag, and the number of each.
@@ -126,6 +128,7 @@ impl Call {
             ended: BTreeSet::new(),
             open: BTreeSet::new(),
             paused: BTreeSet::new(),
+            recalls: BTreeMap::new(),
             attempts: BTreeSet::new(),
             noted: BTreeMap::new(),
             epoch: now,
@@ -173,6 +176,12 @@ impl Call {
 
     pub fn command(&mut self, command: Command) {
         self.input(Input::Command(command));
+    }
+
+    /// All that the branch held has left.
+    pub fn empty(&mut self, slot: u16) {
+        let recalls = self.recalls.get(&slot).copied().unwrap_or_default();
+        self.media(slot, BranchEvent::BacklogEmpty { recalls });
     }
 
     pub fn media(&mut self, slot: u16, event: BranchEvent) {
@@ -420,6 +429,11 @@ impl Call {
 
     fn obey(&mut self, command: BranchCommand) {
         let id = command.branch();
+        if let BranchCommand::Recall { .. } = command {
+            *self.recalls.entry(id.slot).or_default() += 1;
+        }
+        let recalls = self.recalls.get(&id.slot).copied().unwrap_or_default();
+        let empty = BranchEvent::BacklogEmpty { recalls };
         let event = match &command {
             BranchCommand::Bind { local, .. } if self.engine.binds => {
                 let rtp = SocketAddr::new(*local, 10_000 + 2 * id.slot);
@@ -429,13 +443,13 @@ impl Call {
             BranchCommand::Open(_) => {
                 self.open.insert(id.slot);
                 self.paused.remove(&id.slot);
-                (self.ended.contains(&id.slot) && self.engine.drains).then_some(BranchEvent::BacklogEmpty)
+                (self.ended.contains(&id.slot) && self.engine.drains).then_some(empty)
             }
             BranchCommand::Drain { .. } => {
                 self.ended.insert(id.slot);
                 let is_empty = self.paused.contains(&id.slot) && !self.engine.freezes;
                 let is_open = self.open.contains(&id.slot) && self.engine.drains;
-                (is_open || is_empty).then_some(BranchEvent::BacklogEmpty)
+                (is_open || is_empty).then_some(empty)
             }
             BranchCommand::Pause { .. } => {
                 self.open.remove(&id.slot);
@@ -454,6 +468,7 @@ impl Call {
                 self.open.remove(&id.slot);
                 self.paused.remove(&id.slot);
                 self.ended.remove(&id.slot);
+                self.recalls.remove(&id.slot);
                 None
             }
             BranchCommand::Close { .. } if self.engine.closes => Some(BranchEvent::Closed(Box::default())),

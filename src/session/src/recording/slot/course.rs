@@ -78,6 +78,7 @@ impl Slot {
             parked: false,
             kept: None,
             sent: None,
+            recalls: 0,
             asked: false,
             association: None,
         });
@@ -176,6 +177,7 @@ impl Slot {
         }
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
         branch.association = None;
+        branch.recalls += 1;
         out.push(BranchCommand::Recall { branch: self.id, since });
     }
 
@@ -412,7 +414,9 @@ impl Slot {
                 }
                 SlotNews::FirstPacket
             }
-            BranchEvent::BacklogEmpty => {
+            // That it was empty before it was told that its recorder is lost is no longer true.
+            BranchEvent::BacklogEmpty { recalls } if *recalls != branch.recalls => SlotNews::None,
+            BranchEvent::BacklogEmpty { .. } => {
                 if branch.is_sending() {
                     branch.sent = Some(now);
                 }
