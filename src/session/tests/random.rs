@@ -230,8 +230,6 @@ struct Model {
     /// Which branch each key of ours was used for.
     keys: Vec<(SrtpKey, u16)>,
     paused: bool,
-    /// The end was asked for: what is from before it leaves, however it was paused.
-    is_ending: bool,
     /// Which branch each association of ours is of.
     associations: BTreeMap<String, u16>,
     /// Pads whose party has muted.
@@ -272,7 +270,6 @@ impl Model {
         match command {
             Command::Pause => self.paused = true,
             Command::Resume => self.paused = false,
-            Command::Stop(_) => self.is_ending = true,
             Command::Mute { slot, muted: true } => drop(self.muted.insert(*slot)),
             Command::Mute { slot, muted: false } => drop(self.muted.remove(slot)),
             // Of a stream that is not there it says nothing.
@@ -292,10 +289,8 @@ impl Model {
         let present = || self.branches.values().filter(|branch| !branch.has_ended);
         let mutes =
             |other: &&Branch| self.muted.contains(&other.pad) && (!self.per_party || other.pad == branch.pad);
-        if self.is_ending && branch.has_ended {
-            return false;
-        }
-        self.paused || !branch.has_ended && present().any(|other| mutes(&other))
+        // What it has is from before.
+        !branch.has_ended && (self.paused || present().any(|other| mutes(&other)))
     }
 
     /// What must be true whenever everything that was said has been done.

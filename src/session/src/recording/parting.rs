@@ -111,8 +111,9 @@ impl Recording {
 
     /// Whether there is still time and reason for another recorder to get what the last one may not have.
     pub(super) fn may_redeliver(&self, id: usize, now: Instant) -> bool {
-        let in_time = |slot: &Slot| slot.is_of(id) && slot.is_live() && !slot.is_out_of_time(now);
-        !self.is_silent(id) && self.slots.values().any(in_time)
+        let is_silent = self.is_silent(id);
+        let may_leave = |slot: &Slot| slot.is_live() && (!is_silent || slot.speaks_out());
+        self.slots.values().any(|slot| slot.is_of(id) && may_leave(slot) && !slot.is_out_of_time(now))
     }
 
     /// Ends the sessions for whose last stretch no other recorder was found in time.

@@ -95,6 +95,8 @@ enum PortsState {
 struct End {
     at: Instant,
     deadline: Instant,
+    /// What it left leaves although others are silent.
+    speaks_out: bool,
 }
 
 /// What a branch event means for the recording.

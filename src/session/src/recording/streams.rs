@@ -332,7 +332,7 @@ impl Recording {
             let verdict = leg.map_or(holding, |leg| leg.verdict(slot.branch()));
             let association =
                 leg.zip(slot.ports()).and_then(|(leg, ports)| leg.association(slot.branch(), ports));
-            let silent = silent && !leg.is_some_and(|leg| leg.speaks_out);
+            let silent = silent && !slot.speaks_out() && !leg.is_some_and(|leg| leg.speaks_out);
             let Some(mut verdict) = verdict else { continue };
             if slot.security().is_secured() && verdict.mode.is_plain() {
                 let forbidden = slot.leg().and_then(|id| forbidding.get(id).copied().flatten());

@@ -120,6 +120,14 @@ impl RecordingSession {
         }
     }
 
+    /// The next offer, or the one that is open, must be answered as soon as questions must.
+    pub(crate) fn press(&mut self, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.probe |= !up.offer.is_open();
+            up.offer.hasten(now + self.rules.timers.probe_answer);
+        }
+    }
+
     /// Asks the recorder whether it lives, where that is due, and doubts it where it has not said so.
     pub(super) fn examine(&mut self, now: Instant) {
         let is_silent = self.is_silent();

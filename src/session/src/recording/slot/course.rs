@@ -118,6 +118,7 @@ impl Slot {
     /// What the stream wants of a line of this medium.
     pub(in crate::recording) fn wanted(&self, medium: Medium, silent: bool) -> WantedLine {
         let Some(branch) = &self.branch else { return WantedLine::Absent { medium } };
+        let silent = silent && !self.speaks_out();
         match (branch.ports, &self.format) {
             (PortsState::Bound(ports), Some(format)) => WantedLine::Stream {
                 ports,
@@ -224,7 +225,7 @@ impl Slot {
     ) {
         match &mut self.ended {
             None => {
-                self.ended = Some(End { at: now, deadline });
+                self.ended = Some(End { at: now, deadline, speaks_out: false });
                 if self.branch.is_some() {
                     out.push(BranchCommand::Drain { branch: self.id });
                 }
@@ -294,7 +295,7 @@ impl Slot {
     /// Whether an ended stream has nothing left to deliver. `may_open` says whether a branch that holds something may
     /// yet be opened.
     pub(in crate::recording) fn is_drained(&self, may_open: bool, now: Instant) -> bool {
-        let Some(End { at, deadline }) = self.ended else { return false };
+        let Some(End { at, deadline, .. }) = self.ended else { return false };
         let Some(branch) = &self.branch else { return true };
         if branch.drained || now >= deadline {
             return true;
@@ -313,9 +314,27 @@ impl Slot {
 
     /// Whether an ended stream has something from before a pause or mute that has not been sent.
     pub(in crate::recording) fn is_frozen(&self, now: Instant) -> bool {
-        let (Some(End { at, deadline }), Some(branch)) = (self.ended, &self.branch) else { return false };
+        let (Some(End { at, deadline, .. }), Some(branch)) = (self.ended, &self.branch) else { return false };
         let is_paused = matches!(branch.mode, BranchMode::Paused) && !branch.parked;
         is_paused && branch.fed && !branch.drained && (at + GRACE..deadline).contains(&now)
+    }
+
+    /// Whether an ended stream has something from before a pause or mute that has not been sent, or had been sent to a recorder
+    /// that is lost.
+    pub(in crate::recording) fn is_left_over(&self, now: Instant) -> bool {
+        let (Some(End { at, deadline, .. }), Some(branch)) = (self.ended, &self.branch) else { return false };
+        let waits = matches!(branch.mode, BranchMode::Paused | BranchMode::Holding) && !branch.parked;
+        waits && branch.fed && !branch.drained && (at + GRACE..deadline).contains(&now)
+    }
+
+    /// From now on what the stream has left leaves, whatever asks for silence. Says whether it has ended and that is new.
+    pub(in crate::recording) fn speak_out(&mut self) -> bool {
+        self.ended.as_mut().is_some_and(|end| !std::mem::replace(&mut end.speaks_out, true))
+    }
+
+    /// Whether what the stream has left leaves, whatever asks for silence. It has ended: nothing more comes of it.
+    pub(in crate::recording) fn speaks_out(&self) -> bool {
+        self.ended.is_some_and(|end| end.speaks_out)
     }
 
     /// Whether an ended stream ran out of time with something undelivered.
@@ -326,7 +345,7 @@ impl Slot {
 
     /// When [`Slot::is_drained`] may change by itself.
     pub(in crate::recording) fn next_deadline(&self, handled: Instant) -> Option<Instant> {
-        let End { at, deadline } = self.ended?;
+        let End { at, deadline, .. } = self.ended?;
         let branch = self.branch.as_ref()?;
         match branch.kept {
             None if branch.parked => None,
