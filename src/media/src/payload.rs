@@ -69,8 +69,11 @@ impl PayloadMap {
 
     /// The same of packets of these, one bit each.
     pub(crate) fn note_all(&mut self, payload_types: u128) {
-        let waits = |payload_type: &u8| payload_types & bit(*payload_type) != 0;
-        (0..128).filter(waits).for_each(|payload_type| self.note(payload_type));
+        let mut rest = payload_types;
+        while rest != 0 {
+            self.note(rest.trailing_zeros() as u8);
+            rest &= rest - 1;
+        }
     }
 
     /// Whether packets of this payload type are to wait for rules that have it.
