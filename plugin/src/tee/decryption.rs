@@ -19,7 +19,7 @@ pub(super) struct Decryption {
     suite: Option<SrtpSuite>,
     /// Caps gave a rollover counter.
     given_rollover: bool,
-    /// Packets of known sources that no key fits: where the sources are when one comes that does.
+    /// Packets of known sources that no key has fitted since the last authentic one: where the sources are when one comes that does.
     unread: Passed,
     /// Sources that `request-key` was emitted for since the keys changed.
     asked: Asked,
@@ -41,7 +41,7 @@ impl Decryption {
         let before = self.unprotector.keys_added();
         keys.into_keys().try_for_each(|key| self.unprotector.add_call_key(&key))?;
         if self.unprotector.keys_added() > before {
-            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
+            self.count_unread();
         }
         self.suite = Some(suite);
         Ok(())
@@ -74,7 +74,15 @@ impl Decryption {
     /// Follows a packet that nobody wants, by its first 12 bytes.
     pub(super) fn observe(&mut self, packet: &[u8]) {
         if RtpView::is_rtp(packet) {
+            self.count_unread();
             self.unprotector.observe(packet);
+        }
+    }
+
+    /// Counts the wraps among packets that no key has fitted, before those of what has come since.
+    fn count_unread(&mut self) {
+        if !self.unread.is_empty() {
+            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
         }
     }
 
@@ -86,7 +94,14 @@ impl Decryption {
                 if !RtpView::is_rtp(packet) {
                     return Err(DropCause::NotRtp);
                 }
-                self.unprotector.unprotect_rtp(packet).or_else(|fault| {
+                let decrypted = self.unprotector.unprotect_rtp(packet);
+                if decrypted.is_ok()
+                    && !self.unread.is_empty()
+                    && let Some(ssrc) = RtpView::source(packet)
+                {
+                    self.unread.forget(ssrc);
+                }
+                decrypted.or_else(|fault| {
                     let source = source_without_key(packet, fault);
                     if source.is_some_and(|(ssrc, _)| self.unprotector.knows(ssrc)) {
                         self.unread.note(packet);

@@ -31,7 +31,7 @@ pub(crate) struct Decipher {
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
     late: Late,
-    /// Packets of known sources that no key fits: where the sources are when one comes that does.
+    /// Packets of known sources that no key has fitted since the last authentic one: where the sources are when one comes that does.
     unread: Passed,
     /// A key has come that late packets were not tried with.
     has_new_key: bool,
@@ -91,7 +91,7 @@ impl Decipher {
         }
         if self.unprotector.keys_added() > before {
             self.has_new_key = true;
-            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
+            self.count_unread();
         }
         (self.awaited, self.answered) = (news.awaited, news.answered);
     }
@@ -102,12 +102,16 @@ impl Decipher {
         packed.work(|raw| match raw {
             Raw::Mark(mark) => {
                 self.secured = mark.secured.unwrap_or(self.secured);
-                self.unprotector.catch_up(&mark.passed);
+                if !mark.passed.is_empty() {
+                    self.count_unread();
+                    self.unprotector.catch_up(&mark.passed);
+                }
                 wanted |= mark.gate_opened;
                 Verdict::Remove
             }
             Raw::Packet(bytes, _) if !self.secured => Verdict::Keep(bytes.len()),
             Raw::Packet(bytes, _) if !wanted => {
+                self.count_unread();
                 self.unprotector.observe(bytes);
                 Verdict::Lose(DropCause::Closed)
             }
@@ -195,6 +199,13 @@ impl Decipher {
         std::mem::take(&mut self.given_up)
     }
 
+    /// Counts the wraps among packets that no key has fitted, before those of what has come since.
+    fn count_unread(&mut self) {
+        if !self.unread.is_empty() {
+            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
+        }
+    }
+
     fn judge(&mut self, bytes: &mut [u8], arrival: Instant) -> Verdict {
         let has_key = self.unprotector.has_key();
         if (!has_key || !self.awaited.is_empty())
@@ -205,7 +216,14 @@ impl Decipher {
             return Verdict::Remove;
         }
         let cause = match self.unprotector.unprotect_rtp(bytes) {
-            Ok(length) => return Verdict::Keep(length),
+            Ok(length) => {
+                if !self.unread.is_empty()
+                    && let Some(ssrc) = RtpView::source(bytes)
+                {
+                    self.unread.forget(ssrc);
+                }
+                return Verdict::Keep(length);
+            }
             Err(fault) => DropCause::from(fault),
         };
         match cause {
@@ -232,6 +250,7 @@ impl Decipher {
             self.waiting_bytes -= oldest.len() + ENTRY;
             self.given_up.add(DropCause::NoKey, arrival);
             // Nobody decrypts it, and what comes behind it has the counter that it leads to.
+            self.count_unread();
             self.unprotector.observe(&oldest);
         }
     }

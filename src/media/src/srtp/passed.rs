@@ -42,6 +42,12 @@ impl Passed {
         self.followed.catch_up(&later.followed, |_, sequence| ROUND | u64::from(sequence));
     }
 
+    /// Follows a source no more: of it is known better where it is.
+    pub fn forget(&mut self, ssrc: u32) {
+        self.known.retain(|(known, _)| *known != ssrc);
+        self.followed.forget(ssrc);
+    }
+
     /// Whether nothing has passed, and nothing is known.
     pub fn is_empty(&self) -> bool {
         self.known.is_empty() && self.followed.is_empty()
