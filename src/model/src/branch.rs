@@ -117,7 +117,7 @@ pub enum BranchCommand {
     ///
     /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]. What is put
     /// back counts as waiting again, not as sent, and as [`BranchReport::resent`] once it has left again. After
-    /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty { recalls: 0 }`] comes (again) when all of it has left.
+    /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty`] comes (again) when all of it has left.
     Recall {
         /// The branch.
         branch: BranchId,
@@ -135,7 +135,7 @@ pub enum BranchCommand {
         /// When the recorder gave its last sign of life.
         since: Instant,
     },
-    /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty { recalls: 0 }`] as soon as an open branch
+    /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
     /// has sent everything it holds.
     Drain {
         /// The branch.

@@ -183,7 +183,7 @@ fn what_is_in_doubt_when_the_drain_time_is_over_is_told_as_lost() {
     let mut call = recorded(config);
     call.media(0, REPORT);
     call.wait_ms(7_500);
-    call.media(0, BranchEvent::ReportOverdue);
+    call.media(0, REFUSED);
     hang_up(&mut call);
     call.take();
     call.wait_ms(2_999);
@@ -193,6 +193,38 @@ fn what_is_in_doubt_when_the_drain_time_is_over_is_told_as_lost() {
     assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
     assert_eq!(recalled(&call).len(), 2, "what is recalled and not delivered is told by the branch");
     assert!(matches!(call.recording.state(), RecordingState::Stopped | RecordingState::Failed), "{lines:?}");
+}
+
+#[test]
+fn a_report_that_has_not_come_when_the_drain_time_is_over_proves_nothing() {
+    let mut config = two_recorders();
+    config.timers.drain = Duration::from_secs(3);
+    let mut call = recorded(config);
+    call.media(0, REPORT);
+    call.wait_ms(7_500);
+    call.media(0, BranchEvent::ReportOverdue);
+    call.take();
+    hang_up(&mut call);
+    call.wait_ms(3_000);
+    call.answer_bye();
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
+    assert_eq!(recalled(&call), []);
+}
+
+#[test]
+fn a_report_that_was_overdue_before_a_pause_is_forgiven_by_it() {
+    let mut call = recorded(two_recorders());
+    call.media(0, REPORT);
+    call.wait_ms(7_500);
+    call.media(0, BranchEvent::ReportOverdue);
+    call.command(Command::Pause);
+    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.wait(Duration::from_secs(60));
+    call.take();
+    hang_up(&mut call);
+    call.wait_ms(500);
+    assert_ended(&mut call);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Instant;
 use super::leg::Leg;
 use super::slot::Slot;
 use super::{Recording, Stage};
-use crate::session::Belief;
+use crate::session::{Belief, Sign};
 
 /// What is in doubt of streams that have ended.
 #[derive(Debug, Default)]
@@ -32,6 +32,10 @@ impl Recording {
             ended.filter_map(|slot| Some((slot.number(), slot.leg()?, slot.branch(), slot.last_sent()?)));
         for (number, leg, branch, sent) in parts.collect::<Vec<_>>() {
             let Some(slot) = self.slots.get(&number) else { continue };
+            // One whose line is kept silent while the call goes on was judged when that began.
+            if matches!(self.stage, Stage::Running) && slot.is_parked() {
+                continue;
+            }
             let Some(session) =
                 self.legs.get_mut(leg).filter(|leg| leg.is_running()).and_then(Leg::session_mut)
             else {
@@ -46,6 +50,8 @@ impl Recording {
                     let until = slot.deadline().map_or(until, |deadline| deadline.min(until));
                     self.judgement = Some(self.judgement.map_or(until, |earlier| earlier.min(until)));
                 }
+                // That no report has come yet proves nothing: its answer to the BYE must do.
+                Belief::Open { sign, until } if now < until && sign != Sign::MediaRefused => continue,
                 Belief::Open { sign, .. } | Belief::Unsound(sign) => {
                     session.lose_media(sign, now);
                     doubts.lost = true;

@@ -65,6 +65,10 @@ impl Recording {
         let is_drained = |slot: &&Slot| slot.is_drained(self.may_open(slot), now) && !is_repaired(slot);
         let drained: Vec<u16> = self.slots.values().filter(is_drained).map(Slot::number).collect();
         let doubts = self.doubt_ended(&drained, now);
+        if doubts.lost {
+            // What they may not have is recalled before anything is closed.
+            return true;
+        }
         let drained: Vec<u16> = drained.into_iter().filter(|number| !doubts.slots.contains(number)).collect();
         if let Stage::Draining { reason } = self.stage
             && drained.len() == self.slots.len()
@@ -75,7 +79,7 @@ impl Recording {
         if !matches!(self.stage, Stage::Idle { .. } | Stage::Running | Stage::Draining { .. }) {
             return false;
         }
-        let mut any = self.part_deserted(&drained, now) | doubts.lost;
+        let mut any = self.part_deserted(&drained, now);
         let successors = self.waiting_for_lines();
         let mut commands = Vec::new();
         for number in drained {

@@ -167,6 +167,11 @@ impl Doubt {
         }
     }
 
+    /// Nothing is sent by agreement: no report need come.
+    pub(super) fn allow_silence(&mut self) {
+        self.overdue.clear();
+    }
+
     /// Whether the recorder has what it was sent until `sent` of a stream that has ended. Its host may have begun to take what it
     /// refused at first; and that it is silent, it can show by its answer to our BYE.
     pub(super) fn believe(&self, stream: BranchId, sent: Instant, now: Instant) -> Belief {

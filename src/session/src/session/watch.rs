@@ -135,6 +135,7 @@ impl RecordingSession {
         let timers = self.rules.timers;
         if is_silent {
             up.life.allow_silence(now);
+            up.doubt.allow_silence();
         }
         let mut sign = up.life.misses_reports(now).then_some(Sign::NoReports);
         if up.life.is_overdue(&timers, now) {
