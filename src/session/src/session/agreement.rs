@@ -11,7 +11,7 @@ use super::keys::{Accepted, LineKeys};
 use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
 use crate::branches::BranchMode;
 use crate::numbering::{NumberedFormat, is_companion, same_codec};
-use crate::recorder::PayloadTypes;
+use crate::recorder::{PayloadTypes, is_one_host};
 
 /// Why a stream is off whose recorder is sent the payload types that it answers.
 const NO_FORMAT: &str = "the recorder's answer has none of its formats";
@@ -299,18 +299,17 @@ fn check_reach(from: IpAddr, to: IpAddr) -> Result<(), String> {
         let family = |address: IpAddr| if address.is_ipv4() { "IPv4" } else { "IPv6" };
         return Err(format!("the recorder takes it at {to}, and was offered {}", family(from)));
     }
-    if !to.is_unspecified() && !is_of_one_host(to) {
+    if !to.is_unspecified() && !is_reachable(to) {
         return Err(format!("the recorder takes it at {to}, which is nobody's address"));
     }
     Ok(())
 }
 
-/// No group's, and none of "this network" or reserved (RFC 6890 §2.2.2): nothing can be sent to those.
-fn is_of_one_host(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(address) => !address.is_multicast() && !matches!(address.octets(), [0 | 240.., ..]),
-        IpAddr::V6(address) => !address.is_multicast(),
-    }
+/// Whether something can be sent there: nothing can to "this network" and to what is reserved (RFC 6890 §2.2.2).
+fn is_reachable(address: IpAddr) -> bool {
+    let is_reserved =
+        matches!(address.to_canonical(), IpAddr::V4(address) if matches!(address.octets(), [0 | 240.., ..]));
+    is_one_host(&address) && !is_reserved
 }
 
 /// How a line is protected: as we offered it, or as we answered, by keys of both sides.

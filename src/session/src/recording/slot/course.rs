@@ -314,9 +314,8 @@ impl Slot {
 
     /// Whether an ended stream has something from before a pause or mute that has not been sent.
     pub(in crate::recording) fn is_frozen(&self, now: Instant) -> bool {
-        let (Some(End { at, deadline, .. }), Some(branch)) = (self.ended, &self.branch) else { return false };
-        let is_paused = matches!(branch.mode, BranchMode::Paused) && !branch.parked;
-        is_paused && branch.fed && !branch.drained && (at + GRACE..deadline).contains(&now)
+        self.is_left_over(now)
+            && self.branch.as_ref().is_some_and(|branch| matches!(branch.mode, BranchMode::Paused))
     }
 
     /// Whether an ended stream has something from before a pause or mute that has not been sent, or had been sent to a recorder
