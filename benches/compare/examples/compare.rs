@@ -67,6 +67,9 @@ struct Run {
     /// All recorders take their packets on one address
     #[arg(long)]
     one_address: bool,
+    /// Recorders send receiver reports, as real ones do; `false`: none, so that each session has to ask its recorder
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    reports: bool,
     /// Fail where a row cannot be measured, or a packet is not what was said
     #[arg(long)]
     strict: bool,
@@ -151,6 +154,7 @@ impl Run {
                         mode,
                         streams,
                         one_address: self.one_address,
+                        reports: self.reports,
                         seconds: self.seconds,
                         folder: folder.path().to_owned(),
                     };

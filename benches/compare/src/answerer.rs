@@ -12,8 +12,22 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::traffic::{KEY, SUITE};
 
-/// Called with a stream and the key, in Base64, that its client protects it by.
-pub type OnKey = Box<dyn FnMut(usize, &str) + Send>;
+/// What a client has offered of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered {
+    /// Which.
+    pub stream: usize,
+    /// Where it listens for RTCP.
+    pub rtcp: u16,
+    /// By what it protects the stream, in Base64; None where it is plain.
+    pub key: Option<String>,
+}
+
+/// Called with what a client has offered of a stream that is answered.
+pub type OnOffer = Box<dyn FnMut(Offered) + Send>;
+
+/// What protects the RTCP of recorders that [`Answerer`] speaks for, in all sessions.
+pub const RECORDER_KEY: [u8; KEY] = [0xEE; KEY];
 
 /// Answers on its own thread until it is dropped.
 #[derive(Debug)]
@@ -28,13 +42,13 @@ impl Answerer {
     ///
     /// # Errors
     /// When the system has no socket left.
-    pub fn start(recording: Vec<u16>, rtcp: u16, on_key: OnKey) -> Result<Self> {
+    pub fn start(recording: Vec<u16>, rtcp: u16, on_offer: OnOffer) -> Result<Self> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
         crate::sys::make_room(&socket, 16 << 20);
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
         let address = socket.local_addr()?;
         let ends = Arc::new(AtomicBool::new(false));
-        let mut desk = Desk { socket, address, recording, rtcp, on_key };
+        let mut desk = Desk { socket, address, recording, rtcp, on_offer };
         let told = ends.clone();
         let thread = std::thread::spawn(move || {
             while !told.load(Ordering::SeqCst) {
@@ -64,7 +78,7 @@ struct Desk {
     address: SocketAddr,
     recording: Vec<u16>,
     rtcp: u16,
-    on_key: OnKey,
+    on_offer: OnOffer,
 }
 
 impl Desk {
@@ -80,7 +94,7 @@ impl Desk {
         let _ = self.socket.send_to(response.as_bytes(), from);
     }
 
-    /// An answer to each m-line: its first format, and the suite that all use, with a key of the recorder's that is never used.
+    /// An answer to each m-line: its first format, and the suite that all use, with a key for the recorder's reports.
     fn answer(&mut self, invite: &str) -> String {
         let call = parameter(invite, "calluuid=CALL-").and_then(|number| number.parse::<usize>().ok());
         let mut answer =
@@ -94,9 +108,12 @@ impl Desk {
             let port = self.recording.get(stream).or(self.recording.first()).copied().unwrap_or_default();
             answer +=
                 &format!("m={medium} {port} {profile} {format}\r\na=rtcp:{}\r\na={direction}\r\n", self.rtcp);
-            if let Some((tag, key)) = offered_key(section) {
-                (self.on_key)(stream, &key);
-                answer += &format!("a=crypto:{tag} {SUITE} inline:{}\r\n", STANDARD.encode([0xEE; KEY]));
+            let (tag, key) = offered_key(section).unzip();
+            if let Some(tag) = tag {
+                answer += &format!("a=crypto:{tag} {SUITE} inline:{}\r\n", STANDARD.encode(RECORDER_KEY));
+            }
+            if let Some(rtcp) = rtcp_port(section) {
+                (self.on_offer)(Offered { stream, rtcp, key });
             }
         }
         answer
@@ -112,6 +129,13 @@ pub fn offered_key(section: &str) -> Option<(String, String)> {
         let key = words.next()?.strip_prefix("inline:")?.split('|').next()?;
         is_ours.then(|| (tag.to_owned(), key.to_owned()))
     })
+}
+
+/// Where the side that describes a medium so listens for RTCP: what follows `m=`.
+pub fn rtcp_port(section: &str) -> Option<u16> {
+    let named = section.lines().find_map(|line| line.strip_prefix("a=rtcp:"));
+    let named = named.and_then(|rest| rest.split(' ').next()?.trim_end().parse().ok());
+    named.or_else(|| section.split(' ').nth(1)?.parse::<u16>().ok()?.checked_add(1))
 }
 
 fn parameter<'a>(request: &'a str, name: &str) -> Option<&'a str> {
@@ -141,24 +165,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_answer_gives_each_line_its_streams_port_and_tells_its_key() {
-        let (tell, keys) = std::sync::mpsc::channel();
+    fn the_answer_gives_each_line_its_streams_port_and_tells_what_was_offered() {
+        let (tell, offers) = std::sync::mpsc::channel();
         let mut desk = Desk {
             socket: UdpSocket::bind("127.0.0.1:0").unwrap(),
             address: "127.0.0.1:5060".parse().unwrap(),
             recording: vec![10, 11, 12, 13],
             rtcp: 99,
-            on_key: Box::new(move |stream, key| tell.send((stream, key.to_owned())).unwrap()),
+            on_offer: Box::new(move |offered| tell.send(offered).unwrap()),
         };
         let invite = "INVITE sip:record=1@127.0.0.1;calluuid=CALL-1;dn=2 SIP/2.0\r\n\r\nv=0\r\na=sendonly\r\n\
                       m=audio 1 RTP/SAVP 0\r\na=crypto:1 AEAD_AES_128_GCM inline:AA\r\n\
-                      a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:BB|2^20\r\nm=audio 2 RTP/SAVP 8 0\r\n";
+                      a=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:BB|2^20\r\nm=audio 7 RTP/SAVP 8 0\r\na=rtcp:20 IN IP4 a\r\n";
         let answer = desk.answer(invite);
         assert!(
             answer.contains("m=audio 12 RTP/SAVP 0\r\na=rtcp:99\r\na=recvonly\r\na=crypto:2 "),
             "{answer}"
         );
         assert!(answer.ends_with("m=audio 13 RTP/SAVP 8\r\na=rtcp:99\r\na=recvonly\r\n"), "{answer}");
-        assert_eq!(keys.try_recv().unwrap(), (2, "BB".to_owned()));
+        let expected = [
+            Offered { stream: 2, rtcp: 2, key: Some("BB".to_owned()) },
+            Offered { stream: 3, rtcp: 20, key: None },
+        ];
+        assert_eq!(offers.try_iter().collect::<Vec<_>>(), expected);
     }
 }

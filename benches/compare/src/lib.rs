@@ -14,6 +14,7 @@ pub mod plot;
 pub mod program;
 pub mod receiver;
 pub mod relay;
+pub mod reports;
 pub mod row;
 pub mod rtpengine;
 pub mod sample;

@@ -7,15 +7,17 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
-use crate::answerer::Answerer;
+use crate::answerer::{Answerer, Offered, RECORDER_KEY};
 use crate::pipelines::Targets;
 use crate::program::Program;
 use crate::row::Row;
 use crate::rtpengine::Control;
 use crate::sample::Sample;
 use crate::sys::Stamps;
-use crate::traffic::{Mode, Path, RATE};
+use crate::traffic::{self, Mode, Path, RATE};
 
 /// Longest time for anything to be set up.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -37,6 +39,8 @@ pub struct Measurement {
     pub streams: usize,
     /// All recorders take their packets on one address.
     pub one_address: bool,
+    /// Recorders send receiver reports, where what is measured has told them a port for that.
+    pub reports: bool,
     /// How long.
     pub seconds: u64,
     /// A folder for what the programs share.
@@ -50,8 +54,8 @@ struct Relay {
     resident_before: u64,
     input: Vec<u16>,
     _answerer: Option<Answerer>,
-    /// Streams and the keys, in Base64, of their recordings.
-    keys: Receiver<(usize, String)>,
+    /// What is offered of streams by sessions.
+    offers: Receiver<Offered>,
 }
 
 impl Measurement {
@@ -79,10 +83,7 @@ impl Measurement {
         let input: Vec<_> = relay.input.iter().map(u16::to_string).collect();
         sender.say(&format!("to {}", input.join(" ")))?;
 
-        self.warm_up(&mut sender, &mut receiver)?;
-        for (stream, key) in relay.keys.try_iter() {
-            receiver.say(&format!("key recording {stream} {key}"))?;
-        }
+        self.warm_up(&mut sender, &mut receiver, &relay)?;
         receiver.say("reset")?;
         receiver.hear("reset", PATIENCE)?;
         let before = relay.program.usage()?;
@@ -121,12 +122,18 @@ impl Measurement {
     }
 
     /// Sends until every stream has come through on both paths, and whatever was held meanwhile.
-    fn warm_up(&self, sender: &mut Program, receiver: &mut Program) -> Result<()> {
+    fn warm_up(&self, sender: &mut Program, receiver: &mut Program, relay: &Relay) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         let mut sent = 0;
         loop {
             sender.say(&format!("go {}", RATE / 2))?;
             sent += sender.hear("sent", PATIENCE)?.word(1).parse::<u64>()?;
+            for Offered { stream, rtcp, key } in relay.offers.try_iter() {
+                if let Some(key) = key {
+                    receiver.say(&format!("key recording {stream} {key}"))?;
+                }
+                self.have_reported(receiver, stream, rtcp, &RECORDER_KEY)?;
+            }
             receiver.say("status")?;
             let status = receiver.hear("status", PATIENCE)?;
             let (call, recording) = (status.value("call")?, status.value("recording")?);
@@ -151,12 +158,12 @@ impl Measurement {
     }
 
     fn start_relay(&self, targets: Targets, rtcp: u16) -> Result<Relay> {
-        let (tell, keys) = channel();
+        let (tell, offers) = channel();
         let answerer = if self.row.has_sessions() {
-            let on_key = Box::new(move |stream, key: &str| {
-                let _ = tell.send((stream, key.to_owned()));
+            let on_offer = Box::new(move |offered| {
+                let _ = tell.send(offered);
             });
-            Some(Answerer::start(targets.recording.clone(), rtcp, on_key)?)
+            Some(Answerer::start(targets.recording.clone(), rtcp, on_offer)?)
         } else {
             None
         };
@@ -173,7 +180,7 @@ impl Measurement {
         }
         program.say("start")?;
         let input = program.hear("in", PATIENCE)?.numbers()?;
-        Ok(Relay { program, resident_before, input, _answerer: answerer, keys })
+        Ok(Relay { program, resident_before, input, _answerer: answerer, offers })
     }
 
     fn start_rtpengine(&self, targets: Targets, receiver: &mut Program) -> Result<Relay> {
@@ -196,8 +203,20 @@ impl Measurement {
             let path = if path == Path::Call { "call" } else { "recording" };
             receiver.say(&format!("key {path} {stream} {key}"))?;
         }
-        let (_, keys) = channel();
-        Ok(Relay { program, resident_before, input: setup.input, _answerer: None, keys })
+        for (stream, rtcp) in setup.reports {
+            self.have_reported(receiver, stream, rtcp, &traffic::master(Path::Call, stream))?;
+        }
+        let (_, offers) = channel();
+        Ok(Relay { program, resident_before, input: setup.input, _answerer: None, offers })
+    }
+
+    /// Has the recorder of a stream send its reports there, under its own key where the recording is SRTP.
+    fn have_reported(&self, receiver: &mut Program, stream: usize, rtcp: u16, key: &[u8]) -> Result<()> {
+        if !self.reports {
+            return Ok(());
+        }
+        let key = if self.mode.secures_recording() { STANDARD.encode(key) } else { String::new() };
+        receiver.say(&format!("reports {stream} {rtcp} {key}"))
     }
 
     /// This program in another role.

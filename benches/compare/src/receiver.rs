@@ -1,13 +1,14 @@
 //! The program that plays the phones' receiving side and the recorders' media side.
 
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::orders::{Order, Orders, say};
+use crate::reports::Reports;
 use crate::sys::{self, Inbox, Poller, Stamps};
 use crate::traffic::{self, Mode, Path};
 
@@ -37,6 +38,7 @@ pub type MakeJudge<'a> = &'a dyn Fn(&[u8]) -> Result<Box<dyn Judge>>;
 /// |---|---|
 /// | at first | says `call PORT…`, `recording PORT…` and `rtcp PORT` |
 /// | `key call\|recording STREAM KEY` | the key of a stream from now on, in Base64 |
+/// | `reports STREAM PORT [KEY]` | from now on the recorder of a stream sends receiver reports there, under this key in Base64 |
 /// | `status` | `status call=PACKETS recording=PACKETS streams=NUMBER`: how many streams have been recorded at all |
 /// | `reset` | `reset`: begins to count anew |
 /// | `report` | `report call=… recording=… judged=… wrong=… p50=µs p99=µs` |
@@ -55,6 +57,7 @@ pub fn run(
     let orders = Orders::listen();
     let (mut readable, mut inbox) = (Vec::new(), Inbox::default());
     loop {
+        receiver.report();
         // Who waits for packets is woken by whoever sends them, at the sender's cost: phones and recorders are elsewhere.
         std::thread::sleep(LOOK);
         loop {
@@ -79,8 +82,9 @@ struct Receiver<'a> {
     poller: Poller,
     call: Vec<UdpSocket>,
     recording: Vec<UdpSocket>,
-    /// Nobody reads it.
-    _rtcp: UdpSocket,
+    /// What comes there nobody reads. The recorders' own RTCP leaves from there.
+    rtcp: UdpSocket,
+    reports: Reports,
     judged: Vec<Judged>,
     stamps: &'a Stamps,
     make_judge: MakeJudge<'a>,
@@ -146,7 +150,12 @@ impl<'a> Receiver<'a> {
         say(&format!("rtcp {}", rtcp.local_addr()?.port()))?;
         let tally = Tally::default();
         let recorded = vec![false; streams];
-        Ok(Self { poller, call, recording, _rtcp: rtcp, judged, stamps, make_judge, tally, recorded })
+        let reports = Reports::new(streams, Instant::now());
+        Ok(Self { poller, call, recording, rtcp, reports, judged, stamps, make_judge, tally, recorded })
+    }
+
+    fn report(&mut self) {
+        self.reports.send(&self.rtcp, Instant::now());
     }
 
     fn obey(&mut self, order: &Order) -> Result<()> {
@@ -164,6 +173,13 @@ impl<'a> Receiver<'a> {
                     }
                 }
                 Ok(())
+            }
+            "reports" => {
+                let (stream, port) = (order.word(1).parse(), order.word(2).parse());
+                let (stream, port) = (stream.context("which stream?")?, port.context("which port?")?);
+                let key = STANDARD.decode(order.word(3)).map_err(|fault| anyhow!("no key: {fault}"))?;
+                let key = (!key.is_empty()).then_some(&*key);
+                self.reports.tell(stream, port, key, Instant::now())
             }
             "status" => {
                 let Tally { call, recording, .. } = self.tally;
@@ -218,6 +234,7 @@ impl<'a> Receiver<'a> {
                     }
                     Path::Recording => {
                         self.tally.recording += 1;
+                        self.reports.note(stream, packet);
                         if let Some(recorded) = self.recorded.get_mut(stream) {
                             *recorded = true;
                         }

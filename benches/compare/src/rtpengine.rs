@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::answerer::offered_key;
+use crate::answerer::{offered_key, rtcp_port};
 use crate::bencode::Value;
 use crate::pipelines::Targets;
 use crate::traffic::{self, KEY, Mode, Path, SUITE};
@@ -29,6 +29,9 @@ pub struct Setup {
     pub input: Vec<u16>,
     /// Path, stream and key, in Base64, of what comes out.
     pub keys: Vec<(Path, usize, String)>,
+    /// Streams that are recorded, and the ports for what their recorders report. They protect it by the stream's key on the call's
+    /// path.
+    pub reports: Vec<(usize, u16)>,
 }
 
 impl Control {
@@ -82,7 +85,9 @@ impl Control {
             }
             if subscribes {
                 for (stream, tag) in [(a, "a"), (b, "b")] {
-                    setup.keys.extend(self.subscribe(mode, &name, stream, tag, targets)?);
+                    let (key, rtcp) = self.subscribe(mode, &name, stream, tag, targets)?;
+                    setup.keys.extend(key.map(|key| (Path::Recording, stream, key)));
+                    setup.reports.push((stream, rtcp));
                 }
             }
         }
@@ -97,7 +102,7 @@ impl Control {
         stream: usize,
         tag: &str,
         targets: &Targets,
-    ) -> Result<Option<(Path, usize, String)>> {
+    ) -> Result<(Option<String>, u16)> {
         let profile = if mode.secures_recording() { "RTP/SAVP" } else { "RTP/AVP" };
         let arguments = [("call-id", call), ("from-tag", tag), ("transport-protocol", profile)];
         let offer = self.describe("subscribe request", &arguments)?;
@@ -106,7 +111,8 @@ impl Control {
         let crypto = key.as_ref().map(|(tag, _)| (tag.clone(), stream));
         let answer = phone(port, crypto).replace("a=sendrecv", "a=recvonly");
         self.ask("subscribe answer", &[("call-id", call), ("to-tag", &offer.to_tag), ("sdp", &answer)])?;
-        Ok(key.map(|(_, key)| (Path::Recording, stream, key)))
+        let media = offer.sdp.split_once("m=").map_or("", |(_, media)| media);
+        Ok((key.map(|(_, key)| key), rtcp_port(media).context("no port for reports")?))
     }
 
     fn describe(&mut self, command: &str, arguments: &[(&str, &str)]) -> Result<Description> {
