@@ -48,6 +48,7 @@ fn what_no_recording_can_have_is_an_error() {
         ("sip:127.0.0.1;transport=ws", "\"ws\""),
         ("sips:127.0.0.1;transport=wss", "\"wss\""),
         ("sip:127.0.0.1 sip:127.0.0.1:5060;transport=tls-sctp", "recorder 2"),
+        ("sip:127.0.0.1 sip:127.0.0.1:5060;transport=udp", "is listed twice"),
     ] {
         let error = with("recorder", wrong.to_value());
         assert!(error.contains("property \"recorder\"") && error.contains(named), "{wrong:?}: {error}");

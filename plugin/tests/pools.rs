@@ -109,6 +109,23 @@ fn calls_are_recorded_by_the_pool_that_they_name_and_it_may_change_meanwhile() {
     let expected = "pools.toml, line 2: \"strategy\": unknown variant `any`, expected one of `ordered`, ";
     assert!(error.starts_with("agent property \"config\": ") && error.contains(expected), "{error}");
     assert_eq!(pooled.recorders().len(), 2, "the pools stay as they were");
+    let spelled_out = format!("{one};transport=udp");
+    for (text, expected) in [
+        (
+            east("", &[(&one, "tls.ca = \"/nowhere/ca.pem\"")]),
+            "line 6: \"tls.ca\": cannot read /nowhere/ca.pem",
+        ),
+        (
+            east("", &[(&one, "security = { srtp = \"disable\", keying = \"dtls\" }")]),
+            "line 6: \"keying\": dtls makes no keys with srtp = \"disable\"",
+        ),
+        (east("", &[(&one, ""), (&spelled_out, "")]), "line 8: \"uri\": it is listed twice"),
+    ] {
+        pooled.write(&text);
+        let error = pooled.reload().unwrap();
+        assert!(error.contains(expected), "{error}");
+        assert_eq!(pooled.sessions(), [1, 2], "the pools stay as they were");
+    }
 
     let other = pooled.folder.path().join("other.toml");
     std::fs::write(&other, east("", &[(&one, "")])).unwrap();

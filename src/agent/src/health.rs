@@ -3,16 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use siprec_session::RecorderPlace;
 use siprec_sip::{Message, Response};
 use siprec_transport::{Destination, ResolveError};
 use tracing::instrument::WithSubscriber as _;
 
-use crate::pool::{self, Address, Errand, RecorderChange, RecorderState};
+use crate::pool::{self, Errand, RecorderChange, RecorderState};
 use crate::redact::Redacted;
 use crate::worker::{Worker, call_id};
 
 /// What became of a recorder's address.
-pub(crate) type Found = (Address, Result<Vec<Destination>, ResolveError>);
+pub(crate) type Found = (RecorderPlace, Result<Vec<Destination>, ResolveError>);
 
 impl Worker {
     /// Asks the recorders of the pools as they are now.

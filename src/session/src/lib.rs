@@ -49,6 +49,7 @@ mod journal;
 mod numbering;
 mod parties;
 mod party_sdp;
+mod place;
 mod pool;
 mod proxy;
 mod recorder;
@@ -66,6 +67,7 @@ pub use io::{Command, Flow, Input, Output, TransportEvent};
 pub use journal::{DialogWay, Journal, JournalError, JournalHead, LeftDialog};
 pub use parties::{PartyKey, Voice, silent_streams};
 pub use party_sdp::{PartyLine, PartySdp, PartySdpError};
+pub use place::RecorderPlace;
 pub use pool::{
     LocationPolicy, Member, MemberState, NoRecorder, Pool, PoolName, PoolNameError, RecorderWish, Recorders,
     Rotation, Strategy, Unfit,

@@ -7,6 +7,7 @@ use siprec_model::TlsProfile;
 use siprec_sip::{Uri, UriBuilder, UriError};
 
 use crate::config::SessionMode;
+use crate::place::RecorderPlace;
 use crate::pool::PoolNameError;
 use crate::proxy::OutboundProxy;
 use crate::security::SecurityPolicy;
@@ -26,9 +27,10 @@ impl RecorderTarget {
         Self { uri, profile: RecorderProfile::default() }
     }
 
-    /// Whether this is its address. Addresses compare as text, without regard to case.
+    /// Whether this is its address, however that is written ([`RecorderPlace`]).
     pub fn is_at(&self, uri: &Uri) -> bool {
         self.uri.as_str().eq_ignore_ascii_case(uri.as_str())
+            || RecorderPlace::of(&self.uri) == RecorderPlace::of(uri)
     }
 
     /// Its address alone: scheme, host and port.
@@ -137,7 +139,7 @@ pub fn parse_recorders(text: &str) -> Result<Vec<RecorderTarget>, RecorderListEr
         let wrong =
             |fault| RecorderListError::Entry { position: index + 1, text: without_secrets(entry), fault };
         let uri = parse_address(entry).map_err(wrong)?;
-        if targets.iter().any(|target| target.uri.as_str().eq_ignore_ascii_case(entry)) {
+        if targets.iter().any(|target| target.is_at(&uri)) {
             return Err(wrong(RecorderFault::Twice));
         }
         targets.push(RecorderTarget::new(uri));
@@ -199,7 +201,7 @@ pub enum RecorderFault {
     /// Its `maddr`, the host that is asked instead (RFC 3261 §19.1.1), is none, or one of many.
     #[error("has the parameter \"maddr\" with \"{0}\", which is no host's name or address")]
     Server(String),
-    /// The same address stands earlier in the list.
+    /// An address of the same recorder stands earlier in the list ([`RecorderPlace`]).
     #[error("is listed twice")]
     Twice,
 }

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use siprec_session::{FirstHop, OutboundProxy, RecorderTarget};
+use siprec_session::{FirstHop, OutboundProxy, RecorderPlace, RecorderTarget};
 use siprec_sip::{
     ClientTransaction, Endpoint, HeaderName, Message, Method, NameAddr, Random, Request, Response, Uri,
     UriBuilder,
 };
 use siprec_transport::{Destination, ResolveError, Target};
 
-use super::roster::Address;
 use super::{HealthCheck, Pools};
 use crate::routes::sip_transport;
 
@@ -23,9 +22,9 @@ const MOST_ADDRESSES: usize = 4;
 pub(crate) struct Checks {
     who: Identity,
     random: Random,
-    checkups: BTreeMap<Address, Checkup>,
+    checkups: BTreeMap<RecorderPlace, Checkup>,
     /// By Call-ID of the question that is open.
-    open: HashMap<String, Address>,
+    open: HashMap<String, RecorderPlace>,
     /// When [`Checks::run`] has something to do: the loop asks at each of its turns.
     due: Option<Instant>,
 }
@@ -42,13 +41,13 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) enum Errand {
     /// Find a recorder, and say it by [`Checks::found`].
-    Find(Address, Box<Target>),
+    Find(RecorderPlace, Box<Target>),
     /// Find the local address towards a place, and say it by [`Checks::ask`].
-    Reach(Address, Destination),
+    Reach(RecorderPlace, Destination),
     /// Send a question.
     Send(Request, Destination),
     /// A recorder lives, or it does not, and why.
-    Judge(Address, HealthCheck, Verdict),
+    Judge(RecorderPlace, HealthCheck, Verdict),
 }
 
 /// The outcome of one round.
@@ -91,11 +90,11 @@ impl Checks {
     /// Asks the recorders of these pools from now on, and no others. One that is asked already goes on in its time; the
     /// first round of new ones is spread over a second, so that they are not all asked at once.
     pub(crate) fn follow(&mut self, pools: &Pools, now: Instant) {
-        let mut wanted: BTreeMap<Address, (RecorderTarget, HealthCheck)> = BTreeMap::new();
+        let mut wanted: BTreeMap<RecorderPlace, (RecorderTarget, HealthCheck)> = BTreeMap::new();
         for (_, rules) in pools.iter() {
             let Some(check) = rules.health_check else { continue };
             for member in &rules.pool.members {
-                let entry = wanted.entry(Address::of(&member.target.uri));
+                let entry = wanted.entry(RecorderPlace::of(&member.target.uri));
                 entry.or_insert_with(|| (member.target.clone(), check));
             }
         }
@@ -125,12 +124,12 @@ impl Checks {
     }
 
     /// Does what is due. Recorders that want to be left alone are, which `is_away` tells.
-    pub(crate) fn run(&mut self, now: Instant, is_away: impl Fn(&Address) -> bool) -> Vec<Errand> {
+    pub(crate) fn run(&mut self, now: Instant, is_away: impl Fn(&RecorderPlace) -> bool) -> Vec<Errand> {
         let mut errands = Vec::new();
         if self.due.is_none_or(|due| now < due) {
             return errands;
         }
-        let due: Vec<Address> = self
+        let due: Vec<RecorderPlace> = self
             .checkups
             .iter()
             .filter(|(_, checkup)| checkup.next_deadline() <= now)
@@ -174,7 +173,7 @@ impl Checks {
     /// Takes what became of [`Errand::Find`].
     pub(crate) fn found(
         &mut self,
-        address: &Address,
+        address: &RecorderPlace,
         outcome: Result<Vec<Destination>, ResolveError>,
     ) -> Vec<Errand> {
         let round = self.checkups.get_mut(address).and_then(|checkup| checkup.round.as_mut());
@@ -193,7 +192,7 @@ impl Checks {
     /// Asks at a place that is reached from a local address; None where there is no way.
     pub(crate) fn ask(
         &mut self,
-        address: &Address,
+        address: &RecorderPlace,
         destination: Destination,
         local: Option<SocketAddr>,
         now: Instant,
@@ -248,7 +247,7 @@ impl Checks {
     }
 
     /// Asks at the next address, or judges that there is none left.
-    fn unanswered(&mut self, address: &Address, reason: String) -> Option<Errand> {
+    fn unanswered(&mut self, address: &RecorderPlace, reason: String) -> Option<Errand> {
         let round = self.checkups.get_mut(address)?.round.as_mut()?;
         match round.others.pop() {
             Some(destination) => {
@@ -261,7 +260,7 @@ impl Checks {
         }
     }
 
-    fn ends(&mut self, address: &Address, verdict: Verdict) -> Option<Errand> {
+    fn ends(&mut self, address: &RecorderPlace, verdict: Verdict) -> Option<Errand> {
         let checkup = self.checkups.get_mut(address)?;
         let rules = checkup.rules;
         if let Step::Asking { call_id, .. } = checkup.round.take()?.step {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::Range;
+use std::path::{Path, PathBuf};
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use siprec_session::{
     ConfigError, Keying, LocationPolicy, Member, OutboundProxy, PayloadTypes, Pool, RecorderProfile,
     RecorderTarget, RecordingConfig, SecurityPolicy, SessionMode, SrtpUse, Strategy,
 };
+use siprec_transport::{TlsError, TlsPeer};
 use toml::Spanned;
 
 use super::{HealthCheck, LONGEST_AWAY, PoolRules};
@@ -33,6 +35,9 @@ impl Fault {
         Self { span: Some(span), text: what.to_string() }
     }
 }
+
+/// Looks whether a file of authorities can be used, where files are to be looked at.
+pub(super) type LookAtFile<'a> = dyn FnMut(&Path) -> Result<(), TlsError> + 'a;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -85,8 +90,8 @@ struct RecorderEntry {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct TlsEntry {
-    server_name: Option<String>,
-    ca: Option<std::path::PathBuf>,
+    server_name: Option<Spanned<String>>,
+    ca: Option<Spanned<PathBuf>>,
     min_version: Option<Spanned<String>>,
 }
 
@@ -96,8 +101,7 @@ struct TlsEntry {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 struct SecurityEntry {
     srtp: SrtpWord,
-    #[serde(default)]
-    keying: KeyingWord,
+    keying: Option<Spanned<KeyingWord>>,
     suites: Option<Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     allow_downgrade: bool,
@@ -144,17 +148,16 @@ enum SrtpWord {
     Disable,
 }
 
-#[derive(Clone, Copy, Default, Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum KeyingWord {
-    #[default]
     Sdes,
     Dtls,
 }
 
 impl PoolEntry {
     /// What the entry sets. `header` is where the pool's name stands.
-    pub(super) fn rules(self, header: Range<usize>) -> Result<PoolRules, Fault> {
+    pub(super) fn rules(self, header: Range<usize>, look: &mut LookAtFile<'_>) -> Result<PoolRules, Fault> {
         let session_mode = self.session_mode.map(|word| match word {
             SessionModeWord::BothParties => SessionMode::BothParties,
             SessionModeWord::PerParty => SessionMode::PerParty,
@@ -170,10 +173,10 @@ impl PoolEntry {
         for entry in self.recorder {
             let span = entry.span();
             let uri = entry.get_ref().uri.span();
-            let mut member = entry.into_inner().member()?;
+            let mut member = entry.into_inner().member(look)?;
             member.target.profile.session_mode = session_mode;
             if members.iter().any(|other| other.target.is_at(&member.target.uri)) {
-                return Err(Fault::at(uri, "it is listed twice"));
+                return Err(Fault::at(uri, "it is listed twice, however it is written"));
             }
             // What cannot stand in an INVITE with all else.
             probe(member.target.clone()).map_err(|error| Fault::at(span, error))?;
@@ -224,7 +227,7 @@ fn yes() -> bool {
 }
 
 impl RecorderEntry {
-    fn member(self) -> Result<Member, Fault> {
+    fn member(self, look: &mut LookAtFile<'_>) -> Result<Member, Fault> {
         let uri = self.uri.span();
         let mut target: RecorderTarget =
             self.uri.get_ref().parse().map_err(|fault| Fault::at(uri, format!("it {fault}")))?;
@@ -239,7 +242,7 @@ impl RecorderEntry {
             catch_up: self.catch_up.map(pace).transpose()?,
             without_retransmission: !self.retransmission,
             extra_headers: self.extra_headers.into_iter().map(header).collect::<Result<_, _>>()?,
-            tls: self.tls.map(TlsEntry::profile).transpose()?.unwrap_or_default(),
+            tls: self.tls.map(|tls| tls.profile(look)).transpose()?.unwrap_or_default(),
             security: self.security.map(SecurityEntry::policy).transpose()?,
             outbound_proxy: self.outbound_proxy.map(proxy).transpose()?,
         };
@@ -266,12 +269,21 @@ impl RecorderEntry {
 }
 
 impl TlsEntry {
-    fn profile(self) -> Result<TlsProfile, Fault> {
+    fn profile(self, look: &mut LookAtFile<'_>) -> Result<TlsProfile, Fault> {
         let version = self.min_version.map(|text| {
             let span = text.span();
             text.get_ref().parse().map_err(|error| Fault::at(span, error))
         });
-        Ok(TlsProfile { server_name: self.server_name, ca: self.ca, min_version: version.transpose()? })
+        let min_version = version.transpose()?;
+        if let Some(name) = &self.server_name {
+            let peer = TlsPeer::new(name.get_ref(), &TlsProfile::default());
+            peer.check_name().map_err(|error| Fault::at(name.span(), error))?;
+        }
+        if let Some(ca) = &self.ca {
+            look(ca.get_ref()).map_err(|error| Fault::at(ca.span(), error))?;
+        }
+        let server_name = self.server_name.map(Spanned::into_inner);
+        Ok(TlsProfile { server_name, ca: self.ca.map(Spanned::into_inner), min_version })
     }
 }
 
@@ -287,15 +299,21 @@ impl SecurityEntry {
         let suites =
             self.suites.map(|names| names.into_inner().into_iter().map(suite).collect::<Result<Vec<_>, _>>());
         let usual = SecurityPolicy::default();
+        if let (SrtpWord::Disable, Some(keying)) = (self.srtp, &self.keying)
+            && matches!(keying.get_ref(), KeyingWord::Dtls)
+        {
+            return Err(Fault::at(keying.span(), "dtls makes no keys with srtp = \"disable\""));
+        }
         let policy = SecurityPolicy {
             srtp: match self.srtp {
                 SrtpWord::Auto => SrtpUse::Auto,
                 SrtpWord::Require => SrtpUse::Require,
                 SrtpWord::Disable => SrtpUse::Disable,
             },
-            keying: match self.keying {
-                KeyingWord::Sdes => Keying::Sdes,
-                KeyingWord::Dtls => Keying::Dtls,
+            keying: match self.keying.map(Spanned::into_inner) {
+                None => usual.keying,
+                Some(KeyingWord::Sdes) => Keying::Sdes,
+                Some(KeyingWord::Dtls) => Keying::Dtls,
             },
             suites: suites.transpose()?.unwrap_or(usual.suites),
             allow_downgrade: self.allow_downgrade,

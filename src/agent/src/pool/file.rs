@@ -1,16 +1,17 @@
 //! The file of pools.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
 use serde::Deserialize;
+use siprec_transport::TlsConfig;
 use toml::Spanned;
 
 use super::Pools;
-use super::entry::{Fault, PoolEntry};
+use super::entry::{Fault, LookAtFile, PoolEntry};
 
 /// Largest file in bytes: some thousand recorders.
 const LARGEST: u64 = 1024 * 1024;
@@ -26,7 +27,7 @@ struct Written {
 }
 
 impl Pools {
-    /// Reads a file.
+    /// Reads a file, and those of authorities that it names. Blocks.
     ///
     /// # Errors
     /// The first fault, with its line.
@@ -44,14 +45,26 @@ impl Pools {
         if length as u64 > LARGEST {
             return Err(unreadable(format!("it has more than {LARGEST} bytes")));
         }
-        Self::parse(&text, &name)
+        // Many recorders may have one authority.
+        let mut good = BTreeSet::new();
+        Self::parse_and(&text, &name, &mut |ca| {
+            if !good.contains(ca) {
+                TlsConfig { ca: Some(ca.to_owned()), ..TlsConfig::default() }.check()?;
+                good.insert(ca.to_owned());
+            }
+            Ok(())
+        })
     }
 
-    /// Reads the text of a file, whose name is for errors.
+    /// Reads the text of a file, whose name is for errors. No file is looked at that it names.
     ///
     /// # Errors
     /// The first fault, with its line.
     pub fn parse(text: &str, file: &str) -> Result<Self, PoolFileError> {
+        Self::parse_and(text, file, &mut |_| Ok(()))
+    }
+
+    fn parse_and(text: &str, file: &str, look: &mut LookAtFile<'_>) -> Result<Self, PoolFileError> {
         let located = |Fault { span, text: what }: Fault| {
             let place = span.as_ref().map(|span| Place::of(text, span));
             let key = place.as_ref().and_then(|place| place.key.as_deref());
@@ -72,7 +85,7 @@ impl Pools {
             .map(|(name, entry)| {
                 let parsed = name.get_ref().parse();
                 let parsed = parsed.map_err(|error| Fault::at(name.span(), error))?;
-                Ok((parsed, entry.rules(name.span())?))
+                Ok((parsed, entry.rules(name.span(), look)?))
             })
             .collect::<Result<_, Fault>>()
             .map_err(located)

@@ -15,7 +15,7 @@ use siprec_session::{Pool, PoolName, SessionMode};
 pub use change::{RecorderChange, RecorderState, RecorderWatch};
 pub(crate) use check::{Checks, Errand, Identity};
 pub use file::PoolFileError;
-pub(crate) use roster::{Address, Roster, lock};
+pub(crate) use roster::{Roster, lock};
 pub use view::{Health, PoolView, RecorderView};
 
 /// How long a busy recorder is left alone at most where its pool does not say otherwise.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use siprec_model::RecordingKey;
 use siprec_session::{
-    Member, MemberState, NoRecorder, Pool, PoolName, RecorderTarget, RecorderWish, Recorders, Rotation,
+    Member, MemberState, NoRecorder, Pool, PoolName, RecorderPlace, RecorderTarget, RecorderWish, Recorders,
+    Rotation,
 };
 use siprec_sip::Uri;
 
@@ -18,22 +19,12 @@ use super::{HealthCheck, LONGEST_AWAY, PoolRules, Pools};
 /// Most recorders outside of every pool of which anything is known; when there are more, what is over is forgotten.
 const MOST_STRAYS: usize = 4096;
 
-/// A recorder by its address, as far as addresses compare.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Address(String);
-
-impl Address {
-    pub(crate) fn of(uri: &Uri) -> Self {
-        Self(uri.as_str().to_ascii_lowercase())
-    }
-}
-
 /// The pools, and the state of every recorder, whichever pool or list it is of.
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pools: Pools,
     rotations: HashMap<PoolName, Rotation>,
-    standings: HashMap<Address, Standing>,
+    standings: HashMap<RecorderPlace, Standing>,
     /// By recording and attempt.
     seats: BTreeMap<(RecordingKey, u32), Seat>,
     forget_from: usize,
@@ -55,7 +46,7 @@ pub(crate) struct Standing {
 /// An attempt's place at a recorder.
 #[derive(Clone, Debug)]
 struct Seat {
-    at: Address,
+    at: RecorderPlace,
     longest_away: Duration,
     /// The recorder has the session no more, although its dialog is not over.
     is_vacant: bool,
@@ -80,7 +71,7 @@ impl Roster {
         self.pools = pools;
         self.rotations.retain(|name, _| self.pools.get(name).is_some());
         let checked = self.pools.iter().filter(|(_, rules)| rules.health_check.is_some());
-        let checked: HashSet<Address> = checked.flat_map(|(_, rules)| addresses(&rules.pool)).collect();
+        let checked: HashSet<RecorderPlace> = checked.flat_map(|(_, rules)| addresses(&rules.pool)).collect();
         // Of one that is not asked any more nothing is known.
         for (_, standing) in self.standings.iter_mut().filter(|(address, _)| !checked.contains(address)) {
             (standing.health, standing.doubts) = (Health::Unknown, 0);
@@ -123,7 +114,7 @@ impl Roster {
             self.rotations.insert(name.clone(), rotation);
         }
         let target = chosen?;
-        let at = Address::of(&target.uri);
+        let at = RecorderPlace::of(&target.uri);
         let standing = self.standings.entry(at.clone()).or_default();
         standing.chosen += 1;
         standing.shown = target.shown();
@@ -139,10 +130,10 @@ impl Roster {
         now: Instant,
     ) -> Result<RecorderTarget, NoRecorder> {
         let of_copy = |key: &RecordingKey| self.seats.range((*key, 0)..=(*key, u32::MAX));
-        let copied: Vec<&Address> =
+        let copied: Vec<&RecorderPlace> =
             wish.other_copies.iter().flat_map(of_copy).map(|(_, seat)| &seat.at).collect();
         let state = |member: &Member| {
-            let has_other_copy = copied.contains(&&Address::of(&member.target.uri));
+            let has_other_copy = copied.contains(&&RecorderPlace::of(&member.target.uri));
             MemberState { has_other_copy, ..self.state(&member.target.uri) }
         };
         let states: Vec<MemberState> = pool.members.iter().map(state).collect();
@@ -153,7 +144,7 @@ impl Roster {
     }
 
     fn state(&self, uri: &Uri) -> MemberState {
-        let standing = self.standings.get(&Address::of(uri));
+        let standing = self.standings.get(&RecorderPlace::of(uri));
         standing.map_or_else(MemberState::default, |standing| MemberState {
             sessions: standing.sessions,
             unhealthy: standing.health == Health::Dead,
@@ -165,7 +156,7 @@ impl Roster {
     /// An attempt goes to this recorder, whether it was chosen or is tried at another address of it.
     pub(crate) fn go_to(&mut self, key: RecordingKey, attempt: u32, recorder: &Uri) {
         if !self.seats.contains_key(&(key, attempt)) {
-            let at = Address::of(recorder);
+            let at = RecorderPlace::of(recorder);
             let of_earlier = self.seats.range((key, 0)..(key, attempt)).next_back();
             let longest_away = of_earlier
                 .filter(|(_, seat)| seat.at == at)
@@ -207,7 +198,7 @@ impl Roster {
     }
 
     /// Whether a recorder wants to be left alone.
-    pub(crate) fn is_away(&self, address: &Address, now: Instant) -> bool {
+    pub(crate) fn is_away(&self, address: &RecorderPlace, now: Instant) -> bool {
         let until = self.standings.get(address).and_then(|standing| standing.away_until);
         until.is_some_and(|until| now < until)
     }
@@ -215,14 +206,16 @@ impl Roster {
     /// Takes the outcome of a question whether a recorder lives. Says whether it counts otherwise from now on.
     pub(crate) fn judge(
         &mut self,
-        address: &Address,
+        address: &RecorderPlace,
         check: HealthCheck,
         verdict: Verdict,
     ) -> Option<RecorderChange> {
         // It may have left every pool meanwhile.
         let member = self.pools.iter().flat_map(|(_, rules)| &rules.pool.members);
-        let shown =
-            member.map(|member| &member.target).find(|target| Address::of(&target.uri) == *address)?.shown();
+        let shown = member
+            .map(|member| &member.target)
+            .find(|target| RecorderPlace::of(&target.uri) == *address)?
+            .shown();
         let standing = self.standings.entry(address.clone()).or_default();
         standing.shown = shown;
         let (health, needed, state, reason) = match verdict {
@@ -280,7 +273,7 @@ impl Roster {
 
     /// Forgets recorders that no pool has, that have no session, and that may be spoken to.
     fn forget(&mut self, now: Instant) {
-        let pooled: HashSet<Address> =
+        let pooled: HashSet<RecorderPlace> =
             self.pools.iter().flat_map(|(_, rules)| addresses(&rules.pool)).collect();
         self.standings.retain(|address, standing| {
             standing.sessions > 0
@@ -292,7 +285,8 @@ impl Roster {
     /// What is to be seen.
     pub(crate) fn view(&self, now: Instant) -> Vec<PoolView> {
         let recorder = |member: &Member| {
-            let standing = self.standings.get(&Address::of(&member.target.uri)).cloned().unwrap_or_default();
+            let standing =
+                self.standings.get(&RecorderPlace::of(&member.target.uri)).cloned().unwrap_or_default();
             RecorderView {
                 uri: member.target.shown(),
                 weight: member.weight,
@@ -318,8 +312,8 @@ impl Roster {
     }
 }
 
-fn addresses(pool: &Pool) -> impl Iterator<Item = Address> + '_ {
-    pool.members.iter().map(|member| Address::of(&member.target.uri))
+fn addresses(pool: &Pool) -> impl Iterator<Item = RecorderPlace> + '_ {
+    pool.members.iter().map(|member| RecorderPlace::of(&member.target.uri))
 }
 
 /// Where a recorder sends somebody: one of the pool, as that says, or a stranger.

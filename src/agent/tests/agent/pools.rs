@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use siprec_agent::{Agent, AgentConfig, AgentError, Pools, RecorderView};
 use siprec_model::{FailureReason, RecordingState, SessionEventKind as Kind};
-use siprec_session::{ByePolicy, Party, Recorders, RecordingConfig, SessionMode};
+use siprec_session::{ByePolicy, Party, Recorders, RecordingConfig, SessionMode, parse_recorders};
 use siprec_sip::Method;
 
 use crate::support::{Call, DEADLINE, FakeMedia, Recorder, Script, agent_with, config};
@@ -66,6 +66,18 @@ fn reason(mut call: Call) -> String {
         Kind::Failed { reason, .. } => reason.to_string(),
         _ => String::new(),
     }
+}
+
+#[test]
+fn a_recorder_has_one_capacity_however_its_address_is_written() {
+    let recorder = Recorder::start(Script::Accept);
+    let agent = agent_of(east("", &[(&recorder, "capacity = 1")]));
+    let spelled_out = parse_recorders(&format!("{};Transport=UDP", recorder.uri())).unwrap();
+    let listed = recorded(&agent, RecordingConfig::new(spelled_out));
+    assert_eq!(sessions(&agent), [1]);
+    assert_eq!(reason(Call::open(&agent, pooled())), "no recorder is left: 1 at capacity");
+    listed.stop();
+    wait_for_sessions(&agent, &[0]);
 }
 
 #[test]

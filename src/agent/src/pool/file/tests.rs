@@ -185,6 +185,14 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
         ),
         (recorder("security = { suites = [\"AES\"] }"), "line 3: \"security\": missing field `srtp`"),
         (
+            recorder("tls = { server-name = \"no name\" }"),
+            "line 3: \"server-name\": \"no name\" is no name that a certificate could be for",
+        ),
+        (
+            recorder("weight = 1\nsecurity = { srtp = \"disable\", keying = \"dtls\" }"),
+            "line 4: \"keying\": dtls makes no keys with srtp = \"disable\"",
+        ),
+        (
             recorder("security = { srtp = \"auto\", suites = [\"AES\"] }"),
             "line 3: \"suites\": \"AES\" is no SRTP suite",
         ),
@@ -201,7 +209,16 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
             "[[pool.east.recorder]]\nuri = \"tel:+1\"".into(),
             "line 2: \"uri\": it begins with \"tel:\" instead of \"sip:\" or \"sips:\"",
         ),
-        (recorder("[[pool.east.recorder]]\nuri = \"SIP:r.example\""), "line 4: \"uri\": it is listed twice"),
+        (
+            recorder("[[pool.east.recorder]]\nuri = \"SIP:r.example\""),
+            "line 4: \"uri\": it is listed twice, however it is written",
+        ),
+        (
+            "[[pool.east.recorder]]\nuri = \"sip:192.0.2.7\"\n\
+             [[pool.east.recorder]]\nuri = \"sip:me@192.0.2.7:5060;transport=udp\"\n"
+                .into(),
+            "line 4: \"uri\": it is listed twice, however it is written",
+        ),
         (recorder("uri = \"sip:again.example\""), "line 3: duplicate key"),
     ];
     for (text, message) in table {
@@ -272,8 +289,44 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(Pools::read(&path).unwrap_err().to_string().contains("more than 1048576 bytes"));
     std::fs::write(&path, [0xff]).unwrap();
     assert!(Pools::read(&path).unwrap_err().to_string().contains("UTF-8"));
-    std::fs::write(&path, WHOLE).unwrap();
-    assert_eq!(Pools::read(&path).unwrap(), parse(WHOLE).unwrap());
+    let whole = WHOLE.replace("/etc/ca.pem", AUTHORITY);
+    std::fs::write(&path, &whole).unwrap();
+    assert_eq!(Pools::read(&path).unwrap(), parse(&whole).unwrap());
+}
+
+/// With a certificate, good until 2126, and without its key.
+const AUTHORITY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/pool/file/authority.pem");
+
+#[test]
+fn a_file_of_authorities_that_cannot_be_used_is_told_with_the_line_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pools.toml");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let block = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for (authority, named) in [
+        ("/nowhere/ca.pem".to_owned(), "cannot read /nowhere/ca.pem: No such file"),
+        (file("empty.pem", ""), "empty.pem has no certificate in PEM"),
+        (file("words.pem", "no certificate"), "words.pem has no certificate in PEM"),
+        (file("broken.pem", block), "broken.pem, line 1: this certificate cannot be used"),
+        (folder.path().to_str().unwrap().to_owned(), "it is no file"),
+    ] {
+        // One that can be used stands before it.
+        let text = format!(
+            "[[pool.a.recorder]]\nuri = \"sips:a\"\ntls.ca = \"{AUTHORITY}\"\n\
+             [[pool.a.recorder]]\nuri = \"sips:b\"\ntls = {{ min-version = \"1.3\", ca = \"{authority}\" }}\n"
+        );
+        std::fs::write(&path, &text).unwrap();
+        let error = Pools::read(&path).unwrap_err();
+        let told = error.to_string();
+        assert_eq!(error.line, Some(6), "{told}");
+        assert!(told.contains("line 6: \"ca\": ") && told.contains(named), "{told}");
+        // The text alone is right.
+        parse(&text).unwrap();
+    }
 }
 
 proptest! {
