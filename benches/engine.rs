@@ -69,6 +69,7 @@ impl Recorded {
                     may_expose: true,
                     payloads: vec![PayloadRule { from: 0, to: 0 }],
                     catch_up: None,
+                    expects_reports: false,
                     retransmission: false,
                 }));
                 command(bind(NOWHERE));

@@ -55,6 +55,7 @@ fn run(streams: u16, media_source: MediaSource) -> Result<(), Box<dyn Error>> {
             may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
             catch_up: None,
+            expects_reports: false,
             retransmission: false,
         }))?;
         taps.push(tap);

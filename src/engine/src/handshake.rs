@@ -224,6 +224,7 @@ mod tests {
             may_expose: false,
             payloads,
             catch_up: None,
+            expects_reports: false,
             retransmission: false,
         };
         let mut handshakes = Handshakes::new(&identity, &terms(&identity), &target, &ports, start);

@@ -256,6 +256,7 @@ impl Outlet {
         if self.is_open() && has_moved {
             self.branch.begin_interval();
         }
+        self.reporter.expect(target.expects_reports, &self.branch, now);
         self.remote = Some(remote);
         self.state = State::Open;
         self.reopened = false;
@@ -292,6 +293,7 @@ impl Outlet {
         self.pending = None;
         self.discretion.revoke();
         self.branch.pause(now);
+        self.reporter.rest(&self.branch, now);
         self.state = State::Paused;
     }
 
@@ -304,6 +306,7 @@ impl Outlet {
 
     fn wait(&mut self, now: Instant) {
         self.branch.hold(now);
+        self.reporter.rest(&self.branch, now);
         self.state = State::Holding;
         self.reopened = false;
     }
@@ -314,6 +317,7 @@ impl Outlet {
         self.discretion.revoke();
         self.forget_departed();
         self.branch.disable(now);
+        self.reporter.rest(&self.branch, now);
         self.state = State::Disabled;
         self.reopened = false;
     }

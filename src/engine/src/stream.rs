@@ -538,6 +538,7 @@ mod tests {
                 may_expose: false,
                 payloads,
                 catch_up: None,
+                expects_reports: false,
                 retransmission: false,
             }
         }
@@ -574,6 +575,18 @@ mod tests {
 
         fn told(&mut self) -> Vec<BranchEvent> {
             self.events.drain(..).map(|(_, event)| event).collect()
+        }
+
+        /// What is told while time passes and nothing comes, and when.
+        fn told_within(&mut self, time: Duration) -> Vec<(BranchEvent, Instant)> {
+            let (mut told, end) = (Vec::new(), self.now + time);
+            while let Some(due) = self.stream.next_timeout().filter(|due| *due < end) {
+                self.now = self.now.max(due);
+                self.stream.handle_timeout(&mut self.kit, &mut self.events, self.now);
+                told.extend(self.told().into_iter().map(|event| (event, due)));
+            }
+            self.now = end;
+            told
         }
     }
 
@@ -908,18 +921,45 @@ mod tests {
         // On nothing, nobody need report.
         rig.push(1, rig.now);
         rig.serve();
-        let end = rig.now + Duration::from_secs(60);
-        let mut stopped = Vec::new();
-        while let Some(due) = rig.stream.next_timeout().filter(|due| *due < end) {
-            rig.now = due;
-            rig.stream.handle_timeout(&mut rig.kit, &mut rig.events, due);
-            stopped.extend(rig.told().into_iter().map(|event| (event, due)));
-        }
+        let begun = rig.now;
+        let stopped = rig.told_within(Duration::from_secs(60));
         let [(BranchEvent::ReportOverdue, overdue), (BranchEvent::ReportsStopped, at)] = stopped.as_slice()
         else {
             panic!("{stopped:?}")
         };
-        assert!(*overdue < end - Duration::from_secs(50), "an interval and a half");
-        assert!(*at < end - Duration::from_secs(40), "three intervals of 5 s");
+        assert!(*overdue < begun + Duration::from_secs(10), "an interval and a half");
+        assert!(*at < begun + Duration::from_secs(20), "three intervals of 5 s");
+    }
+
+    #[test]
+    fn reports_of_who_always_sends_them_are_expected_while_packets_leave() {
+        let mut rig = Rig::new(1.0);
+        let mut target = rig.target(rig.recorder.local_addr().unwrap(), MediaSecurity::Plain);
+        target.expects_reports = true;
+        let minute = Duration::from_secs(60);
+        rig.act(|outlet, kit, now| outlet.open(&target, kit, now));
+        assert_eq!(rig.told_within(minute).len(), 1, "the ports");
+        rig.push(0, rig.now);
+        rig.now += Duration::from_millis(5);
+        rig.serve();
+        assert_eq!((rig.received(), rig.told().len()), (1, 1), "the first packet");
+        rig.act(|outlet, _, now| outlet.pause(now));
+        assert_eq!(rig.told_within(minute), [], "nothing leaves in a pause");
+        rig.act(|outlet, kit, now| outlet.open(&target, kit, now));
+        assert_eq!(rig.told_within(minute), [], "nothing has left since");
+        rig.push(1, rig.now);
+        rig.now += Duration::from_millis(5);
+        rig.serve();
+        let begun = rig.now;
+        let told = rig.told_within(minute);
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let [(BranchEvent::ReportOverdue, overdue), (BranchEvent::ReportsStopped, at)] = told.as_slice()
+        else {
+            panic!("{told:?}")
+        };
+        assert!(
+            after(7) < *overdue && *overdue < after(10) && after(14) < *at && *at < after(20),
+            "{told:?}"
+        );
     }
 }

@@ -115,6 +115,7 @@ impl Setting {
             may_expose: false,
             payloads,
             catch_up: None,
+            expects_reports: false,
             retransmission: false,
         }
     }

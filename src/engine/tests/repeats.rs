@@ -136,6 +136,7 @@ fn who_has_not_agreed_to_ask_is_not_heard() {
         may_expose: true,
         payloads: vec![PayloadRule { from: 0, to: 0 }],
         catch_up: None,
+        expects_reports: false,
         retransmission: false,
     }));
     call.push(10);

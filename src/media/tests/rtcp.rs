@@ -450,6 +450,103 @@ fn after_its_bye_no_report_is_missed() {
     assert_eq!(session.reporter.poll_event(), None);
 }
 
+/// When the next thing is told of what the recorder reports, until a moment; in milliseconds.
+fn told(session: &mut Session, until: u64) -> Vec<(u64, BranchEvent)> {
+    let mut told = Vec::new();
+    while session.ms < until {
+        session.ms = (session.ms + 500).min(until);
+        session.report();
+        told.extend(std::iter::from_fn(|| session.reporter.poll_event()).map(|event| (session.ms, event)));
+    }
+    told
+}
+
+#[test]
+fn who_always_reports_is_missed_from_the_first_packet_that_leaves() {
+    use BranchEvent::{ReportOverdue, ReportsStopped};
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    assert_eq!(told(&mut session, 60_000), [], "nothing has left");
+    session.packet(A, 160);
+    session.report();
+    assert_eq!(told(&mut session, 75_000), [(67_500, ReportOverdue), (75_000, ReportsStopped)]);
+    assert_eq!(told(&mut session, 140_000), [], "nothing more has left");
+    session.packet(A, 160);
+    session.report();
+    // Another command to open says nothing new.
+    session.ms += 4_000;
+    session.reporter.expect(true, &session.branch, session.now());
+    assert_eq!(told(&mut session, 200_000), [(147_500, ReportOverdue), (155_000, ReportsStopped)]);
+}
+
+#[test]
+fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    for _ in 0..5 {
+        session.packet(A, 160);
+        session.report();
+        session.ms += 7_400;
+        session.report();
+        assert!(matches!(session.hear_report(A), Some(BranchEvent::ReportReceived { .. })));
+    }
+    session.packet(A, 160);
+    session.report();
+    let begun = session.ms;
+    let overdue = (begun + 7_500, BranchEvent::ReportOverdue);
+    assert_eq!(told(&mut session, begun + 20_000), [overdue, (begun + 15_000, BranchEvent::ReportsStopped)]);
+}
+
+#[test]
+fn a_pause_begins_anew_what_is_to_be_reported_on() {
+    for always in [true, false] {
+        let mut session = Session::new();
+        session.reporter.expect(always, &session.branch, session.now());
+        session.open();
+        session.packet(A, 160);
+        session.hear_report(A);
+        session.packet(A, 160);
+        session.report();
+        session.ms = 5_000;
+        session.reporter.rest(&session.branch, session.now());
+        assert_eq!(told(&mut session, 90_000), [], "always: {always}");
+        session.packet(A, 160);
+        session.report();
+        let [overdue, stopped] =
+            [(97_500, BranchEvent::ReportOverdue), (105_000, BranchEvent::ReportsStopped)];
+        assert_eq!(told(&mut session, 110_000), [overdue, stopped], "always: {always}");
+    }
+}
+
+#[test]
+fn who_always_reports_does_so_after_its_bye_too() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    session.packet(A, 160);
+    session.report();
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    session.ms = 500;
+    session.packet(A, 160);
+    session.report();
+    assert_eq!(told(&mut session, 10_000), [(8_000, BranchEvent::ReportOverdue)]);
+}
+
+#[test]
+fn another_recorder_is_expected_to_do_as_it_is_said_to() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    session.packet(A, 160);
+    session.report();
+    session.reporter.restart(session.now());
+    session.reporter.expect(false, &session.branch, session.now());
+    session.packet(A, 160);
+    assert_eq!(told(&mut session, 60_000), []);
+}
+
 #[test]
 fn key_frame_requests_for_our_sources_are_told_as_one() {
     let mut session = Session::new();

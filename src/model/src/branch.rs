@@ -198,6 +198,8 @@ pub struct OpenBranch {
     pub payloads: Vec<PayloadRule>,
     /// [`BranchLimits::catch_up`] towards this recorder, where it is another one.
     pub catch_up: Option<f32>,
+    /// Whether the recorder always sends receiver reports: else they are expected where one has come.
+    pub expects_reports: bool,
     /// Whether packets that the recorder asks for again (generic NACK, RFC 4585 §6.2.1) are sent again: it has agreed to ask.
     pub retransmission: bool,
 }
@@ -392,10 +394,11 @@ pub enum BranchEvent {
         /// Fraction lost since the last report, in 1/256.
         fraction_lost: u8,
     },
-    /// Receiver reports came, packets have left since, and the next one is overdue: it has stayed away for one interval and a half.
-    /// Once until one comes.
+    /// Receiver reports came, or always do ([`OpenBranch::expects_reports`]), packets have left since, and the next one is overdue:
+    /// it has stayed away for one interval and a half. Once until one comes, or sending begins anew.
     ReportOverdue,
-    /// Receiver reports came and have stayed away for three intervals.
+    /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one. Where they always
+    /// do, again after each three intervals in which packets leave.
     ReportsStopped,
     /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the
     /// way to it was cut. All since the last report before is kept; with [`BranchCommand::Recall`] at once it is sent again,

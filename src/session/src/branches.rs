@@ -68,6 +68,7 @@ mod tests {
             may_expose: false,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
             catch_up: None,
+            expects_reports: false,
             retransmission: false,
         })
     }

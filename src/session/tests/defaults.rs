@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::{BranchCommand, BranchLimits, RECALL_OVERLAP};
+use siprec_model::{BranchCommand, BranchEvent, BranchLimits, RECALL_OVERLAP};
 use siprec_session::{RecordingConfig, Timers};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -80,6 +80,7 @@ fn a_deaf_recorder_that_always_reports_and_one_that_only_rings_take_less_than_th
     let mut call = recording(config);
     live(&mut call, 14);
     call.wait_ms(1_000);
+    call.media(0, BranchEvent::ReportsStopped);
     let refresh = call.request(&Method::Invite);
     call.wait_ms(1_999);
     call.take();

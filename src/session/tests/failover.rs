@@ -345,15 +345,39 @@ fn each_recorder_takes_what_was_held_at_its_own_pace() {
 }
 
 #[test]
+fn a_recorder_that_always_reports_need_not_on_a_call_that_sends_nothing() {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+    let mut config = two_recorders();
+    config.recorders = recorders.into();
+    let mut call = recording(config);
+    call.wait_ms(120_000);
+    call.expect(&[]);
+    call.media(0, BranchEvent::ReportsStopped);
+    call.expect(&["* suspected: it has sent no receiver report", "> INVITE sendonly/sendonly v1"]);
+}
+
+#[test]
 fn a_recorder_that_always_reports_is_deaf_without_reports() {
     let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
     recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
     let mut config = two_recorders();
     config.recorders = recorders.into();
     let mut call = recording(config);
+    let asks = |call: &Call| {
+        let opens = call.branches.iter().filter_map(|command| match command {
+            BranchCommand::Open(open) => Some(open.expects_reports),
+            _ => None,
+        });
+        opens.collect::<Vec<_>>()
+    };
+    assert_eq!(asks(&call), [true; 2]);
     for _ in 0..4 {
         call.wait_ms(14_000);
         call.media(0, REPORT);
+        // Of the other stream it never reports, and hears all the same.
+        call.media(1, BranchEvent::ReportsStopped);
+        call.expect(&[]);
     }
     call.command(Command::Pause);
     call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
@@ -363,9 +387,10 @@ fn a_recorder_that_always_reports_is_deaf_without_reports() {
     call.command(Command::Resume);
     call.answer_invite(&sdp(&[4000, 4002]));
     call.take();
-    call.wait_ms(14_999);
+    // Whether packets leave that it could report on, the media engine knows.
+    call.wait_ms(15_000);
     call.expect(&[]);
-    call.wait_ms(1);
+    call.media(1, BranchEvent::ReportsStopped);
     call.expect(&["* suspected: it has sent no receiver report", "> INVITE sendonly/sendonly v3"]);
     call.answer_invite(&sdp(&[4000, 4002]));
     // What it answered by SIP meanwhile says nothing of what was sent since it was to hear again.

@@ -104,6 +104,7 @@ impl Rig {
             may_expose: true,
             payloads: vec![PayloadRule { from: 0, to: 0 }],
             catch_up: None,
+            expects_reports: false,
             retransmission: true,
         }));
     }
@@ -125,6 +126,7 @@ impl Rig {
             may_expose,
             payloads,
             catch_up: None,
+            expects_reports: false,
             retransmission: true,
         }));
     }

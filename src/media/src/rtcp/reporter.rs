@@ -48,6 +48,8 @@ struct Reported {
 /// What the recorder says of what it receives.
 #[derive(Debug, Default)]
 struct Reception {
+    /// It always reports, whether it has yet or not.
+    is_certain: bool,
     expected: Option<Expected>,
     /// What it has lost of each source, as it said last.
     lost: Vec<(u32, i32)>,
@@ -58,13 +60,13 @@ struct Reception {
     untold_keyframe: bool,
 }
 
-/// Reports have come: the next ones should.
+/// Reports have come, or always do: the next ones should.
 #[derive(Debug)]
 struct Expected {
     /// When the last one came, or the first packet behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
     interval: Duration,
-    /// How many packets had left when the last report came, for as long as none has left since.
+    /// How many packets had left when that began, for as long as none has left since.
     idle_at: Option<u64>,
     overdue_told: bool,
 }
@@ -98,6 +100,23 @@ impl Reporter {
         self.history.clear();
         self.reception = Reception::default();
         self.suspicion = Suspicion::default();
+    }
+
+    /// The branch is open to a recorder that always sends reports, if `always`: they are expected from the first packet on
+    /// that leaves, each 5 s (RFC 3550 §6.2).
+    pub fn expect(&mut self, always: bool, branch: &Branch, now: Instant) {
+        let reception = &mut self.reception;
+        reception.is_certain = always;
+        if always && reception.expected.is_none() {
+            reception.expected = Some(Expected::begin(INTERVAL, branch, now));
+        }
+    }
+
+    /// Nothing is sent for now: what is to be reported on begins with the next packet that leaves.
+    pub fn rest(&mut self, branch: &Branch, now: Instant) {
+        if let Some(expected) = &mut self.reception.expected {
+            *expected = Expected::begin(expected.interval, branch, now);
+        }
     }
 
     /// The recorder's host is said to refuse the media: the next report of what is sent from here on disproves that, and
@@ -170,7 +189,7 @@ impl Reporter {
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
-            Feedback::Bye => reception.expected = None,
+            Feedback::Bye => reception.begin(branch, now),
             // Who resends listens for himself.
             Feedback::Report { .. } | Feedback::KeyframeWanted { .. } | Feedback::Missing { .. } => {}
         });
@@ -258,13 +277,17 @@ impl Reception {
 
     fn came(&mut self, branch: &Branch, now: Instant) {
         let spacing = self.expected.as_ref().map(|expected| now.saturating_duration_since(expected.last));
-        self.expected = Some(Expected {
-            last: now,
-            interval: spacing.unwrap_or(INTERVAL).max(INTERVAL),
-            idle_at: Some(sent(branch)),
-            overdue_told: false,
-        });
+        let interval = match spacing {
+            Some(spacing) if !self.is_certain => spacing.max(INTERVAL),
+            _ => INTERVAL,
+        };
+        self.expected = Some(Expected::begin(interval, branch, now));
         self.untold_overdue = false;
+    }
+
+    /// Expects what it would expect had no report come.
+    fn begin(&mut self, branch: &Branch, now: Instant) {
+        self.expected = self.is_certain.then(|| Expected::begin(INTERVAL, branch, now));
     }
 
     fn check(&mut self, branch: &Branch, now: Instant) {
@@ -277,13 +300,17 @@ impl Reception {
             self.untold_overdue = true;
         }
         if now >= expected.stops() {
-            self.expected = None;
+            self.begin(branch, now);
             self.untold_stop = true;
         }
     }
 }
 
 impl Expected {
+    fn begin(interval: Duration, branch: &Branch, now: Instant) -> Self {
+        Self { last: now, interval, idle_at: Some(sent(branch)), overdue_told: false }
+    }
+
     /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
     fn is_overdue_at(&self) -> Instant {
         self.last + self.interval * 3 / 2

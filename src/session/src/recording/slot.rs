@@ -13,7 +13,7 @@ use crate::branches::BranchMode;
 use crate::numbering::{comfort_noise, static_audio};
 use crate::parties::PartyKey;
 use crate::security::StreamSecurity;
-use crate::session::{Ports, Sign};
+use crate::session::Ports;
 
 /// How long after the end of a stream its last packets may still be on their way to the engine, so that a branch
 /// that seems never to have held anything is not given up too early.
@@ -116,8 +116,8 @@ pub(super) enum SlotNews {
     KeyWanted { session: u32, used_up: bool },
     /// The engine lost the branch.
     Lost(String),
-    /// The recorder may be lost.
-    Doubt(Sign),
+    /// Its receiver reports have stayed away.
+    Unreported,
     /// The recorder's host has refused a packet.
     Refused,
     /// The recorder has sent a receiver report.

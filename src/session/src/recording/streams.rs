@@ -199,7 +199,7 @@ impl Recording {
             SlotNews::KeyWanted { session, used_up } => self.key_wanted(id.slot, session, used_up),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
             SlotNews::Missed(packets) => self.missed(id.slot, packets, now),
-            SlotNews::Doubt(_)
+            SlotNews::Unreported
             | SlotNews::Refused
             | SlotNews::Reported
             | SlotNews::Overdue
@@ -207,7 +207,7 @@ impl Recording {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
                 let Some(session) = leg.and_then(|leg| leg.session_mut()) else { return };
                 match news {
-                    SlotNews::Doubt(sign) => session.doubt(sign, now),
+                    SlotNews::Unreported => session.miss_reports(id, now),
                     SlotNews::Refused => session.hear_refusal(id, now),
                     SlotNews::Refuted => session.hear_refutation(id, now),
                     SlotNews::Overdue => session.miss_report(id),

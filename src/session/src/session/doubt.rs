@@ -83,7 +83,7 @@ pub(super) struct Doubt {
     refused: Vec<Refused>,
     /// Streams that receiver reports have come of.
     reported: Vec<BranchId>,
-    /// Those of them that should have been reported on again.
+    /// Those that should have been reported on again, or at all.
     overdue: Vec<BranchId>,
     /// When reports last disproved refusals.
     refuted: Option<Instant>,
@@ -160,9 +160,14 @@ impl Doubt {
         self.refused.iter().filter(|refused| refused.goes_on(now)).map(|refused| refused.first).min()
     }
 
+    /// Whether receiver reports of a stream have come.
+    pub(super) fn is_reported(&self, stream: BranchId) -> bool {
+        self.reported.contains(&stream)
+    }
+
     /// A report of a stream is overdue.
     pub(super) fn miss(&mut self, stream: BranchId) {
-        if self.reported.contains(&stream) && !self.overdue.contains(&stream) {
+        if !self.overdue.contains(&stream) {
             self.overdue.push(stream);
         }
     }
@@ -172,9 +177,10 @@ impl Doubt {
         self.overdue.clear();
     }
 
-    /// Whether the recorder has what it was sent until `sent` of a stream that has ended. Its host may have begun to take what it
-    /// refused at first; and that it is silent, it can show by its answer to our BYE.
-    pub(super) fn believe(&self, stream: BranchId, sent: Instant, now: Instant) -> Belief {
+    /// Whether the recorder has what it was sent until `sent` of a stream that has ended; `hears` where it has shown, by whatever
+    /// stream, that it heard then. Its host may have begun to take what it refused at first; and that it is silent, it can show by its
+    /// answer to our BYE.
+    pub(super) fn believe(&self, stream: BranchId, sent: Instant, hears: bool, now: Instant) -> Belief {
         let is_of_the_end = |refused: &&Refused| refused.goes_on(now) && sent <= refused.last + LULL;
         let mut refused = self.refused.iter().filter(|refused| refused.stream == stream);
         if let Some(refused) = refused.find(is_of_the_end) {
@@ -188,8 +194,9 @@ impl Doubt {
             Some((sign @ (Sign::ReportsStopped | Sign::NoReports), at)) if !self.answered => {
                 Belief::Open { sign, until: at + PATIENCE }
             }
-            _ if self.overdue.contains(&stream) => {
-                Belief::Open { sign: Sign::ReportsStopped, until: sent + LAST_REPORT }
+            _ if self.overdue.contains(&stream) && (self.is_reported(stream) || !hears) => {
+                let sign = if self.is_reported(stream) { Sign::ReportsStopped } else { Sign::NoReports };
+                Belief::Open { sign, until: sent + LAST_REPORT }
             }
             _ => Belief::Sound,
         }

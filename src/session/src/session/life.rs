@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::REPORTS_WITHIN;
 use siprec_sip::RequestToken;
 
 use crate::config::Timers;
@@ -12,10 +11,6 @@ const RARELY: u32 = 3;
 
 /// How often at most a question is urgent.
 const HASTE: Duration = Duration::from_secs(5);
-
-/// A receiver reports within this time: each 5 s on average, at random from half to one and a half times as often, divided by
-/// 1.21828 (RFC 3550 §6.3.1), and on its way.
-const REPORT_COMES: Duration = Duration::from_millis(7_500);
 
 /// A proof is worth telling where it is newer than the last one by so much.
 const NEWS: Duration = Duration::from_secs(1);
@@ -33,8 +28,8 @@ pub(super) struct Life {
     hastened: Option<Instant>,
     /// It lives and does not answer OPTIONS.
     ignores_options: bool,
-    /// Until when a receiver report must come; None where none need to.
-    report_due: Option<Instant>,
+    /// It always sends receiver reports.
+    expects_reports: bool,
     /// When it last showed that it hears: it reported, or nothing was sent.
     heard: Instant,
     /// When the last receiver report has come, if any has.
@@ -47,14 +42,13 @@ impl Life {
     /// The recorder has just accepted. `expects_reports` says that it always sends receiver reports.
     pub(super) fn begin(timers: &Timers, expects_reports: bool, now: Instant) -> Self {
         let next = (!timers.probe.is_zero()).then(|| now + timers.probe_interval());
-        let report_due = expects_reports.then(|| now + REPORTS_WITHIN);
         Self {
             proof: now,
             asked: None,
             next,
             hastened: None,
             ignores_options: false,
-            report_due,
+            expects_reports,
             heard: now,
             reported: None,
             confirmed: now,
@@ -63,17 +57,14 @@ impl Life {
 
     /// When the recorder was last alive for sure. Of one that always reports its SIP proves nothing: it may be deaf.
     pub(super) fn proof(&self) -> Instant {
-        match self.report_due {
-            Some(_) => self.proof.min(self.heard),
-            None => self.proof,
-        }
+        if self.expects_reports { self.proof.min(self.heard) } else { self.proof }
     }
 
     /// A newer proof that the recorder has what was sent by then. None where it reports, or always should: then its reports
     /// alone say so, since it may answer SIP and be deaf.
     pub(super) fn poll_confirmed(&mut self) -> Option<Instant> {
         let is_news = self.proof >= self.confirmed + NEWS;
-        if !is_news || self.reported.is_some() || self.report_due.is_some() {
+        if !is_news || self.reported.is_some() || self.expects_reports {
             return None;
         }
         self.confirmed = self.proof;
@@ -85,7 +76,7 @@ impl Life {
     pub(super) fn has_outlived(&self, safe: Instant) -> bool {
         match self.reported {
             Some(reported) => safe < reported,
-            None => self.report_due.is_none() && safe < self.proof,
+            None => !self.expects_reports && safe < self.proof,
         }
     }
 
@@ -128,23 +119,16 @@ impl Life {
     /// Nothing is sent that could be reported on.
     pub(super) fn allow_silence(&mut self, now: Instant) {
         self.heard = now;
-        if let Some(due) = &mut self.report_due {
-            *due = now + REPORTS_WITHIN;
-        }
     }
 
-    /// Whether a receiver report should have come by now; says so once.
-    pub(super) fn misses_reports(&mut self, now: Instant) -> bool {
-        let misses = self.report_due.is_some_and(|due| due <= now);
-        if misses {
-            self.report_due = Some(now + REPORTS_WITHIN);
-        }
-        misses
+    /// Whether it always sends receiver reports.
+    pub(super) fn expects_reports(&self) -> bool {
+        self.expects_reports
     }
 
-    /// Until when a recorder that always reports may do so of what was sent until `sent`, where it should have by then.
-    pub(super) fn awaits_report(&self, sent: Instant, now: Instant) -> Option<Instant> {
-        self.report_due.filter(|due| now < *due && sent > self.heard + REPORT_COMES)
+    /// Whether it had shown no longer than `within` before a moment that it hears, of whatever stream, or could not have.
+    pub(super) fn had_heard(&self, within: Duration, moment: Instant) -> bool {
+        moment < self.heard + within
     }
 
     /// What is due to be asked, if anything.
@@ -178,7 +162,7 @@ impl Life {
     /// When something is due.
     pub(super) fn next_deadline(&self, timers: &Timers) -> Option<Instant> {
         let answer = self.asked.map(|(_, sent)| sent + timers.probe_answer);
-        [answer.or(self.next), self.report_due].into_iter().flatten().min()
+        answer.or(self.next)
     }
 }
 

@@ -1,13 +1,17 @@
 //! A session watches its recorder: by evidence it is suspected, then asked, then lost (`protocol` 1.6).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use siprec_model::{BranchId, FailureReason, RECALL_OVERLAP};
+use siprec_model::{BranchId, FailureReason, RECALL_OVERLAP, REPORTS_WITHIN};
 use siprec_sip::{Headers, Method, RequestToken, Response};
 
 use super::doubt::{Belief, Growth, Sign};
 use super::life::Question;
 use super::{Notice, Phase, RecordingSession};
+
+/// A receiver reports within this time: each 5 s on average, at random from half to one and a half times as often, divided by
+/// 1.21828 (RFC 3550 §6.3.1), and on its way.
+const REPORT_COMES: Duration = Duration::from_millis(7_500);
 
 impl RecordingSession {
     /// Takes a sign other than a refusal that the recorder may be lost. Where it is worth a question, the session's refresh is that, and any
@@ -84,22 +88,31 @@ impl RecordingSession {
         }
     }
 
-    /// A receiver report of a stream is overdue although packets of it have left since the last one.
+    /// A receiver report of a stream is overdue although packets of it have left since the last one, or the first.
     pub(crate) fn miss_report(&mut self, stream: BranchId) {
-        if let Phase::Up(up) = &mut self.phase {
+        if let Phase::Up(up) = &mut self.phase
+            && (up.life.expects_reports() || up.doubt.is_reported(stream))
+        {
             up.doubt.miss(stream);
+        }
+    }
+
+    /// Reports of a stream have stayed away although packets of it have left. A recorder that always reports, and has not of this
+    /// stream, hears where it has of another.
+    pub(crate) fn miss_reports(&mut self, stream: BranchId, now: Instant) {
+        let Phase::Up(up) = &self.phase else { return };
+        if up.doubt.is_reported(stream) || !up.life.expects_reports() {
+            self.doubt(Sign::ReportsStopped, now);
+        } else if !up.life.had_heard(REPORTS_WITHIN, now) {
+            self.doubt(Sign::NoReports, now);
         }
     }
 
     /// Whether the recorder has what it was sent until `sent` of a stream that has ended.
     pub(crate) fn believe(&self, stream: BranchId, sent: Instant, now: Instant) -> Belief {
-        let Phase::Up(up) = &self.phase else { return Belief::Sound };
-        match up.doubt.believe(stream, sent, now) {
-            Belief::Sound => match up.life.awaits_report(sent, now) {
-                Some(until) => Belief::Open { sign: Sign::NoReports, until },
-                None => Belief::Sound,
-            },
-            belief => belief,
+        match &self.phase {
+            Phase::Up(up) => up.doubt.believe(stream, sent, up.life.had_heard(REPORT_COMES, sent), now),
+            Phase::Inviting(_) | Phase::Ending => Belief::Sound,
         }
     }
 
@@ -137,10 +150,7 @@ impl RecordingSession {
             up.life.allow_silence(now);
             up.doubt.allow_silence();
         }
-        let mut sign = up.life.misses_reports(now).then_some(Sign::NoReports);
-        if up.life.is_overdue(&timers, now) {
-            sign = Some(Sign::Silent);
-        }
+        let is_overdue = up.life.is_overdue(&timers, now);
         match up.life.question(now) {
             Some(Question::Options) => {
                 let token = self.ua.request(Method::Options, Headers::new(), None, now).ok();
@@ -153,8 +163,8 @@ impl RecordingSession {
             }
             None => {}
         }
-        if let Some(sign) = sign {
-            self.doubt(sign, now);
+        if is_overdue {
+            self.doubt(Sign::Silent, now);
         }
     }
 

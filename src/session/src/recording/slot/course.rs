@@ -11,7 +11,7 @@ use siprec_model::{
 use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, REPLY_TIME, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
-use crate::session::{Ports, Sign, WantedLine};
+use crate::session::{Ports, WantedLine};
 
 impl Slot {
     /// Whether the stream has a branch at the engine.
@@ -455,7 +455,7 @@ impl Slot {
             }
             // A recorder that is sent nothing has nothing to refuse, or to report on.
             BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => SlotNews::Refused,
-            BranchEvent::ReportsStopped if self.is_open() => SlotNews::Doubt(Sign::ReportsStopped),
+            BranchEvent::ReportsStopped if self.is_open() => SlotNews::Unreported,
             BranchEvent::ReportOverdue if self.is_open() => SlotNews::Overdue,
             BranchEvent::ReportReceived { .. } => SlotNews::Reported,
             // While nothing is sent, nothing is sent again.
