@@ -116,6 +116,29 @@ fn what_a_pause_froze_of_a_stream_that_ends_in_it_leaves_while_the_others_stay_s
 }
 
 #[test]
+fn what_it_has_to_say_is_agreed_soon_also_where_the_pause_was_not_yet() {
+    let mut call = Call::inviting_with(two_recorders());
+    call.engine.freezes = true;
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.command(Command::Pause);
+    let pause = call.request(&Method::Invite);
+    release(&mut call);
+    call.wait_ms(100);
+    call.answer(&pause, 200, &[], &sdp_with(&[4000, 4002], INACTIVE));
+    call.take();
+    // The answer to what it has to say does not come.
+    call.request(&Method::Invite);
+    call.wait_ms(1_999);
+    let failed = |lines: &[String]| lines.iter().any(|line| line.starts_with("* failed: "));
+    let lines = call.take();
+    assert!(!failed(&lines), "{lines:?}");
+    call.wait_ms(1);
+    let lines = call.take();
+    assert!(failed(&lines), "{lines:?}");
+}
+
+#[test]
 fn where_nothing_of_it_is_frozen_nothing_is_agreed_but_that_it_is_gone() {
     let mut call = paused(false);
     release(&mut call);

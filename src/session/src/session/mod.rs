@@ -126,6 +126,8 @@ struct Up {
     life: Life,
     /// Whether the recorder is to show that it lives, by its answer to an offer.
     probe: bool,
+    /// Whether what is wanted now is to be agreed soon.
+    presses: bool,
     /// Keys that nothing leaves under any more.
     spent: Vec<Arc<LineKeys>>,
 }
@@ -485,6 +487,7 @@ impl RecordingSession {
                     doubt,
                     life,
                     probe: false,
+                    presses: false,
                     spent: Vec::new(),
                 };
                 self.phase = Phase::Up(Box::new(up));

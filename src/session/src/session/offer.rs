@@ -249,6 +249,7 @@ impl RecordingSession {
         } else if up.probe || up.clock.refresh().is_some_and(|due| due <= now) {
             up.agreed.ours.offered()
         } else {
+            up.presses = false;
             up.refused = up.refused.take().filter(|refusal| refusal.retry.is_none());
             return;
         };
@@ -261,7 +262,8 @@ impl RecordingSession {
         let sent = self.ua.request(Method::Invite, up.clock.request(), Some(Body::sdp(body)), now);
         if let Ok(token) = sent {
             let probe = std::mem::take(&mut up.probe);
-            let time = if probe || self.hurries { self.rules.timers.probe_answer } else { ANSWER_TIME };
+            let is_urgent = probe || up.presses || self.hurries;
+            let time = if is_urgent { self.rules.timers.probe_answer } else { ANSWER_TIME };
             up.offer = Offer::Sent { description, token, sent: now, deadline: now + time };
         }
     }

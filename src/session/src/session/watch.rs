@@ -133,10 +133,10 @@ impl RecordingSession {
         }
     }
 
-    /// The next offer, or the one that is open, must be answered as soon as questions must.
+    /// What is offered next, and what is open, must be answered as soon as questions must.
     pub(crate) fn press(&mut self, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.probe |= !up.offer.is_open();
+            up.presses = true;
             up.offer.hasten(now + self.rules.timers.probe_answer);
         }
     }
