@@ -39,6 +39,33 @@ fn nothing_goes_to_a_recorder_that_was_lost_and_numbers_begin_anew_at_the_next()
     lost.assert_silence();
 }
 
+#[test]
+fn what_this_host_cannot_send_is_not_told_as_lost_before_another_recorder_has_it() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, next) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    let start = Instant::now();
+    // All hosts of the loopback network: the kernel lets nobody send there (EACCES).
+    rig.open_at(branch, "127.255.255.255:4000".parse().unwrap(), None);
+    let mut events = Vec::new();
+    for number in 0..60 {
+        tap.push(&numbered(SSRC, number), Instant::now());
+        events.extend(rig.events_within(SPACING));
+    }
+    let is_refusal = |event: &BranchEvent| matches!(event, BranchEvent::RemoteRefused { .. });
+    assert!(events.iter().any(|(_, event)| is_refusal(event)), "{events:?}");
+    rig.command(BranchCommand::Recall { branch, since: start });
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, &next);
+    assert_in_order(&next.packets(60), 0);
+    let (more, report) = rig.close(branch);
+    let events = events.into_iter().map(|(_, event)| event).chain(more);
+    let holes: Vec<_> = events.filter(|event| matches!(event, BranchEvent::Gap(_))).collect();
+    assert_eq!(holes, []);
+    assert_eq!((report.seen, report.sent, report.drops.total(), report.gaps), (60, 60, 0, 0));
+}
+
 /// A recorder takes a call, is lost at once, and another one gets the rest: what that one receives, by number, and the
 /// account.
 fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (Vec<u32>, BranchReport) {

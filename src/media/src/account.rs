@@ -8,6 +8,7 @@ use crate::Sent;
 use crate::entry::{Entry, Fate};
 use crate::forgotten::Lost;
 use crate::gap::Gaps;
+use crate::hold::GivenUp;
 use crate::rewrite::Rewrite;
 use crate::rtp::Header;
 
@@ -108,7 +109,13 @@ impl Account {
             Fate::NotProtected => DropCause::NotProtected,
         };
         report.drops.take_back(cause, 1);
-        self.gaps.regained(cause, 1, self.spacing);
+    }
+
+    /// Packets that did not leave, and are no longer kept for another recorder.
+    pub(crate) fn given_up(&mut self, given_up: GivenUp) {
+        for (cause, lost) in given_up.each().into_iter().filter(|(_, lost)| lost.packets > 0) {
+            self.gaps.lost(cause, lost.packets, lost.duration, self.epoch + Duration::from_nanos(lost.start));
+        }
     }
 
     /// A recorder was lost that may not have these, and they are no longer held.
@@ -119,8 +126,8 @@ impl Account {
         self.dropped(DropCause::RecorderLost, packets, lost.duration, lost.start);
     }
 
-    /// Packets that were given out as sent have not left.
-    pub(crate) fn refused(&mut self, cause: DropCause, packets: u64, bytes: u64) {
+    /// Packets that were given out as sent have not left. So many of them are `kept`, and no hole before they go.
+    pub(crate) fn refused(&mut self, cause: DropCause, packets: u64, bytes: u64, kept: u64) {
         let packets = packets.min(self.report.sent);
         self.report.sent -= packets;
         self.report.sent_bytes = self.report.sent_bytes.saturating_sub(bytes);
@@ -129,7 +136,8 @@ impl Account {
         let last = self.last_left.unwrap_or(self.epoch);
         let start = last.checked_sub(duration.saturating_sub(self.spacing)).unwrap_or(self.epoch);
         self.report.drops.add(cause, packets);
-        self.gaps.lost(cause, packets, duration, start.max(self.epoch));
+        let gone = packets.saturating_sub(kept);
+        self.gaps.lost(cause, gone, spanned(self.spacing, gone), start.max(self.epoch));
     }
 
     fn bound(&mut self) {

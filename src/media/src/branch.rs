@@ -8,13 +8,12 @@ use crate::account::{Account, Way};
 use crate::branch_clock::{BranchClock, nanos};
 use crate::entry::{Entry, Fate, Times};
 use crate::first_packet::FirstPacket;
-use crate::forgotten::Lost;
 use crate::group::Groups;
 use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
-use crate::receipts::{Finding, Missed, Repair};
+use crate::receipts::{Finding, Repair};
 use crate::rewrite::{Rewrite, Rewriter};
 use crate::rtp::RtpView;
 use crate::source::Sender;
@@ -274,20 +273,20 @@ impl Branch {
     }
 
     /// Accounts for the last packets that were given out as sent, `bytes` in all, which did not leave the host. They are
-    /// kept: the next recorder may get them.
+    /// kept: the next recorder may get them, and no hole is told before they go.
     pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
         self.handle_refusal(DropCause::SendFailed, packets, bytes);
     }
 
     /// The same for packets that were not let out for this cause.
     pub fn handle_refusal(&mut self, cause: DropCause, packets: u64, bytes: u64) {
-        self.account.refused(cause, packets, bytes);
         let fate = match cause {
             DropCause::SendFailed => Fate::SendFailed,
             DropCause::NotProtected => Fate::NotProtected,
             _ => Fate::Void,
         };
-        self.hold.ring.fail(packets, fate);
+        let kept = if fate == Fate::Void { 0 } else { self.hold.ring.fail(packets, fate) };
+        self.account.refused(cause, packets, bytes, kept);
     }
 
     /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
@@ -463,7 +462,8 @@ impl Branch {
         for missed in self.rewriter.sources.give_up() {
             self.account.lost(missed.into());
         }
-        self.hold.forget_all();
+        self.hold.forget_all(judge(&self.groups, &self.rewriter, &self.account));
+        self.account.given_up(self.hold.take_given_up());
         while let Some(held) = self.hold.ring.discard() {
             let next = self.hold.ring.front();
             let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
@@ -540,6 +540,7 @@ impl Branch {
         {
             return Some(BranchEvent::PayloadUnknown { payload_type });
         }
+        self.account.given_up(self.hold.take_given_up());
         if let Some(hole) = self.account.poll_hole() {
             return Some(BranchEvent::Gap(hole));
         }
@@ -675,13 +676,6 @@ impl Open {
     fn due(&mut self, held: &Entry, now: Instant) -> Instant {
         self.payloads.advance(now);
         self.pacer.due(held.times.active(), now).max(self.payloads.wait(held, now))
-    }
-}
-
-impl From<Missed> for Lost {
-    fn from(missed: Missed) -> Self {
-        let Missed { packets, duration, behind } = missed;
-        Self { packets, duration: Duration::from_nanos(duration), start: behind }
     }
 }
 

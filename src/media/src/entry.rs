@@ -145,6 +145,11 @@ impl Entry {
         self.fate() == Fate::Sent
     }
 
+    /// Whether it has not left, so that it is lost unless another recorder gets it.
+    pub(crate) fn counts_as_lost(&self) -> bool {
+        matches!(self.fate(), Fate::SendFailed | Fate::NotProtected)
+    }
+
     /// Whether its index on the branch is that one or an earlier one, not half of all indices away.
     pub(crate) fn is_within(&self, index: u64) -> bool {
         (index as u32).wrapping_sub(self.index).cast_signed() >= 0

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::entry::Entry;
+use crate::receipts::Missed;
 
 /// Losses that follow each other within this time are remembered as one, in nanoseconds.
 const MERGE: u64 = 1_000_000_000;
@@ -41,6 +42,23 @@ pub(crate) struct Lost {
     pub(crate) duration: Duration,
     /// When the first packet came, in nanoseconds since the branch was made.
     pub(crate) start: u64,
+}
+
+impl Lost {
+    /// One packet more, after which the stream goes on `duration` later.
+    pub(crate) fn add(&mut self, entry: &Entry, duration: Duration) {
+        let came = entry.times.arrival;
+        self.start = if self.packets == 0 { came } else { self.start.min(came) };
+        self.packets += 1;
+        self.duration += duration;
+    }
+}
+
+impl From<Missed> for Lost {
+    fn from(missed: Missed) -> Self {
+        let Missed { packets, duration, behind } = missed;
+        Self { packets, duration: Duration::from_nanos(duration), start: behind }
+    }
 }
 
 impl Forgotten {

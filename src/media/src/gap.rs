@@ -90,20 +90,6 @@ impl Gaps {
         }
     }
 
-    /// Packets that were told of as lost are not, as far as nobody has been told yet.
-    pub(crate) fn regained(&mut self, cause: DropCause, packets: u64, duration: Duration) {
-        let place = CAUSES.iter().position(|known| *known == cause);
-        let hole = place.and_then(|place| self.collecting.get_mut(place));
-        if let Some(hole) = hole.filter(|hole| !hole.complete) {
-            hole.packets = hole.packets.saturating_sub(packets);
-            if hole.packets == 0 {
-                (hole.duration, hole.start) = (Duration::ZERO, None);
-            } else {
-                hole.duration = hole.duration.saturating_sub(duration);
-            }
-        }
-    }
-
     /// The recording goes on: what is missing before this packet can be told.
     pub(crate) fn go_on(&mut self, now: Instant) {
         if self.any {

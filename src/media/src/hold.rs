@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use siprec_model::RECALL_OVERLAP;
+use siprec_model::{DropCause, RECALL_OVERLAP};
 
-use crate::entry::{Entry, Left, Times};
+use crate::entry::{Entry, Fate, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
 use crate::memory::Purpose;
@@ -25,12 +25,20 @@ const REPORTS_WITHIN: u64 = siprec_model::REPORTS_WITHIN.as_nanos() as u64;
 pub(crate) struct Hold {
     pub(crate) ring: Ring,
     forgotten: Forgotten,
+    given_up: GivenUp,
     /// The interval of numbers in which the last packet left.
     opening: Option<u32>,
     /// When the first packet left for this recorder, in nanoseconds since the branch was made.
     begun: Option<u64>,
     /// How often its recorder was lost.
     pub(crate) recalls: u32,
+}
+
+/// Packets that did not leave, and that no recorder gets any more, by the cause.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct GivenUp {
+    send_failed: Lost,
+    not_protected: Lost,
 }
 
 /// What decides on kept packets.
@@ -47,6 +55,7 @@ impl Hold {
         Self {
             ring: Ring::new(limit),
             forgotten: Forgotten::default(),
+            given_up: GivenUp::default(),
             opening: None,
             begun: None,
             recalls: 0,
@@ -103,15 +112,22 @@ impl Hold {
     pub(crate) fn forget(&mut self, judge: Judge<'_>) -> bool {
         let second = self.ring.second();
         let Some(oldest) = self.ring.forget() else { return false };
-        if oldest.is_sent() && !judge.is_acknowledged(&oldest) {
+        if oldest.counts_as_lost() {
+            self.given_up.add(&oldest, judge.span(&oldest, second.as_ref()));
+        } else if oldest.is_sent() && !judge.is_acknowledged(&oldest) {
             self.forgotten.note(&oldest, judge.span(&oldest, second.as_ref()));
         }
         true
     }
 
+    /// What was given up since this was last asked.
+    pub(crate) fn take_given_up(&mut self) -> GivenUp {
+        std::mem::take(&mut self.given_up)
+    }
+
     /// Receiver reports have come: what they acknowledge is the recorder's.
     pub(crate) fn settle(&mut self, judge: Judge<'_>) {
-        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, None));
+        self.settle_until(None, judge);
         self.forgotten.settle(|entry| judge.is_acknowledged(entry));
     }
 
@@ -139,12 +155,16 @@ impl Hold {
     /// Forgets what is the recorder's by its reports, or where there are none by a sign of life at `since`.
     #[inline(never)]
     fn settle_until(&mut self, since: Option<u64>, judge: Judge<'_>) {
-        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since));
+        let given_up = &mut self.given_up;
+        let told = |entry: &Entry, next: Option<&Entry>| given_up.add(entry, judge.span(entry, next));
+        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since), told);
     }
 
     /// Forgets everything that is kept, for good.
-    pub(crate) fn forget_all(&mut self) {
-        self.ring.forget_all();
+    pub(crate) fn forget_all(&mut self, judge: Judge<'_>) {
+        let given_up = &mut self.given_up;
+        let told = |entry: &Entry, next: Option<&Entry>| given_up.add(entry, judge.span(entry, next));
+        self.ring.settle(false, |_| true, told);
         self.forgotten = Forgotten::default();
     }
 
@@ -155,6 +175,19 @@ impl Hold {
             self.begun.get_or_insert(at.arrival);
         }
         begins
+    }
+}
+
+impl GivenUp {
+    /// With their causes.
+    pub(crate) fn each(self) -> [(DropCause, Lost); 2] {
+        [(DropCause::SendFailed, self.send_failed), (DropCause::NotProtected, self.not_protected)]
+    }
+
+    fn add(&mut self, entry: &Entry, span: Duration) {
+        let lost =
+            if entry.fate() == Fate::NotProtected { &mut self.not_protected } else { &mut self.send_failed };
+        lost.add(entry, span);
     }
 }
 

@@ -218,6 +218,11 @@ impl Ring {
         if self.kept + self.rest > 1 { self.read(self.wrap(self.start + oldest.size())) } else { None }
     }
 
+    /// The oldest packet of all, kept or not.
+    fn first(&self) -> Option<Entry> {
+        if self.kept + self.rest == 0 { None } else { self.read(self.start) }
+    }
+
     /// Forgets the oldest packet that is kept.
     pub(crate) fn forget(&mut self) -> Option<Entry> {
         let oldest = self.oldest()?;
@@ -240,8 +245,13 @@ impl Ring {
     }
 
     /// Forgets kept packets, from the oldest on, while they are `settled`. With `by_group`, what is left begins a group
-    /// if any of what is settled does.
-    pub(crate) fn settle(&mut self, by_group: bool, settled: impl Fn(&Entry) -> bool) {
+    /// if any of what is settled does. Each that [counts as lost](Entry::counts_as_lost) is `told`, with the one behind it.
+    pub(crate) fn settle(
+        &mut self,
+        by_group: bool,
+        settled: impl Fn(&Entry) -> bool,
+        mut told: impl FnMut(&Entry, Option<&Entry>),
+    ) {
         let (mut at, mut count, mut whole) = (self.start, 0, None);
         while count < self.kept
             && let Some(entry) = self.read(at)
@@ -257,7 +267,9 @@ impl Ring {
         }
         let count = whole.filter(|_| by_group).unwrap_or(count);
         for _ in 0..count {
-            self.forget();
+            if let Some(gone) = self.forget().filter(Entry::counts_as_lost) {
+                told(&gone, self.first().as_ref());
+            }
         }
     }
 
@@ -305,25 +317,26 @@ impl Ring {
         self.pass_void();
     }
 
-    /// The `count` packets that left last did not get far: this is what became of them.
-    pub(crate) fn fail(&mut self, mut count: u64, fate: Fate) {
+    /// The `count` packets that left last did not get far: this is what became of them. Says how many of them are kept.
+    pub(crate) fn fail(&mut self, count: u64, fate: Fate) -> u64 {
         let mut at = self.front_at();
         // Behind the newest stands nobody who knows its length.
         let mut length = match self.read(at).filter(|_| self.kept_bytes < self.used) {
             Some(front) => front.previous(),
             None => self.newest,
         };
-        let mut left = self.kept;
-        while count > 0 && left > 0 {
+        let (mut left, mut found) = (self.kept, 0);
+        while found < count && left > 0 {
             at = self.wrap(at + self.buffer.len() - usize::from(length) - PREFIX);
-            let Some(entry) = self.read(at) else { return };
+            let Some(entry) = self.read(at) else { break };
             if entry.fate() == Fate::Sent {
                 self.write(at, &entry.with_fate(fate));
-                count -= 1;
+                found += 1;
             }
             length = entry.previous();
             left -= 1;
         }
+        found
     }
 
     /// The first packet that waits is kept from now on, as `entry` says.

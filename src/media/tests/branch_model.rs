@@ -125,8 +125,6 @@ struct Model {
     seen: u64,
     sent: u64,
     resent: u64,
-    /// Lost to the socket and sent again.
-    regained: u64,
     drops: DropCounts,
 }
 
@@ -228,7 +226,6 @@ impl Model {
             seen: 0,
             sent: 0,
             resent: 0,
-            regained: 0,
             drops: DropCounts::default(),
         }
     }
@@ -456,7 +453,6 @@ impl Model {
                 self.resent = self.resent.saturating_sub(u64::from(kept.again));
                 if std::mem::take(&mut left.failed) {
                     self.drops.take_back(DropCause::SendFailed, 1);
-                    self.regained += 1;
                 } else {
                     self.sent -= 1;
                 }

@@ -619,7 +619,7 @@ fn losses_before_and_after_the_branch_are_counted_and_told() {
     call.talk(20);
     let report = call.branch.report();
     assert_eq!((report.seen, report.sent, report.sent_bytes), (16, 7, 7 * 172));
-    assert_eq!(call.gaps(), [(3, 60, DropCause::QueueFull), (4, 80, DropCause::SendFailed)]);
+    assert_eq!(call.gaps(), [(3, 60, DropCause::QueueFull)], "another recorder may get what did not leave");
     call.branch.pause(call.now());
     call.branch.handle_loss(DropCause::NotRtp, 1);
     assert_eq!(call.branch.report().seen, 16, "a pause is not meant to be recorded");
