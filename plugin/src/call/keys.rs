@@ -40,7 +40,12 @@ pub(super) fn signals() -> [glib::subclass::Signal; 4] {
 /// The keys that a party sends under, by medium, as its session description says.
 pub(super) type DescribedKeys = Vec<(Medium, CallKey)>;
 
-/// Reads the `a=crypto` lines of a party's session description, and says in words which of them cannot be used.
+/// Reads the `a=crypto` lines of a party's session description, and says in words which of them cannot be used, and which
+/// tags stand twice.
+///
+/// Each tag stands in one line of its m-line (RFC 4568 §4.1), and answers choose by it. Who listens need not know what was chosen,
+/// since each key is tried: where a tag stands in two lines with other keys, both are taken, lest the one that the party sends under
+/// is lost.
 pub(super) fn described(sdp: &SessionDescription) -> (DescribedKeys, Vec<String>) {
     let (mut found, mut faults) = (DescribedKeys::new(), Vec::new());
     for (index, media) in sdp.medias().enumerate().filter(|(_, media)| !media.is_off()) {
@@ -52,10 +57,20 @@ pub(super) fn described(sdp: &SessionDescription) -> (DescribedKeys, Vec<String>
                 index + 1
             ));
         }
+        let mut lines: Vec<Crypto> = Vec::new();
         for line in media.values("crypto") {
             match Crypto::parse(line) {
+                Ok(crypto) if lines.contains(&crypto) => {}
                 Ok(crypto) => {
+                    let tag = crypto.tag();
+                    if lines.iter().any(|line| line.tag() == tag) {
+                        faults.push(format!(
+                            "m-line {}: a=crypto:{tag} stands there twice; the keys of both lines are tried",
+                            index + 1
+                        ));
+                    }
                     found.extend(crypto.keys().iter().map(|key| (medium, CallKey::from(key.clone()))));
+                    lines.push(crypto);
                 }
                 Err(fault) => faults.push(format!("m-line {}: {fault}", index + 1)),
             }
@@ -255,6 +270,29 @@ mod tests {
                 "{behind}: {faults:?}"
             );
         }
+    }
+
+    /// RFC 4568 §4.1 wants each tag once in an m-line.
+    #[test]
+    fn a_tag_that_stands_twice_loses_no_key_and_is_told_where_the_keys_differ() {
+        let [one, two] = ["B", "C"].map(|letter| letter.repeat(40));
+        let read = |lines: &[(u32, &str)]| {
+            let head = "v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\nc=IN IP4 192.0.2.1\r\nt=0 0\r\n\
+                        m=audio 4000 RTP/SAVP 0\r\n";
+            let lines = lines.iter();
+            let lines =
+                lines.map(|(tag, key)| format!("a=crypto:{tag} AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n"));
+            let text = head.to_owned() + &lines.collect::<String>();
+            described(&SessionDescription::parse(text.as_bytes()).unwrap())
+        };
+        let (both, faults) = read(&[(1, &one), (2, &two)]);
+        assert_eq!((both.len(), faults.len()), (2, 0));
+        let (keys, faults) = read(&[(1, &one), (1, &two)]);
+        assert_eq!(keys, both, "whichever the party sends under");
+        assert_eq!(faults, ["m-line 1: a=crypto:1 stands there twice; the keys of both lines are tried"]);
+        // The same line once more says nothing else.
+        let (keys, faults) = read(&[(1, &one), (1, &one)]);
+        assert_eq!((keys.as_slice(), faults.len()), (&both[..1], 0));
     }
 
     #[test]
