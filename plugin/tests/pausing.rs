@@ -155,3 +155,40 @@ fn what_was_said_before_a_pause_that_lasts_to_the_end_is_delivered_then_and_noth
     }
     assert!(call.messages_so_far().iter().all(|message| message.name() != "siprec-gap"));
 }
+
+/// Both parties' sessions have gone to another recorder in the pause, and neither has had a packet there when its party is replaced.
+#[test]
+fn what_parties_said_before_a_pause_in_which_their_recorder_was_lost_and_they_were_replaced_is_at_the_next_one()
+ {
+    let (lost, next) = (Recorder::start(Script::Accept), Recorder::start(Script::Accept));
+    let recorders = format!("{} {}", lost.uri(), next.uri());
+    let call = Call::new(&recorders, |siprec| siprec.set_property_from_str("session-mode", "per-party"));
+    call.begin();
+    for _ in 0..2 {
+        call.message("siprec-started");
+    }
+    (0..20).for_each(|sequence| call.speak(sequence));
+    for line in [0, 4] {
+        (0..15).for_each(|_| drop(lost.packet(line).unwrap()));
+    }
+    drop(lost);
+    call.wish("pause");
+    (20..30).for_each(|sequence| call.speak(sequence));
+    for _ in 0..2 {
+        call.message("siprec-failed-over");
+    }
+    assert!(next.packet_within(0, std::time::Duration::from_millis(100)).is_none(), "it is paused");
+    let others = gst::Structure::builder("p").field("sink_0", "1004").field("sink_1", "1005").build();
+    assert_eq!(call.siprec.emit_by_name::<Option<String>>("update-parties", &[&others]), None);
+    for line in [0, 4] {
+        for sequence in 0..20 {
+            assert_eq!(timestamp(&next.packet(line).unwrap()), sequence * 160, "line {line}");
+        }
+    }
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        assert_eq!((report.get::<u64>("seen"), report.get::<u64>("sent")), (Ok(20), Ok(20)), "{report}");
+    }
+    assert!(call.messages_so_far().iter().all(|message| message.name() != "siprec-gap"));
+    call.end();
+}
