@@ -7,6 +7,7 @@ use siprec_system_tests::process::{Process, wait_until};
 use siprec_system_tests::sandbox::Sandbox;
 
 use crate::Case;
+use crate::baseline::Baseline;
 use crate::cases::uris;
 use crate::row::Row;
 use crate::scene::{PATIENCE, Station};
@@ -17,7 +18,9 @@ const CALLS: usize = 200;
 const SECONDS: usize = 30;
 
 fn calls() -> Result<Vec<Row>> {
-    Ok(vec![play(false)?, play(true)?])
+    let (none, mut killed) = (play(false)?, play(true)?);
+    killed.baseline = Baseline::of(&none);
+    Ok(vec![none, killed])
 }
 
 fn play(killed: bool) -> Result<Row> {
@@ -78,6 +81,7 @@ fn play(killed: bool) -> Result<Row> {
         lost: (pushed - heard) as usize,
         median: Duration::from_micros(number("p50")?),
         p99: Duration::from_micros(number("p99")?),
+        baseline: Baseline::default(),
         suspected: times.map(|(suspected, _, _)| suspected),
         failed: times.map(|(_, failed, _)| failed),
         started: times.map(|(_, _, over)| over),

@@ -8,6 +8,7 @@ use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
 
 use crate::Case;
+use crate::baseline::Baseline;
 use crate::row::Row;
 use crate::scene::{Plan, Played, Scene, Station};
 
@@ -37,6 +38,11 @@ pub(crate) fn two(arguments: &[&str]) -> Result<Vec<Station>> {
 
 pub(crate) fn plan(stations: &[Station], seconds: usize) -> Plan<'static> {
     Plan { recorder: uris(stations), seconds, ..Plan::default() }
+}
+
+/// A call to which nothing happens.
+pub(crate) fn undisturbed(baseline: &mut Baseline) -> Result<()> {
+    baseline.play(uris(&two(&[])?))
 }
 
 fn none() -> Result<Vec<Row>> {

@@ -8,6 +8,7 @@ use siprec_system_tests::recorder::Recorder;
 use siprec_system_tests::sandbox::Sandbox;
 
 use crate::Case;
+use crate::baseline::Baseline;
 use crate::cases::{run, uris};
 use crate::row::Row;
 use crate::scene::{PATIENCE, Plan, Scene, Station};
@@ -67,6 +68,12 @@ impl Drop for Link {
 
 fn ip(words: &str) -> Result<()> {
     run(Command::new("ip").args(words.split(' ')))
+}
+
+/// A call whose recorder is behind a cable that nobody touches.
+pub(crate) fn undisturbed(baseline: &mut Baseline) -> Result<()> {
+    let link = Link::lay()?;
+    baseline.play(uris(&[link.recorder()?, Station::open(&[])?]))
 }
 
 fn cut() -> Result<Vec<Row>> {

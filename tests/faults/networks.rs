@@ -8,6 +8,7 @@ use siprec_system_tests::network::Network;
 use siprec_system_tests::weather::Weather;
 
 use crate::Case;
+use crate::baseline::Baseline;
 use crate::cases::two;
 use crate::flood::Flood;
 use crate::row::Row;
@@ -22,6 +23,14 @@ pub(crate) const CASES: &[Case] = &[
     ("disorder", disorder),
     ("flood", flood),
 ];
+
+/// A call whose recorders are behind networks to which nothing happens.
+pub(crate) fn undisturbed(baseline: &mut Baseline) -> Result<()> {
+    let stations = two(&[])?;
+    let networks = stations.iter().map(|station| Network::before(station.recorder.address()));
+    let networks = networks.collect::<Result<Vec<_>>>()?;
+    baseline.play(format!("{} {}", networks[0].uri(), networks[1].uri()))
+}
 
 /// Both recorders behind networks with this weather for SIP and media.
 fn weathered(signalling: Weather, media: Weather, seconds: usize, fault: &str) -> Result<Row> {

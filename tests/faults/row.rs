@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_system_tests::judge::Verdict;
 use siprec_system_tests::talk::Heard;
 
+use crate::baseline::Baseline;
 use crate::diary::Entry;
 
 /// A row.
@@ -16,6 +17,8 @@ pub(crate) struct Row {
     /// Latency of the call's packets.
     pub(crate) median: Duration,
     pub(crate) p99: Duration,
+    /// What it is to be compared with.
+    pub(crate) baseline: Baseline,
     /// From the fault to its first sign, to the recorder's loss, and to the next session.
     pub(crate) suspected: Option<Duration>,
     pub(crate) failed: Option<Duration>,
@@ -49,6 +52,7 @@ impl Row {
             lost: heard.lost + heard.odd,
             median: heard.latency(50),
             p99: heard.latency(99),
+            baseline: Baseline::default(),
             suspected: after("suspected"),
             failed: after("failed"),
             started,
@@ -74,8 +78,13 @@ impl Row {
         self.remark += &format!("{between}{text}");
     }
 
-    pub(crate) const HEAD: &str = "| fault | call: lost of packets | p50 · p99, ms | first sign, s | given up, s | next session, s | speech lost | told as missing | messages |\n\
-         |---|---|---|---|---|---|---|---|---|\n";
+    /// Whether its 99th percentile is above that of every call to which nothing happened.
+    pub(crate) fn stands_out(&self) -> bool {
+        self.baseline.spread().is_some_and(|(_, most, _)| self.p99 > most)
+    }
+
+    pub(crate) const HEAD: &str = "| fault | call: lost of packets | p50 · p99, ms | p99 without a fault, ms | first sign, s | given up, s | next session, s | speech lost | told as missing | messages |\n\
+         |---|---|---|---|---|---|---|---|---|---|\n";
 
     pub(crate) fn markdown(&self) -> String {
         let ms = |time: Duration| format!("{:.2}", time.as_secs_f64() * 1000.0);
@@ -94,13 +103,18 @@ impl Row {
         if self.receiver_lost > 0 {
             told += &format!(", {} packets by receiver reports", self.receiver_lost);
         }
+        let baseline = match self.baseline.spread() {
+            None => "—".to_owned(),
+            Some((one, _, 1)) => ms(one),
+            Some((least, most, runs)) => format!("{}–{} ({runs})", ms(least), ms(most)),
+        };
         let fault = if self.remark.is_empty() {
             self.fault.clone()
         } else {
             format!("{} ({})", self.fault, self.remark)
         };
         format!(
-            "| {fault} | {} of {} | {} · {} | {} | {} | {} | {speech} | {told} | {} |\n",
+            "| {fault} | {} of {} | {} · {} | {baseline} | {} | {} | {} | {speech} | {told} | {} |\n",
             self.lost,
             self.packets,
             ms(self.median),
