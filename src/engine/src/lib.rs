@@ -45,6 +45,7 @@ mod shield;
 mod stream;
 mod sys;
 mod tap;
+mod teller;
 mod timers;
 mod trunk;
 mod worker;

@@ -5,7 +5,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -24,6 +23,7 @@ use crate::rota::{Rota, TICK};
 use crate::shared::Shared;
 use crate::stream::{Events, Stream};
 use crate::sys::{self, Epoll};
+use crate::teller::{Sink, Teller};
 use crate::timers::Timers;
 use crate::trunk::Trunks;
 
@@ -32,13 +32,10 @@ const RESTLESS: Duration = Duration::from_millis(100);
 /// The thread's distance in priority from the thread that started it: the call goes first.
 const NICE: i32 = 5;
 
-/// Where events go.
-pub(crate) type Sink = Box<dyn Fn(BranchId, BranchEvent) + Send>;
-
 /// The state of the media thread.
 pub(crate) struct Worker {
     shared: Arc<Shared>,
-    sink: Sink,
+    teller: Teller,
     kit: Kit,
     streams: BTreeMap<StreamId, Stream>,
     routes: Routes,
@@ -82,7 +79,7 @@ impl Worker {
         };
         Ok(Self {
             shared,
-            sink,
+            teller: Teller::new(sink),
             kit,
             streams: BTreeMap::new(),
             routes: Routes::default(),
@@ -116,12 +113,14 @@ impl Worker {
         for branch in branches {
             self.execute(BranchCommand::Close { branch }, Instant::now());
         }
+        self.teller.tell_all(|_| {});
     }
 
     /// Sleeps until somebody has a turn while packets come, else until a timer, a socket or another thread wakes it.
     fn wait(&mut self) {
         let now = Instant::now();
-        let timer = self.timers.next().map(|due| due.saturating_duration_since(now));
+        let due = self.timers.next().into_iter().chain(self.teller.next_timeout()).min();
+        let timer = due.map(|due| due.saturating_duration_since(now));
         if now >= self.awake_until {
             self.shared.set_asleep(true);
             // A packet that came before this did not wake anybody.
@@ -212,7 +211,7 @@ impl Worker {
             }
             BranchCommand::Close { .. } => self.close(branch, now),
         }
-        self.tell();
+        self.tell(now);
     }
 
     fn create(&mut self, stream: StreamId, creation: Creation, now: Instant) {
@@ -283,7 +282,7 @@ impl Worker {
             }
             self.refusing.clear();
         }
-        self.tell();
+        self.tell(now);
     }
 
     /// Takes what has been tapped and sends what is due, stream by stream.
@@ -316,7 +315,7 @@ impl Worker {
                 if !self.events.is_empty() {
                     // Nobody is told of anything within the send section.
                     self.kit.trunks.flush();
-                    deliver(&self.sink, &mut self.events, &mut self.routes);
+                    self.teller.tell(&mut self.events, now, |branch| self.routes.remove(branch));
                 }
             }
         }
@@ -343,7 +342,7 @@ impl Worker {
             // Of one that is gone.
             self.kit.trunks.take_outcome(branch);
         }
-        self.tell();
+        self.tell(now);
     }
 
     fn run_timers(&mut self, now: Instant) {
@@ -353,11 +352,11 @@ impl Worker {
                 stream.schedule(id, &mut self.timers, &mut self.rota);
             }
         }
-        self.tell();
+        self.tell(now);
     }
 
-    fn tell(&mut self) {
-        deliver(&self.sink, &mut self.events, &mut self.routes);
+    fn tell(&mut self, now: Instant) {
+        self.teller.tell(&mut self.events, now, |branch| self.routes.remove(branch));
     }
 }
 
@@ -389,17 +388,6 @@ impl Routes {
         if let Some(route) = self.branches.remove(&branch) {
             self.serials.remove(&route.serial);
         }
-    }
-}
-
-/// Gives all events to the sink, in order, and forgets branches that are gone.
-fn deliver(sink: &Sink, events: &mut Events, routes: &mut Routes) {
-    for (branch, event) in events.drain(..) {
-        if matches!(event, BranchEvent::Closed(_) | BranchEvent::Crashed { .. }) {
-            routes.remove(branch);
-        }
-        // A sink that panics loses its event; the recordings of others go on.
-        let _ = catch_unwind(AssertUnwindSafe(|| sink(branch, event)));
     }
 }
 
