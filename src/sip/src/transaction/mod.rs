@@ -15,7 +15,7 @@
 //! | H | 64 × T1 | | INVITE server, no ACK |
 //! | I | T4 | yes, else 0 | INVITE server, absorbs ACKs |
 //! | J | 64 × T1 | yes, else 0 | other server, absorbs requests |
-//! | K | T4 | yes, else 0 | other client, absorbs responses |
+//! | K | T4 | yes, else 0 | other client, absorbs responses; in a dialog that goes on, as long as nothing else is due, at most 32 s |
 //! | L | 64 × T1 | | INVITE server, absorbs INVITEs after a 2xx (RFC 6026 §7.1) |
 //! | M | 64 × T1 | | INVITE client, passes on every 2xx (RFC 6026 §7.2) |
 

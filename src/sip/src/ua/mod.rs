@@ -233,7 +233,8 @@ impl DialogUa {
 
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn next_timeout(&self) -> Option<Instant> {
-        let clients = self.clients.iter().map(|slot| slot.transaction.next_timeout());
+        let goes_on = !self.is_terminated();
+        let clients = self.clients.iter().map(|slot| slot.next_timeout(goes_on));
         let servers = self.servers.iter().map(ServerSlot::next_timeout);
         let forks = self.forks.iter().map(|fork| fork.bye.next_timeout());
         clients.chain(servers).chain(forks).fold(self.timers.next_timeout(), earliest)

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{RequestToken, ServerToken};
 use crate::auth::{Attempts, credentials_of};
 use crate::dialog::Dialog;
-use crate::transaction::timer::{T1, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
+use crate::transaction::timer::{T1, T4, TRANSACTION_TIMEOUT, Timers, back_off, earliest};
 use crate::transaction::{ClientTransaction, ServerTransaction, kept_bytes};
 use crate::{Headers, Message, Method, Request, Response};
 
@@ -32,6 +32,15 @@ impl ClientSlot {
 
     pub(super) fn is_invite(&self) -> bool {
         matches!(self.purpose, Purpose::Initial(_) | Purpose::ReInvite(_))
+    }
+
+    /// When something is to be done about it. One that is answered and only absorbs what comes again (timer K) is forgotten when
+    /// something else is due after that, or late: while the dialog `goes_on`, a wake for that alone would be as many wakes as
+    /// there are questions.
+    pub(super) fn next_timeout(&self, goes_on: bool) -> Option<Instant> {
+        let due = self.transaction.next_timeout()?;
+        let only_absorbs = goes_on && !self.is_invite() && self.transaction.is_answered();
+        Some(if only_absorbs { due + (TRANSACTION_TIMEOUT - T4) } else { due })
     }
 
     /// The bytes, about, that are kept only for responses that come again; `None` while the request is more than that.

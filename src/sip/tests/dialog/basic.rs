@@ -90,3 +90,23 @@ fn a_refusal_is_acknowledged_and_ends_both_sides() {
     assert!(matches!(pair.termination(Side::Callee), Some(Termination::NotEstablished)));
     assert!(pair.ua(Side::Callee).is_finished());
 }
+
+#[test]
+fn a_question_that_is_answered_wakes_nobody_before_the_next_one_and_is_forgotten_with_it() {
+    let mut pair = Pair::confirmed(Transport::Udp);
+    pair.run_for(Duration::from_secs(40));
+    assert_eq!(pair.ua(Side::Caller).next_timeout(), None);
+    pair.request(Side::Caller, Method::Options, None).unwrap();
+    pair.run_for(Duration::from_secs(1));
+    let (asked, late) = (pair.now - Duration::from_secs(1), Duration::from_secs(32));
+    assert!(pair.ua(Side::Caller).next_timeout().is_some_and(|due| due >= asked + late));
+    // Timer K has ended, and somebody comes by for another reason.
+    let now = asked + Duration::from_secs(6);
+    let caller = pair.caller.ua.as_mut().unwrap();
+    caller.handle_timeout(now);
+    assert_eq!(caller.next_timeout(), None);
+    // With the dialog nothing else comes.
+    pair.request(Side::Caller, Method::Bye, None).unwrap();
+    pair.run_for(Duration::from_secs(6));
+    assert!(pair.ua(Side::Caller).is_finished());
+}
