@@ -445,3 +445,38 @@ fn a_call_of_which_no_stream_can_be_recorded_is_told_as_failed_and_recorded_from
     recorder.request("BYE");
     call.wait_for_state("Stopped");
 }
+
+/// All hosts of the loopback network, where the kernel lets nobody send (EACCES).
+const NOWHERE: &str = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.255.255.255\r\nt=0 0\r\n\
+                       m=audio 40000 RTP/AVP 0\r\na=recvonly\r\nm=audio 40002 RTP/AVP 0\r\na=recvonly\r\n";
+
+#[test]
+fn what_this_host_cannot_send_to_a_recorder_is_at_the_next_one_and_never_told_as_lost() {
+    let (nowhere, next) = (Recorder::start(Script::Answer(NOWHERE)), Recorder::start(Script::Accept));
+    let call = Call::new(&format!("{} {}", nowhere.uri(), next.uri()), |_| ());
+    call.begin();
+    call.message("siprec-started");
+    let mut messages = Vec::new();
+    let mut said = 0;
+    while !messages.iter().any(|message: &gst::Structure| message.name() == "siprec-failed-over") {
+        assert!(said < 700, "{messages:?}");
+        call.speak(said);
+        said += 1;
+        std::thread::sleep(Duration::from_millis(20));
+        messages.extend(call.messages_so_far());
+    }
+    assert!(said > 50, "it goes on for a while: {said}");
+    for line in 0..2 {
+        for sequence in 0..said {
+            assert_eq!(timestamp(&next.packet(line).unwrap()), u32::from(sequence) * 160, "line {line}");
+        }
+    }
+    call.end();
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        let count = |field: &str| report.get::<u64>(field).unwrap();
+        assert_eq!((count("seen"), count("sent"), count("gaps")), (said.into(), said.into(), 0), "{report}");
+    }
+    messages.extend(call.messages_so_far());
+    assert!(messages.iter().all(|message| message.name() != "siprec-gap"), "{messages:?}");
+}
