@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use siprec_media::RtpView;
-use siprec_media::srtp::{KeyRefused, Passed, UnprotectFault, Unprotector};
+use siprec_media::srtp::{KeyRefused, UnprotectFault, Unprotector};
 use siprec_model::{DropCause, SrtpSuite};
 
 use super::copies::Packet;
@@ -19,8 +19,6 @@ pub(super) struct Decryption {
     suite: Option<SrtpSuite>,
     /// Caps gave a rollover counter.
     given_rollover: bool,
-    /// Packets of known sources that no key has fitted since the last authentic one: where the sources are when one comes that does.
-    unread: Passed,
     /// Sources that `request-key` was emitted for since the keys changed.
     asked: Asked,
 }
@@ -38,11 +36,7 @@ impl Decryption {
     pub(super) fn add(&mut self, keys: CallKeys) -> Result<(), KeyRefused> {
         let suite = keys.policy.key_suite();
         self.given_rollover |= keys.roc.is_some();
-        let before = self.unprotector.keys_added();
-        keys.into_keys().try_for_each(|key| self.unprotector.add_call_key(&key))?;
-        if self.unprotector.keys_added() > before {
-            self.count_unread();
-        }
+        self.unprotector.add_call_keys(keys.into_keys())?;
         self.suite = Some(suite);
         Ok(())
     }
@@ -74,15 +68,7 @@ impl Decryption {
     /// Follows a packet that nobody wants, by its first 12 bytes.
     pub(super) fn observe(&mut self, packet: &[u8]) {
         if RtpView::is_rtp(packet) {
-            self.count_unread();
             self.unprotector.observe(packet);
-        }
-    }
-
-    /// Counts the wraps among packets that no key has fitted, before those of what has come since.
-    fn count_unread(&mut self) {
-        if !self.unread.is_empty() {
-            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
         }
     }
 
@@ -94,18 +80,8 @@ impl Decryption {
                 if !RtpView::is_rtp(packet) {
                     return Err(DropCause::NotRtp);
                 }
-                let decrypted = self.unprotector.unprotect_rtp(packet);
-                if decrypted.is_ok()
-                    && !self.unread.is_empty()
-                    && let Some(ssrc) = RtpView::source(packet)
-                {
-                    self.unread.forget(ssrc);
-                }
-                decrypted.or_else(|fault| {
+                self.unprotector.unprotect_rtp(packet).or_else(|fault| {
                     let source = source_without_key(packet, fault);
-                    if source.is_some_and(|(ssrc, _)| self.unprotector.knows(ssrc)) {
-                        self.unread.note(packet);
-                    }
                     unknown = source.filter(|(ssrc, sequence)| self.asked.admit(*ssrc, *sequence, now));
                     // A packet that is to be tried again stays as it is.
                     if unknown.is_some() { Ok(packet.len()) } else { Err(fault.into()) }
@@ -122,13 +98,5 @@ impl Decryption {
 
 /// The source of a packet that another key might decrypt, and its sequence number.
 fn source_without_key(packet: &[u8], fault: UnprotectFault) -> Option<(u32, u16)> {
-    match fault {
-        UnprotectFault::NoKey | UnprotectFault::UnknownMki | UnprotectFault::NotAuthentic => {
-            RtpView::numbered_source(packet)
-        }
-        UnprotectFault::Malformed
-        | UnprotectFault::Replayed
-        | UnprotectFault::TooOld
-        | UnprotectFault::Unencrypted => None,
-    }
+    fault.lacks_a_key().then(|| RtpView::numbered_source(packet)).flatten()
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use siprec_media::RtpView;
-use siprec_media::srtp::{Passed, Unprotector};
+use siprec_media::srtp::Unprotector;
 use siprec_model::{DropCause, SrtpKey};
 
 use crate::keyring::{Keyring, News};
@@ -31,8 +31,6 @@ pub(crate) struct Decipher {
     waiting: VecDeque<(Vec<u8>, Instant)>,
     waiting_bytes: usize,
     late: Late,
-    /// Packets of known sources that no key has fitted since the last authentic one: where the sources are when one comes that does.
-    unread: Passed,
     /// A key has come that late packets were not tried with.
     has_new_key: bool,
     /// Packets that waited in vain since somebody asked.
@@ -53,7 +51,6 @@ impl Decipher {
             waiting: VecDeque::new(),
             waiting_bytes: 0,
             late: Late::new(room),
-            unread: Passed::default(),
             has_new_key: false,
             given_up: Losses::default(),
             looked: 0,
@@ -85,14 +82,9 @@ impl Decipher {
     /// Takes keys, and whose packets must wait.
     pub(crate) fn learn(&mut self, news: News) {
         let before = self.unprotector.keys_added();
-        for key in &news.keys {
-            // What our own cryptography refuses of a key that its maker has checked, there is not.
-            let _ = self.unprotector.add_call_key(key);
-        }
-        if self.unprotector.keys_added() > before {
-            self.has_new_key = true;
-            self.count_unread();
-        }
+        // What our own cryptography refuses of a key that its maker has checked, there is not.
+        let _ = self.unprotector.add_call_keys(&news.keys);
+        self.has_new_key |= self.unprotector.keys_added() > before;
         (self.awaited, self.answered) = (news.awaited, news.answered);
     }
 
@@ -102,16 +94,12 @@ impl Decipher {
         packed.work(|raw| match raw {
             Raw::Mark(mark) => {
                 self.secured = mark.secured.unwrap_or(self.secured);
-                if !mark.passed.is_empty() {
-                    self.count_unread();
-                    self.unprotector.catch_up(&mark.passed);
-                }
+                self.unprotector.catch_up(&mark.passed);
                 wanted |= mark.gate_opened;
                 Verdict::Remove
             }
             Raw::Packet(bytes, _) if !self.secured => Verdict::Keep(bytes.len()),
             Raw::Packet(bytes, _) if !wanted => {
-                self.count_unread();
                 self.unprotector.observe(bytes);
                 Verdict::Lose(DropCause::Closed)
             }
@@ -199,13 +187,6 @@ impl Decipher {
         std::mem::take(&mut self.given_up)
     }
 
-    /// Counts the wraps among packets that no key has fitted, before those of what has come since.
-    fn count_unread(&mut self) {
-        if !self.unread.is_empty() {
-            self.unprotector.catch_up(&std::mem::take(&mut self.unread));
-        }
-    }
-
     fn judge(&mut self, bytes: &mut [u8], arrival: Instant) -> Verdict {
         let has_key = self.unprotector.has_key();
         if (!has_key || !self.awaited.is_empty())
@@ -216,14 +197,7 @@ impl Decipher {
             return Verdict::Remove;
         }
         let cause = match self.unprotector.unprotect_rtp(bytes) {
-            Ok(length) => {
-                if !self.unread.is_empty()
-                    && let Some(ssrc) = RtpView::source(bytes)
-                {
-                    self.unread.forget(ssrc);
-                }
-                return Verdict::Keep(length);
-            }
+            Ok(length) => return Verdict::Keep(length),
             Err(fault) => DropCause::from(fault),
         };
         match cause {
@@ -233,7 +207,6 @@ impl Decipher {
             DropCause::NoKey | DropCause::NotAuthentic => {
                 let ssrc = RtpView::source(bytes).filter(|ssrc| self.unprotector.knows(*ssrc));
                 let Some(ssrc) = ssrc else { return Verdict::Lose(cause) };
-                self.unread.note(bytes);
                 self.late.push(ssrc, bytes, arrival, cause, &mut self.given_up);
                 Verdict::Remove
             }
@@ -250,7 +223,6 @@ impl Decipher {
             self.waiting_bytes -= oldest.len() + ENTRY;
             self.given_up.add(DropCause::NoKey, arrival);
             // Nobody decrypts it, and what comes behind it has the counter that it leads to.
-            self.count_unread();
             self.unprotector.observe(&oldest);
         }
     }

@@ -188,7 +188,8 @@ fn what_leaves_and_is_asked_for_again_allocates_nothing_for_a_packet() {
     assert_eq!(allocations(|| assert_eq!(packets(&mut call, 5000), 5000)), 0);
 }
 
-/// Packets of the call that are decrypted, and encrypted again for a recorder; one in ten is a forgery, and one a report.
+/// Packets of the call that are decrypted, and encrypted again for a recorder; one in ten is a forgery that comes twice,
+/// is followed between, and one a report.
 #[test]
 fn decrypting_and_encrypting_allocate_nothing_for_a_packet() {
     for suite in SrtpSuite::ALL {
@@ -210,6 +211,9 @@ fn decrypting_and_encrypting_allocate_nothing_for_a_packet() {
                 peer.protect_rtp(&mut call.out, 172, 0, index).unwrap();
                 if index.is_multiple_of(10) {
                     call.out[30] ^= 1;
+                    let forged = unprotector.unprotect_rtp(&mut call.out);
+                    assert_eq!(forged, Err(UnprotectFault::NotAuthentic));
+                    unprotector.observe(&call.out);
                     let forged = unprotector.unprotect_rtp(&mut call.out);
                     assert_eq!(forged, Err(UnprotectFault::NotAuthentic));
                     call.out[30] ^= 1;

@@ -10,5 +10,7 @@ mod properties;
 mod protecting;
 #[path = "srtp/unprotecting.rs"]
 mod unprotecting;
+#[path = "srtp/unread.rs"]
+mod unread;
 #[path = "srtp/vectors.rs"]
 mod vectors;

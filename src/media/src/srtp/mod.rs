@@ -53,6 +53,7 @@ mod rollover;
 mod track;
 mod transform;
 mod unprotector;
+mod unread;
 #[cfg(test)]
 mod vectors;
 mod window;

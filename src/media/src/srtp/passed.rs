@@ -3,9 +3,6 @@
 use super::header::headline;
 use super::rollover::Followed;
 
-/// A round of sequence numbers: where counting begins, so that there is room before the first number.
-const ROUND: u64 = 1 << 16;
-
 /// Follows the headers of packets that are not kept, without cryptography, so that rollover counters can be caught up
 /// with when packets are wanted again: see [`Unprotector::catch_up`](super::Unprotector::catch_up).
 ///
@@ -27,7 +24,7 @@ impl Passed {
     /// Notes a packet that passes. What is no RTP says nothing.
     pub fn note(&mut self, packet: &[u8]) {
         if let Some((ssrc, sequence)) = headline(packet) {
-            self.followed.note(ssrc, sequence, || ROUND | u64::from(sequence));
+            self.followed.note(ssrc, sequence, || Followed::somewhere(sequence));
         }
     }
 
@@ -39,13 +36,7 @@ impl Passed {
             // What was counted up to there is in it.
             self.followed.forget(*ssrc);
         }
-        self.followed.catch_up(&later.followed, |_, sequence| ROUND | u64::from(sequence));
-    }
-
-    /// Follows a source no more: of it is known better where it is.
-    pub fn forget(&mut self, ssrc: u32) {
-        self.known.retain(|(known, _)| *known != ssrc);
-        self.followed.forget(ssrc);
+        self.followed.catch_up(&later.followed, |_, sequence| Followed::somewhere(sequence));
     }
 
     /// Whether nothing has passed, and nothing is known.

@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 const MAX_JUMP: u16 = 3000;
 /// How far apart two packets may be that go on one from the other: some are lost, or come in another order.
 const MAX_STEP: u16 = 16;
+/// A round of sequence numbers.
+const ROUND: u64 = 1 << 16;
 /// Sources that are followed at once.
 const MAX_FOLLOWED: usize = 16;
 
@@ -28,7 +30,6 @@ pub(crate) fn estimate(highest: u64, sequence: u16) -> Option<u64> {
 
 /// The same place in the round of sequence numbers before or after.
 pub(crate) fn rounds_about(index: u64) -> [Option<u64>; 2] {
-    const ROUND: u64 = 1 << 16;
     [Some(index + ROUND).filter(|index| index >> 48 == 0), index.checked_sub(ROUND)]
 }
 
@@ -52,6 +53,11 @@ struct Source {
 }
 
 impl Followed {
+    /// The index to begin with where only the distance from it is asked for, with room for what comes before it.
+    pub(crate) fn somewhere(sequence: u16) -> u64 {
+        ROUND | u64::from(sequence)
+    }
+
     /// Notes a header. `start` is the index to begin with when the source is new.
     pub(crate) fn note(&mut self, ssrc: u32, sequence: u16, start: impl FnOnce() -> u64) {
         if let Some(source) = self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
@@ -73,6 +79,11 @@ impl Followed {
     /// Follows a source no more.
     pub(crate) fn forget(&mut self, ssrc: u32) {
         self.sources.retain(|source| source.ssrc != ssrc);
+    }
+
+    /// Follows none any more, and keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.sources.clear();
     }
 
     /// The highest index of a source, as far as it was followed.

@@ -1,5 +1,6 @@
 //! The call's side: packets as they arrive, under keys that the call's parties agreed.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use siprec_model::{DropCause, SrtpKey};
@@ -13,7 +14,9 @@ use super::protector::KeyRefused;
 use super::rollover::Followed;
 use super::track::{Guesses, Sources, Track};
 use super::transform::{Backend, ENCRYPTED, Refused};
+use super::unread::Unread;
 use super::window::Known;
+use crate::RtpView;
 
 /// Keys of one direction of a call that are valid at once; one more replaces the one that was given, or has decrypted
 /// something, longest ago.
@@ -29,7 +32,9 @@ pub const MAX_KEYS: usize = 16;
 /// No packet carries its counter. While nothing is decrypted, [`Unprotector::observe`] follows it from headers, without
 /// cryptography. A source's first packet is tried with the counter followed, and with the one that the application has
 /// given, and with one more and one less of each. Where that was given for whatever sources there are, a source may also
-/// be one that begins only now, at 0.
+/// be one that begins only now, at 0. Where no key fits, the counter of a known source is followed apart from that, since what
+/// is not authentic may be forged: wraps among such packets count once another key comes, or packets that are not decrypted,
+/// unless one was authentic by then.
 ///
 /// # Bounds
 /// A source is known only after a packet of it was authentic: forgeries cost a few tries each, and no memory. 64 sources
@@ -44,6 +49,7 @@ pub struct Unprotector {
     opened: u64,
     sources: Sources,
     followed: Followed,
+    unread: Unread,
     initial_roc: u32,
     /// A packet as it came, for the next try.
     copy: Vec<u8>,
@@ -130,6 +136,7 @@ impl Unprotector {
             opened: 0,
             sources: Sources::default(),
             followed: Followed::default(),
+            unread: Unread::default(),
             initial_roc: 0,
             copy: Vec::new(),
         }
@@ -143,18 +150,32 @@ impl Unprotector {
         self.add_key_with(key, Policy::from(key.suite()))
     }
 
-    /// Adds a key as an application gave it, with its rollover counter.
+    /// Adds keys as an application gave them, with their rollover counters, each that is not refused.
     ///
     /// # Errors
-    /// As [`Unprotector::add_key_with`].
-    pub fn add_call_key(&mut self, key: &CallKey) -> Result<(), KeyRefused> {
-        self.add_key_with(&key.key, key.policy)?;
-        match (key.roc, key.ssrc) {
-            (Some(roc), Some(ssrc)) => self.set_roc(ssrc, roc),
-            (Some(roc), None) => self.set_initial_roc(roc),
-            (None, _) => {}
+    /// As [`Unprotector::add_key_with`], of the first one that is.
+    pub fn add_call_keys<K: Borrow<CallKey>>(
+        &mut self,
+        keys: impl IntoIterator<Item = K>,
+    ) -> Result<(), KeyRefused> {
+        let before = self.keys_added;
+        let mut added = Ok(());
+        for key in keys {
+            let key = key.borrow();
+            if let Err(refused) = self.insert(&key.key, key.policy) {
+                added = added.and(Err(refused));
+                continue;
+            }
+            match (key.roc, key.ssrc) {
+                (Some(roc), Some(ssrc)) => self.set_roc(ssrc, roc),
+                (Some(roc), None) => self.set_initial_roc(roc),
+                (None, _) => {}
+            }
         }
-        Ok(())
+        if self.keys_added > before {
+            self.count_unread();
+        }
+        added
     }
 
     /// Adds a key with a policy that is not its suite's, because somebody asked for it.
@@ -162,6 +183,15 @@ impl Unprotector {
     /// # Errors
     /// [`KeyRefused::Policy`] for a key of a suite with another cipher or length, [`KeyRefused::Backend`].
     pub fn add_key_with(&mut self, key: &SrtpKey, policy: Policy) -> Result<(), KeyRefused> {
+        let before = self.keys_added;
+        self.insert(key, policy)?;
+        if self.keys_added > before {
+            self.count_unread();
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, key: &SrtpKey, policy: Policy) -> Result<(), KeyRefused> {
         if !policy.takes_keys_of(key.suite()) {
             return Err(KeyRefused::Policy);
         }
@@ -247,6 +277,7 @@ impl Unprotector {
 
     /// Follows a packet's rollover counter that need not be decrypted. Looks at the first 12 bytes alone.
     pub fn observe(&mut self, packet: &[u8]) {
+        self.count_unread();
         if let Some((ssrc, sequence)) = headline(packet) {
             self.follow(ssrc, sequence);
         }
@@ -262,6 +293,10 @@ impl Unprotector {
 
     /// Catches up with what has passed elsewhere since the last packet that came here.
     pub fn catch_up(&mut self, passed: &Passed) {
+        if passed.is_empty() {
+            return;
+        }
+        self.count_unread();
         for (ssrc, index) in passed.known() {
             if self.sources.rtp(*ssrc).highest().is_none() {
                 self.followed.set(*ssrc, *index);
@@ -321,6 +356,7 @@ impl Unprotector {
                         if let Some(highest) = track.highest() {
                             self.followed.set(header.ssrc, highest);
                         }
+                        self.unread.forget(header.ssrc);
                         self.sources.put_rtp(header.ssrc, track);
                         return Ok(length);
                     }
@@ -332,7 +368,11 @@ impl Unprotector {
             }
             fault.add(of_key);
         }
-        Err(fault.told(self.has_key()))
+        let fault = fault.told(self.has_key());
+        if fault.lacks_a_key() && track.highest().is_some() && RtpView::is_rtp(packet) {
+            self.unread.note(header.ssrc, header.sequence);
+        }
+        Err(fault)
     }
 
     /// Verifies and decrypts an RTCP packet in its place, and gives its plain length.
@@ -387,6 +427,22 @@ impl Unprotector {
     fn follow(&mut self, ssrc: u32, sequence: u16) {
         let initial = first_of(self.initial_roc);
         self.followed.note(ssrc, sequence, || initial | u64::from(sequence));
+    }
+
+    /// Counts the wraps among packets that no key has fitted, before those of what has come since.
+    fn count_unread(&mut self) {
+        let initial = first_of(self.initial_roc);
+        self.unread.count(&mut self.followed, |sequence| initial | u64::from(sequence));
+    }
+}
+
+impl UnprotectFault {
+    /// Whether another key might decrypt the packet.
+    pub fn lacks_a_key(self) -> bool {
+        match self {
+            Self::NoKey | Self::UnknownMki | Self::NotAuthentic => true,
+            Self::Malformed | Self::Replayed | Self::TooOld | Self::Unencrypted => false,
+        }
     }
 }
 
