@@ -32,6 +32,13 @@ fn probed() -> RecordingConfig {
     config
 }
 
+/// The same recorders, which always report.
+fn reporting() -> RecordingConfig {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+    RecordingConfig { recorders: recorders.into(), ..two_recorders() }
+}
+
 /// An established session whose streams are being sent.
 fn recording(config: RecordingConfig) -> Call {
     invited(config).0
@@ -346,11 +353,7 @@ fn each_recorder_takes_what_was_held_at_its_own_pace() {
 
 #[test]
 fn a_recorder_that_always_reports_need_not_on_a_call_that_sends_nothing() {
-    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
-    let mut config = two_recorders();
-    config.recorders = recorders.into();
-    let mut call = recording(config);
+    let mut call = recording(reporting());
     call.wait_ms(120_000);
     call.expect(&[]);
     call.media(0, BranchEvent::ReportsStopped);
@@ -359,19 +362,12 @@ fn a_recorder_that_always_reports_need_not_on_a_call_that_sends_nothing() {
 
 #[test]
 fn a_recorder_that_always_reports_is_deaf_without_reports() {
-    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
-    let mut config = two_recorders();
-    config.recorders = recorders.into();
-    let mut call = recording(config);
-    let asks = |call: &Call| {
-        let opens = call.branches.iter().filter_map(|command| match command {
-            BranchCommand::Open(open) => Some(open.expects_reports),
-            _ => None,
-        });
-        opens.collect::<Vec<_>>()
-    };
-    assert_eq!(asks(&call), [true; 2]);
+    let mut call = recording(reporting());
+    let asks = call.branches.iter().filter_map(|command| match command {
+        BranchCommand::Open(open) => Some(open.expects_reports),
+        _ => None,
+    });
+    assert_eq!(asks.collect::<Vec<_>>(), [true; 2]);
     for _ in 0..4 {
         call.wait_ms(14_000);
         call.media(0, REPORT);
