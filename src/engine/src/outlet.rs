@@ -293,7 +293,7 @@ impl Outlet {
         self.pending = None;
         self.discretion.revoke();
         self.branch.pause(now);
-        self.reporter.rest(&self.branch, now);
+        self.reporter.rest(now);
         self.state = State::Paused;
     }
 
@@ -306,7 +306,7 @@ impl Outlet {
 
     fn wait(&mut self, now: Instant) {
         self.branch.hold(now);
-        self.reporter.rest(&self.branch, now);
+        self.reporter.rest(now);
         self.state = State::Holding;
         self.reopened = false;
     }
@@ -317,7 +317,7 @@ impl Outlet {
         self.discretion.revoke();
         self.forget_departed();
         self.branch.disable(now);
-        self.reporter.rest(&self.branch, now);
+        self.reporter.rest(now);
         self.state = State::Disabled;
         self.reopened = false;
     }

@@ -500,24 +500,51 @@ fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
 }
 
 #[test]
-fn a_pause_begins_anew_what_is_to_be_reported_on() {
+fn in_a_pause_no_report_need_come_and_what_left_before_is_still_to_be_reported_on() {
     for always in [true, false] {
         let mut session = Session::new();
         session.reporter.expect(always, &session.branch, session.now());
         session.open();
         session.packet(A, 160);
         session.hear_report(A);
+        session.ms = 500;
         session.packet(A, 160);
         session.report();
-        session.ms = 5_000;
-        session.reporter.rest(&session.branch, session.now());
-        assert_eq!(told(&mut session, 90_000), [], "always: {always}");
-        session.packet(A, 160);
-        session.report();
+        // Again and again before it is missed.
+        for round in 0..3 {
+            session.ms += 2_000;
+            session.reporter.rest(session.now());
+            session.reporter.rest(session.now());
+            assert_eq!(told(&mut session, 62_500 + round * 62_000), [], "always: {always}");
+            session.reporter.expect(always, &session.branch, session.now());
+            session.reporter.expect(always, &session.branch, session.now());
+        }
+        assert_eq!(session.ms, 186_500);
         let [overdue, stopped] =
-            [(97_500, BranchEvent::ReportOverdue), (105_000, BranchEvent::ReportsStopped)];
-        assert_eq!(told(&mut session, 110_000), [overdue, stopped], "always: {always}");
+            [(188_000, BranchEvent::ReportOverdue), (195_500, BranchEvent::ReportsStopped)];
+        assert_eq!(told(&mut session, 200_000), [overdue, stopped], "always: {always}");
     }
+}
+
+#[test]
+fn a_report_that_comes_in_a_pause_counts() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    session.hear_report(A);
+    session.ms = 500;
+    session.packet(A, 160);
+    session.report();
+    session.reporter.rest(session.now());
+    session.ms = 2_000;
+    session.hear_report(A);
+    assert_eq!(told(&mut session, 60_000), []);
+    session.reporter.expect(false, &session.branch, session.now());
+    assert_eq!(told(&mut session, 90_000), [], "nothing has left since");
+    session.packet(A, 160);
+    session.report();
+    let [overdue, stopped] = [(97_500, BranchEvent::ReportOverdue), (105_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 120_000), [overdue, stopped]);
 }
 
 #[test]

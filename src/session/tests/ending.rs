@@ -225,18 +225,29 @@ fn a_report_that_has_not_come_when_the_drain_time_is_over_proves_nothing() {
 }
 
 #[test]
-fn a_report_that_was_overdue_before_a_pause_is_forgiven_by_it() {
-    let mut call = recorded(two_recorders());
-    call.media(0, REPORT);
-    call.wait_ms(7_500);
-    call.media(0, BranchEvent::ReportOverdue);
-    call.command(Command::Pause);
-    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
-    call.wait(Duration::from_secs(60));
-    call.take();
-    hang_up(&mut call);
-    call.wait_ms(500);
-    assert_ended(&mut call);
+fn a_report_that_was_overdue_before_a_pause_may_come_in_it_and_is_not_forgiven() {
+    for comes in [true, false] {
+        let mut call = recorded(two_recorders());
+        call.media(0, REPORT);
+        call.wait_ms(7_500);
+        call.media(0, BranchEvent::ReportOverdue);
+        call.command(Command::Pause);
+        call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+        if comes {
+            call.media(0, REPORT);
+        }
+        call.wait(Duration::from_secs(60));
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(500);
+        if comes {
+            assert_ended(&mut call);
+            continue;
+        }
+        let lines = call.take();
+        assert!(lines.iter().any(|line| line.ends_with("its receiver reports have stopped")), "{lines:?}");
+        assert_eq!(recalled(&call).len(), 2, "{lines:?}");
+    }
 }
 
 #[test]

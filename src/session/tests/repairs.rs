@@ -129,10 +129,9 @@ fn a_recorder_that_always_reports_need_not_while_it_is_sent_nothing() {
         call.answer(&invite, 486, &[], "");
     }
     assert!(call.take().contains(&"open 0 to 192.0.2.9:4000".to_owned()));
-    call.wait_ms(14_999);
-    call.media(0, BranchEvent::ReportsStopped);
+    // That nothing was sent meanwhile, and since when something is, the media engine knows.
+    call.wait_ms(15_000);
     call.expect(&[]);
-    call.wait_ms(1);
     call.media(0, BranchEvent::ReportsStopped);
     assert!(call.take().contains(&"* suspected: it has sent no receiver report".to_owned()));
 }

@@ -68,6 +68,8 @@ struct Expected {
     interval: Duration,
     /// How many packets had left when that began, for as long as none has left since.
     idle_at: Option<u64>,
+    /// Since when nothing is sent, where that is so: for so long the time stands still.
+    resting: Option<Instant>,
     overdue_told: bool,
 }
 
@@ -107,15 +109,17 @@ impl Reporter {
     pub fn expect(&mut self, always: bool, branch: &Branch, now: Instant) {
         let reception = &mut self.reception;
         reception.is_certain = always;
-        if always && reception.expected.is_none() {
-            reception.expected = Some(Expected::begin(INTERVAL, branch, now));
+        match &mut reception.expected {
+            Some(expected) => expected.wake(now),
+            None => reception.begin(branch, now),
         }
     }
 
-    /// Nothing is sent for now: what is to be reported on begins with the next packet that leaves.
-    pub fn rest(&mut self, branch: &Branch, now: Instant) {
+    /// Nothing is sent until [`Reporter::expect`]: no report need come meanwhile, also of what has left before. A receiver need
+    /// not report in a silence, and one that has not before must still show that it hears.
+    pub fn rest(&mut self, now: Instant) {
         if let Some(expected) = &mut self.reception.expected {
-            *expected = Expected::begin(expected.interval, branch, now);
+            expected.resting.get_or_insert(now);
         }
     }
 
@@ -130,7 +134,7 @@ impl Reporter {
 
     /// When the next report is due.
     pub fn next_timeout(&self) -> Instant {
-        let expected = self.reception.expected.as_ref().map(Expected::next);
+        let expected = self.reception.expected.as_ref().and_then(Expected::next);
         expected.map_or(self.due, |expected| expected.min(self.due))
     }
 
@@ -281,7 +285,8 @@ impl Reception {
             Some(spacing) if !self.is_certain => spacing.max(INTERVAL),
             _ => INTERVAL,
         };
-        self.expected = Some(Expected::begin(interval, branch, now));
+        let resting = self.expected.as_ref().and_then(|expected| expected.resting).map(|_| now);
+        self.expected = Some(Expected { resting, ..Expected::begin(interval, branch, now) });
         self.untold_overdue = false;
     }
 
@@ -291,7 +296,9 @@ impl Reception {
     }
 
     fn check(&mut self, branch: &Branch, now: Instant) {
-        let Some(expected) = &mut self.expected else { return };
+        let Some(expected) = self.expected.as_mut().filter(|expected| expected.resting.is_none()) else {
+            return;
+        };
         if let Some(idle_at) = expected.idle_at {
             expected.last = now;
             expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch) == *idle_at);
@@ -308,7 +315,14 @@ impl Reception {
 
 impl Expected {
     fn begin(interval: Duration, branch: &Branch, now: Instant) -> Self {
-        Self { last: now, interval, idle_at: Some(sent(branch)), overdue_told: false }
+        Self { last: now, interval, idle_at: Some(sent(branch)), resting: None, overdue_told: false }
+    }
+
+    /// Something is sent again.
+    fn wake(&mut self, now: Instant) {
+        if let Some(since) = self.resting.take() {
+            self.last += now.saturating_duration_since(since);
+        }
     }
 
     /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
@@ -321,8 +335,9 @@ impl Expected {
     }
 
     /// When there is something to tell of it, if it does not come.
-    fn next(&self) -> Instant {
-        if self.overdue_told { self.stops() } else { self.is_overdue_at() }
+    fn next(&self) -> Option<Instant> {
+        let next = if self.overdue_told { self.stops() } else { self.is_overdue_at() };
+        self.resting.is_none().then_some(next)
     }
 }
 

@@ -501,10 +501,7 @@ impl Recording {
 
     /// Does what is due in the present attempts and in former dialogs.
     pub(super) fn expire_legs(&mut self, now: Instant) {
-        for (attempt, session) in &mut self.former {
-            if self.legs.iter().any(|leg| leg.repairs.leave(*attempt)) {
-                session.rest(now);
-            }
+        for (_, session) in &mut self.former {
             session.handle_timeout(now);
         }
         let timers = self.config.timers;

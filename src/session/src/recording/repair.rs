@@ -53,11 +53,6 @@ impl Repairs {
         self.standing.is_some()
     }
 
-    /// Whether the session of this attempt is left for one, and stands.
-    pub(super) fn leave(&self, attempt: u32) -> bool {
-        self.standing.as_ref().is_some_and(|standing| standing.attempt == attempt)
-    }
-
     fn may_begin(&self, now: Instant) -> bool {
         self.standing.is_none()
             && self.begun < MOST
@@ -134,8 +129,7 @@ impl Recording {
             Some(self.former.remove(place))
         });
         match (standing, found) {
-            (Some(standing), Some((attempt, mut session))) => {
-                session.rest(now);
+            (Some(standing), Some((attempt, session))) => {
                 self.retire(id);
                 let Some(leg) = self.legs.get_mut(id) else { return };
                 let Standing { recorder, call_id, more, flow, lines, .. } = *standing;

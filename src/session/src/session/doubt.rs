@@ -172,11 +172,6 @@ impl Doubt {
         }
     }
 
-    /// Nothing is sent by agreement: no report need come.
-    pub(super) fn allow_silence(&mut self) {
-        self.overdue.clear();
-    }
-
     /// Whether the recorder has what it was sent until `sent` of a stream that has ended; `hears` where it has shown, by whatever
     /// stream, that it heard then. Its host may have begun to take what it refused at first; and that it is silent, it can show by its
     /// answer to our BYE.

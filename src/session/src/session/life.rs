@@ -30,7 +30,7 @@ pub(super) struct Life {
     ignores_options: bool,
     /// It always sends receiver reports.
     expects_reports: bool,
-    /// When it last showed that it hears: it reported, or nothing was sent.
+    /// When it last showed that it hears: it reported, or nothing had been sent yet.
     heard: Instant,
     /// When the last receiver report has come, if any has.
     reported: Option<Instant>,
@@ -113,11 +113,6 @@ impl Life {
     pub(super) fn report(&mut self, timers: &Timers, now: Instant) {
         self.reported = Some(now);
         self.postpone(timers, now);
-        self.allow_silence(now);
-    }
-
-    /// Nothing is sent that could be reported on.
-    pub(super) fn allow_silence(&mut self, now: Instant) {
         self.heard = now;
     }
 
@@ -126,7 +121,7 @@ impl Life {
         self.expects_reports
     }
 
-    /// Whether it had shown no longer than `within` before a moment that it hears, of whatever stream, or could not have.
+    /// Whether it had shown no longer than `within` before a moment that it hears, of whatever stream.
     pub(super) fn had_heard(&self, within: Duration, moment: Instant) -> bool {
         moment < self.heard + within
     }

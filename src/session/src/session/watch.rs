@@ -57,13 +57,6 @@ impl RecordingSession {
         }
     }
 
-    /// Nothing is sent for now by which it could show that it hears.
-    pub(crate) fn rest(&mut self, now: Instant) {
-        if let Phase::Up(up) = &mut self.phase {
-            up.life.allow_silence(now);
-        }
-    }
-
     /// A newer moment up to which the recorder has what was sent, as far as its answers say: where it sends receiver reports,
     /// or its host refuses the media, or it is suspected, they say nothing.
     pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
@@ -143,13 +136,8 @@ impl RecordingSession {
 
     /// Asks the recorder whether it lives, where that is due, and doubts it where it has not said so.
     pub(super) fn examine(&mut self, now: Instant) {
-        let is_silent = self.is_silent();
         let Phase::Up(up) = &mut self.phase else { return };
         let timers = self.rules.timers;
-        if is_silent {
-            up.life.allow_silence(now);
-            up.doubt.allow_silence();
-        }
         let is_overdue = up.life.is_overdue(&timers, now);
         match up.life.question(now) {
             Some(Question::Options) => {
