@@ -1,19 +1,21 @@
 //! One stream of the call on its way to one recorder.
 
+mod kept;
+mod losses;
+
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule, VideoCodec};
 
 use crate::account::{Account, Way};
 use crate::branch_clock::{BranchClock, nanos};
-use crate::entry::{Entry, Fate, Times};
+use crate::entry::{Entry, Times};
 use crate::first_packet::FirstPacket;
 use crate::group::Groups;
 use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
-use crate::receipts::{Finding, Repair};
 use crate::rewrite::{Rewrite, Rewriter};
 use crate::rtp::RtpView;
 use crate::source::Sender;
@@ -227,32 +229,6 @@ impl Branch {
         self.hold.ring.push(packet, times, begins, std::mem::take(&mut self.torn));
     }
 
-    /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
-    pub fn handle_loss(&mut self, cause: DropCause, packets: u64) {
-        if !matches!(self.state, State::Paused(_)) {
-            self.account.report.seen += packets;
-            self.account.missed(cause, packets);
-        }
-    }
-
-    /// The same for one packet, where it is known when it came: what could not be decrypted is told by that.
-    pub fn handle_lost_packet(&mut self, cause: DropCause, arrival: Option<Instant>) {
-        match (cause, arrival) {
-            (DropCause::NoKey | DropCause::NotAuthentic, Some(arrival)) => {
-                if !matches!(self.state, State::Paused(_)) {
-                    self.account.undecrypted(cause, 1, (arrival, arrival));
-                }
-            }
-            _ => self.handle_loss(cause, 1),
-        }
-    }
-
-    /// Accounts for packets that came from `first` to `last` and waited for a key in vain. They were to be recorded when
-    /// they came: a pause that has begun since makes no difference.
-    pub fn handle_vain_wait(&mut self, cause: DropCause, packets: u64, (first, last): (Instant, Instant)) {
-        self.account.undecrypted(cause, packets, (first, last));
-    }
-
     /// What is sent from now on is for a receiver whose rollover counter begins at 0. Numbers of the upper half, which would
     /// soon wrap, begin anew with `first_sequence`, the others go on.
     pub fn make_room(&mut self, first_sequence: u16) {
@@ -265,60 +241,6 @@ impl Branch {
     pub fn begin_session(&mut self, first_sequence: u16) {
         self.rewriter.begin_session(first_sequence);
         self.account.sources_told = 0;
-    }
-
-    /// Tells of losses that go on, although no packet comes that ends them: a key that is missing or wrong.
-    pub fn tell_lasting_losses(&mut self, now: Instant) {
-        self.account.gaps.persist(now);
-    }
-
-    /// Accounts for the last packets that were given out as sent, `bytes` in all, which did not leave the host. They are
-    /// kept: the next recorder may get them, and no hole is told before they go.
-    pub fn handle_send_failure(&mut self, packets: u64, bytes: u64) {
-        self.handle_refusal(DropCause::SendFailed, packets, bytes);
-    }
-
-    /// The same for packets that were not let out for this cause.
-    pub fn handle_refusal(&mut self, cause: DropCause, packets: u64, bytes: u64) {
-        let fate = match cause {
-            DropCause::SendFailed => Fate::SendFailed,
-            DropCause::NotProtected => Fate::NotProtected,
-            _ => Fate::Void,
-        };
-        let kept = if fate == Fate::Void { 0 } else { self.hold.ring.fail(packets, fate) };
-        self.account.refused(cause, packets, bytes, kept);
-    }
-
-    /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
-    /// highest sequence number (RFC 3550 §6.4.1), but for what was lost on the way. That need not be kept, apart from the
-    /// last two seconds before the report. What contradicts the packets that were sent is ignored.
-    ///
-    /// `cumulative_lost` is what it has lost since the beginning, a number of 24 bits with a sign. Where that has grown at once
-    /// by a second or more of what was sent, and before and behind it next to nothing is lost, the way to the recorder was cut:
-    /// all behind the last report before is kept, and [`BranchEvent::StretchMissed`] says so; at the end of the call also where
-    /// no report has come that says what was lost behind it. What is not
-    /// [recalled](Branch::recall) by the next report but one is lost, and told as a hole; at once where the branch catches
-    /// nothing up.
-    pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
-        let at = self.clock.times(now).arrival;
-        let repair = match self.state {
-            _ if self.keeps_time() => Repair::Never,
-            State::Open(_) => Repair::Possible,
-            State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
-        };
-        let ring = &self.hold.ring;
-        let sent = |behind, to| ring.sent_between(ssrc, behind, to);
-        let told = (highest_sequence, cumulative_lost);
-        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, sent) {
-            Finding::Nothing => return,
-            Finding::Taken => {}
-            Finding::Cut(missed) => {
-                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
-                return;
-            }
-            Finding::Lost(missed) => self.account.lost(missed.into()),
-        }
-        self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
     }
 
     /// From the next opening on, a backlog leaves so many times faster than real time, or as the limits say.
@@ -401,40 +323,6 @@ impl Branch {
             self.leave_state(now);
             self.state = State::Holding;
         }
-    }
-
-    /// The recorder is lost, which gave its last sign of life at `since`, but for its receiver reports. What it may not
-    /// have waits again, in front of what waits, as [`BranchCommand::Recall`] says. An open branch holds; one that is
-    /// paused or closed stays so.
-    ///
-    /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
-    pub fn recall(&mut self, since: Instant, now: Instant) {
-        let since = self.clock.times(since).arrival;
-        let judge = judge(&self.groups, &self.rewriter, &self.account);
-        let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
-        self.account.lost(lost);
-        self.rewriter.sources.forget_reports();
-        self.cut = None;
-        if let State::Open(_) = self.state {
-            self.hold(now);
-        }
-        if self.drain == Drain::Told {
-            self.drain = Drain::Asked;
-        }
-    }
-
-    /// How often its recorder was lost.
-    pub fn recalls(&self) -> u32 {
-        self.hold.recalls
-    }
-
-    /// The recorder lives, which gave a sign of life at `since`, but for its receiver reports: see
-    /// [`BranchCommand::Confirm`].
-    ///
-    /// [`BranchCommand::Confirm`]: siprec_model::BranchCommand::Confirm
-    pub fn confirm(&mut self, since: Instant) {
-        let since = self.clock.times(since).arrival;
-        self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));
     }
 
     /// Stops sending and forgets what waits: the stream is off at this recorder.
@@ -577,11 +465,6 @@ impl Branch {
     /// Bytes that wait, a few bytes of bookkeeping for each packet included.
     pub fn held_bytes(&self) -> usize {
         self.hold.ring.bytes()
-    }
-
-    /// Bytes of packets that have left and are kept, bookkeeping included.
-    pub fn kept_bytes(&self) -> usize {
-        self.hold.ring.kept_bytes()
     }
 
     /// What sender reports say of each source, in the order in which they appeared.

@@ -1,0 +1,81 @@
+//! What has left a branch and is kept until its recorder has it for certain.
+
+use std::time::Instant;
+
+use super::{Branch, Drain, State, judge};
+use crate::receipts::{Finding, Repair};
+
+impl Branch {
+    /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
+    /// highest sequence number (RFC 3550 §6.4.1), but for what was lost on the way. That need not be kept, apart from the
+    /// last two seconds before the report. What contradicts the packets that were sent is ignored.
+    ///
+    /// `cumulative_lost` is what it has lost since the beginning, a number of 24 bits with a sign. Where that has grown at once
+    /// by a second or more of what was sent, and before and behind it next to nothing is lost, the way to the recorder was cut:
+    /// all behind the last report before is kept, and [`BranchEvent::StretchMissed`] says so; at the end of the call also where
+    /// no report has come that says what was lost behind it. What is not
+    /// [recalled](Branch::recall) by the next report but one is lost, and told as a hole; at once where the branch catches
+    /// nothing up.
+    ///
+    /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
+    pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
+        let at = self.clock.times(now).arrival;
+        let repair = match self.state {
+            _ if self.keeps_time() => Repair::Never,
+            State::Open(_) => Repair::Possible,
+            State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
+        };
+        let ring = &self.hold.ring;
+        let sent = |behind, to| ring.sent_between(ssrc, behind, to);
+        let told = (highest_sequence, cumulative_lost);
+        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, sent) {
+            Finding::Nothing => return,
+            Finding::Taken => {}
+            Finding::Cut(missed) => {
+                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
+                return;
+            }
+            Finding::Lost(missed) => self.account.lost(missed.into()),
+        }
+        self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
+    }
+
+    /// The recorder is lost, which gave its last sign of life at `since`, but for its receiver reports. What it may not
+    /// have waits again, in front of what waits, as [`BranchCommand::Recall`] says. An open branch holds; one that is
+    /// paused or closed stays so.
+    ///
+    /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
+    pub fn recall(&mut self, since: Instant, now: Instant) {
+        let since = self.clock.times(since).arrival;
+        let judge = judge(&self.groups, &self.rewriter, &self.account);
+        let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
+        self.account.lost(lost);
+        self.rewriter.sources.forget_reports();
+        self.cut = None;
+        if let State::Open(_) = self.state {
+            self.hold(now);
+        }
+        if self.drain == Drain::Told {
+            self.drain = Drain::Asked;
+        }
+    }
+
+    /// The recorder lives, which gave a sign of life at `since`, but for its receiver reports: see
+    /// [`BranchCommand::Confirm`].
+    ///
+    /// [`BranchCommand::Confirm`]: siprec_model::BranchCommand::Confirm
+    pub fn confirm(&mut self, since: Instant) {
+        let since = self.clock.times(since).arrival;
+        self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));
+    }
+
+    /// How often its recorder was lost.
+    pub fn recalls(&self) -> u32 {
+        self.hold.recalls
+    }
+
+    /// Bytes of packets that have left and are kept, bookkeeping included.
+    pub fn kept_bytes(&self) -> usize {
+        self.hold.ring.kept_bytes()
+    }
+}

@@ -1,0 +1,122 @@
+//! What has left, and is kept until the recorder has it for certain.
+
+use std::time::Duration;
+
+use siprec_media::HoldMemory;
+use siprec_model::{DropCause, PayloadRule};
+
+use crate::call::{Call, packet};
+
+#[test]
+fn what_the_next_recorder_is_not_offered_any_more_of_what_the_lost_one_had_is_a_gap() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(100);
+    call.branch.recall(call.start, call.now());
+    // The call has another codec since.
+    call.branch.open(&[PayloadRule { from: 8, to: 8 }], call.now());
+    let mut packet = call.packet();
+    packet[1] = 8;
+    call.take(&packet);
+    while call.branch.held_packets() > 0 {
+        call.ms += 20;
+        call.poll();
+    }
+    assert_eq!(call.gaps(), [(5, 100, DropCause::RecorderLost)]);
+}
+
+/// The call's packets, by number, that the next recorder gets of those that the lost one had.
+fn replayed(call: &mut Call) -> Vec<u64> {
+    let before = call.sent.len();
+    call.open();
+    while call.branch.held_packets() > 0 {
+        call.ms += 20;
+        call.poll();
+    }
+    call.sent[before..].iter().map(|(.., timestamp)| u64::from(*timestamp) / 160).collect()
+}
+
+#[test]
+fn what_left_before_a_sign_of_life_is_not_kept_where_no_report_has_come_in_time() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(14_000);
+    let all = call.branch.kept_bytes();
+    call.branch.confirm(call.now());
+    assert_eq!(call.branch.kept_bytes(), all, "a report may yet come, and say less");
+    call.talk(6_000);
+    call.branch.confirm(call.now());
+    let second = 50 * (35 + packet(0, 0, 1, 0).len());
+    assert_eq!(call.branch.kept_bytes(), 2 * second);
+    // Two questions each 5 s, the second of which nobody answers.
+    call.talk(5_000);
+    assert_eq!(call.branch.kept_bytes(), 7 * second);
+    let proof = call.start + Duration::from_secs(20);
+    call.branch.confirm(proof);
+    call.branch.recall(proof, call.now());
+    assert_eq!(replayed(&mut call), (900..1250).collect::<Vec<_>>());
+    // The next recorder has time for its first report again.
+    let all = call.branch.kept_bytes();
+    call.talk(5_000);
+    call.branch.confirm(call.now());
+    assert!(call.branch.kept_bytes() > all);
+}
+
+#[test]
+fn where_reports_have_stopped_all_behind_the_last_one_is_sent_again_whatever_sip_says() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(6_000);
+    // The report acknowledges all but the last 10 packets; then the recorder turns deaf.
+    let (_, highest, ..) = call.sent[289];
+    call.branch.acknowledge(1, highest as u32, 0, call.now());
+    for _ in 0..3 {
+        call.talk(5_000);
+        call.branch.confirm(call.now());
+    }
+    call.branch.recall(call.now(), call.now());
+    assert_eq!(
+        replayed(&mut call),
+        (201..1050).collect::<Vec<_>>(),
+        "and what left in the two seconds before it"
+    );
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn from_the_first_report_on_however_late_it_comes_answers_count_no_more() {
+    let mut call = Call::audio();
+    call.open();
+    // No report has come for 20 s, and an answer says that the recorder lives.
+    call.talk(20_000);
+    call.branch.confirm(call.now());
+    let second = 50 * (35 + packet(0, 0, 1, 0).len());
+    assert_eq!(call.branch.kept_bytes(), 2 * second);
+    // Its first report says nothing of what came before it began to hear, and what was confirmed is gone.
+    let (_, highest, ..) = call.sent[949];
+    call.branch.acknowledge(1, highest as u32, 0, call.now());
+    call.talk(5_000);
+    call.branch.confirm(call.now());
+    call.branch.recall(call.now(), call.now());
+    assert_eq!(replayed(&mut call), (901..1250).collect::<Vec<_>>());
+    assert_eq!(call.gaps(), []);
+}
+
+#[test]
+fn memory_that_a_recorder_has_filled_is_there_for_others_once_it_has_reported() {
+    let memory = HoldMemory::new(1 << 20);
+    let mut call = Call::audio();
+    call.branch.share_memory(memory.clone());
+    call.open();
+    call.talk(25_000);
+    let filled = memory.used();
+    assert!(filled >= 1250 * (35 + packet(0, 0, 1, 0).len()), "{filled}");
+    for _ in 0..20 {
+        let (_, highest, ..) = *call.sent.last().unwrap();
+        call.branch.acknowledge(1, highest as u32, 0, call.now());
+        call.talk(5_000);
+    }
+    assert!(memory.used() < filled / 2, "{} of {filled}", memory.used());
+    drop(call);
+    assert_eq!(memory.used(), 0);
+}
