@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, StopReason};
+use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
 use siprec_session::{Command, RecordingConfig, parse_recorders};
 use siprec_sip::Method;
 use support::*;
@@ -32,21 +32,13 @@ fn hang_up(call: &mut Call) {
     call.command(Command::Stop(StopReason::CallEnded));
 }
 
-fn recalled(call: &Call) -> Vec<(u16, Instant)> {
-    let since = |command: &BranchCommand| match command {
-        BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
-        _ => None,
-    };
-    call.branches.iter().filter_map(since).collect()
-}
-
 /// The recorder is given up for this reason, and the next one gets what was sent since a moment.
 #[track_caller]
 fn assert_redelivered(call: &mut Call, reason: &str, since: Instant) {
     let lines = call.take();
     let failed = format!("* failed: the recorder takes no media: {reason}");
     assert!(lines.iter().any(|line| line.starts_with(&failed)), "{lines:?}");
-    assert_eq!(recalled(call), [(0, since), (1, since)]);
+    assert_eq!(call.recalled(), [(0, since), (1, since)]);
     let invite = call.request(&Method::Invite);
     call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
     let lines = call.take();
@@ -65,7 +57,7 @@ fn assert_ended(call: &mut Call) {
     let lines = call.take();
     assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
     assert!(lines.contains(&"* stopped: call-ended".to_owned()), "{lines:?}");
-    assert_eq!(recalled(call), []);
+    assert_eq!(call.recalled(), []);
 }
 
 #[test]
@@ -203,7 +195,7 @@ fn what_is_in_doubt_when_the_drain_time_is_over_is_told_as_lost() {
     call.wait_ms(1);
     let lines = call.take();
     assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
-    assert_eq!(recalled(&call).len(), 2, "what is recalled and not delivered is told by the branch");
+    assert_eq!(call.recalled().len(), 2, "what is recalled and not delivered is told by the branch");
     assert!(matches!(call.recording.state(), RecordingState::Stopped | RecordingState::Failed), "{lines:?}");
 }
 
@@ -221,7 +213,7 @@ fn a_report_that_has_not_come_when_the_drain_time_is_over_proves_nothing() {
     call.answer_bye();
     let lines = call.take();
     assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
-    assert_eq!(recalled(&call), []);
+    assert_eq!(call.recalled(), []);
 }
 
 #[test]
@@ -246,7 +238,7 @@ fn a_report_that_was_overdue_before_a_pause_may_come_in_it_and_is_not_forgiven()
         }
         let lines = call.take();
         assert!(lines.iter().any(|line| line.ends_with("its receiver reports have stopped")), "{lines:?}");
-        assert_eq!(recalled(&call).len(), 2, "{lines:?}");
+        assert_eq!(call.recalled().len(), 2, "{lines:?}");
     }
 }
 
@@ -272,6 +264,6 @@ fn where_nobody_else_is_left_it_has_failed() {
     call.wait(Duration::from_secs(12));
     let lines = call.take();
     assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
-    assert_eq!(recalled(&call).len(), 2);
+    assert_eq!(call.recalled().len(), 2);
     assert!(call.recording.state() == RecordingState::Failed, "{lines:?}");
 }

@@ -55,11 +55,7 @@ fn invited(config: RecordingConfig) -> (Call, Request) {
 
 /// When each branch was told that its recorder was alive for sure.
 fn recalled(call: &Call) -> Vec<Instant> {
-    let since = |command: &BranchCommand| match command {
-        BranchCommand::Recall { since, .. } => Some(*since),
-        _ => None,
-    };
-    call.branches.iter().filter_map(since).collect()
+    call.recalled().into_iter().map(|(_, since)| since).collect()
 }
 
 /// The next recorder is invited, accepts, and gets what the lost one may not have.

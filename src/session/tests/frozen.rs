@@ -5,28 +5,10 @@
 mod support;
 
 use siprec_model::{RecordingState, StopReason};
-use siprec_session::{Command, Input, RecordingConfig, TransportEvent};
+use siprec_session::{Command, Input, TransportEvent};
 use siprec_sip::Method;
+use support::paused::{INACTIVE, paused, two_recorders};
 use support::*;
-
-const INACTIVE: &str = "a=inactive\r\n";
-
-fn two_recorders() -> RecordingConfig {
-    config("sip:a.example sip:b.example")
-}
-
-/// A recording that was paused after some seconds, as its recorder knows. `freezes` says whether something had not left yet.
-fn paused(config: RecordingConfig, freezes: bool) -> Call {
-    let mut call = Call::inviting_with(config);
-    call.engine.freezes = freezes;
-    (0..2).for_each(|slot| call.packet(slot));
-    call.answer_invite(&sdp(&[4000, 4002]));
-    call.wait_ms(4_000);
-    call.command(Command::Pause);
-    call.answer_invite(&sdp_with(&[4000, 4002], INACTIVE));
-    call.take();
-    call
-}
 
 #[test]
 fn what_a_pause_froze_leaves_once_the_call_has_ended() {

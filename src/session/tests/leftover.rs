@@ -5,30 +5,12 @@
 mod support;
 
 use siprec_model::BranchEvent;
-use siprec_session::{Command, Input, RecordingConfig, SessionMode, TransportEvent};
+use siprec_session::{Command, Input, SessionMode, TransportEvent};
 use siprec_sip::{Method, Request};
+use support::paused::{INACTIVE, paused, two_recorders};
 use support::*;
 
-const INACTIVE: &str = "a=inactive\r\n";
-
-fn two_recorders() -> RecordingConfig {
-    config("sip:a.example sip:b.example")
-}
-
-/// A recording that was paused after some seconds, as its recorder knows. `freezes` says whether something had not left yet.
-fn paused(freezes: bool) -> Call {
-    let mut call = Call::inviting_with(two_recorders());
-    call.engine.freezes = freezes;
-    (0..2).for_each(|slot| call.packet(slot));
-    call.answer_invite(&sdp(&[4000, 4002]));
-    call.wait_ms(4_000);
-    call.command(Command::Pause);
-    call.answer_invite(&sdp_with(&[4000, 4002], INACTIVE));
-    call.take();
-    call
-}
-
-/// The same with a session for each party: their INVITEs, too.
+/// The same as [`paused`] with a session for each party: their INVITEs, too.
 fn paused_apart(freezes: bool) -> (Call, Vec<Request>) {
     let mut config = two_recorders();
     config.mode = SessionMode::PerParty;
@@ -99,7 +81,7 @@ fn assert_silent(lines: &[String], slot: u16) {
 
 #[test]
 fn what_a_pause_froze_of_a_stream_that_ends_in_it_leaves_while_the_others_stay_silent() {
-    let mut call = paused(true);
+    let mut call = paused(two_recorders(), true);
     release(&mut call);
     call.expect(&["drain 1"]);
     call.wait_ms(100);
@@ -140,7 +122,7 @@ fn what_it_has_to_say_is_agreed_soon_also_where_the_pause_was_not_yet() {
 
 #[test]
 fn where_nothing_of_it_is_frozen_nothing_is_agreed_but_that_it_is_gone() {
-    let mut call = paused(false);
+    let mut call = paused(two_recorders(), false);
     release(&mut call);
     call.expect(&["drain 1", "part 1", "> INVITE inactive/off v3"]);
 }
@@ -161,7 +143,7 @@ fn one_that_another_mutes_speaks_out_too() {
 
 #[test]
 fn a_recorder_that_does_not_answer_then_is_found_to_be_lost_in_time() {
-    let mut call = paused(true);
+    let mut call = paused(two_recorders(), true);
     release(&mut call);
     call.wait_ms(100);
     call.take();
@@ -178,7 +160,7 @@ fn a_recorder_that_does_not_answer_then_is_found_to_be_lost_in_time() {
 
 #[test]
 fn a_recorder_that_refuses_that_has_it_told_as_lost() {
-    let mut call = paused(true);
+    let mut call = paused(two_recorders(), true);
     release(&mut call);
     call.wait_ms(100);
     let invite = call.request(&Method::Invite);
@@ -191,7 +173,7 @@ fn a_recorder_that_refuses_that_has_it_told_as_lost() {
 
 #[test]
 fn what_waits_in_a_pause_for_the_next_recorder_leaves_when_its_stream_ends() {
-    let mut call = paused(false);
+    let mut call = paused(two_recorders(), false);
     call.command(Command::PartyMoved { slot: 0 });
     lose(&mut call, 1);
     let invite = call.request(&Method::Invite);

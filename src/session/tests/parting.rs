@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, RecordingState, SessionEvent, SessionEventKind, StopReason};
+use siprec_model::{RecordingState, SessionEvent, SessionEventKind, StopReason};
 use siprec_session::{ByePolicy, Command, Input, RecordingConfig, SessionMode, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -31,15 +31,6 @@ fn ended(config: RecordingConfig) -> (Call, Request, Request) {
     (call, invite, bye)
 }
 
-/// Which branches were told that what was sent since when may be missing.
-fn recalled(call: &Call) -> Vec<(u16, Instant)> {
-    let since = |command: &BranchCommand| match command {
-        BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
-        _ => None,
-    };
-    call.branches.iter().filter_map(since).collect()
-}
-
 fn position(lines: &[String], line: &str) -> usize {
     let found = lines.iter().position(|other| other.starts_with(line));
     found.unwrap_or_else(|| panic!("no {line:?}: {lines:?}"))
@@ -50,9 +41,9 @@ fn position(lines: &[String], line: &str) -> usize {
 fn assert_redelivered(call: &mut Call, since: Instant) {
     let lines = call.take();
     assert!(position(&lines, LOST) < position(&lines, "> INVITE sendonly/sendonly v1"), "{lines:?}");
-    assert_eq!(recalled(call), [], "it may still answer");
+    assert_eq!(call.recalled(), [], "it may still answer");
     call.answer_invite(&sdp(&[6000, 6002]));
-    assert_eq!(recalled(call), [(0, since), (1, since)]);
+    assert_eq!(call.recalled(), [(0, since), (1, since)]);
     let lines = call.take();
     let order =
         ["recall 1", "open 0 to 192.0.2.9:6000", "* failed over from sip:a.example", "part 0", "> BYE"];
@@ -70,7 +61,7 @@ fn any_answer_to_the_bye_but_two_says_that_the_recorder_lived_to_the_end() {
         call.answer(&bye, status, &[], "");
         let lines = call.take();
         assert_eq!(lines[lines.len() - 5..], CONFIRMED, "{status}");
-        assert_eq!(recalled(&call), []);
+        assert_eq!(call.recalled(), []);
     }
 }
 
@@ -126,7 +117,7 @@ fn a_bye_of_the_recorder_that_crosses_ours_is_an_answer() {
         let lines = call.take();
         assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
         assert_eq!(call.recording.state(), RecordingState::Stopped);
-        assert_eq!(recalled(&call), []);
+        assert_eq!(call.recalled(), []);
     }
 }
 
@@ -148,7 +139,7 @@ fn an_answer_that_is_late_still_counts_until_another_recorder_has_accepted() {
         }
         call.answer(&bye, 200, &[], "");
         call.expect(&["close 0", "close 1", "> CANCEL", "* stopped: call-ended", "= stopped"]);
-        assert_eq!(recalled(&call), []);
+        assert_eq!(call.recalled(), []);
         // The INVITE is ended whatever it meets.
         call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
         call.expect(&["> ACK", "> BYE"]);
@@ -235,7 +226,7 @@ fn a_stop_at_once_waits_for_nobody() {
     let (mut call, ..) = ended(two_recorders());
     call.command(Command::StopNow);
     call.expect(&["close 0", "close 1", "* stopped: asked-at-once", "= stopped"]);
-    assert_eq!(recalled(&call), []);
+    assert_eq!(call.recalled(), []);
     // But what is known to be lost is told.
     let (mut call, ..) = ended(two_recorders());
     call.wait_ms(4_000);
@@ -279,7 +270,7 @@ fn a_party_that_leaves_its_own_session_is_waited_for_alone() {
     call.answer_bye_of(&invites[1]);
     let lines = call.take();
     assert!(lines.contains(&"* stopped: party-left".to_owned()), "{lines:?}");
-    assert_eq!(recalled(&call), []);
+    assert_eq!(call.recalled(), []);
 }
 
 #[test]

@@ -8,6 +8,8 @@
     reason = "each test uses its part, and a failure names its seed"
 )]
 
+pub mod paused;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
@@ -220,6 +222,15 @@ impl Call {
     pub fn expect(&mut self, lines: &[&str]) {
         let transcript = self.take();
         assert_eq!(transcript, lines, "\nat {:?}", self.now - self.epoch);
+    }
+
+    /// Which branches were told that what was sent since when may be missing.
+    pub fn recalled(&self) -> Vec<(u16, Instant)> {
+        let since = |command: &BranchCommand| match command {
+            BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
+            _ => None,
+        };
+        self.branches.iter().filter_map(since).collect()
     }
 
     /// The newest request of this method to the recorder; older messages are dropped.
