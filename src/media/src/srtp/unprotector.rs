@@ -369,7 +369,9 @@ impl Unprotector {
             fault.add(of_key);
         }
         let fault = fault.told(self.has_key());
-        if fault.lacks_a_key() && track.highest().is_some() && RtpView::is_rtp(packet) {
+        // What seems too old may be of another key, half a round ahead and more.
+        let is_unread = fault.lacks_a_key() || fault == UnprotectFault::TooOld;
+        if is_unread && track.highest().is_some() && RtpView::is_rtp(packet) {
             self.unread.note(header.ssrc, header.sequence);
         }
         Err(fault)

@@ -1,6 +1,9 @@
 //! Packets of a known source that no key fits: where the source is when one comes that does.
 
+use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use siprec_media::srtp::{CallKey, Passed, Protector, Unprotector};
+use siprec_model::SrtpSuite;
 
 use crate::common::{SSRC, ends, everything, key, protected, unprotected};
 
@@ -16,7 +19,7 @@ struct Call {
 }
 
 impl Call {
-    const FIRST: u64 = 0;
+    const FIRST: u64 = 1000;
 
     fn each() -> impl Iterator<Item = Self> {
         everything().map(|(suite, one, other)| {
@@ -168,5 +171,77 @@ fn a_rollover_counter_of_before_the_wraps_that_comes_with_keys_does_not_undo_the
         });
         call.unprotector.add_call_keys(&keys).unwrap();
         assert!(call.goes_on());
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Packets that no key fits.
+    Unread(u64),
+    Observed(u64),
+    Passed(u64),
+    /// The key comes, then packets; then perhaps forgeries and one more, and the call has another key again.
+    Key {
+        forged: bool,
+    },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (1u64..32_000).prop_map(Step::Unread),
+        2 => (1u64..32_000).prop_map(Step::Observed),
+        1 => (1u64..32_000).prop_map(Step::Passed),
+        1 => any::<bool>().prop_map(|forged| Step::Key { forged }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 100, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
+
+    /// Whatever was decrypted, refused and followed in whatever turns: where the call really is, is known.
+    #[test]
+    fn a_key_fits_whenever_it_comes(
+        suite in prop::sample::select(SrtpSuite::ALL.to_vec()),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let (mut peer, mut unprotector) = ends(&key(suite, 0), Default::default(), Default::default());
+        let mut index = Call::FIRST;
+        prop_assert!(unprotected(&mut unprotector, &protected(&mut peer, SSRC, index)).is_ok());
+        let mut keys = 1;
+        peer.rekey(&key(suite, keys)).unwrap();
+        for step in steps.into_iter().chain([Step::Key { forged: false }]) {
+            let jump = match step {
+                Step::Unread(jump) | Step::Observed(jump) | Step::Passed(jump) => jump,
+                Step::Key { .. } => 1,
+            };
+            let first = index + jump;
+            index = first + 2;
+            let packets: Vec<_> = (first..=index).map(|index| protected(&mut peer, SSRC, index)).collect();
+            match step {
+                Step::Unread(_) => for packet in &packets {
+                    prop_assert!(unprotected(&mut unprotector, packet).is_err());
+                },
+                Step::Observed(_) => packets.iter().for_each(|packet| unprotector.observe(packet)),
+                Step::Passed(_) => {
+                    let mut passed = Passed::default();
+                    packets.iter().for_each(|packet| passed.note(packet));
+                    unprotector.catch_up(&passed);
+                }
+                Step::Key { forged } => {
+                    unprotector.add_key(&key(suite, keys)).unwrap();
+                    for packet in &packets {
+                        prop_assert!(unprotected(&mut unprotector, packet).is_ok());
+                    }
+                    if forged {
+                        forge(&mut unprotector, 0x80, 0);
+                        index += 1;
+                        let packet = protected(&mut peer, SSRC, index);
+                        prop_assert!(unprotected(&mut unprotector, &packet).is_ok());
+                    }
+                    keys += 1;
+                    peer.rekey(&key(suite, keys)).unwrap();
+                }
+            }
+        }
     }
 }
