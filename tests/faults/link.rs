@@ -60,7 +60,8 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        // The namespace goes with the last process in it, and the cable with the namespace.
+        // The namespace goes with the last process in it, some time later: the next cable has the same name.
+        let _ = ip("link del near");
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
