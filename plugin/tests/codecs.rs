@@ -10,6 +10,18 @@ use gst::prelude::*;
 
 const PCMA: &str = "application/x-rtp,media=audio,encoding-name=PCMA,clock-rate=8000,payload=8";
 
+/// A call whose first ten packets of each party, of PCMU, the recorder has.
+fn recorded() -> (Recorder, Call) {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    speak(&call, 0, 0..10);
+    recorder.request("INVITE");
+    call.wait_for_state("Recording");
+    expect(&recorder, 0, 0..10);
+    (recorder, call)
+}
+
 /// Both parties have these caps from here on.
 fn change(call: &Call, caps: &str) {
     let caps: gst::Caps = caps.parse().unwrap();
@@ -42,13 +54,7 @@ fn expect(recorder: &Recorder, payload_type: u8, sequences: std::ops::Range<u16>
 
 #[test]
 fn while_the_call_has_a_codec_that_the_recorder_refuses_it_is_off_and_what_is_missing_is_told() {
-    let recorder = Recorder::start(Script::Accept);
-    let call = Call::new(&recorder.uri(), |_| ());
-    call.begin();
-    speak(&call, 0, 0..10);
-    recorder.request("INVITE");
-    call.wait_for_state("Recording");
-    expect(&recorder, 0, 0..10);
+    let (recorder, call) = recorded();
     recorder.set_script(Script::Refuse(488));
     change(&call, PCMA);
     speak(&call, 8, 10..60);
@@ -81,13 +87,7 @@ fn while_the_call_has_a_codec_that_the_recorder_refuses_it_is_off_and_what_is_mi
 #[test]
 fn a_codec_that_the_call_changes_to_is_recorded_from_its_first_packet_on() {
     for caps in [Some(PCMA), None] {
-        let recorder = Recorder::start(Script::Accept);
-        let call = Call::new(&recorder.uri(), |_| ());
-        call.begin();
-        speak(&call, 0, 0..10);
-        recorder.request("INVITE");
-        call.wait_for_state("Recording");
-        expect(&recorder, 0, 0..10);
+        let (recorder, call) = recorded();
         if let Some(caps) = caps {
             change(&call, caps);
         }
