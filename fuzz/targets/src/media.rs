@@ -166,7 +166,7 @@ pub fn rtcp(data: &[u8]) {
         assert!(events < 10, "it does not stop talking");
         stream.now += Duration::from_secs(1);
         out.clear();
-        if let Some(length) = reporter.poll_report(&stream.branch, &clock, stream.now, &mut out) {
+        if let Some(length) = reporter.poll_report(&mut stream.branch, &clock, stream.now, &mut out) {
             assert_eq!(length, out.len());
             assert!(reporter.next_timeout() > stream.now);
         }

@@ -1,6 +1,7 @@
 //! One branch with its sockets: what the media thread runs.
 
 mod ear;
+mod ending;
 mod keys;
 mod repeats;
 
@@ -26,10 +27,11 @@ use crate::kit::{Kit, watch};
 use crate::losses::{Losses, Waited};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
-use crate::remote::{REFUSALS_APART, Refusals, Remote};
+use crate::remote::{Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::trunk::TrunkId;
 
+use self::ending::Ending;
 use self::repeats::Repeats;
 
 /// Most packets that a branch may save up of what costs no budget.
@@ -49,6 +51,7 @@ pub(crate) struct Outlet {
     reporter: Reporter,
     /// None before a recorder has agreed to ask for what it has not got.
     repeats: Option<Box<Repeats>>,
+    ending: Ending,
     ports: Option<Ports>,
     /// What its RTP may leave by instead of its own socket.
     shared: Option<TrunkId>,
@@ -133,6 +136,7 @@ impl Outlet {
             limits,
             branch,
             repeats: None,
+            ending: Ending::default(),
             reporter: Reporter::new(&cname, seed, now),
             ports: None,
             shared: None,
@@ -273,6 +277,7 @@ impl Outlet {
         self.begins_anew = true;
         self.forget_departed();
         self.break_farewell();
+        self.break_listening();
         self.branch.recall(since, now);
         if self.state == State::Open {
             self.state = State::Holding;
@@ -398,7 +403,7 @@ impl Outlet {
 
     /// Whether held packets wait only for their time, or for the gate, or the last of all for its receipt.
     pub(crate) fn has_backlog(&self) -> bool {
-        self.is_open() && (self.branch.held_packets() > 0 || self.bids_farewell())
+        self.is_open() && (self.branch.held_packets() > 0 || self.bids_farewell() || self.listens())
     }
 
     /// Whether it cannot wait for its turn: its recorder places packets by their arrival, a handshake goes on, or the end is
@@ -406,6 +411,7 @@ impl Outlet {
     pub(crate) fn is_eager(&self) -> bool {
         self.branch.keeps_time()
             || self.bids_farewell()
+            || self.listens()
             || self.handshakes.as_ref().is_some_and(|handshakes| handshakes.keys().is_none())
     }
 
@@ -437,7 +443,7 @@ impl Outlet {
         }
         if self.branch.held_packets() == 0 {
             self.allowance = 0;
-            if self.say_farewell(gate, kit, now) {
+            if self.say_farewell(gate, kit, now) || self.has_listened(now) {
                 self.events.push_back(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
             }
         }
@@ -466,6 +472,7 @@ impl Outlet {
     /// Says goodbye, and sends nothing more. What was sent is kept.
     pub(crate) fn part(&mut self, kit: &mut Kit, now: Instant) {
         self.break_farewell();
+        self.break_listening();
         self.say_goodbye(kit, now);
         self.remote = None;
         self.pending = None;
@@ -478,6 +485,7 @@ impl Outlet {
     /// Sends what is due, and says goodbye. The account is final.
     pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
         self.break_farewell();
+        self.break_listening();
         self.flush(gate, kit, now);
         kit.trunks.flush();
         self.settle(kit.trunks.take_outcome(self.id), now);
@@ -496,11 +504,11 @@ impl Outlet {
 
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
-        if !self.is_open() && self.break_farewell() {
+        if !self.is_open() && (self.break_farewell() || self.break_listening()) {
             return Some(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
         }
         let event = self.events.pop_front().or_else(|| match self.branch.poll_event() {
-            Some(BranchEvent::BacklogEmpty { .. }) if self.begin_farewell() => None,
+            Some(BranchEvent::BacklogEmpty { .. }) if self.begin_farewell() || self.begin_listening() => None,
             event => event,
         });
         event.or_else(|| self.reporter.poll_event())
@@ -624,7 +632,7 @@ impl Outlet {
             return;
         }
         kit.scratch.clear();
-        if self.reporter.poll_report(&self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
+        if self.reporter.poll_report(&mut self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
             self.send_rtcp(&mut kit.scratch, now);
         }
     }
@@ -656,11 +664,10 @@ impl Outlet {
     }
 
     fn tell_refusal(&mut self, component: Component, now: Instant) {
-        let last = self.refusals.last(component);
+        if component == Component::Rtp {
+            self.reporter.suspect(&self.branch, now);
+        }
         if self.refusals.note(component, now) {
-            if component == Component::Rtp {
-                self.reporter.suspect(&self.branch, last.is_none_or(|last| now > last + REFUSALS_APART));
-            }
             self.events.push_back(BranchEvent::RemoteRefused { component });
         }
     }

@@ -8,9 +8,6 @@ use siprec_model::{Component, OpenBranch};
 /// A recorder that refuses is told of at most this often, for each of its ports.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Refusals further apart than this have nothing to do with each other.
-pub(crate) const REFUSALS_APART: Duration = Duration::from_secs(10);
-
 /// A recorder that has refused so many of our reports in a row, and sent none of its own, takes no RTCP.
 const REFUSED_REPORTS: u32 = 3;
 
@@ -68,14 +65,6 @@ struct Reports {
 }
 
 impl Refusals {
-    /// When a port was last told of.
-    pub(crate) fn last(&self, component: Component) -> Option<Instant> {
-        match component {
-            Component::Rtp => self.rtp,
-            Component::Rtcp => self.rtcp,
-        }
-    }
-
     /// Whether a report is to leave at `now`. It counts as sent.
     pub(crate) fn let_report_out(&mut self, now: Instant) -> bool {
         let Reports { sent, refused, .. } = self.reports;

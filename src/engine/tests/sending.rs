@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use common::{FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, rtp};
-use siprec_engine::{EngineConfig, TapConfig};
+use siprec_engine::{EngineConfig, MediaSource, TapConfig};
 use siprec_model::{BranchCommand, BranchEvent, BranchLimits, Component, DropCause, Hole, RtcpMode};
 
 const SSRC: u32 = 0x1234_5678;
@@ -241,6 +241,23 @@ fn a_port_that_nobody_listens_on_is_told_once_a_second() {
         }
         let (_, report) = rig.close(branch);
         assert_eq!(report.seen, report.sent + report.drops.total());
+    }
+}
+
+#[test]
+fn that_the_last_packet_is_refused_is_told_before_the_end() {
+    for source in [MediaSource::PerStream, MediaSource::Shared] {
+        let rig = Rig::new(EngineConfig { media_source: source, ..EngineConfig::default() });
+        let tap = rig.tap();
+        let (branch, _) = rig.open_branch(&tap, 0, &Recorder::new());
+        tap.push(&numbered(SSRC, 0), Instant::now());
+        rig.command(BranchCommand::Drain { branch });
+        let mut is_refused = false;
+        rig.expect(branch, |event| {
+            is_refused |= event == BranchEvent::RemoteRefused { component: Component::Rtp };
+            matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(())
+        });
+        assert!(is_refused, "{source:?}");
     }
 }
 

@@ -164,7 +164,7 @@ fn rtcp_is_heard_for_the_lifetime_of_the_recorders_key_and_under_its_next_one() 
     next(&recorder, &mut receiver(&keys.own)).unwrap();
     let heard = |protector: &mut Protector, losses: [u32; 3]| {
         for lost in losses {
-            let block = ReportBlock::builder(SSRC).extended_sequence_number(1).cumulative_lost(lost);
+            let block = ReportBlock::builder(SSRC).extended_sequence_number(lost).cumulative_lost(lost);
             let report =
                 Compound::builder().add_packet(ReceiverReport::builder(4711).add_report_block(block));
             let mut bytes = vec![0; report.calculate_size().unwrap()];

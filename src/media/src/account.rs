@@ -112,7 +112,8 @@ impl Account {
     }
 
     /// Packets that did not leave, and are no longer kept for another recorder.
-    pub(crate) fn given_up(&mut self, given_up: GivenUp) {
+    pub(crate) fn given_up(&mut self, given_up: Option<GivenUp>) {
+        let Some(given_up) = given_up else { return };
         for (cause, lost) in given_up.each().into_iter().filter(|(_, lost)| lost.packets > 0) {
             self.gaps.lost(cause, lost.packets, lost.duration, self.epoch + Duration::from_nanos(lost.start));
         }

@@ -472,6 +472,11 @@ impl Branch {
         self.rewriter.sources.senders()
     }
 
+    /// Whether receiver reports have come that make sense.
+    pub(crate) fn is_reported(&self) -> bool {
+        self.rewriter.sources.have_reports()
+    }
+
     /// The index (RFC 3711 §3.3.1) of the packet of a source that has left as the last in order; its low 16 bits are the
     /// sequence number.
     pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {

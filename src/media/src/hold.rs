@@ -17,6 +17,9 @@ use crate::rtp::RtpView;
 const OVERLAP: u64 = RECALL_OVERLAP.as_nanos() as u64;
 const REPORTS_WITHIN: u64 = siprec_model::REPORTS_WITHIN.as_nanos() as u64;
 
+/// A hole that goes on is told of each time that it is so long.
+const LONG_HOLE: Duration = Duration::from_secs(10);
+
 /// The ring, and what has gone from it too early.
 ///
 /// Packets that were sent make room before any that wait does: what no recorder has is worth more than what one may
@@ -120,9 +123,17 @@ impl Hold {
         true
     }
 
-    /// What was given up since this was last asked.
-    pub(crate) fn take_given_up(&mut self) -> GivenUp {
-        std::mem::take(&mut self.given_up)
+    /// What was given up since this last gave something: a hole as a whole, unless it is a long one.
+    #[inline]
+    pub(crate) fn take_given_up(&mut self) -> Option<GivenUp> {
+        if self.given_up.is_empty() { None } else { self.take_hole() }
+    }
+
+    #[cold]
+    fn take_hole(&mut self) -> Option<GivenUp> {
+        let goes_on = self.ring.oldest().is_some_and(|oldest| oldest.counts_as_lost());
+        let is_told = !goes_on || self.given_up.duration() >= LONG_HOLE;
+        is_told.then(|| std::mem::take(&mut self.given_up))
     }
 
     /// Receiver reports have come: what they acknowledge is the recorder's.
@@ -179,6 +190,14 @@ impl Hold {
 }
 
 impl GivenUp {
+    fn is_empty(&self) -> bool {
+        self.send_failed.packets == 0 && self.not_protected.packets == 0
+    }
+
+    fn duration(&self) -> Duration {
+        self.send_failed.duration + self.not_protected.duration
+    }
+
     /// With their causes.
     pub(crate) fn each(self) -> [(DropCause, Lost); 2] {
         [(DropCause::SendFailed, self.send_failed), (DropCause::NotProtected, self.not_protected)]

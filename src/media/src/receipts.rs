@@ -1,5 +1,7 @@
 //! What a recorder has of one source, as its receiver reports say, and where it missed a stretch at once.
 
+use crate::entry::Entry;
+
 /// A report tells of a cut where so much of the stream was missed behind the last one, in nanoseconds of the call.
 const CUT: u64 = 1_000_000_000;
 
@@ -56,10 +58,35 @@ pub(crate) struct Report {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Passage {
     pub(crate) packets: u64,
+    pub(crate) bytes: u64,
     /// When the first of them came, in nanoseconds since the branch was made.
     pub(crate) start: u64,
+    /// When the first of them came and the last, pauses left out, in nanoseconds.
+    bounds: Option<(u64, u64)>,
+}
+
+impl Passage {
+    /// One packet more.
+    pub(crate) fn add(&mut self, entry: &Entry) {
+        let came = entry.times.active();
+        let (first, last) = self.bounds.unwrap_or((came, came));
+        self.bounds = Some((came.min(first), came.max(last)));
+        if self.packets == 0 {
+            self.start = entry.times.arrival;
+        }
+        self.packets += 1;
+        self.bytes += u64::from(entry.length());
+    }
+
     /// The time over which they came, pauses left out, in nanoseconds.
-    pub(crate) span: u64,
+    pub(crate) fn span(&self) -> u64 {
+        self.bounds.map_or(0, |(first, last)| last - first)
+    }
+
+    /// Whether that is no accident.
+    pub(crate) fn is_stretch(&self) -> bool {
+        self.packets >= FEWEST && self.span() >= CUT
+    }
 }
 
 /// What a recorder has missed at once.
@@ -231,7 +258,7 @@ impl Receipts {
         if packets * LOSSY <= passage.packets {
             return Course::Clean;
         }
-        let duration = u128::from(passage.span) * u128::from(packets) / u128::from(passage.packets.max(1));
+        let duration = u128::from(passage.span()) * u128::from(packets) / u128::from(passage.packets.max(1));
         let duration = u64::try_from(duration).unwrap_or(u64::MAX);
         if packets < FEWEST || duration < CUT {
             return Course::Lossy;

@@ -275,26 +275,15 @@ impl Ring {
 
     /// What was sent of a source behind an index up to another one, as far as it is kept.
     pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
-        let (mut at, mut passage, mut bounds) = (self.start, Passage::default(), None);
+        let (mut at, mut passage) = (self.start, Passage::default());
         for _ in 0..self.kept {
             let Some(entry) = self.read(at) else { break };
             at = self.wrap(at + entry.size());
-            if entry.header.ssrc != ssrc
-                || !entry.is_sent()
-                || !entry.is_within(to)
-                || entry.is_within(behind)
-            {
-                continue;
+            let is_between = entry.is_within(to) && !entry.is_within(behind);
+            if entry.header.ssrc == ssrc && entry.is_sent() && is_between {
+                passage.add(&entry);
             }
-            let came = entry.times.active();
-            let (first, last) = bounds.unwrap_or((came, came));
-            bounds = Some((came.min(first), came.max(last)));
-            if passage.packets == 0 {
-                passage.start = entry.times.arrival;
-            }
-            passage.packets += 1;
         }
-        passage.span = bounds.map_or(0, |(first, last)| last - first);
         passage
     }
 
@@ -337,6 +326,21 @@ impl Ring {
             left -= 1;
         }
         found
+    }
+
+    /// What left from one moment on until another, in nanoseconds since the branch was made, did not get far. Says what of it is
+    /// kept.
+    pub(crate) fn fail_between(&mut self, from: u64, to: u64) -> Passage {
+        let (mut at, mut passage) = (self.start, Passage::default());
+        for _ in 0..self.kept {
+            let Some(entry) = self.read(at) else { break };
+            if entry.is_sent() && (from..=to).contains(&entry.left_at()) {
+                self.write(at, &entry.with_fate(Fate::SendFailed));
+                passage.add(&entry);
+            }
+            at = self.wrap(at + entry.size());
+        }
+        passage
     }
 
     /// The first packet that waits is kept from now on, as `entry` says.

@@ -385,7 +385,10 @@ pub enum BranchEvent {
     /// After [`BranchEvent::RemoteRefused`] of RTP: a receiver report acknowledges what was sent since, so that those errors
     /// are forged or over. Once until the next refusal.
     RefusalRefuted,
-    /// The recorder sent a receiver report.
+    /// After [`BranchEvent::RemoteRefused`] of RTP: packets have left for 2.5 s since, and none was refused. Once until the next
+    /// refusal. What was refused before counts as not sent, unless receiver reports go on that say what has come.
+    RefusalsOver,
+    /// The recorder sent a receiver report of more than it had received before.
     ReportReceived {
         /// Extended highest sequence number received, as in the report.
         highest_sequence: u32,

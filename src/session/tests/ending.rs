@@ -93,8 +93,31 @@ fn a_host_that_has_begun_to_take_the_media_has_it() {
     let mut call = recorded(two_recorders());
     call.media(0, REFUSED);
     call.wait_ms(2_600);
+    call.media(0, BranchEvent::RefusalsOver);
     hang_up(&mut call);
     assert_ended(&mut call);
+}
+
+#[test]
+fn a_silence_or_a_pause_does_not_end_what_its_host_has_refused() {
+    for pauses in [false, true] {
+        let mut call = recorded(two_recorders());
+        call.media(0, REFUSED);
+        if pauses {
+            call.command(Command::Pause);
+            call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+        }
+        call.wait(Duration::from_secs(15));
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(500);
+        let lines = call.take();
+        assert!(
+            lines.iter().any(|line| line.ends_with("its host refuses the media (port unreachable)")),
+            "{lines:?}"
+        );
+        assert_eq!(call.recalled().len(), 2, "{lines:?}");
+    }
 }
 
 #[test]

@@ -312,7 +312,7 @@ fn a_recorder_whose_reports_stop_is_asked_and_is_deaf_if_it_answers_without_one(
     call.wait_ms(1000);
     call.media(0, BranchEvent::ReportsStopped);
     call.expect(&["* suspected: its receiver reports have stopped", "> INVITE sendonly/sendonly v1"]);
-    call.media(1, REPORT);
+    call.media(0, REPORT);
     call.answer_invite(&sdp(&[4000, 4002]));
     call.expect(&["> ACK"]);
     call.wait_ms(1000);
@@ -433,6 +433,7 @@ fn answers_prove_nothing_while_the_media_is_refused() {
     live(&mut call, 9);
     assert_eq!(confirmed(&call, opened), [5]);
     // It was an accident.
+    call.media(0, BranchEvent::RefusalsOver);
     live(&mut call, 6);
     assert_eq!(confirmed(&call, opened), [5, 15, 20]);
 }

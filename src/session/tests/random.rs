@@ -172,6 +172,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::RefusalRefuted),
+        Just(BranchEvent::RefusalsOver),
         Just(BranchEvent::PayloadUnknown { payload_type: 13 }),
         Just(BranchEvent::PortsFailed { reason: "in use".into() }),
         Just(BranchEvent::SecurityFailed { session: 1, reason: "another certificate".into() }),

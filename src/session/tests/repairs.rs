@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::{BranchCommand, BranchEvent, RecordingState, StopReason};
+use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, StopReason};
 use siprec_session::{Command, parse_recorders};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -67,6 +67,31 @@ fn the_next_recorder_gets_what_was_missed_and_the_last_one_stands_until_it_has_a
     assert_eq!(failed.1.session.as_deref(), Some(first.headers.call_id().unwrap()));
     assert_eq!(call.recording.state(), RecordingState::Recording);
     call.answer_bye_of(&first);
+}
+
+#[test]
+fn what_its_host_has_refused_is_sent_again_from_the_first_refusal_on() {
+    let mut settings = config("sip:a.example sip:b.example");
+    settings.timers.probe = Duration::from_secs(1);
+    let mut call = Call::inviting_with(settings);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    // It answers what it is asked by SIP all the while.
+    let live = |call: &mut Call| {
+        call.wait_ms(1_000);
+        if let Some(options) = call.find_request(&Method::Options) {
+            call.answer(&options, 200, &[], "");
+        }
+    };
+    (0..20).for_each(|_| live(&mut call));
+    let refused_since = call.now;
+    call.media(0, BranchEvent::RemoteRefused { component: Component::Rtp });
+    (0..4).for_each(|_| live(&mut call));
+    call.take();
+    call.media(0, CUT);
+    call.media(0, BranchEvent::RefusalsOver);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    assert_eq!(call.recalled(), [(0, refused_since), (1, refused_since)]);
 }
 
 #[test]

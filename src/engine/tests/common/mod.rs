@@ -140,7 +140,7 @@ impl Rig {
     }
 
     /// The first event of `branch` that `wanted` takes; earlier ones of any branch are passed over.
-    pub fn expect<T>(&self, branch: BranchId, wanted: impl Fn(BranchEvent) -> Option<T>) -> T {
+    pub fn expect<T>(&self, branch: BranchId, mut wanted: impl FnMut(BranchEvent) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
         loop {
             let left = end.saturating_duration_since(Instant::now());

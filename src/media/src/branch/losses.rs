@@ -7,6 +7,9 @@ use siprec_model::DropCause;
 use super::{Branch, State};
 use crate::entry::Fate;
 
+/// So long after a packet left the error comes that tells of its refusal, at most, in nanoseconds.
+const ERROR_COMES: u64 = 50_000_000;
+
 impl Branch {
     /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
     pub fn handle_loss(&mut self, cause: DropCause, packets: u64) {
@@ -54,5 +57,17 @@ impl Branch {
         };
         let kept = if fate == Fate::Void { 0 } else { self.hold.ring.fail(packets, fate) };
         self.account.refused(cause, packets, bytes, kept);
+    }
+
+    /// The recorder's host has refused what left from `first` on until `last`, as far as it was told of, and nobody says what has
+    /// come: that counts as not sent, as with [`Branch::handle_send_failure`]. Where it is a second or more at once,
+    /// [`BranchEvent::StretchMissed`] says so, unless the branch catches nothing up.
+    pub fn handle_refusals(&mut self, first: Instant, last: Instant) {
+        let from = self.clock.times(first).arrival.saturating_sub(ERROR_COMES);
+        let passage = self.hold.ring.fail_between(from, self.clock.times(last).arrival);
+        self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
+        if passage.is_stretch() && !self.keeps_time() {
+            self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
+        }
     }
 }

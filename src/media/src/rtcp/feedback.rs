@@ -13,6 +13,8 @@ const COMMON_HEADER: usize = 4;
 pub enum Feedback {
     /// A report block (RFC 3550 §6.4.1).
     Report {
+        /// Who reports.
+        reporter: u32,
         /// The source reported on.
         ssrc: u32,
         /// Extended highest sequence number received.
@@ -47,12 +49,14 @@ pub fn feedback(datagram: &[u8], mut told: impl FnMut(Feedback)) {
         match packet.get(1).copied() {
             Some(SenderReport::PACKET_TYPE) => {
                 if let Ok(report) = SenderReport::parse(packet) {
-                    report.report_blocks().for_each(|block| told(report_of(&block)));
+                    let reporter = report.ssrc();
+                    report.report_blocks().for_each(|block| told(report_of(reporter, &block)));
                 }
             }
             Some(ReceiverReport::PACKET_TYPE) => {
                 if let Ok(report) = ReceiverReport::parse(packet) {
-                    report.report_blocks().for_each(|block| told(report_of(&block)));
+                    let reporter = report.ssrc();
+                    report.report_blocks().for_each(|block| told(report_of(reporter, &block)));
                 }
             }
             Some(PayloadFeedback::PACKET_TYPE) => {
@@ -81,8 +85,9 @@ fn split_packet(datagram: &[u8]) -> Option<(&[u8], &[u8])> {
     if first >> 6 != 2 { None } else { datagram.split_at_checked(length) }
 }
 
-fn report_of(block: &ReportBlock<'_>) -> Feedback {
+fn report_of(reporter: u32, block: &ReportBlock<'_>) -> Feedback {
     Feedback::Report {
+        reporter,
         ssrc: block.ssrc(),
         highest_sequence: block.extended_sequence_number(),
         // 24 bits with a sign (RFC 3550 §6.4.1).
@@ -139,6 +144,7 @@ mod tests {
     #[test]
     fn reports_and_keyframe_requests_are_read_from_a_compound() {
         let report = Feedback::Report {
+            reporter: 1,
             ssrc: 0xCA11,
             highest_sequence: 0x0001_0203,
             cumulative_lost: -2,

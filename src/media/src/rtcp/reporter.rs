@@ -10,13 +10,16 @@ use siprec_model::BranchEvent;
 
 use super::feedback::{Feedback, feedback};
 use super::interval::{INTERVAL, Intervals};
-use super::suspicion::Suspicion;
+use super::suspicion::{Ending, Stretch, Suspicion};
 use crate::{Branch, Sender, WallClock};
 
 /// Bytes that an SDES item holds at most (RFC 3550 §6.5).
 const MAX_CNAME: usize = 255;
 /// Reports that the recorder may leave out before they count as stopped.
 const MISSED_REPORTS: u32 = 3;
+
+/// Of fewer packets than these no report need come: they may be lost on the way, and a silence follow.
+const ENOUGH: u64 = 8;
 
 /// Speaks RTCP for a branch: sender reports with CNAME, a BYE at the end, and listens to what the recorder reports.
 ///
@@ -51,22 +54,33 @@ struct Reception {
     /// It always reports, whether it has yet or not.
     is_certain: bool,
     expected: Option<Expected>,
-    /// What it has lost of each source, as it said last.
-    lost: Vec<(u32, i32)>,
+    /// Who reports.
+    reporter: Option<u32>,
+    /// What it has received and lost of each source, as it said last.
+    received: Vec<Received>,
     untold_report: Option<BranchEvent>,
     untold_refutation: bool,
     untold_overdue: bool,
     untold_stop: bool,
+    untold_end: bool,
     untold_keyframe: bool,
+}
+
+/// What a report said of a source.
+#[derive(Debug)]
+struct Received {
+    ssrc: u32,
+    highest_sequence: u32,
+    cumulative_lost: i32,
 }
 
 /// Reports have come, or always do: the next ones should.
 #[derive(Debug)]
 struct Expected {
-    /// When the last one came, or the first packet behind it left: on nothing, nobody need report (RFC 3550 §6.4).
+    /// When the last one came, or the first few packets behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
     interval: Duration,
-    /// How many packets had left when that began, for as long as none has left since.
+    /// How many packets had left when that began, for as long as next to none has left since.
     idle_at: Option<u64>,
     /// Since when nothing is sent, where that is so: for so long the time stands still.
     resting: Option<Instant>,
@@ -124,12 +138,10 @@ impl Reporter {
     }
 
     /// The recorder's host is said to refuse the media: the next report of what is sent from here on disproves that, and
-    /// gives [`BranchEvent::RefusalRefuted`]. `afresh` where that was not so before, or long ago.
-    pub fn suspect(&mut self, branch: &Branch, afresh: bool) {
-        if afresh {
-            self.suspicion = Suspicion::default();
-        }
-        self.suspicion.begin(branch);
+    /// gives [`BranchEvent::RefusalRefuted`]. Where packets leave without one that is refused, for 2.5 s, that is over
+    /// ([`BranchEvent::RefusalsOver`]).
+    pub fn suspect(&mut self, branch: &Branch, now: Instant) {
+        self.suspicion.begin(branch, now);
     }
 
     /// When the next report is due.
@@ -143,12 +155,18 @@ impl Reporter {
     /// sessions start without delay). Gives its length in bytes.
     pub fn poll_report(
         &mut self,
-        branch: &Branch,
+        branch: &mut Branch,
         clock: &WallClock,
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         self.reception.check(branch, now);
+        if let Some(ending) = self.suspicion.check(branch, now) {
+            self.reception.untold_end = true;
+            if let Ending::Unknown(Stretch { first, last }) = ending {
+                branch.handle_refusals(first, last);
+            }
+        }
         let has_new_source = branch.senders().any(|sender| self.reported(sender.ssrc).is_none());
         if now < self.due && !has_new_source {
             return None;
@@ -182,13 +200,21 @@ impl Reporter {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
         let (reception, suspicion) = (&mut self.reception, &mut self.suspicion);
         feedback(datagram, |told| match told {
-            Feedback::Report { ssrc, highest_sequence, cumulative_lost, fraction_lost }
+            Feedback::Report { reporter, ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) =>
             {
-                branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
+                if reception.reporter.replace(reporter).is_some_and(|before| before != reporter) {
+                    suspicion.change_receiver();
+                }
+                // One that repeats itself has received nothing since (RFC 3550 §6.4: it need not report then).
+                if !reception.note(Received { ssrc, highest_sequence, cumulative_lost }) {
+                    return;
+                }
+                if !suspicion.distrusts_reports() {
+                    branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
+                    reception.untold_refutation |= suspicion.refute(branch, ssrc, highest_sequence);
+                }
                 reception.came(branch, now);
-                reception.note_loss(ssrc, cumulative_lost);
-                reception.untold_refutation |= suspicion.refute(branch, ssrc, highest_sequence);
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
@@ -209,6 +235,9 @@ impl Reporter {
         if std::mem::take(&mut reception.untold_refutation) {
             return Some(BranchEvent::RefusalRefuted);
         }
+        if std::mem::take(&mut reception.untold_end) {
+            return Some(BranchEvent::RefusalsOver);
+        }
         if std::mem::take(&mut reception.untold_overdue) {
             return Some(BranchEvent::ReportOverdue);
         }
@@ -220,7 +249,7 @@ impl Reporter {
 
     /// The recorder's last cumulative loss, of all sources together, where it reported.
     pub fn receiver_lost(&self) -> Option<i32> {
-        self.reception.lost.iter().map(|(_, lost)| *lost).reduce(i32::saturating_add)
+        self.reception.received.iter().map(|of| of.cumulative_lost).reduce(i32::saturating_add)
     }
 
     /// A report for each source that has sent since the last report but one; without any, an empty receiver report
@@ -271,11 +300,18 @@ impl Reporter {
 }
 
 impl Reception {
-    /// Only of sources that have sent: there are not many.
-    fn note_loss(&mut self, ssrc: u32, lost: i32) {
-        match self.lost.iter_mut().find(|(of, _)| *of == ssrc) {
-            Some((_, known)) => *known = lost,
-            None => self.lost.push((ssrc, lost)),
+    /// Takes what is said of a source, one that has sent: there are not many. Whether anything of it has come since.
+    fn note(&mut self, said: Received) -> bool {
+        match self.received.iter_mut().find(|before| before.ssrc == said.ssrc) {
+            Some(before) => {
+                let is_news = before.highest_sequence != said.highest_sequence;
+                *before = said;
+                is_news
+            }
+            None => {
+                self.received.push(said);
+                true
+            }
         }
     }
 
@@ -301,7 +337,7 @@ impl Reception {
         };
         if let Some(idle_at) = expected.idle_at {
             expected.last = now;
-            expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch) == *idle_at);
+            expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch).abs_diff(*idle_at) < ENOUGH);
         }
         if now >= expected.is_overdue_at() && !std::mem::replace(&mut expected.overdue_told, true) {
             self.untold_overdue = true;
@@ -342,7 +378,7 @@ impl Expected {
 }
 
 /// Packets that have left.
-fn sent(branch: &Branch) -> u64 {
+pub(super) fn sent(branch: &Branch) -> u64 {
     branch.senders().map(|sender| sender.packets).sum()
 }
 

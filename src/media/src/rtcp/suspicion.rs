@@ -1,40 +1,125 @@
-//! Whether a recorder that is said to refuse the media takes it all the same.
+//! Whether a recorder that is said to refuse the media takes it all the same, or again.
 
+use std::time::{Duration, Instant};
+
+use super::reporter::sent;
 use crate::Branch;
 
-/// What had been sent of each source when the recorder's host was first said to refuse it.
+/// Where nothing was refused in so much time in which packets left, the recorder takes them. A host may say once a second that it
+/// refuses, and we heed it no oftener.
+const LULL: Duration = Duration::from_millis(2_500);
+
+/// Packets that leave at longer intervals count for so much time: in a silence nothing is refused, and nothing taken.
+const STEP: Duration = Duration::from_millis(200);
+
+/// What was said of a recorder's host that refuses, and what its reports say to that.
 ///
 /// Whoever knows the ports can forge an ICMP error: one need not quote more of a datagram than its ports (RFC 792), so what
 /// is quoted proves nothing. A receiver report of what was sent later disproves it.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicion {
-    /// Source, and the index of its last packet then.
-    marks: Vec<(u32, u64)>,
+    marks: Vec<Mark>,
+    refusal: Option<Refusal>,
+}
+
+/// What had been sent of a source when the recorder's host was first said to refuse it.
+#[derive(Debug)]
+struct Mark {
+    ssrc: u32,
+    /// The index of its last packet then.
+    sent: u64,
+}
+
+/// A refusal that is not over.
+#[derive(Debug)]
+struct Refusal {
+    stretch: Stretch,
+    /// Packets that had left when that was last looked at, and when the last of them had.
+    sent: u64,
+    at: Instant,
+    /// For how long packets have left since without one that was refused.
+    taken: Duration,
+    /// Whoever reports is another receiver than before: it knows nothing of what came in between.
+    is_other: bool,
+}
+
+/// From the first refusal to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
+}
+
+/// How a refusal ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Reports of whom had reported before say what has come.
+    Reported,
+    /// Nobody says what became of this.
+    Unknown(Stretch),
 }
 
 impl Suspicion {
     /// The host refuses: what is sent from here on it cannot have. Of sources that are suspected already the first time counts.
-    pub(crate) fn begin(&mut self, branch: &Branch) {
+    pub(crate) fn begin(&mut self, branch: &Branch, now: Instant) {
         for ssrc in branch.senders().map(|sender| sender.ssrc) {
-            if self.marks.iter().all(|(marked, _)| *marked != ssrc)
+            if self.marks.iter().all(|mark| mark.ssrc != ssrc)
                 && let Some(sent) = branch.highest_sent(ssrc)
             {
-                self.marks.push((ssrc, sent));
+                self.marks.push(Mark { ssrc, sent });
             }
         }
+        let (first, is_other) = match &self.refusal {
+            Some(refusal) => (refusal.stretch.first, refusal.is_other),
+            None => (now, false),
+        };
+        let stretch = Stretch { first, last: now };
+        self.refusal =
+            Some(Refusal { stretch, sent: sent(branch), at: now, taken: Duration::ZERO, is_other });
+    }
+
+    /// Packets may have left. How the refusal has ended, once none of them was refused for long enough.
+    pub(crate) fn check(&mut self, branch: &Branch, now: Instant) -> Option<Ending> {
+        let refusal = self.refusal.as_mut()?;
+        let sent = sent(branch);
+        if sent == refusal.sent {
+            return None;
+        }
+        refusal.taken += now.saturating_duration_since(refusal.at).min(STEP);
+        (refusal.sent, refusal.at) = (sent, now);
+        if refusal.taken < LULL {
+            return None;
+        }
+        let Refusal { stretch, is_other, .. } = self.refusal.take()?;
+        self.marks.clear();
+        let is_reported = branch.is_reported() && !is_other;
+        Some(if is_reported { Ending::Reported } else { Ending::Unknown(stretch) })
+    }
+
+    /// Reports come of another receiver than before. Whether what it says of what was refused is worth nothing.
+    pub(crate) fn change_receiver(&mut self) {
+        if let Some(refusal) = &mut self.refusal {
+            refusal.is_other = true;
+        }
+    }
+
+    /// Whether what reports say now is worth nothing: one that has just begun to receive has missed nothing.
+    pub(crate) fn distrusts_reports(&self) -> bool {
+        self.refusal.as_ref().is_some_and(|refusal| refusal.is_other)
     }
 
     /// A report says that this is the highest sequence number received of a source (RFC 3550 §6.4.1; its low 16 bits count).
     /// Whether the recorder was suspected, and is not any more.
     pub(crate) fn refute(&mut self, branch: &Branch, ssrc: u32, highest_sequence: u32) -> bool {
-        let mark = self.marks.iter().find(|(marked, _)| *marked == ssrc);
-        let Some(((_, mark), sent)) = mark.zip(branch.highest_sent(ssrc)) else { return false };
+        let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc);
+        let Some((mark, sent)) = mark.zip(branch.highest_sent(ssrc)) else { return false };
         let back = (sent as u16).wrapping_sub(highest_sequence as u16);
         // Further back than that it is ahead of what was sent, and says nothing.
         let received = sent.checked_sub(back.into()).filter(|_| back <= 0x7FFF);
-        let is_refuted = received.is_some_and(|received| received > *mark);
+        let is_refuted = received.is_some_and(|received| received > mark.sent);
         if is_refuted {
             self.marks.clear();
+            self.refusal = None;
         }
         is_refuted
     }

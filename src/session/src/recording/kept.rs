@@ -16,8 +16,8 @@ impl Recording {
         let leg = slot.leg().and_then(|id| self.legs.get(id)).filter(|leg| leg.is_running())?;
         let until = slot.kept_until().unwrap_or(sent + self.config.limits.hold_time);
         let session = leg.session();
-        let is_proven = session.is_some_and(|session| session.has_for_sure(sent, now));
-        let is_doubtful = session.is_some_and(|session| session.is_doubtful(now));
+        let is_proven = session.is_some_and(|session| session.has_for_sure(sent));
+        let is_doubtful = session.is_some_and(|session| session.is_doubtful());
         Some(until).filter(|until| !is_proven && (now < *until || is_doubtful))
     }
 

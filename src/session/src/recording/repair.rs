@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{FailureReason, SessionEventKind};
+use siprec_model::{BranchId, FailureReason, SessionEventKind};
 
 use super::Recording;
 use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
@@ -63,16 +63,17 @@ impl Repairs {
 impl Recording {
     /// The recorder of a stream has missed so many packets at once: it is told so, and where that was not done a moment
     /// before another session is sought.
-    pub(super) fn missed(&mut self, number: u16, packets: u64, now: Instant) {
-        let Some(id) = self.slots.get(&number).and_then(Slot::leg) else { return };
+    pub(super) fn missed(&mut self, stream: BranchId, packets: u64, now: Instant) {
+        let Some(id) = self.slots.get(&stream.slot).and_then(Slot::leg) else { return };
         let is_silent = self.is_silent(id);
         let shown = self.recorder_shown(id);
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_running()) else { return };
         let may_repair = leg.repairs.may_begin(now) && !is_silent;
-        let Some(lived) = leg.session().filter(|session| session.is_up()).and_then(RecordingSession::lived)
-        else {
-            return;
-        };
+        let Some(session) = leg.session_mut().filter(|session| session.is_up()) else { return };
+        let Some(lived) = session.lived() else { return };
+        // What its host has refused it has missed, whatever it said by SIP meanwhile.
+        let proof = session.refused_since().map_or(lived.proof, |since| since.min(lived.proof));
+        session.end_refusals(stream);
         if may_repair && let Some(flow) = leg.flow() {
             let standing = Standing {
                 attempt: leg.attempt,
@@ -82,7 +83,7 @@ impl Recording {
                 flow,
                 lines: leg.lines.clone(),
                 packets,
-                proof: lived.proof,
+                proof,
             };
             let reason = format!("it has missed {packets} packets at once");
             self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
@@ -94,7 +95,7 @@ impl Recording {
             leg.again = leg.recorder.clone().map(Box::new);
             leg.redirects.clear();
             leg.redirected = 0;
-            leg.lost = Some(Lost { recorder: shown, proof: lived.proof, comeback: Comeback::Over });
+            leg.lost = Some(Lost { recorder: shown, proof, comeback: Comeback::Over });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
             for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {

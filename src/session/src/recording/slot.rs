@@ -120,6 +120,8 @@ pub(super) enum SlotNews {
     Unreported,
     /// The recorder's host has refused a packet.
     Refused,
+    /// The recorder's host refuses no more.
+    Unrefused,
     /// The recorder has sent a receiver report.
     Reported,
     /// It should have sent one.

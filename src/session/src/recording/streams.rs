@@ -198,9 +198,10 @@ impl Recording {
             }
             SlotNews::KeyWanted { session, used_up } => self.key_wanted(id.slot, session, used_up),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
-            SlotNews::Missed(packets) => self.missed(id.slot, packets, now),
+            SlotNews::Missed(packets) => self.missed(id, packets, now),
             SlotNews::Unreported
             | SlotNews::Refused
+            | SlotNews::Unrefused
             | SlotNews::Reported
             | SlotNews::Overdue
             | SlotNews::Refuted => {
@@ -209,6 +210,7 @@ impl Recording {
                 match news {
                     SlotNews::Unreported => session.miss_reports(id, now),
                     SlotNews::Refused => session.hear_refusal(id, now),
+                    SlotNews::Unrefused => session.end_refusals(id),
                     SlotNews::Refuted => session.hear_refutation(id, now),
                     SlotNews::Overdue => session.miss_report(id),
                     _ => session.hear_report(id, now),

@@ -13,10 +13,6 @@ const INSISTENT: u32 = 3;
 /// Refusals further apart than this have nothing to do with each other.
 const MEMORY: Duration = Duration::from_secs(10);
 
-/// A stream of which nothing was refused for this long while it was sent is taken again. A host may say once a second that it
-/// refuses, and we heed it no oftener.
-const LULL: Duration = Duration::from_millis(2_500);
-
 /// A recorder that reports on a stream has so long, from the first refusal on, to acknowledge what was sent since, before its
 /// answer to SIP is held against it: an ICMP error is forged by whoever knows the ports. Receivers report every 5 s as a rule, at
 /// random from half to one and a half times as often, divided by 1.21828 (RFC 3550 §6.3.1): 6.2 s at most, and what is under way.
@@ -79,7 +75,7 @@ pub(super) enum Growth {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Doubt {
     refusals: Refusals,
-    /// Streams that are refused, or were.
+    /// Streams that are refused, for as long as nothing says that this is over.
     refused: Vec<Refused>,
     /// Streams that receiver reports have come of.
     reported: Vec<BranchId>,
@@ -88,14 +84,17 @@ pub(super) struct Doubt {
     /// When reports last disproved refusals.
     refuted: Option<Instant>,
     asked: Option<(Sign, Instant)>,
+    /// Of which stream that sign is, where it is of one.
+    asked_of: Option<BranchId>,
     answered: bool,
 }
 
-/// The first and the last refusal of a stream, of those that have not paused since, whatever was answered meanwhile.
+/// The refusals of a stream, whatever was answered meanwhile: the first and the last, and the first since they were rare.
 #[derive(Clone, Copy, Debug)]
 struct Refused {
     stream: BranchId,
     first: Instant,
+    again: Instant,
     last: Instant,
 }
 
@@ -108,6 +107,15 @@ struct Refusals {
 }
 
 impl Doubt {
+    /// Receiver reports of a stream have stopped.
+    pub(super) fn miss_reports(&mut self, stream: BranchId, now: Instant) -> Growth {
+        let growth = self.grow(Sign::ReportsStopped, now);
+        if growth == Growth::Ask {
+            self.asked_of = Some(stream);
+        }
+        growth
+    }
+
     /// Takes a sign other than a refusal of the media.
     pub(super) fn grow(&mut self, sign: Sign, now: Instant) -> Growth {
         match self.asked {
@@ -115,7 +123,7 @@ impl Doubt {
             Some((_, at)) if now < at + PATIENCE && (sign != Sign::Silent || !self.answered) => Growth::None,
             _ => {
                 self.refusals = Refusals::default();
-                (self.asked, self.answered) = (Some((sign, now)), false);
+                (self.asked, self.asked_of, self.answered) = (Some((sign, now)), None, false);
                 Growth::Ask
             }
         }
@@ -140,24 +148,31 @@ impl Doubt {
         }
     }
 
-    /// Writes down a refusal; since when the stream has been refused.
+    /// Writes down a refusal; since when the stream has been refused, without a silence in between.
     fn note(&mut self, stream: BranchId, now: Instant) -> Instant {
-        self.refused.retain(|refused| refused.goes_on(now));
         match self.refused.iter_mut().find(|refused| refused.stream == stream) {
             Some(refused) => {
+                if now > refused.last + MEMORY {
+                    refused.again = now;
+                }
                 refused.last = now;
-                refused.first
+                refused.again
             }
             None => {
-                self.refused.push(Refused { stream, first: now, last: now });
+                self.refused.push(Refused { stream, first: now, again: now, last: now });
                 now
             }
         }
     }
 
-    /// Since when the media has been refused.
-    pub(super) fn refused_since(&self, now: Instant) -> Option<Instant> {
-        self.refused.iter().filter(|refused| refused.goes_on(now)).map(|refused| refused.first).min()
+    /// Since when the media has been refused: what was sent since, it cannot have.
+    pub(super) fn refused_since(&self) -> Option<Instant> {
+        self.refused.iter().map(|refused| refused.first).min()
+    }
+
+    /// Packets of a stream leave again without being refused.
+    pub(super) fn end_refusals(&mut self, stream: BranchId) {
+        self.refused.retain(|refused| refused.stream != stream);
     }
 
     /// Whether receiver reports of a stream have come.
@@ -176,10 +191,8 @@ impl Doubt {
     /// stream, that it heard then. Its host may have begun to take what it refused at first; and that it is silent, it can show by its
     /// answer to our BYE.
     pub(super) fn believe(&self, stream: BranchId, sent: Instant, hears: bool, now: Instant) -> Belief {
-        let is_of_the_end = |refused: &&Refused| refused.goes_on(now) && sent <= refused.last + LULL;
-        let mut refused = self.refused.iter().filter(|refused| refused.stream == stream);
-        if let Some(refused) = refused.find(is_of_the_end) {
-            let until = refused.first + REPORT_WITHIN;
+        if let Some(refused) = self.refused.iter().find(|refused| refused.stream == stream) {
+            let until = refused.again + REPORT_WITHIN;
             return match self.reported.contains(&stream) && now < until {
                 true => Belief::Open { sign: Sign::MediaRefused, until },
                 false => Belief::Unsound(Sign::MediaRefused),
@@ -198,8 +211,8 @@ impl Doubt {
     }
 
     /// Whether anything speaks against the recorder that an answer to SIP does not refute.
-    pub(super) fn speaks_against(&self, now: Instant) -> bool {
-        self.refused_since(now).is_some() || self.asked.is_some() && !self.answered
+    pub(super) fn speaks_against(&self) -> bool {
+        !self.refused.is_empty() || self.asked.is_some() && !self.answered
     }
 
     /// Whether the question is open why it did not answer.
@@ -215,32 +228,28 @@ impl Doubt {
         open.map(|(sign, _)| sign).filter(|sign| matches!(sign, Sign::ReportsStopped | Sign::NoReports))
     }
 
-    /// A receiver report of a stream has come: the recorder hears, or did. While its host refuses the media that is not enough.
-    pub(super) fn dispel(&mut self, stream: BranchId, now: Instant) {
+    /// A receiver report of a stream has come: the recorder hears, or did. While its host refuses the media that is not enough, nor
+    /// is it where those of another stream have stopped.
+    pub(super) fn dispel(&mut self, stream: BranchId) {
         if !self.reported.contains(&stream) {
             self.reported.push(stream);
         }
         self.overdue.retain(|overdue| *overdue != stream);
-        let is_refused = self.refused_since(now).is_some();
+        let is_refused = !self.refused.is_empty();
         if !is_refused {
             self.refusals = Refusals::default();
         }
-        if !is_refused || !matches!(self.asked, Some((Sign::MediaRefused, _))) {
-            (self.asked, self.answered) = (None, false);
+        let is_of_it = self.asked_of.is_none_or(|of| of == stream);
+        if is_of_it && (!is_refused || !matches!(self.asked, Some((Sign::MediaRefused, _)))) {
+            (self.asked, self.asked_of, self.answered) = (None, None, false);
         }
     }
 
     /// A receiver report says that what is refused of a stream has arrived.
     pub(super) fn refute(&mut self, stream: BranchId, now: Instant) {
-        self.refused.retain(|refused| refused.stream != stream);
+        self.end_refusals(stream);
         self.refuted = Some(now);
-        self.dispel(stream, now);
-    }
-}
-
-impl Refused {
-    fn goes_on(&self, now: Instant) -> bool {
-        now <= self.last + MEMORY
+        self.dispel(stream);
     }
 }
 
@@ -293,11 +302,11 @@ mod tests {
     #[test]
     fn who_reports_has_eight_seconds_to_acknowledge_what_is_refused() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        doubt.dispel(stream(0), start);
+        doubt.dispel(stream(0));
         assert_eq!(refused(&mut doubt, start, 1..4)[2], Growth::Ask);
         assert_eq!(doubt.answered(), None);
         // A report of what was sent before says nothing.
-        doubt.dispel(stream(0), start + 5 * SECOND);
+        doubt.dispel(stream(0));
         let grown = refused(&mut doubt, start, 4..10);
         assert_eq!((grown[..5].iter().all(|grown| *grown == Growth::None), grown[5]), (true, Growth::Lost));
     }
@@ -305,17 +314,14 @@ mod tests {
     #[test]
     fn refusals_that_reports_disprove_may_go_on_for_ever_and_are_asked_about_once() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        doubt.dispel(stream(0), start);
+        doubt.dispel(stream(0));
         assert_eq!(refused(&mut doubt, start, 0..3)[2], Growth::Ask);
         doubt.answered();
         for round in 0..20 {
             doubt.refute(stream(0), start + SECOND * (3 + 6 * round));
             let grown = refused(&mut doubt, start, 3 + 6 * round..9 + 6 * round);
             assert!(grown.iter().all(|grown| *grown == Growth::None), "{round}: {grown:?}");
-            assert_eq!(
-                doubt.refused_since(start + SECOND * (8 + 6 * round)),
-                Some(start + SECOND * (3 + 6 * round))
-            );
+            assert_eq!(doubt.refused_since(), Some(start + SECOND * (3 + 6 * round)));
         }
         // Then they are true.
         let grown = refused(&mut doubt, start, 123..127);
@@ -327,7 +333,7 @@ mod tests {
     #[test]
     fn what_arrives_of_one_stream_says_nothing_of_another() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        doubt.dispel(stream(0), start);
+        doubt.dispel(stream(0));
         assert_eq!(refused(&mut doubt, start, 0..3)[2], Growth::Ask);
         doubt.answered();
         doubt.refute(stream(1), start + 3 * SECOND);
@@ -349,8 +355,18 @@ mod tests {
             assert_eq!(doubt.answered(), Some(sign));
             let mut doubt = Doubt::default();
             assert_eq!(doubt.grow(sign, now), Growth::Ask);
-            doubt.dispel(stream(0), now);
+            doubt.dispel(stream(0));
             assert_eq!(doubt.answered(), None);
+        }
+    }
+
+    #[test]
+    fn that_reports_of_a_stream_have_stopped_no_report_of_another_refutes() {
+        let (mut doubt, now) = (Doubt::default(), Instant::now());
+        for comes in [0, 1] {
+            assert_eq!(doubt.miss_reports(stream(0), now), Growth::Ask);
+            doubt.dispel(stream(comes));
+            assert_eq!(doubt.answered(), (comes == 1).then_some(Sign::ReportsStopped));
         }
     }
 
@@ -359,7 +375,7 @@ mod tests {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
         assert_eq!(doubt.grow(Sign::ReportsStopped, start), Growth::Ask);
         refused(&mut doubt, start, 0..1);
-        doubt.dispel(stream(1), start + SECOND);
+        doubt.dispel(stream(1));
         assert_eq!(doubt.answered(), None);
     }
 

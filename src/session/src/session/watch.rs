@@ -36,6 +36,21 @@ impl RecordingSession {
         }
     }
 
+    /// Packets of a stream leave without being refused any more.
+    pub(crate) fn end_refusals(&mut self, stream: BranchId) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.doubt.end_refusals(stream);
+        }
+    }
+
+    /// Since when its host has refused the media, where it does.
+    pub(crate) fn refused_since(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Up(up) => up.doubt.refused_since(),
+            Phase::Inviting(_) | Phase::Ending => None,
+        }
+    }
+
     fn suspect(&mut self, sign: Sign, growth: Growth, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
         match growth {
@@ -52,31 +67,31 @@ impl RecordingSession {
     /// A receiver report of the recorder has come.
     pub(crate) fn hear_report(&mut self, stream: BranchId, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.doubt.dispel(stream, now);
+            up.doubt.dispel(stream);
             up.life.report(&self.rules.timers, now);
         }
     }
 
     /// A newer moment up to which the recorder has what was sent, as far as its answers say: where it sends receiver reports,
     /// or its host refuses the media, or it is suspected, they say nothing.
-    pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
+    pub(crate) fn poll_confirmed(&mut self) -> Option<Instant> {
         let Phase::Up(up) = &mut self.phase else { return None };
-        if up.doubt.speaks_against(now) { None } else { up.life.poll_confirmed() }
+        if up.doubt.speaks_against() { None } else { up.life.poll_confirmed() }
     }
 
     /// Whether the recorder has for sure what was sent by a moment: it has shown later that it lives, and nothing speaks
     /// against it.
-    pub(crate) fn has_for_sure(&self, sent: Instant, now: Instant) -> bool {
+    pub(crate) fn has_for_sure(&self, sent: Instant) -> bool {
         match &self.phase {
-            Phase::Up(up) => !up.doubt.speaks_against(now) && up.life.has_outlived(sent + RECALL_OVERLAP),
+            Phase::Up(up) => !up.doubt.speaks_against() && up.life.has_outlived(sent + RECALL_OVERLAP),
             Phase::Inviting(_) | Phase::Ending => false,
         }
     }
 
     /// Whether anything speaks against the recorder that is not settled yet.
-    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+    pub(crate) fn is_doubtful(&self) -> bool {
         match &self.phase {
-            Phase::Up(up) => up.doubt.speaks_against(now),
+            Phase::Up(up) => up.doubt.speaks_against(),
             Phase::Inviting(_) | Phase::Ending => false,
         }
     }
@@ -93,9 +108,10 @@ impl RecordingSession {
     /// Reports of a stream have stayed away although packets of it have left. A recorder that always reports, and has not of this
     /// stream, hears where it has of another.
     pub(crate) fn miss_reports(&mut self, stream: BranchId, now: Instant) {
-        let Phase::Up(up) = &self.phase else { return };
+        let Phase::Up(up) = &mut self.phase else { return };
         if up.doubt.is_reported(stream) || !up.life.expects_reports() {
-            self.doubt(Sign::ReportsStopped, now);
+            let growth = up.doubt.miss_reports(stream, now);
+            self.suspect(Sign::ReportsStopped, growth, now);
         } else if !up.life.had_heard(REPORTS_WITHIN, now) {
             self.doubt(Sign::NoReports, now);
         }
@@ -191,7 +207,7 @@ impl RecordingSession {
     /// Gives up a recorder that lives and takes no media.
     pub(crate) fn lose_media(&mut self, sign: Sign, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.life.deny(up.doubt.refused_since(now).filter(|_| sign == Sign::MediaRefused));
+            up.life.deny(up.doubt.refused_since().filter(|_| sign == Sign::MediaRefused));
         }
         self.bye(now);
         self.fail(FailureReason::MediaLost(sign.to_string()), None);

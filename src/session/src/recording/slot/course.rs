@@ -461,6 +461,7 @@ impl Slot {
             // While nothing is sent, nothing is sent again.
             BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
             BranchEvent::RefusalRefuted => SlotNews::Refuted,
+            BranchEvent::RefusalsOver => SlotNews::Unrefused,
             BranchEvent::SourceChanged { .. }
             | BranchEvent::RemoteRefused { .. }
             | BranchEvent::ReportOverdue

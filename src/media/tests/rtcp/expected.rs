@@ -1,0 +1,245 @@
+//! Which reports must come, and when they are missed.
+
+use rtcp_types::Bye;
+use siprec_model::BranchEvent;
+
+use crate::session::*;
+
+#[test]
+fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.ms = 60_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None, "none came, none is missed");
+    session.hear_report(A);
+    session.speech(A);
+    assert_eq!(session.overdue_after(), 67_500);
+    session.ms = 74_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    while session.now() < session.reporter.next_timeout() {
+        session.ms += 1;
+    }
+    assert_eq!(session.ms, 75_000, "the timer knows of it");
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+    session.ms = 200_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_recorder_that_is_sent_nothing_need_not_report() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    for ms in (5_000..=60_000).step_by(5_000) {
+        session.ms = ms;
+        session.report();
+        assert_eq!(session.reporter.poll_event(), None, "nothing has been sent for {ms} ms");
+    }
+    session.ms = 63_000;
+    session.speech(A);
+    assert_eq!(session.overdue_after(), 63_000 + 7_500);
+    session.ms = 63_000 + 14_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    session.ms += 1;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+}
+
+#[test]
+fn a_recorder_that_reports_often_is_given_15_s_too() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    for ms in [1000, 2000] {
+        session.ms = ms;
+        session.hear_report(A);
+    }
+    session.ms = 16_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    session.speech(A);
+    session.ms = 14_000;
+    session.hear_report(A);
+    session.speech(A);
+    assert_eq!(session.overdue_after(), 14_000 + 21_000);
+    session.ms = 14_000 + 41_999;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+    session.ms += 1;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+}
+
+#[test]
+fn after_its_bye_no_report_is_missed() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    session.ms = 100_000;
+    session.report();
+    assert_eq!(session.reporter.poll_event(), None);
+}
+
+/// When the next thing is told of what the recorder reports, until a moment; in milliseconds.
+fn told(session: &mut Session, until: u64) -> Vec<(u64, BranchEvent)> {
+    let mut told = Vec::new();
+    while session.ms < until {
+        session.ms = (session.ms + 500).min(until);
+        session.report();
+        told.extend(std::iter::from_fn(|| session.reporter.poll_event()).map(|event| (session.ms, event)));
+    }
+    told
+}
+
+#[test]
+fn who_always_reports_is_missed_from_the_first_packet_that_leaves() {
+    use BranchEvent::{ReportOverdue, ReportsStopped};
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    assert_eq!(told(&mut session, 60_000), [], "nothing has left");
+    session.speech(A);
+    assert_eq!(told(&mut session, 75_000), [(67_500, ReportOverdue), (75_000, ReportsStopped)]);
+    assert_eq!(told(&mut session, 140_000), [], "nothing more has left");
+    session.speech(A);
+    // Another command to open says nothing new.
+    session.ms += 4_000;
+    session.reporter.expect(true, &session.branch, session.now());
+    assert_eq!(told(&mut session, 200_000), [(147_500, ReportOverdue), (155_000, ReportsStopped)]);
+}
+
+#[test]
+fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    for _ in 0..5 {
+        session.speech(A);
+        session.ms += 7_400;
+        session.report();
+        assert!(matches!(session.hear_report(A), Some(BranchEvent::ReportReceived { .. })));
+    }
+    session.speech(A);
+    let begun = session.ms;
+    let overdue = (begun + 7_500, BranchEvent::ReportOverdue);
+    assert_eq!(told(&mut session, begun + 20_000), [overdue, (begun + 15_000, BranchEvent::ReportsStopped)]);
+}
+
+#[test]
+fn in_a_pause_no_report_need_come_and_what_left_before_is_still_to_be_reported_on() {
+    for always in [true, false] {
+        let mut session = Session::new();
+        session.reporter.expect(always, &session.branch, session.now());
+        session.open();
+        session.speech(A);
+        session.hear_report(A);
+        session.ms = 500;
+        session.speech(A);
+        // Again and again before it is missed.
+        for round in 0..3 {
+            session.ms += 2_000;
+            session.reporter.rest(session.now());
+            session.reporter.rest(session.now());
+            assert_eq!(told(&mut session, 62_500 + round * 62_000), [], "always: {always}");
+            session.reporter.expect(always, &session.branch, session.now());
+            session.reporter.expect(always, &session.branch, session.now());
+        }
+        assert_eq!(session.ms, 186_500);
+        let [overdue, stopped] =
+            [(188_000, BranchEvent::ReportOverdue), (195_500, BranchEvent::ReportsStopped)];
+        assert_eq!(told(&mut session, 200_000), [overdue, stopped], "always: {always}");
+    }
+}
+
+#[test]
+fn a_report_that_comes_in_a_pause_counts() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    session.ms = 500;
+    session.speech(A);
+    session.reporter.rest(session.now());
+    session.ms = 2_000;
+    session.hear_report(A);
+    assert_eq!(told(&mut session, 60_000), []);
+    session.reporter.expect(false, &session.branch, session.now());
+    assert_eq!(told(&mut session, 90_000), [], "nothing has left since");
+    session.speech(A);
+    let [overdue, stopped] = [(97_500, BranchEvent::ReportOverdue), (105_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 120_000), [overdue, stopped]);
+}
+
+#[test]
+fn who_always_reports_does_so_after_its_bye_too() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    session.speech(A);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    session.ms = 500;
+    session.speech(A);
+    assert_eq!(told(&mut session, 10_000), [(8_000, BranchEvent::ReportOverdue)]);
+}
+
+#[test]
+fn another_recorder_is_expected_to_do_as_it_is_said_to() {
+    let mut session = Session::new();
+    session.reporter.expect(true, &session.branch, session.now());
+    session.open();
+    session.speech(A);
+    session.reporter.restart(session.now());
+    session.reporter.expect(false, &session.branch, session.now());
+    session.speech(A);
+    assert_eq!(told(&mut session, 60_000), []);
+}
+
+#[test]
+fn a_report_that_repeats_itself_says_nothing() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    session.speech(A);
+    let mut stopped = Vec::new();
+    for _ in 0..8 {
+        let until = session.ms + 2_000;
+        stopped.extend(told(&mut session, until));
+        assert_eq!(session.repeat_report(A), None);
+    }
+    assert_eq!(stopped, [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)]);
+}
+
+#[test]
+fn of_a_few_packets_that_may_be_lost_on_the_way_no_report_need_come() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    for ms in [1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000] {
+        session.ms = ms;
+        session.packet(A, 160);
+        session.report();
+    }
+    assert_eq!(told(&mut session, 60_000), []);
+    session.packet(A, 160);
+    session.report();
+    assert_eq!(told(&mut session, 70_000), [(67_500, BranchEvent::ReportOverdue)]);
+}

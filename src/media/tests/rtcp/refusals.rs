@@ -1,0 +1,137 @@
+//! The recorder's host refuses the media: what refutes that, and how it ends.
+
+use rtcp_types::{ReceiverReport, ReportBlock};
+use siprec_model::{BranchEvent, DropCause};
+
+use crate::session::*;
+
+#[test]
+fn only_a_report_of_what_was_sent_since_refutes_a_refusal_and_does_so_once() {
+    let mut session = Session::new();
+    session.open();
+    let first = 300u16;
+    let send = |session: &mut Session, ssrc, number: u16| {
+        session.ms = u64::from(number) * 20;
+        session.numbered_packet(number, ssrc, u32::from(number) * 160);
+    };
+    let refutes = |session: &mut Session, ssrc, number: u16| {
+        session.acknowledge(ssrc, first.wrapping_add(number)).contains(&BranchEvent::RefusalRefuted)
+    };
+    (0..10).for_each(|number| send(&mut session, A, number));
+    assert!(!refutes(&mut session, A, 5), "nothing was refused");
+    session.suspect();
+    (10..20).for_each(|number| send(&mut session, A, number));
+    // It goes on, and counts from its beginning.
+    session.suspect();
+    assert!(!refutes(&mut session, A, 9), "sent before the refusal");
+    assert!(!refutes(&mut session, A, 20), "never sent");
+    assert!(!refutes(&mut session, B, 15), "not our source");
+    assert!(refutes(&mut session, A, 10));
+    assert!(!refutes(&mut session, A, 19), "told once");
+    // Again, and whatever else it refuses meanwhile.
+    session.suspect();
+    assert!(!refutes(&mut session, A, 19));
+    (20..30).for_each(|number| send(&mut session, A, number));
+    session.suspect();
+    assert!(refutes(&mut session, A, 29));
+    session.suspect();
+    // Another recorder has nothing to do with it.
+    (30..40).for_each(|number| send(&mut session, A, number));
+    let now = session.now();
+    session.reporter.restart(now);
+    assert!(!refutes(&mut session, A, 39));
+}
+
+/// The call goes on for so long, a packet each 20 ms; what is told.
+fn talk(session: &mut Session, ms: u64) -> Vec<BranchEvent> {
+    let mut told = Vec::new();
+    for _ in 0..ms / 20 {
+        session.ms += 20;
+        session.sequence = session.sequence.wrapping_add(1);
+        session.numbered_packet(session.sequence, A, u32::from(session.sequence) * 160);
+        session.report();
+        told.extend(std::iter::from_fn(|| session.reporter.poll_event()));
+        told.extend(std::iter::from_fn(|| session.branch.poll_event()));
+    }
+    told.retain(|event| !matches!(event, BranchEvent::FirstPacket { .. }));
+    told
+}
+
+/// What it has received of the source by now, as a receiver says that calls itself so.
+fn acknowledge_as(session: &mut Session, reporter: u32) -> Option<BranchEvent> {
+    let highest = session.branch.senders().find(|sender| sender.ssrc == A).unwrap().packets + 299;
+    let block = ReportBlock::builder(A).extended_sequence_number(highest as u32);
+    session.hear(&written(ReceiverReport::builder(reporter).add_report_block(block)))
+}
+
+#[test]
+fn a_refusal_is_over_when_packets_leave_without_one_for_two_and_a_half_seconds() {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 2_000), []);
+    session.suspect();
+    // In a silence nothing is taken.
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.ms += 10_000;
+    session.report();
+    assert_eq!(talk(&mut session, 1_000), []);
+    let told = talk(&mut session, 1_000);
+    // Nobody reports: what was refused has not been sent.
+    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+        panic!("{told:?}")
+    };
+    assert!((101..=104).contains(&packets), "two seconds, and what the first error may be of: {packets}");
+    let report = session.branch.report();
+    assert_eq!(report.drops.of(DropCause::SendFailed), packets);
+    assert_eq!(report.sent + packets, report.seen);
+    assert_eq!(talk(&mut session, 5_000), []);
+    // The next one begins anew.
+    session.suspect();
+    let told = talk(&mut session, 3_000);
+    assert_eq!(told, [BranchEvent::RefusalsOver], "a moment is worth no other session");
+}
+
+#[test]
+fn what_a_refusal_has_cost_is_told_once_it_is_not_kept_any_more() {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 3_000), [BranchEvent::RefusalsOver]);
+    let told = talk(&mut session, 40_000);
+    let [BranchEvent::Gap(hole)] = told[..] else { panic!("{told:?}") };
+    assert_eq!(hole.cause, DropCause::SendFailed);
+    assert!((1..=4).contains(&hole.packets), "{hole:?}");
+}
+
+#[test]
+fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not() {
+    for same in [true, false] {
+        let mut session = Session::new();
+        session.open();
+        assert_eq!(talk(&mut session, 1_000), []);
+        assert!(acknowledge_as(&mut session, 1).is_some());
+        assert_eq!(talk(&mut session, 1_000), []);
+        session.suspect();
+        assert_eq!(talk(&mut session, 1_500), []);
+        session.suspect();
+        assert_eq!(talk(&mut session, 1_000), []);
+        let told = acknowledge_as(&mut session, if same { 1 } else { 2 });
+        assert!(matches!(told, Some(BranchEvent::ReportReceived { .. })), "{told:?}");
+        let told = talk(&mut session, 2_000);
+        let lost = session.branch.report().drops.of(DropCause::SendFailed);
+        if same {
+            assert_eq!((told, lost), (vec![BranchEvent::RefusalRefuted], 0));
+            continue;
+        }
+        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert!((76..=79).contains(&packets) && packets == lost, "{packets} {lost}");
+        // It is sent again to whoever is next.
+        session.branch.recall(session.now(), session.now());
+        assert_eq!(session.branch.report().drops.of(DropCause::SendFailed), 0);
+    }
+}
