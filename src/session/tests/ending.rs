@@ -223,6 +223,25 @@ fn what_is_in_doubt_when_the_drain_time_is_over_is_told_as_lost() {
 }
 
 #[test]
+fn an_offer_that_holds_up_the_end_of_the_call_is_answered_soon_or_the_next_recorder_gets_it() {
+    let mut call = recorded(two_recorders());
+    call.command(Command::Pause);
+    call.request(&Method::Invite);
+    call.command(Command::Resume);
+    call.wait_ms(5_000);
+    call.take();
+    hang_up(&mut call);
+    let failed = |lines: &[String]| lines.iter().any(|line| line.starts_with("* failed: "));
+    call.wait_ms(1_999);
+    let lines = call.take();
+    assert!(!failed(&lines), "{lines:?}");
+    call.wait_ms(1);
+    let lines = call.take();
+    assert!(failed(&lines) && lines.contains(&"resolve sip:b.example".to_owned()), "{lines:?}");
+    assert_eq!(call.recalled().len(), 2);
+}
+
+#[test]
 fn a_report_that_has_not_come_when_the_drain_time_is_over_proves_nothing() {
     let mut config = two_recorders();
     config.timers.drain = Duration::from_secs(3);

@@ -37,6 +37,10 @@ impl Recording {
                     self.close(Outcome::Stopped(reason), now);
                 } else if matches!(self.stage, Stage::Running) {
                     self.stage = Stage::Draining { reason };
+                    // What is offered holds up what is held, and another recorder needs time for that.
+                    for session in self.legs.iter_mut().filter_map(Leg::session_mut) {
+                        session.hurry(now);
+                    }
                 }
             }
             Stage::Draining { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => {}
