@@ -176,7 +176,10 @@ impl Burst {
                 Verdict::Full => self.queue.len(),
                 Verdict::Refused | Verdict::Impossible => self.end_of_address(done),
             };
-            let refused = !matches!(error.raw_os_error(), Some(libc::EMSGSIZE | libc::EAGAIN));
+            let refused = !matches!(
+                error.raw_os_error(),
+                Some(libc::EMSGSIZE | libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM)
+            );
             self.fail(done..end, refused);
             (done, told) = (end, 0);
         }

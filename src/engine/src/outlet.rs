@@ -367,6 +367,7 @@ impl Outlet {
                         self.transmit(kit, now);
                         section = None;
                         self.branch.hold(now);
+                        self.reporter.rest(now);
                         self.state = State::Holding;
                     }
                 }

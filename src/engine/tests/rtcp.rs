@@ -156,6 +156,8 @@ fn a_report_refutes_that_the_recorders_host_refuses_the_media() {
         tap.push(&numbered(SSRC, 0), Instant::now());
         let first = u32::from(recorder.packet().sequence);
         let address = recorder.rtp.local_addr().unwrap();
+        recorder.rtcp.send_to(&receiver_report(first, 0), local).unwrap();
+        rig.expect(branch, |event| matches!(event, BranchEvent::ReportReceived { .. }).then_some(()));
         // Nobody is there for a moment.
         drop(recorder.rtp);
         tap.push(&numbered(SSRC, 1), Instant::now());

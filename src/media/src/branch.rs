@@ -472,6 +472,11 @@ impl Branch {
         self.rewriter.sources.senders()
     }
 
+    /// Whether a receiver report of a source contradicts nothing that was sent.
+    pub(crate) fn is_plausible(&self, ssrc: u32, highest_sequence: u32) -> bool {
+        self.rewriter.sources.is_plausible(ssrc, highest_sequence)
+    }
+
     /// Whether receiver reports have come that make sense.
     pub(crate) fn is_reported(&self) -> bool {
         self.rewriter.sources.have_reports()

@@ -33,6 +33,9 @@ pub(crate) struct Hold {
     opening: Option<u32>,
     /// When the first packet left for this recorder, in nanoseconds since the branch was made.
     begun: Option<u64>,
+    /// Until when nothing is settled, since another recorder is sought for what was not sent, in nanoseconds since the branch
+    /// was made.
+    pub(crate) waits_until: u64,
     /// How often its recorder was lost.
     pub(crate) recalls: u32,
 }
@@ -61,6 +64,7 @@ impl Hold {
             given_up: GivenUp::default(),
             opening: None,
             begun: None,
+            waits_until: 0,
             recalls: 0,
         }
     }
@@ -158,7 +162,7 @@ impl Hold {
         let since_if_silent = (!judge.rewriter.sources.have_reports()).then_some(since);
         self.settle_until(since_if_silent, judge);
         self.ring.recall(told);
-        (self.opening, self.begun) = (None, None);
+        (self.opening, self.begun, self.waits_until) = (None, None, 0);
         self.recalls += 1;
         self.forgotten.take(since, |ssrc| judge.rewriter.sources.acknowledged(ssrc).is_some())
     }

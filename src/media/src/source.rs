@@ -104,6 +104,12 @@ impl Sources {
         source.receipts.take(report, source.first_index.unwrap_or(index), repair, sent)
     }
 
+    /// Whether a receiver report of a source contradicts nothing that was sent.
+    pub(crate) fn is_plausible(&self, ssrc: u32, highest_sequence: u32) -> bool {
+        let source = self.active.iter().find(|source| source.sender.ssrc == ssrc);
+        source.is_some_and(|source| source.report(highest_sequence).is_some())
+    }
+
     /// What the recorder has of a source.
     pub(crate) fn acknowledged(&self, ssrc: u32) -> Option<Report> {
         self.active.iter().find(|source| source.sender.ssrc == ssrc)?.receipts.taken()

@@ -400,8 +400,8 @@ pub enum BranchEvent {
     /// Receiver reports came, or always do ([`OpenBranch::expects_reports`]), packets have left since, and the next one is overdue:
     /// it has stayed away for one interval and a half. Once until one comes, or sending begins anew.
     ReportOverdue,
-    /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one. Where they always
-    /// do, again after each three intervals in which packets leave.
+    /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one; again after each
+    /// three intervals more in which packets leave.
     ReportsStopped,
     /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the
     /// way to it was cut. All since the last report before is kept; with [`BranchCommand::Recall`] at once it is sent again,

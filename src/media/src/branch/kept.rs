@@ -20,6 +20,9 @@ impl Branch {
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
         let at = self.clock.times(now).arrival;
+        if at < self.hold.waits_until {
+            return;
+        }
         let repair = match self.state {
             _ if self.keeps_time() => Repair::Never,
             State::Open(_) => Repair::Possible,
@@ -66,6 +69,9 @@ impl Branch {
     /// [`BranchCommand::Confirm`]: siprec_model::BranchCommand::Confirm
     pub fn confirm(&mut self, since: Instant) {
         let since = self.clock.times(since).arrival;
+        if since < self.hold.waits_until {
+            return;
+        }
         self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));
     }
 

@@ -10,6 +10,9 @@ use crate::entry::Fate;
 /// So long after a packet left the error comes that tells of its refusal, at most, in nanoseconds.
 const ERROR_COMES: u64 = 50_000_000;
 
+/// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
+const SOUGHT_WITHIN: u64 = 15_000_000_000;
+
 impl Branch {
     /// Accounts for packets of the call that this branch cannot take: not RTP, malformed, lost in a full queue.
     pub fn handle_loss(&mut self, cause: DropCause, packets: u64) {
@@ -64,10 +67,12 @@ impl Branch {
     /// [`BranchEvent::StretchMissed`] says so, unless the branch catches nothing up.
     pub fn handle_refusals(&mut self, first: Instant, last: Instant) {
         let from = self.clock.times(first).arrival.saturating_sub(ERROR_COMES);
-        let passage = self.hold.ring.fail_between(from, self.clock.times(last).arrival);
+        let to = self.clock.times(last).arrival;
+        let passage = self.hold.ring.fail_between(from, to);
         self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
         if passage.is_stretch() && !self.keeps_time() {
             self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
+            self.hold.waits_until = to.saturating_add(SOUGHT_WITHIN);
         }
     }
 }

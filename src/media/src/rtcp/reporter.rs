@@ -206,13 +206,23 @@ impl Reporter {
                 if reception.reporter.replace(reporter).is_some_and(|before| before != reporter) {
                     suspicion.change_receiver();
                 }
-                // One that repeats itself has received nothing since (RFC 3550 §6.4: it need not report then).
-                if !reception.note(Received { ssrc, highest_sequence, cumulative_lost }) {
-                    return;
-                }
+                // One that repeats itself has received nothing since (RFC 3550 §6.4: it need not report then). Of one that never makes
+                // sense nobody can tell.
+                let is_news = reception.note(Received { ssrc, highest_sequence, cumulative_lost });
+                let is_heard = is_news || !branch.is_plausible(ssrc, highest_sequence);
                 if !suspicion.distrusts_reports() {
+                    match suspicion.refute(branch, ssrc, highest_sequence) {
+                        Some(Ending::Reported) => reception.untold_refutation = true,
+                        Some(Ending::Unknown(stretch)) => {
+                            reception.untold_end = true;
+                            branch.handle_refusals(stretch.first, stretch.last);
+                        }
+                        None => {}
+                    }
                     branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
-                    reception.untold_refutation |= suspicion.refute(branch, ssrc, highest_sequence);
+                }
+                if !is_heard {
+                    return;
                 }
                 reception.came(branch, now);
                 reception.untold_report =
@@ -343,7 +353,7 @@ impl Reception {
             self.untold_overdue = true;
         }
         if now >= expected.stops() {
-            self.begin(branch, now);
+            self.expected = Some(Expected::begin(INTERVAL, branch, now));
             self.untold_stop = true;
         }
     }

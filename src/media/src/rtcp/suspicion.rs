@@ -39,6 +39,8 @@ struct Refusal {
     at: Instant,
     /// For how long packets have left since without one that was refused.
     taken: Duration,
+    /// Reports had come before.
+    was_reported: bool,
     /// Whoever reports is another receiver than before: it knows nothing of what came in between.
     is_other: bool,
 }
@@ -69,13 +71,12 @@ impl Suspicion {
                 self.marks.push(Mark { ssrc, sent });
             }
         }
-        let (first, is_other) = match &self.refusal {
-            Some(refusal) => (refusal.stretch.first, refusal.is_other),
-            None => (now, false),
+        let (first, was_reported, is_other) = match &self.refusal {
+            Some(refusal) => (refusal.stretch.first, refusal.was_reported, refusal.is_other),
+            None => (now, branch.is_reported(), false),
         };
-        let stretch = Stretch { first, last: now };
-        self.refusal =
-            Some(Refusal { stretch, sent: sent(branch), at: now, taken: Duration::ZERO, is_other });
+        let (stretch, taken) = (Stretch { first, last: now }, Duration::ZERO);
+        self.refusal = Some(Refusal { stretch, sent: sent(branch), at: now, taken, was_reported, is_other });
     }
 
     /// Packets may have left. How the refusal has ended, once none of them was refused for long enough.
@@ -90,10 +91,13 @@ impl Suspicion {
         if refusal.taken < LULL {
             return None;
         }
-        let Refusal { stretch, is_other, .. } = self.refusal.take()?;
+        self.end()
+    }
+
+    fn end(&mut self) -> Option<Ending> {
         self.marks.clear();
-        let is_reported = branch.is_reported() && !is_other;
-        Some(if is_reported { Ending::Reported } else { Ending::Unknown(stretch) })
+        let Refusal { stretch, was_reported, is_other, .. } = self.refusal.take()?;
+        Some(if was_reported && !is_other { Ending::Reported } else { Ending::Unknown(stretch) })
     }
 
     /// Reports come of another receiver than before. Whether what it says of what was refused is worth nothing.
@@ -109,18 +113,15 @@ impl Suspicion {
     }
 
     /// A report says that this is the highest sequence number received of a source (RFC 3550 §6.4.1; its low 16 bits count).
-    /// Whether the recorder was suspected, and is not any more.
-    pub(crate) fn refute(&mut self, branch: &Branch, ssrc: u32, highest_sequence: u32) -> bool {
-        let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc);
-        let Some((mark, sent)) = mark.zip(branch.highest_sent(ssrc)) else { return false };
+    /// How the suspicion has ended, if by that: where nobody had reported before, what was refused nobody knows of.
+    pub(crate) fn refute(&mut self, branch: &Branch, ssrc: u32, highest_sequence: u32) -> Option<Ending> {
+        let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc)?;
+        let sent = branch.highest_sent(ssrc)?;
         let back = (sent as u16).wrapping_sub(highest_sequence as u16);
         // Further back than that it is ahead of what was sent, and says nothing.
         let received = sent.checked_sub(back.into()).filter(|_| back <= 0x7FFF);
-        let is_refuted = received.is_some_and(|received| received > mark.sent);
-        if is_refuted {
-            self.marks.clear();
-            self.refusal = None;
-        }
-        is_refuted
+        // Where nothing has left since, the last packet was not refused if it has come.
+        let is_refuted = received.is_some_and(|received| received > mark.sent || received == sent);
+        if is_refuted { self.end() } else { None }
     }
 }

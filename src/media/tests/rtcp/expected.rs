@@ -6,7 +6,7 @@ use siprec_model::BranchEvent;
 use crate::session::*;
 
 #[test]
-fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
+fn reports_that_came_and_stay_away_for_three_intervals_are_told_and_again_after_three_more() {
     let mut session = Session::new();
     session.open();
     session.speech(A);
@@ -25,9 +25,10 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_once() {
     assert_eq!(session.ms, 75_000, "the timer knows of it");
     session.report();
     assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
-    session.ms = 200_000;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), None);
+    assert_eq!(told(&mut session, 200_000), [], "nothing has left since");
+    session.speech(A);
+    let again = [(207_500, BranchEvent::ReportOverdue), (215_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 220_000), again);
 }
 
 #[test]
@@ -216,6 +217,7 @@ fn a_report_that_repeats_itself_says_nothing() {
     let mut session = Session::new();
     session.open();
     session.speech(A);
+    session.reported = 300;
     session.hear_report(A);
     session.speech(A);
     let mut stopped = Vec::new();
@@ -225,6 +227,20 @@ fn a_report_that_repeats_itself_says_nothing() {
         assert_eq!(session.repeat_report(A), None);
     }
     assert_eq!(stopped, [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)]);
+}
+
+#[test]
+fn one_whose_reports_never_make_sense_is_not_deaf_for_that() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.reported = 0;
+    for _ in 0..8 {
+        session.speech(A);
+        let until = session.ms + 5_000;
+        assert_eq!(told(&mut session, until), []);
+        assert!(session.repeat_report(A).is_some());
+    }
 }
 
 #[test]

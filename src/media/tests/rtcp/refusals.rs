@@ -30,7 +30,7 @@ fn only_a_report_of_what_was_sent_since_refutes_a_refusal_and_does_so_once() {
     assert!(!refutes(&mut session, A, 19), "told once");
     // Again, and whatever else it refuses meanwhile.
     session.suspect();
-    assert!(!refutes(&mut session, A, 19));
+    assert!(refutes(&mut session, A, 19), "the last that has left has come");
     (20..30).for_each(|number| send(&mut session, A, number));
     session.suspect();
     assert!(refutes(&mut session, A, 29));
@@ -91,6 +91,29 @@ fn a_refusal_is_over_when_packets_leave_without_one_for_two_and_a_half_seconds()
     session.suspect();
     let told = talk(&mut session, 3_000);
     assert_eq!(told, [BranchEvent::RefusalsOver], "a moment is worth no other session");
+}
+
+#[test]
+fn what_was_refused_before_the_first_report_no_report_speaks_of_and_waits_for_another_recorder() {
+    let mut session = Session::new();
+    session.open();
+    session.suspect();
+    assert_eq!(talk(&mut session, 1_500), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 500), []);
+    assert!(acknowledge_as(&mut session, 1).is_some());
+    let told = talk(&mut session, 500);
+    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+        panic!("{told:?}")
+    };
+    // While one is sought, what this one says makes no end of it.
+    for _ in 0..5 {
+        assert!(acknowledge_as(&mut session, 1).is_some());
+        assert_eq!(talk(&mut session, 2_000), []);
+    }
+    session.branch.recall(session.start, session.now());
+    assert_eq!(session.branch.report().drops.of(DropCause::SendFailed), 0);
+    assert!(session.branch.held_packets() as u64 >= packets);
 }
 
 #[test]

@@ -436,7 +436,9 @@ impl Recording {
     fn recall(&mut self, id: usize, may_come_back: bool, now: Instant) {
         let shown = self.recorder_shown(id);
         let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(lived) = leg.session().and_then(RecordingSession::lived) else { return };
+        let Some(session) = leg.session() else { return };
+        let Some(lived) = session.lived() else { return };
+        let refused = session.refused_streams();
         self.output.push_back(Output::SessionLost { attempt: leg.attempt });
         leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
         // What failed before the session was there may be better by now.
@@ -456,7 +458,8 @@ impl Recording {
         let again = self.delivered_again_until(now);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(lived.proof, again, &mut commands);
+            let since = refused.iter().find(|(stream, _)| *stream == slot.branch()).map(|(_, since)| *since);
+            slot.recall(since.map_or(lived.proof, |since| since.min(lived.proof)), again, &mut commands);
         }
         self.branches(commands);
     }

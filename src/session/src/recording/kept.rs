@@ -1,7 +1,7 @@
 //! Streams that have ended while their session goes on: what they have sent is kept until the recorder has it for sure, since
 //! the next one is to get it, should this one be lost.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::slot::Slot;
 use super::{Recording, Stage};
@@ -16,9 +16,11 @@ impl Recording {
         let leg = slot.leg().and_then(|id| self.legs.get(id)).filter(|leg| leg.is_running())?;
         let until = slot.kept_until().unwrap_or(sent + self.config.limits.hold_time);
         let session = leg.session();
-        let is_proven = session.is_some_and(|session| session.has_for_sure(sent));
-        let is_doubtful = session.is_some_and(|session| session.is_doubtful());
-        Some(until).filter(|until| !is_proven && (now < *until || is_doubtful))
+        let is_proven = session.is_some_and(|session| session.has_for_sure(sent, now));
+        let is_doubtful = session.is_some_and(|session| session.is_doubtful(now));
+        // A doubt that nothing settles, as where nothing is sent that could be, is no reason to keep it for ever.
+        let latest = until + if is_doubtful { self.config.limits.hold_time } else { Duration::ZERO };
+        Some(until).filter(|_| !is_proven && now < latest)
     }
 
     /// Until when what streams left that have ended may be delivered once more, now that its recorder is lost. None at the end of

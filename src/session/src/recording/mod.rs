@@ -281,7 +281,7 @@ impl Recording {
                 break;
             }
         }
-        self.confirm();
+        self.confirm(now);
         self.send();
         self.tell_state();
         self.finish_when_over();
@@ -305,10 +305,10 @@ impl Recording {
     }
 
     /// What recorders have for sure need not be kept.
-    fn confirm(&mut self) {
+    fn confirm(&mut self, now: Instant) {
         let mut commands = Vec::new();
         for (id, leg) in self.legs.iter_mut().enumerate().filter(|(_, leg)| leg.is_running()) {
-            let Some(since) = leg.session_mut().and_then(|session| session.poll_confirmed()) else {
+            let Some(since) = leg.session_mut().and_then(|session| session.poll_confirmed(now)) else {
                 continue;
             };
             let live = self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live());

@@ -72,7 +72,8 @@ impl Recording {
         let Some(session) = leg.session_mut().filter(|session| session.is_up()) else { return };
         let Some(lived) = session.lived() else { return };
         // What its host has refused it has missed, whatever it said by SIP meanwhile.
-        let proof = session.refused_since().map_or(lived.proof, |since| since.min(lived.proof));
+        let refused = session.refused_streams().into_iter().map(|(_, since)| since).min();
+        let proof = refused.map_or(lived.proof, |since| since.min(lived.proof));
         session.end_refusals(stream);
         if may_repair && let Some(flow) = leg.flow() {
             let standing = Standing {
@@ -130,7 +131,9 @@ impl Recording {
             Some(self.former.remove(place))
         });
         match (standing, found) {
-            (Some(standing), Some((attempt, session))) => {
+            (Some(standing), Some((attempt, mut session))) => {
+                // Whether that is over it was not told meanwhile; a host that refuses still says so again.
+                session.forget_refusals();
                 self.retire(id);
                 let Some(leg) = self.legs.get_mut(id) else { return };
                 let Standing { recorder, call_id, more, flow, lines, .. } = *standing;

@@ -84,8 +84,8 @@ pub(super) struct Doubt {
     /// When reports last disproved refusals.
     refuted: Option<Instant>,
     asked: Option<(Sign, Instant)>,
-    /// Of which stream that sign is, where it is of one.
-    asked_of: Option<BranchId>,
+    /// The slot of the stream that this sign is of, where it is of one.
+    asked_of: Option<u16>,
     answered: bool,
 }
 
@@ -111,7 +111,7 @@ impl Doubt {
     pub(super) fn miss_reports(&mut self, stream: BranchId, now: Instant) -> Growth {
         let growth = self.grow(Sign::ReportsStopped, now);
         if growth == Growth::Ask {
-            self.asked_of = Some(stream);
+            self.asked_of = Some(stream.slot);
         }
         growth
     }
@@ -165,14 +165,32 @@ impl Doubt {
         }
     }
 
-    /// Since when the media has been refused: what was sent since, it cannot have.
-    pub(super) fn refused_since(&self) -> Option<Instant> {
-        self.refused.iter().map(|refused| refused.first).min()
+    /// Since when the media has been refused, as far as that says something of all streams: that of one that has long been silent
+    /// does not.
+    pub(super) fn refused_since(&self, now: Instant) -> Option<Instant> {
+        self.refused.iter().filter(|refused| refused.is_recent(now)).map(|refused| refused.first).min()
+    }
+
+    /// Streams that are refused, and since when: what was sent of them since, the recorder cannot have.
+    pub(super) fn refused_streams(&self) -> impl Iterator<Item = (BranchId, Instant)> + '_ {
+        self.refused.iter().map(|refused| (refused.stream, refused.first))
     }
 
     /// Packets of a stream leave again without being refused.
     pub(super) fn end_refusals(&mut self, stream: BranchId) {
         self.refused.retain(|refused| refused.stream != stream);
+        if self.refused.is_empty() {
+            self.forget_refusals();
+        }
+    }
+
+    /// What was refused before says nothing any more.
+    pub(super) fn forget_refusals(&mut self) {
+        self.refused.clear();
+        self.refusals = Refusals::default();
+        if matches!(self.asked, Some((Sign::MediaRefused, _))) {
+            (self.asked, self.asked_of, self.answered) = (None, None, false);
+        }
     }
 
     /// Whether receiver reports of a stream have come.
@@ -211,8 +229,8 @@ impl Doubt {
     }
 
     /// Whether anything speaks against the recorder that an answer to SIP does not refute.
-    pub(super) fn speaks_against(&self) -> bool {
-        !self.refused.is_empty() || self.asked.is_some() && !self.answered
+    pub(super) fn speaks_against(&self, now: Instant) -> bool {
+        self.refused_since(now).is_some() || self.asked.is_some() && !self.answered
     }
 
     /// Whether the question is open why it did not answer.
@@ -239,7 +257,7 @@ impl Doubt {
         if !is_refused {
             self.refusals = Refusals::default();
         }
-        let is_of_it = self.asked_of.is_none_or(|of| of == stream);
+        let is_of_it = self.asked_of.is_none_or(|of| of == stream.slot);
         if is_of_it && (!is_refused || !matches!(self.asked, Some((Sign::MediaRefused, _)))) {
             (self.asked, self.asked_of, self.answered) = (None, None, false);
         }
@@ -250,6 +268,12 @@ impl Doubt {
         self.end_refusals(stream);
         self.refuted = Some(now);
         self.dispel(stream);
+    }
+}
+
+impl Refused {
+    fn is_recent(&self, now: Instant) -> bool {
+        now <= self.last + MEMORY
     }
 }
 
@@ -321,7 +345,10 @@ mod tests {
             doubt.refute(stream(0), start + SECOND * (3 + 6 * round));
             let grown = refused(&mut doubt, start, 3 + 6 * round..9 + 6 * round);
             assert!(grown.iter().all(|grown| *grown == Growth::None), "{round}: {grown:?}");
-            assert_eq!(doubt.refused_since(), Some(start + SECOND * (3 + 6 * round)));
+            assert_eq!(
+                doubt.refused_since(start + SECOND * (8 + 6 * round)),
+                Some(start + SECOND * (3 + 6 * round))
+            );
         }
         // Then they are true.
         let grown = refused(&mut doubt, start, 123..127);

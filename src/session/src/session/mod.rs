@@ -83,6 +83,8 @@ pub(crate) struct RecordingSession {
     phase: Phase,
     /// Since when the recorder has accepted and media can flow, and when it was last alive for sure.
     lived: Option<Lived>,
+    /// Streams that its host refused when it was lost, and since when.
+    refusals: Option<Box<[(BranchId, Instant)]>>,
     farewell: Farewell,
     /// The call has ended: what is offered is to be answered soon, or not in time for another recorder.
     hurries: bool,
@@ -188,6 +190,7 @@ impl RecordingSession {
             wanted: description,
             phase: Phase::Inviting(inviting),
             lived: None,
+            refusals: None,
             farewell: Farewell::default(),
             hurries: false,
             notices: VecDeque::new(),
@@ -587,6 +590,9 @@ impl RecordingSession {
             (Phase::Ending, _) => self.hear_farewell(how),
             (Phase::Up(_), Termination::RemoteBye(bye)) => {
                 self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
+                self.refusals = Some(self.refused_streams())
+                    .filter(|refused| !refused.is_empty())
+                    .map(Vec::into_boxed_slice);
                 self.phase = Phase::Ending;
                 self.notices.push_back(Notice::EndedByRecorder(farewell::hang_up(&bye.headers)));
             }
@@ -620,6 +626,8 @@ impl RecordingSession {
 
     fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
         self.lived = self.lived();
+        self.refusals =
+            Some(self.refused_streams()).filter(|refused| !refused.is_empty()).map(Vec::into_boxed_slice);
         self.phase = Phase::Ending;
         self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }

@@ -43,11 +43,20 @@ impl RecordingSession {
         }
     }
 
-    /// Since when its host has refused the media, where it does.
-    pub(crate) fn refused_since(&self) -> Option<Instant> {
+    /// What its host has refused so far says nothing any more.
+    pub(crate) fn forget_refusals(&mut self) {
+        if let Phase::Up(up) = &mut self.phase {
+            up.doubt.forget_refusals();
+        }
+    }
+
+    /// Streams that its host refuses, and since when, or did when it was lost.
+    pub(crate) fn refused_streams(&self) -> Vec<(BranchId, Instant)> {
         match &self.phase {
-            Phase::Up(up) => up.doubt.refused_since(),
-            Phase::Inviting(_) | Phase::Ending => None,
+            Phase::Up(up) => up.doubt.refused_streams().collect(),
+            Phase::Inviting(_) | Phase::Ending => {
+                self.refusals.as_deref().map(<[_]>::to_vec).unwrap_or_default()
+            }
         }
     }
 
@@ -74,24 +83,24 @@ impl RecordingSession {
 
     /// A newer moment up to which the recorder has what was sent, as far as its answers say: where it sends receiver reports,
     /// or its host refuses the media, or it is suspected, they say nothing.
-    pub(crate) fn poll_confirmed(&mut self) -> Option<Instant> {
+    pub(crate) fn poll_confirmed(&mut self, now: Instant) -> Option<Instant> {
         let Phase::Up(up) = &mut self.phase else { return None };
-        if up.doubt.speaks_against() { None } else { up.life.poll_confirmed() }
+        if up.doubt.speaks_against(now) { None } else { up.life.poll_confirmed() }
     }
 
     /// Whether the recorder has for sure what was sent by a moment: it has shown later that it lives, and nothing speaks
     /// against it.
-    pub(crate) fn has_for_sure(&self, sent: Instant) -> bool {
+    pub(crate) fn has_for_sure(&self, sent: Instant, now: Instant) -> bool {
         match &self.phase {
-            Phase::Up(up) => !up.doubt.speaks_against() && up.life.has_outlived(sent + RECALL_OVERLAP),
+            Phase::Up(up) => !up.doubt.speaks_against(now) && up.life.has_outlived(sent + RECALL_OVERLAP),
             Phase::Inviting(_) | Phase::Ending => false,
         }
     }
 
     /// Whether anything speaks against the recorder that is not settled yet.
-    pub(crate) fn is_doubtful(&self) -> bool {
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
         match &self.phase {
-            Phase::Up(up) => up.doubt.speaks_against(),
+            Phase::Up(up) => up.doubt.speaks_against(now),
             Phase::Inviting(_) | Phase::Ending => false,
         }
     }
@@ -207,7 +216,7 @@ impl RecordingSession {
     /// Gives up a recorder that lives and takes no media.
     pub(crate) fn lose_media(&mut self, sign: Sign, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
-            up.life.deny(up.doubt.refused_since().filter(|_| sign == Sign::MediaRefused));
+            up.life.deny(up.doubt.refused_since(now).or(Some(now)).filter(|_| sign == Sign::MediaRefused));
         }
         self.bye(now);
         self.fail(FailureReason::MediaLost(sign.to_string()), None);
