@@ -7,8 +7,8 @@ use siprec_model::DropCause;
 use super::{Branch, State};
 use crate::entry::Fate;
 
-/// So long after a packet left the error comes that tells of its refusal, at most, in nanoseconds.
-const ERROR_COMES: u64 = 50_000_000;
+/// So long after a packet came the error comes that tells of its refusal: packets leave together ten times a second. In nanoseconds.
+const ERROR_COMES: u64 = 100_000_000;
 
 /// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
 const SOUGHT_WITHIN: u64 = 15_000_000_000;
