@@ -65,6 +65,8 @@ impl Branch {
     /// The recorder's host has refused what left from `first` on until `last`, as far as it was told of, and nobody says what has
     /// come: that counts as not sent, as with [`Branch::handle_send_failure`]. Where it is a second or more at once,
     /// [`BranchEvent::StretchMissed`] says so, unless the branch catches nothing up.
+    ///
+    /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn handle_refusals(&mut self, first: Instant, last: Instant) {
         let from = self.clock.times(first).arrival.saturating_sub(ERROR_COMES);
         let to = self.clock.times(last).arrival;
