@@ -276,8 +276,7 @@ impl Outlet {
         self.reporter.restart(now);
         self.begins_anew = true;
         self.forget_departed();
-        self.break_farewell();
-        self.break_listening();
+        self.break_ending();
         self.branch.recall(since, now);
         if self.state == State::Open {
             self.state = State::Holding;
@@ -404,15 +403,14 @@ impl Outlet {
 
     /// Whether held packets wait only for their time, or for the gate, or the last of all for its receipt.
     pub(crate) fn has_backlog(&self) -> bool {
-        self.is_open() && (self.branch.held_packets() > 0 || self.bids_farewell() || self.listens())
+        self.is_open() && (self.branch.held_packets() > 0 || self.is_ending())
     }
 
     /// Whether it cannot wait for its turn: its recorder places packets by their arrival, a handshake goes on, or the end is
     /// near.
     pub(crate) fn is_eager(&self) -> bool {
         self.branch.keeps_time()
-            || self.bids_farewell()
-            || self.listens()
+            || self.is_ending()
             || self.handshakes.as_ref().is_some_and(|handshakes| handshakes.keys().is_none())
     }
 
@@ -444,7 +442,7 @@ impl Outlet {
         }
         if self.branch.held_packets() == 0 {
             self.allowance = 0;
-            if self.say_farewell(gate, kit, now) || self.has_listened(now) {
+            if self.has_ended(gate, kit, now) {
                 self.events.push_back(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
             }
         }
@@ -472,8 +470,7 @@ impl Outlet {
 
     /// Says goodbye, and sends nothing more. What was sent is kept.
     pub(crate) fn part(&mut self, kit: &mut Kit, now: Instant) {
-        self.break_farewell();
-        self.break_listening();
+        self.break_ending();
         self.say_goodbye(kit, now);
         self.remote = None;
         self.pending = None;
@@ -485,8 +482,7 @@ impl Outlet {
 
     /// Sends what is due, and says goodbye. The account is final.
     pub(crate) fn close(&mut self, gate: Gate<'_>, kit: &mut Kit, now: Instant) -> BranchReport {
-        self.break_farewell();
-        self.break_listening();
+        self.break_ending();
         self.flush(gate, kit, now);
         kit.trunks.flush();
         self.settle(kit.trunks.take_outcome(self.id), now);
@@ -505,11 +501,11 @@ impl Outlet {
 
     /// The next thing that happened.
     pub(crate) fn poll_event(&mut self) -> Option<BranchEvent> {
-        if !self.is_open() && (self.break_farewell() || self.break_listening()) {
+        if !self.is_open() && self.break_ending() {
             return Some(BranchEvent::BacklogEmpty { recalls: self.branch.recalls() });
         }
         let event = self.events.pop_front().or_else(|| match self.branch.poll_event() {
-            Some(BranchEvent::BacklogEmpty { .. }) if self.begin_farewell() || self.begin_listening() => None,
+            Some(BranchEvent::BacklogEmpty { .. }) if self.begin_ending() => None,
             event => event,
         });
         event.or_else(|| self.reporter.poll_event())

@@ -10,7 +10,7 @@ use siprec_model::BranchEvent;
 
 use super::feedback::{Feedback, feedback};
 use super::interval::{INTERVAL, Intervals};
-use super::suspicion::{Ending, Stretch, Suspicion};
+use super::suspicion::Suspicion;
 use crate::{Branch, Sender, WallClock};
 
 /// Bytes that an SDES item holds at most (RFC 3550 §6.5).
@@ -161,12 +161,7 @@ impl Reporter {
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         self.reception.check(branch, now);
-        if let Some(ending) = self.suspicion.check(branch, now) {
-            self.reception.untold_end = true;
-            if let Ending::Unknown(Stretch { first, last }) = ending {
-                branch.handle_refusals(first, last);
-            }
-        }
+        self.reception.untold_end |= self.suspicion.check(branch, now);
         let has_new_source = branch.senders().any(|sender| self.reported(sender.ssrc).is_none());
         if now < self.due && !has_new_source {
             return None;
@@ -212,11 +207,8 @@ impl Reporter {
                 let is_heard = is_news || !branch.is_plausible(ssrc, highest_sequence);
                 if !suspicion.distrusts_reports() {
                     match suspicion.refute(branch, ssrc, highest_sequence) {
-                        Some(Ending::Reported) => reception.untold_refutation = true,
-                        Some(Ending::Unknown(stretch)) => {
-                            reception.untold_end = true;
-                            branch.handle_refusals(stretch.first, stretch.last);
-                        }
+                        Some(true) => reception.untold_refutation = true,
+                        Some(false) => reception.untold_end = true,
                         None => {}
                     }
                     branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);

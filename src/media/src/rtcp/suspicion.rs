@@ -33,7 +33,8 @@ struct Mark {
 /// A refusal that is not over.
 #[derive(Debug)]
 struct Refusal {
-    stretch: Stretch,
+    first: Instant,
+    last: Instant,
     /// Packets that had left when that was last looked at, and when the last of them had.
     sent: u64,
     at: Instant,
@@ -43,22 +44,6 @@ struct Refusal {
     was_reported: bool,
     /// Whoever reports is another receiver than before: it knows nothing of what came in between.
     is_other: bool,
-}
-
-/// From the first refusal to the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stretch {
-    pub(crate) first: Instant,
-    pub(crate) last: Instant,
-}
-
-/// How a refusal ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// Reports of whom had reported before say what has come.
-    Reported,
-    /// Nobody says what became of this.
-    Unknown(Stretch),
 }
 
 impl Suspicion {
@@ -72,32 +57,40 @@ impl Suspicion {
             }
         }
         let (first, was_reported, is_other) = match &self.refusal {
-            Some(refusal) => (refusal.stretch.first, refusal.was_reported, refusal.is_other),
+            Some(refusal) => (refusal.first, refusal.was_reported, refusal.is_other),
             None => (now, branch.is_reported(), false),
         };
-        let (stretch, taken) = (Stretch { first, last: now }, Duration::ZERO);
-        self.refusal = Some(Refusal { stretch, sent: sent(branch), at: now, taken, was_reported, is_other });
+        let (sent, taken) = (sent(branch), Duration::ZERO);
+        self.refusal = Some(Refusal { first, last: now, sent, at: now, taken, was_reported, is_other });
     }
 
-    /// Packets may have left. How the refusal has ended, once none of them was refused for long enough.
-    pub(crate) fn check(&mut self, branch: &Branch, now: Instant) -> Option<Ending> {
-        let refusal = self.refusal.as_mut()?;
+    /// Packets may have left. Whether the refusal has ended, since none of them was refused for long enough.
+    pub(crate) fn check(&mut self, branch: &mut Branch, now: Instant) -> bool {
+        let Some(refusal) = &mut self.refusal else { return false };
         let sent = sent(branch);
         if sent == refusal.sent {
-            return None;
+            return false;
         }
         refusal.taken += now.saturating_duration_since(refusal.at).min(STEP);
         (refusal.sent, refusal.at) = (sent, now);
-        if refusal.taken < LULL {
-            return None;
+        let is_over = refusal.taken >= LULL;
+        if is_over {
+            self.end(branch);
         }
-        self.end()
+        is_over
     }
 
-    fn end(&mut self) -> Option<Ending> {
+    /// The refusal is over. Whether reports of whom had reported before say what has come of it; else it has not been sent.
+    fn end(&mut self, branch: &mut Branch) -> bool {
         self.marks.clear();
-        let Refusal { stretch, was_reported, is_other, .. } = self.refusal.take()?;
-        Some(if was_reported && !is_other { Ending::Reported } else { Ending::Unknown(stretch) })
+        let Some(Refusal { first, last, was_reported, is_other, .. }) = self.refusal.take() else {
+            return false;
+        };
+        let is_reported = was_reported && !is_other;
+        if !is_reported {
+            branch.handle_refusals(first, last);
+        }
+        is_reported
     }
 
     /// Reports come of another receiver than before. Whether what it says of what was refused is worth nothing.
@@ -113,8 +106,8 @@ impl Suspicion {
     }
 
     /// A report says that this is the highest sequence number received of a source (RFC 3550 §6.4.1; its low 16 bits count).
-    /// How the suspicion has ended, if by that: where nobody had reported before, what was refused nobody knows of.
-    pub(crate) fn refute(&mut self, branch: &Branch, ssrc: u32, highest_sequence: u32) -> Option<Ending> {
+    /// Where the suspicion has ended by that, whether it was unfounded: where nobody had reported before, nobody knows.
+    pub(crate) fn refute(&mut self, branch: &mut Branch, ssrc: u32, highest_sequence: u32) -> Option<bool> {
         let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc)?;
         let sent = branch.highest_sent(ssrc)?;
         let back = (sent as u16).wrapping_sub(highest_sequence as u16);
@@ -122,6 +115,6 @@ impl Suspicion {
         let received = sent.checked_sub(back.into()).filter(|_| back <= 0x7FFF);
         // Where nothing has left since, the last packet was not refused if it has come.
         let is_refuted = received.is_some_and(|received| received > mark.sent || received == sent);
-        if is_refuted { self.end() } else { None }
+        is_refuted.then(|| self.end(branch))
     }
 }

@@ -136,7 +136,7 @@ impl Doubt {
             return Growth::None;
         }
         let was_answered = self.answered && matches!(self.asked, Some((Sign::MediaRefused, _)));
-        let may_report = self.reported.contains(&stream) && now < first + REPORT_WITHIN;
+        let may_report = self.is_reported(stream) && now < first + REPORT_WITHIN;
         let was_refuted = self.refuted.is_some_and(|refuted| now < refuted + PATIENCE);
         match was_answered {
             true if may_report => Growth::None,
@@ -211,7 +211,7 @@ impl Doubt {
     pub(super) fn believe(&self, stream: BranchId, sent: Instant, hears: bool, now: Instant) -> Belief {
         if let Some(refused) = self.refused.iter().find(|refused| refused.stream == stream) {
             let until = refused.again + REPORT_WITHIN;
-            return match self.reported.contains(&stream) && now < until {
+            return match self.is_reported(stream) && now < until {
                 true => Belief::Open { sign: Sign::MediaRefused, until },
                 false => Belief::Unsound(Sign::MediaRefused),
             };
@@ -249,7 +249,7 @@ impl Doubt {
     /// A receiver report of a stream has come: the recorder hears, or did. While its host refuses the media that is not enough, nor
     /// is it where those of another stream have stopped.
     pub(super) fn dispel(&mut self, stream: BranchId) {
-        if !self.reported.contains(&stream) {
+        if !self.is_reported(stream) {
             self.reported.push(stream);
         }
         self.overdue.retain(|overdue| *overdue != stream);
