@@ -28,6 +28,7 @@ mod engine;
 #[cfg(test)]
 mod fault;
 mod gate;
+mod gathering;
 mod handshake;
 mod keyring;
 mod kit;

@@ -10,6 +10,7 @@ use siprec_model::{BranchEvent, BranchId, StreamId};
 
 use crate::decipher::Decipher;
 use crate::gate::Gate;
+use crate::gathering::Gathering;
 use crate::kit::{Kit, Token};
 use crate::losses::Losses;
 use crate::outlet::Outlet;
@@ -21,9 +22,6 @@ use crate::timers::{Scheduled, Timers};
 /// How long packets of a tap that is gone wait for a first branch. The agent needs some milliseconds to make one;
 /// a call may be over sooner.
 const ORPHAN_TIME: Duration = Duration::from_secs(10);
-
-/// How long packets wait for the other branches that are to have them once the first is there.
-const GATHER_TIME: Duration = Duration::from_secs(1);
 
 /// A tapped stream and the branches that it feeds.
 #[derive(Debug, Default)]
@@ -39,10 +37,7 @@ pub(crate) struct Stream {
     to_drain: Vec<BranchId>,
     /// Branches that end as soon as no packet waits for another branch.
     to_close: Vec<BranchId>,
-    /// How many branches were made. From the first on, packets are no longer kept for one to come.
-    made: usize,
-    /// Until when packets wait for the other branches that are to have them.
-    gathers_until: Option<Instant>,
+    gathering: Gathering,
     /// Until when the packets that a tap left behind wait for a first branch.
     orphan_until: Option<Instant>,
     /// There may be something to do although no packet has come.
@@ -67,20 +62,15 @@ impl Stream {
     pub(crate) fn add(&mut self, mut outlet: Outlet, now: Instant) {
         outlet.begin_discretion(self.confidential);
         self.restless = true;
-        self.made += 1;
         self.orphan_until = None;
         self.outlets.push(outlet);
-        if self.tap.as_ref().is_none_or(|tap| self.made >= tap.branches) {
-            self.gathers_until = None;
-        } else if self.made == 1 {
-            self.gathers_until = Some(now + GATHER_TIME);
-        }
+        self.gathering.add(self.tap.as_ref().map(|tap| tap.branches), now);
     }
 
     /// Packets wait for no other branch any more.
     pub(crate) fn stop_gathering(&mut self) {
         self.restless = true;
-        self.gathers_until = None;
+        self.gathering.stop();
     }
 
     /// Whether no branch is here, or not any more.
@@ -90,8 +80,8 @@ impl Stream {
 
     /// Whether a branch has packets to take.
     pub(crate) fn is_fed(&self) -> bool {
-        self.made > 0
-            && self.gathers_until.is_none()
+        self.gathering.has_begun()
+            && !self.gathering.is_on()
             && self.tap.as_ref().is_some_and(|tap| tap.queue.is_filled() || tap.keyring.has_news())
     }
 
@@ -103,7 +93,7 @@ impl Stream {
         }
         match &self.tap {
             Some(tap) if !tap.is_gone() => false,
-            Some(tap) if self.made == 0 && tap.queue.is_filled() => {
+            Some(tap) if !self.gathering.has_begun() && tap.queue.is_filled() => {
                 now >= *self.orphan_until.get_or_insert(now + ORPHAN_TIME)
             }
             _ => true,
@@ -113,7 +103,7 @@ impl Stream {
     /// When [`Stream::handle_timeout`] or [`Stream::is_over`] has something to do.
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let late = self.decipher.as_ref().and_then(|decipher| decipher.next_timeout());
-        let waits = self.orphan_until.into_iter().chain(self.gathers_until).chain(late);
+        let waits = self.orphan_until.into_iter().chain(self.gathering.until()).chain(late);
         self.outlets.iter().filter_map(Outlet::next_timeout).chain(waits).min()
     }
 
@@ -144,9 +134,9 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) -> bool {
-        self.gathers_until = self.gathers_until.filter(|until| now < *until);
+        self.gathering.expire(now);
         let fed = self.take_fed(section, kit, events, now);
-        if self.gathers_until.is_none() {
+        if !self.gathering.is_on() {
             // Where nothing was queued, nothing else does.
             self.drain_ready(kit, events, now);
             for branch in std::mem::take(&mut self.to_close) {
@@ -171,7 +161,7 @@ impl Stream {
                 None => drop(self.outlets.remove(index)),
             }
         }
-        self.restless = self.gathers_until.is_some()
+        self.restless = self.gathering.is_on()
             || !self.to_drain.is_empty()
             || !self.to_close.is_empty()
             || self.outlets.iter().any(Outlet::has_backlog);
@@ -254,7 +244,7 @@ impl Stream {
     /// Drains the branches for which nothing waits for a key any more.
     fn drain_ready(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         let Self { to_drain, outlets, .. } = self;
-        if to_drain.is_empty() || self.gathers_until.is_some() {
+        if to_drain.is_empty() || self.gathering.is_on() {
             return;
         }
         let is_over = outlets.iter().all(|outlet| outlet.is_draining() || to_drain.contains(&outlet.id()));
@@ -382,7 +372,7 @@ impl Stream {
         now: Instant,
     ) {
         self.restless = true;
-        if self.gathers_until.is_some() {
+        if self.gathering.is_on() {
             return self.to_close.push(branch);
         }
         self.feed(section, kit, events, now);
@@ -628,7 +618,7 @@ mod tests {
             stream.close(first, &shared.section, kit, events, *now);
             let (second, outlet) = outlet(1.0, kit, *now);
             let end = stream.next_timeout().unwrap();
-            assert!(end <= *now + GATHER_TIME);
+            assert!(end <= *now + Duration::from_secs(1));
             if comes {
                 stream.add(outlet, *now);
             } else {
