@@ -121,10 +121,15 @@ impl Account {
 
     /// A recorder was lost that may not have these, and they are no longer held.
     pub(crate) fn lost(&mut self, lost: Lost) {
+        self.gone(DropCause::RecorderLost, lost);
+    }
+
+    /// Packets that were given out as sent, and are no longer held, have not come, for this cause.
+    pub(crate) fn gone(&mut self, cause: DropCause, lost: Lost) {
         let packets = lost.packets.min(self.report.sent);
         self.report.sent -= packets;
         self.bound();
-        self.dropped(DropCause::RecorderLost, packets, lost.duration, lost.start);
+        self.dropped(cause, packets, lost.duration, lost.start);
     }
 
     /// Packets that were given out as sent have not left. So many of them are `kept`, and no hole before they go.

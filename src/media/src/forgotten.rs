@@ -116,9 +116,47 @@ impl Forgotten {
         }
         lost
     }
+
+    /// What left from `from` to `to`, in nanoseconds since the branch was made, was refused: it is lost whatever becomes of the
+    /// recorder, and no longer remembered here.
+    pub(crate) fn take_between(&mut self, from: u64, to: u64) -> Lost {
+        let mut lost = Lost::default();
+        self.stretches.retain_mut(|stretch| {
+            let taken = stretch.take_between(from, to);
+            if lost.packets == 0 {
+                lost.start = taken.start;
+            }
+            lost.packets += taken.packets;
+            lost.duration += taken.duration;
+            stretch.packets > 0
+        });
+        lost
+    }
 }
 
 impl Stretch {
+    /// Takes out what left from `from` to `to`, as exactly as is remembered.
+    fn take_between(&mut self, from: u64, to: u64) -> Lost {
+        if to < self.from || self.to < from {
+            return Lost::default();
+        }
+        let (first, last) = (from.max(self.from), to.min(self.to));
+        let (start, end) = (self.start_of(self.part_after(first)), self.start_of(self.part_after(last)));
+        let span = self.to - self.from;
+        let part = if span == 0 { 1.0 } else { (last - first) as f64 / span as f64 };
+        let packets = (self.packets as f64 * part).round() as u64;
+        let duration = self.duration.mul_f64(part);
+        self.packets -= packets.min(self.packets);
+        self.duration = self.duration.saturating_sub(duration);
+        // What is left lies behind it, or in front of it; on both sides it is remembered as one.
+        if first == self.from && last < self.to {
+            (self.from, self.came) = (last, end);
+        } else if last == self.to && first > self.from {
+            self.to = first;
+        }
+        Lost { packets, duration, start }
+    }
+
     /// When the first packet of its last `part` came.
     fn start_of(&self, part: f64) -> u64 {
         let span = self.newest.times.arrival.saturating_sub(self.came);
@@ -196,6 +234,21 @@ mod tests {
         (0..1000).for_each(|number| forgotten.note(&entry(1 + (number % 2) as u8, number), SPACING));
         forgotten.settle(|entry| entry.header.ssrc == 1);
         assert_eq!(take(&mut forgotten, 0, false), lost(500), "what was acknowledged is one source's alone");
+    }
+
+    #[test]
+    fn what_was_refused_is_taken_once_and_the_rest_stays() {
+        for (from, to, refused) in [(100, 400, 300), (0, 250, 250), (250, 499, 249), (0, 600, 500), (600, 900, 0)] {
+            let mut forgotten = of(0..500);
+            let lost = forgotten.take_between(from * 20_000_000, to * 20_000_000);
+            let is_near = |packets: u64, expected: u64| packets.abs_diff(expected) <= 2;
+            assert!(is_near(lost.packets, refused), "{from} to {to}: {lost:?}");
+            assert_eq!(lost.start / 20_000_000, if refused == 0 { 0 } else { from }, "{from} to {to}");
+            let again = forgotten.take_between(from * 20_000_000, to * 20_000_000).packets;
+            assert!(again <= 2, "{from} to {to}: {again} once more");
+            let (rest, _) = take(&mut forgotten, 0, false);
+            assert_eq!(lost.packets + again + rest, 500, "each is told of once");
+        }
     }
 
     #[test]

@@ -175,6 +175,12 @@ impl Hold {
         self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since), told);
     }
 
+    /// What left from one moment on until another, in nanoseconds since the branch was made, and is kept no more, was refused: it is
+    /// lost.
+    pub(crate) fn lose_between(&mut self, from: u64, to: u64) -> Lost {
+        self.forgotten.take_between(from, to)
+    }
+
     /// Forgets everything that is kept, for good.
     pub(crate) fn forget_all(&mut self, judge: Judge<'_>) {
         let given_up = &mut self.given_up;

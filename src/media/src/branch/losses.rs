@@ -72,6 +72,8 @@ impl Branch {
         let to = self.clock.times(last).arrival;
         let passage = self.hold.ring.fail_between(from, to);
         self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
+        // What the ring has not kept so long nobody can get any more.
+        self.account.gone(DropCause::SendFailed, self.hold.lose_between(from, to));
         if passage.is_stretch() && !self.keeps_time() {
             self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
             self.hold.waits_until = to.saturating_add(SOUGHT_WITHIN);

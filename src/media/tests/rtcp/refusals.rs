@@ -1,7 +1,7 @@
 //! The recorder's host refuses the media: what refutes that, and how it ends.
 
 use rtcp_types::{ReceiverReport, ReportBlock};
-use siprec_model::{BranchEvent, DropCause};
+use siprec_model::{BranchEvent, BranchLimits, DropCause};
 
 use crate::session::*;
 
@@ -157,4 +157,22 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
         session.branch.recall(session.now(), session.now());
         assert_eq!(session.branch.report().drops.of(DropCause::SendFailed), 0);
     }
+}
+
+#[test]
+fn what_was_refused_and_is_kept_no_more_is_told_as_a_hole() {
+    // Room for about a fifth of what is refused.
+    let mut session = Session::keeping(BranchLimits { hold_bytes: 4_000, ..BranchLimits::default() });
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 2_000), []);
+    session.suspect();
+    let told = talk(&mut session, 5_000);
+    assert_eq!(told.first(), Some(&BranchEvent::RefusalsOver), "{told:?}");
+    let report = session.branch.report();
+    let lost = report.drops.of(DropCause::SendFailed);
+    assert!((100..=108).contains(&lost), "two seconds, and what the first error may be of: {lost}");
+    assert_eq!(report.sent + lost, report.seen);
+    assert!(told.iter().any(|event| matches!(event, BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed)), "{told:?}");
 }

@@ -35,8 +35,11 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new() -> Self {
+        Self::keeping(BranchLimits::default())
+    }
+
+    pub(crate) fn keeping(limits: BranchLimits) -> Self {
         let start = Instant::now();
-        let limits = BranchLimits::default();
         let settings = BranchSettings { medium: Medium::Audio, clock_rate: 8000, limits };
         Self {
             branch: Branch::new(settings, 300, start),
