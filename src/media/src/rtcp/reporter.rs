@@ -194,6 +194,8 @@ impl Reporter {
     pub fn handle_datagram(&mut self, datagram: &[u8], branch: &mut Branch, now: Instant) {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
         let (reception, suspicion) = (&mut self.reception, &mut self.suspicion);
+        // A report on several sources is one report.
+        let mut has_come = false;
         feedback(datagram, |told| match told {
             Feedback::Report { reporter, ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) =>
@@ -216,15 +218,21 @@ impl Reporter {
                 if !is_heard {
                     return;
                 }
-                reception.came(branch, now);
+                has_come = true;
                 reception.untold_report =
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
-            Feedback::Bye => reception.begin(branch, now),
+            Feedback::Bye => {
+                has_come = false;
+                reception.begin(branch, now);
+            }
             // Who resends listens for himself.
             Feedback::Report { .. } | Feedback::KeyframeWanted { .. } | Feedback::Missing { .. } => {}
         });
+        if has_come {
+            self.reception.came(branch, now);
+        }
     }
 
     /// The next thing that the recorder told. Of several reports or key frame requests since the last call, the

@@ -1,6 +1,6 @@
 //! Which reports must come, and when they are missed.
 
-use rtcp_types::Bye;
+use rtcp_types::{Bye, ReceiverReport, ReportBlock};
 use siprec_model::BranchEvent;
 
 use crate::session::*;
@@ -65,6 +65,28 @@ fn a_recorder_that_reports_often_is_given_15_s_too() {
     session.ms = 16_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
+}
+
+#[test]
+fn a_report_on_two_sources_is_one_report_and_says_nothing_of_the_interval() {
+    let mut session = Session::new();
+    session.open();
+    for ms in [0, 14_000, 34_000] {
+        session.ms = ms;
+        session.report();
+        assert_eq!(session.reporter.poll_event(), None, "of {ms} ms");
+        if ms == 0 {
+            session.speech(A);
+            session.speech(B);
+        }
+        session.reported += 1;
+        let block = |ssrc| ReportBlock::builder(ssrc).extended_sequence_number(session.reported);
+        let both = ReceiverReport::builder(99).add_report_block(block(A)).add_report_block(block(B));
+        let heard = session.hear(&written(both));
+        assert!(matches!(heard, Some(BranchEvent::ReportReceived { .. })), "{heard:?}");
+        session.speech(A);
+        session.speech(B);
+    }
 }
 
 #[test]
