@@ -238,7 +238,9 @@ mod tests {
 
     #[test]
     fn what_was_refused_is_taken_once_and_the_rest_stays() {
-        for (from, to, refused) in [(100, 400, 300), (0, 250, 250), (250, 499, 249), (0, 600, 500), (600, 900, 0)] {
+        for (from, to, refused) in
+            [(100, 400, 300), (0, 250, 250), (250, 499, 249), (0, 600, 500), (600, 900, 0)]
+        {
             let mut forgotten = of(0..500);
             let lost = forgotten.take_between(from * 20_000_000, to * 20_000_000);
             let is_near = |packets: u64, expected: u64| packets.abs_diff(expected) <= 2;

@@ -174,5 +174,9 @@ fn what_was_refused_and_is_kept_no_more_is_told_as_a_hole() {
     let lost = report.drops.of(DropCause::SendFailed);
     assert!((100..=108).contains(&lost), "two seconds, and what the first error may be of: {lost}");
     assert_eq!(report.sent + lost, report.seen);
-    assert!(told.iter().any(|event| matches!(event, BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed)), "{told:?}");
+    assert!(
+        told.iter()
+            .any(|event| matches!(event, BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed)),
+        "{told:?}"
+    );
 }
