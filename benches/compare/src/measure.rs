@@ -21,10 +21,10 @@ use crate::traffic::{self, Mode, Path, RATE};
 
 /// Longest time for anything to be set up.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most packets of a stream that are on the way while nothing is held: those of a tenth of a second, in which `siprec` sends once.
-const ON_THE_WAY: f64 = 6.0;
-/// How long nothing may come before everything has come.
-const SILENCE: Duration = Duration::from_millis(300);
+/// Most packets of a stream that are on the way while nothing is held: those of half a second, in which the slowest row sends once.
+const ON_THE_WAY: f64 = 26.0;
+/// How long nothing may come before everything has come: longer than the slowest row lets packets wait.
+const SILENCE: Duration = Duration::from_millis(600);
 
 /// What is to be measured.
 #[derive(Clone, Debug)]

@@ -46,7 +46,7 @@ fn line(row: Row, mode: Mode, stream: usize, targets: &Targets) -> String {
                 format!("ts-queue {context}"),
             )
         }
-        Row::Shared | Row::SharedSiprec | Row::SharedSiprecOnePort => (
+        _ if row.has_shared_threads() => (
             format!("siprecudpsrc name=in{stream} address=127.0.0.1 port=0 {alone}"),
             "siprecudpsink host=127.0.0.1 port=".to_owned(),
             String::new(),
@@ -61,7 +61,7 @@ fn line(row: Row, mode: Mode, stream: usize, targets: &Targets) -> String {
         if sink.ends_with('=') { format!("{sink}{port}") } else { format!("{sink}:{port}") }
     };
     let middle = match row {
-        Row::StockSiprec | Row::SharedSiprec | Row::SharedSiprecOnePort => {
+        _ if row.has_sessions() => {
             let (number, pad) = (stream / 2, stream % 2);
             format!("! rec{number}.sink_{pad} rec{number}.src_{pad} ! {}", sink(call))
         }

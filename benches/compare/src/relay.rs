@@ -50,8 +50,8 @@ fn relay(row: Row, mode: Mode, streams: usize, mut targets: Targets, orders: &Or
     if row == Row::StockTee || row == Row::TsTee {
         make_writable(&pipeline)?;
     }
-    if row == Row::SharedSiprecOnePort {
-        share_port(&pipeline)?;
+    if !row.agent().is_empty() {
+        give_agent(&pipeline, row.agent())?;
     }
     let bus = pipeline.bus().context("a pipeline has a bus")?;
     bus.set_sync_handler(|_, message| {
@@ -98,11 +98,13 @@ fn make_writable(pipeline: &gst::Pipeline) -> Result<()> {
     Ok(())
 }
 
-/// Gives all recordings an agent that sends from one port.
-fn share_port(pipeline: &gst::Pipeline) -> Result<()> {
+/// Gives all recordings one agent, which is told `properties`.
+fn give_agent(pipeline: &gst::Pipeline, properties: &[(&str, &str)]) -> Result<()> {
     let kind = gst::glib::Type::from_name("GstSiprecAgent").context("no agent")?;
     let agent = gst::glib::Object::with_type(kind);
-    agent.set_property_from_str("media-source", "shared");
+    for (name, value) in properties {
+        agent.set_property_from_str(name, value);
+    }
     for element in pipeline.iterate_all_by_element_factory_name("siprec").into_iter() {
         element?.set_property("agent", &agent);
     }

@@ -25,6 +25,10 @@ pub enum Row {
     SharedSiprec,
     /// The same, whose recordings leave from one port.
     SharedSiprecOnePort,
+    /// `siprecudpsrc ! siprec ! siprecudpsink`, whose recordings may be half a second late.
+    SharedSiprecLate,
+    /// The same, whose recordings leave from one port.
+    SharedSiprecOnePortLate,
     /// One thread that does nothing but receive and send.
     Loop,
     /// The same with a copy, decrypted and encrypted anew.
@@ -50,6 +54,10 @@ impl Row {
             Self::Shared => "`siprecudpsrc ! siprecudpsink`",
             Self::SharedSiprec => "`siprecudpsrc ! siprec ! siprecudpsink`",
             Self::SharedSiprecOnePort => "`siprecudpsrc ! siprec ! siprecudpsink`, `media-source=shared`",
+            Self::SharedSiprecLate => "`siprecudpsrc ! siprec ! siprecudpsink`, `send-interval` 500 ms",
+            Self::SharedSiprecOnePortLate => {
+                "`siprecudpsrc ! siprec ! siprecudpsink`, `media-source=shared`, `send-interval` 500 ms"
+            }
             Self::Loop => "bare loop",
             Self::LoopCopy => "bare loop with a copy",
         }
@@ -61,7 +69,10 @@ impl Row {
             Self::StockSiprec | Self::StockTee => Some(Self::Stock),
             Self::RtpengineSubscribe => Some(Self::Rtpengine),
             Self::TsTee => Some(Self::Ts),
-            Self::SharedSiprec | Self::SharedSiprecOnePort => Some(Self::Shared),
+            Self::SharedSiprec
+            | Self::SharedSiprecOnePort
+            | Self::SharedSiprecLate
+            | Self::SharedSiprecOnePortLate => Some(Self::Shared),
             Self::LoopCopy => Some(Self::Loop),
             Self::Stock | Self::Rtpengine | Self::Ts | Self::Shared | Self::Loop => None,
         }
@@ -74,7 +85,28 @@ impl Row {
 
     /// Whether its recordings are sessions by SIP.
     pub fn has_sessions(self) -> bool {
-        matches!(self, Self::StockSiprec | Self::SharedSiprec | Self::SharedSiprecOnePort)
+        self == Self::StockSiprec || self.has_sessions_on_shared_threads()
+    }
+
+    fn has_sessions_on_shared_threads(self) -> bool {
+        self.without_recording() == Some(Self::Shared)
+    }
+
+    /// What its agent is told, as properties and their values.
+    pub fn agent(self) -> &'static [(&'static str, &'static str)] {
+        const ONE_PORT: (&str, &str) = ("media-source", "shared");
+        const LATE: (&str, &str) = ("send-interval", "500000000");
+        match self {
+            Self::SharedSiprecOnePort => &[ONE_PORT],
+            Self::SharedSiprecLate => &[LATE],
+            Self::SharedSiprecOnePortLate => &[ONE_PORT, LATE],
+            _ => &[],
+        }
+    }
+
+    /// Whether its input and output are ours.
+    pub fn has_shared_threads(self) -> bool {
+        self == Self::Shared || self.has_sessions_on_shared_threads()
     }
 
     /// Whether rtpengine does it.
@@ -88,7 +120,7 @@ impl Row {
             Self::Ts => &["ts-udpsrc", "ts-udpsink"],
             Self::TsTee => &["ts-udpsrc", "ts-udpsink", "ts-queue", "srtpdec", "srtpenc"],
             Self::Shared => &["siprecudpsrc", "siprecudpsink"],
-            Self::SharedSiprec | Self::SharedSiprecOnePort => &["siprecudpsrc", "siprecudpsink", "siprec"],
+            _ if self.has_sessions_on_shared_threads() => &["siprecudpsrc", "siprecudpsink", "siprec"],
             Self::StockSiprec => &["siprec"],
             Self::StockTee => &["srtpdec", "srtpenc"],
             _ => &[],
