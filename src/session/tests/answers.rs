@@ -109,6 +109,16 @@ fn what_counts_switches_a_stream_off() {
         ("an address of this network", at("0.0.0.1"), nobodys("0.0.0.1")),
         ("a group", at("224.0.0.1/64"), nobodys("224.0.0.1")),
         (
+            "our own port, of another stream",
+            two("m=audio 10000 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n"),
+            disabled("the recorder takes it at 192.0.2.1:10000, which is our own port"),
+        ),
+        (
+            "another port of our host",
+            two("m=audio 10004 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n"),
+            vec!["open 0 to 192.0.2.9:4000".into(), "open 1 to 192.0.2.1:10004".into(), "* started".into()],
+        ),
+        (
             "inactive: nothing is sent, and what is held waits for its re-INVITE",
             two("m=audio 4002 RTP/AVP 0\r\na=inactive\r\n"),
             first("* audio of 1002 off: the recorder set it inactive"),
@@ -139,6 +149,11 @@ fn an_answer_of_no_use_is_acknowledged_and_ended_by_bye() {
             "an address of the other family for every stream",
             sdp(&[4000, 4002]).replace("IN IP4 192.0.2.9", "IN IP6 2001:db8::9"),
             takes_nothing("the recorder takes it at 2001:db8::9, and was offered IPv4"),
+        ),
+        (
+            "our own offer, sent back",
+            sdp(&[10_000, 10_002]).replace("IN IP4 192.0.2.9", "IN IP4 192.0.2.1"),
+            takes_nothing("the recorder takes it at 192.0.2.1:10000, which is our own port"),
         ),
         ("no m-line", sdp(&[]), takes_nothing("the recorder's answer lacks its m-line")),
     ];

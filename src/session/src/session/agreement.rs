@@ -281,6 +281,11 @@ impl Agreement {
         if let Some(ports) = ours.ports {
             check_reach(ports.rtp.ip(), target.rtp.ip())?;
         }
+        // What mirrors our offer would have the call sent to ourselves.
+        let own = (0..self.ours.lines.len()).filter_map(|index| self.ours.stream(index)?.ports);
+        if own.flat_map(|ports| [ports.rtp, ports.rtcp]).any(|own| own == target.rtp) {
+            return Err(format!("the recorder takes it at {}, which is our own port", target.rtp));
+        }
         Ok((target, line))
     }
 
