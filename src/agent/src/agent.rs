@@ -22,7 +22,8 @@ use crate::state::Keeper;
 use crate::worker::{Parts, Worker};
 use crate::{AgentConfig, AgentError};
 
-/// How long recordings may go on after their agent was dropped: longer than any drain and BYE.
+/// How long recordings may go on after their agent was dropped: longer than a drain, the one that a loss
+/// at the end begins anew, and a BYE.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// The recording client of a process: it carries the SIP of many recordings over one port, commands the media engine,

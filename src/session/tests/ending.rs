@@ -191,6 +191,42 @@ fn a_recorder_that_always_reports_and_has_not_is_waited_for() {
 }
 
 #[test]
+fn a_recorder_that_is_lost_at_the_end_leaves_the_next_one_all_of_the_time() {
+    for takes_all in [true, false] {
+        let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+        recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+        let mut call = recorded(RecordingConfig { recorders: recorders.into(), ..two_recorders() });
+        call.wait_ms(7_500);
+        (0..2).for_each(|slot| call.media(slot, BranchEvent::ReportOverdue));
+        hang_up(&mut call);
+        call.engine.drains = false;
+        call.wait_ms(5_000);
+        let lines = call.take();
+        assert!(lines.iter().any(|line| line.starts_with("* failed: ")), "{lines:?}");
+        let invite = call.request(&Method::Invite);
+        call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+        assert!(call.take().contains(&"open 0 to 192.0.2.9:6000".to_owned()));
+        // Of the 10 s that the end may take, 5 are over; 30 s are kept of each stream.
+        for _ in 0..14 {
+            call.wait_ms(2_000);
+            call.media(0, REPORT);
+        }
+        call.wait_ms(1_999);
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with(['*', '='])), "{lines:?}");
+        if takes_all {
+            (0..2).for_each(|slot| call.empty(slot));
+        } else {
+            call.wait_ms(1);
+        }
+        call.answer_bye_of(&invite);
+        let told = if takes_all { "* stopped: call-ended" } else { "* stopped: drain-timeout" };
+        let lines = call.take();
+        assert!(lines.contains(&told.to_owned()), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_recorder_that_always_reports_need_not_at_the_end_on_what_has_not_left() {
     let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
     recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);

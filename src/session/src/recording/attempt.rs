@@ -455,11 +455,11 @@ impl Recording {
         if leg.parting.is_some() {
             return leg.lose_tail();
         }
-        let again = self.delivered_again_until(now);
+        self.deliver_again(id, now);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             let since = refused.iter().find(|(stream, _)| *stream == slot.branch()).map(|(_, since)| *since);
-            slot.recall(since.map_or(lived.proof, |since| since.min(lived.proof)), again, &mut commands);
+            slot.recall(since.map_or(lived.proof, |since| since.min(lived.proof)), &mut commands);
         }
         self.branches(commands);
     }

@@ -23,10 +23,19 @@ impl Recording {
         Some(until).filter(|_| !is_proven && now < latest)
     }
 
-    /// Until when what streams left that have ended may be delivered once more, now that its recorder is lost. None at the end of
-    /// the call, which has its own time for that.
-    pub(super) fn delivered_again_until(&self, now: Instant) -> Option<Instant> {
+    /// Has what ended streams of a session left delivered once more, now that its recorder is lost. At the end of the call, too, they
+    /// have their time anew, since judging the recorder took of it; not where that was over before.
+    pub(super) fn deliver_again(&mut self, id: usize, now: Instant) {
         let time = self.config.timers.drain.max(self.config.limits.hold_time);
-        Some(now + time).filter(|_| matches!(self.stage, Stage::Running))
+        let is_over = match self.stage {
+            Stage::Running => |_: &Slot, _| false,
+            Stage::Draining { .. } => Slot::is_out_of_time,
+            Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => return,
+        };
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            if !is_over(slot, now) {
+                slot.prolong(now + time);
+            }
+        }
     }
 }

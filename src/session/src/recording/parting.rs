@@ -104,7 +104,7 @@ impl Recording {
         let Some(Parting { proof, .. }) = parting.filter(|parting| parting.is_lost) else { return };
         let mut commands: Vec<BranchCommand> = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(proof, None, &mut commands);
+            slot.recall(proof, &mut commands);
         }
         self.branches(commands);
     }

@@ -163,10 +163,10 @@ impl Recording {
 
     /// What a recorder may not have that was alive for sure at `proof` waits again.
     fn recall_missed(&mut self, id: usize, proof: Instant, now: Instant) {
-        let again = self.delivered_again_until(now);
+        self.deliver_again(id, now);
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(proof, again, &mut commands);
+            slot.recall(proof, &mut commands);
         }
         self.branches(commands);
     }

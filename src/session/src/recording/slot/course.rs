@@ -157,14 +157,8 @@ impl Slot {
         opens
     }
 
-    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one. What a
-    /// stream left that has ended may be delivered until `again`, too.
-    pub(in crate::recording) fn recall(
-        &mut self,
-        since: Instant,
-        again: Option<Instant>,
-        out: &mut Vec<BranchCommand>,
-    ) {
+    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one.
+    pub(in crate::recording) fn recall(&mut self, since: Instant, out: &mut Vec<BranchCommand>) {
         let Some(branch) = &mut self.branch else { return };
         if branch.parked {
             // Silent since it has ended, and not because anything asked for silence.
@@ -172,9 +166,6 @@ impl Slot {
         }
         if branch.parked || matches!(branch.mode, BranchMode::Open(_)) {
             branch.mode = BranchMode::Holding;
-        }
-        if let (Some(end), Some(again)) = (&mut self.ended, again) {
-            end.deadline = end.deadline.max(again);
         }
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
         branch.association = None;
@@ -194,6 +185,13 @@ impl Slot {
     pub(in crate::recording) fn may_be_lost(&self, proof: Instant) -> bool {
         let sent_later = |branch: &Branch| branch.sent.is_some_and(|sent| sent + RECALL_OVERLAP >= proof);
         self.branch.as_ref().is_some_and(|branch| branch.is_sending() || sent_later(branch))
+    }
+
+    /// What an ended stream left may be delivered until then, at least.
+    pub(in crate::recording) fn prolong(&mut self, until: Instant) {
+        if let Some(end) = &mut self.ended {
+            end.deadline = end.deadline.max(until);
+        }
     }
 
     /// Whether what an ended stream left may no longer be delivered.
