@@ -19,6 +19,13 @@ fn two_recorders() -> RecordingConfig {
     config("sip:a.example sip:b.example")
 }
 
+/// Two recorders that always send receiver reports.
+fn two_that_report() -> RecordingConfig {
+    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
+    RecordingConfig { recorders: recorders.into(), ..two_recorders() }
+}
+
 /// A call that is being recorded since now.
 fn recorded(config: RecordingConfig) -> Call {
     let mut call = Call::inviting_with(config);
@@ -169,9 +176,7 @@ fn a_report_that_is_overdue_at_the_end_is_waited_for() {
 #[test]
 fn a_recorder_that_always_reports_and_has_not_is_waited_for() {
     for comes in [true, false] {
-        let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-        recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
-        let mut call = recorded(RecordingConfig { recorders: recorders.into(), ..two_recorders() });
+        let mut call = recorded(two_that_report());
         let begun = call.now;
         call.wait_ms(7_500);
         (0..2).for_each(|slot| call.media(slot, BranchEvent::ReportOverdue));
@@ -193,9 +198,7 @@ fn a_recorder_that_always_reports_and_has_not_is_waited_for() {
 #[test]
 fn a_recorder_that_is_lost_at_the_end_leaves_the_next_one_all_of_the_time() {
     for takes_all in [true, false] {
-        let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-        recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
-        let mut call = recorded(RecordingConfig { recorders: recorders.into(), ..two_recorders() });
+        let mut call = recorded(two_that_report());
         call.wait_ms(7_500);
         (0..2).for_each(|slot| call.media(slot, BranchEvent::ReportOverdue));
         hang_up(&mut call);
@@ -228,9 +231,7 @@ fn a_recorder_that_is_lost_at_the_end_leaves_the_next_one_all_of_the_time() {
 
 #[test]
 fn a_recorder_that_always_reports_need_not_at_the_end_on_what_has_not_left() {
-    let mut recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-    recorders.iter_mut().for_each(|recorder| recorder.profile.expects_reports = true);
-    let mut call = recorded(RecordingConfig { recorders: recorders.into(), ..two_recorders() });
+    let mut call = recorded(two_that_report());
     // All has been reported on that has left since: the media engine calls no report overdue.
     call.media(0, REPORT);
     call.wait_ms(8_000);

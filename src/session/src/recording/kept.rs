@@ -27,13 +27,13 @@ impl Recording {
     /// have their time anew, since judging the recorder took of it; not where that was over before.
     pub(super) fn deliver_again(&mut self, id: usize, now: Instant) {
         let time = self.config.timers.drain.max(self.config.limits.hold_time);
-        let is_over = match self.stage {
-            Stage::Running => |_: &Slot, _| false,
-            Stage::Draining { .. } => Slot::is_out_of_time,
+        let goes_on = match self.stage {
+            Stage::Running => true,
+            Stage::Draining { .. } => false,
             Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => return,
         };
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            if !is_over(slot, now) {
+            if goes_on || !slot.is_out_of_time(now) {
                 slot.prolong(now + time);
             }
         }
