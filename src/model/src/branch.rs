@@ -398,7 +398,8 @@ pub enum BranchEvent {
         fraction_lost: u8,
     },
     /// Receiver reports came, or always do ([`OpenBranch::expects_reports`]), packets have left since, and the next one is overdue:
-    /// it has stayed away for one interval and a half. Once until one comes, or sending begins anew.
+    /// it has stayed away for one interval and a half. Once until one comes, or sending begins anew. An interval is the time between
+    /// the last two reports, or to the first one since packets leave; 5 s at least, and for who always reports.
     ReportOverdue,
     /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one; again after each
     /// three intervals more in which packets leave.

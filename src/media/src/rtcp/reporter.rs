@@ -74,12 +74,13 @@ struct Received {
     cumulative_lost: i32,
 }
 
-/// Reports have come, or always do: the next ones should.
+/// When reports should come.
 #[derive(Debug)]
 struct Expected {
     /// When the last one came, or the first few packets behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
-    interval: Duration,
+    /// None before one has come of a recorder that need not send any: how long that takes says how often it does.
+    interval: Option<Duration>,
     /// How many packets had left when that began, for as long as next to none has left since.
     idle_at: Option<u64>,
     /// Since when nothing is sent, where that is so: for so long the time stands still.
@@ -119,13 +120,14 @@ impl Reporter {
     }
 
     /// The branch is open to a recorder that always sends reports, if `always`: they are expected from the first packet on
-    /// that leaves, each 5 s (RFC 3550 §6.2).
+    /// that leaves, each 5 s (RFC 3550 §6.2). Of another the first one is waited for without end, and how long it takes says how
+    /// often they should come, each 5 s at the most.
     pub fn expect(&mut self, always: bool, branch: &Branch, now: Instant) {
         let reception = &mut self.reception;
         reception.is_certain = always;
         match &mut reception.expected {
-            Some(expected) => expected.wake(now),
-            None => reception.begin(branch, now),
+            Some(expected) if expected.interval.is_some() || !always => expected.wake(now),
+            _ => reception.begin(branch, now),
         }
     }
 
@@ -326,19 +328,20 @@ impl Reception {
     }
 
     fn came(&mut self, branch: &Branch, now: Instant) {
-        let spacing = self.expected.as_ref().map(|expected| now.saturating_duration_since(expected.last));
+        let spacing = self.expected.as_ref().map(|expected| expected.age(now));
         let interval = match spacing {
             Some(spacing) if !self.is_certain => spacing.max(INTERVAL),
             _ => INTERVAL,
         };
         let resting = self.expected.as_ref().and_then(|expected| expected.resting).map(|_| now);
-        self.expected = Some(Expected { resting, ..Expected::begin(interval, branch, now) });
+        self.expected = Some(Expected { resting, ..Expected::begin(Some(interval), branch, now) });
         self.untold_overdue = false;
     }
 
     /// Expects what it would expect had no report come.
     fn begin(&mut self, branch: &Branch, now: Instant) {
-        self.expected = self.is_certain.then(|| Expected::begin(INTERVAL, branch, now));
+        let interval = self.is_certain.then_some(INTERVAL);
+        self.expected = Some(Expected::begin(interval, branch, now));
     }
 
     fn check(&mut self, branch: &Branch, now: Instant) {
@@ -349,18 +352,19 @@ impl Reception {
             expected.last = now;
             expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch).abs_diff(*idle_at) < ENOUGH);
         }
-        if now >= expected.is_overdue_at() && !std::mem::replace(&mut expected.overdue_told, true) {
+        let Some(interval) = expected.interval else { return };
+        if now >= expected.is_overdue_at(interval) && !std::mem::replace(&mut expected.overdue_told, true) {
             self.untold_overdue = true;
         }
-        if now >= expected.stops() {
-            self.expected = Some(Expected::begin(INTERVAL, branch, now));
+        if now >= expected.stops(interval) {
+            self.expected = Some(Expected::begin(Some(INTERVAL), branch, now));
             self.untold_stop = true;
         }
     }
 }
 
 impl Expected {
-    fn begin(interval: Duration, branch: &Branch, now: Instant) -> Self {
+    fn begin(interval: Option<Duration>, branch: &Branch, now: Instant) -> Self {
         Self { last: now, interval, idle_at: Some(sent(branch)), resting: None, overdue_told: false }
     }
 
@@ -371,19 +375,24 @@ impl Expected {
         }
     }
 
-    /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
-    fn is_overdue_at(&self) -> Instant {
-        self.last + self.interval * 3 / 2
+    /// For how long none has come, but for the time in which nothing was sent.
+    fn age(&self, now: Instant) -> Duration {
+        self.resting.unwrap_or(now).saturating_duration_since(self.last)
     }
 
-    fn stops(&self) -> Instant {
-        self.last + self.interval * MISSED_REPORTS
+    /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
+    fn is_overdue_at(&self, interval: Duration) -> Instant {
+        self.last + interval * 3 / 2
+    }
+
+    fn stops(&self, interval: Duration) -> Instant {
+        self.last + interval * MISSED_REPORTS
     }
 
     /// When there is something to tell of it, if it does not come.
     fn next(&self) -> Option<Instant> {
-        let next = if self.overdue_told { self.stops() } else { self.is_overdue_at() };
-        self.resting.is_none().then_some(next)
+        let interval = self.interval.filter(|_| self.resting.is_none())?;
+        Some(if self.overdue_told { self.stops(interval) } else { self.is_overdue_at(interval) })
     }
 }
 

@@ -15,20 +15,21 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_and_again_after_
     assert_eq!(session.reporter.poll_event(), None, "none came, none is missed");
     session.hear_report(A);
     session.speech(A);
-    assert_eq!(session.overdue_after(), 67_500);
-    session.ms = 74_999;
+    // It has taken 60 s to its first report: so much it may take to each.
+    assert_eq!(session.overdue_after(), 60_000 + 90_000);
+    session.ms = 239_999;
     session.report();
     assert_eq!(session.reporter.poll_event(), None);
     while session.now() < session.reporter.next_timeout() {
         session.ms += 1;
     }
-    assert_eq!(session.ms, 75_000, "the timer knows of it");
+    assert_eq!(session.ms, 240_000, "the timer knows of it");
     session.report();
     assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
-    assert_eq!(told(&mut session, 200_000), [], "nothing has left since");
+    assert_eq!(told(&mut session, 300_000), [], "nothing has left since");
     session.speech(A);
-    let again = [(207_500, BranchEvent::ReportOverdue), (215_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 220_000), again);
+    let again = [(307_500, BranchEvent::ReportOverdue), (315_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 320_000), again);
 }
 
 #[test]
@@ -106,6 +107,58 @@ fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
     assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
 }
 
+/// A call of 20 s from now on, with a report at its end.
+fn rare_report(session: &mut Session) {
+    session.speech(A);
+    let until = session.ms + 20_000;
+    assert_eq!(told(session, until), []);
+    assert!(matches!(session.hear_report(A), Some(BranchEvent::ReportReceived { .. })));
+}
+
+#[test]
+fn a_recorder_that_reports_rarely_from_the_first_report_on_is_not_missed_before_its_time() {
+    let mut session = Session::new();
+    session.open();
+    (0..5).for_each(|_| rare_report(&mut session));
+    session.speech(A);
+    let deaf = [(130_000, BranchEvent::ReportOverdue), (160_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 170_000), deaf);
+}
+
+#[test]
+fn the_first_interval_begins_when_packets_have_left_and_has_no_pause_in_it() {
+    let mut session = Session::new();
+    session.open();
+    // Nothing has left.
+    assert_eq!(told(&mut session, 60_000), []);
+    session.speech(A);
+    assert_eq!(told(&mut session, 64_000), []);
+    session.reporter.rest(session.now());
+    assert_eq!(told(&mut session, 100_000), []);
+    session.open();
+    assert_eq!(told(&mut session, 108_000), []);
+    session.reporter.rest(session.now());
+    assert_eq!(told(&mut session, 200_000), []);
+    // 12 s.
+    session.hear_report(A);
+    session.open();
+    session.speech(A);
+    let [overdue, stopped] = [(218_000, BranchEvent::ReportOverdue), (236_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 240_000), [overdue, stopped]);
+}
+
+#[test]
+fn that_a_recorder_always_reports_may_be_said_late() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    assert_eq!(told(&mut session, 60_000), []);
+    session.open_to(true);
+    session.speech(A);
+    let [overdue, stopped] = [(67_500, BranchEvent::ReportOverdue), (75_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 80_000), [overdue, stopped]);
+}
+
 #[test]
 fn after_its_bye_no_report_is_missed() {
     let mut session = Session::new();
@@ -133,8 +186,7 @@ fn told(session: &mut Session, until: u64) -> Vec<(u64, BranchEvent)> {
 fn who_always_reports_is_missed_from_the_first_packet_that_leaves() {
     use BranchEvent::{ReportOverdue, ReportsStopped};
     let mut session = Session::new();
-    session.reporter.expect(true, &session.branch, session.now());
-    session.open();
+    session.open_to(true);
     assert_eq!(told(&mut session, 60_000), [], "nothing has left");
     session.speech(A);
     assert_eq!(told(&mut session, 75_000), [(67_500, ReportOverdue), (75_000, ReportsStopped)]);
@@ -149,8 +201,7 @@ fn who_always_reports_is_missed_from_the_first_packet_that_leaves() {
 #[test]
 fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
     let mut session = Session::new();
-    session.reporter.expect(true, &session.branch, session.now());
-    session.open();
+    session.open_to(true);
     for _ in 0..5 {
         session.speech(A);
         session.ms += 7_400;
@@ -167,8 +218,7 @@ fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
 fn in_a_pause_no_report_need_come_and_what_left_before_is_still_to_be_reported_on() {
     for always in [true, false] {
         let mut session = Session::new();
-        session.reporter.expect(always, &session.branch, session.now());
-        session.open();
+        session.open_to(always);
         session.speech(A);
         session.hear_report(A);
         session.ms = 500;
@@ -211,8 +261,7 @@ fn a_report_that_comes_in_a_pause_counts() {
 #[test]
 fn who_always_reports_does_so_after_its_bye_too() {
     let mut session = Session::new();
-    session.reporter.expect(true, &session.branch, session.now());
-    session.open();
+    session.open_to(true);
     session.speech(A);
     assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
     session.ms = 500;
@@ -223,8 +272,7 @@ fn who_always_reports_does_so_after_its_bye_too() {
 #[test]
 fn another_recorder_is_expected_to_do_as_it_is_said_to() {
     let mut session = Session::new();
-    session.reporter.expect(true, &session.branch, session.now());
-    session.open();
+    session.open_to(true);
     session.speech(A);
     session.reporter.restart(session.now());
     session.reporter.expect(false, &session.branch, session.now());

@@ -62,7 +62,13 @@ impl Session {
     }
 
     pub(crate) fn open(&mut self) {
+        self.open_to(false);
+    }
+
+    /// To a recorder that always sends reports, if `always`.
+    pub(crate) fn open_to(&mut self, always: bool) {
         self.branch.open(&[PayloadRule { from: 0, to: 0 }], self.now());
+        self.reporter.expect(always, &self.branch, self.now());
     }
 
     /// A packet of the call, now, and what is due of those held.
