@@ -388,7 +388,8 @@ pub enum BranchEvent {
     /// After [`BranchEvent::RemoteRefused`] of RTP: packets have left for 2.5 s since, and none was refused. Once until the next
     /// refusal. What was refused before counts as not sent, unless receiver reports go on that say what has come.
     RefusalsOver,
-    /// The recorder sent a receiver report of more than it had received before.
+    /// The recorder sent a receiver report of more than it had received before, or of as much where nothing has left since and it
+    /// misses a second of speech at most.
     ReportReceived {
         /// Extended highest sequence number received, as in the report.
         highest_sequence: u32,

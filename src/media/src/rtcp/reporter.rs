@@ -20,6 +20,8 @@ const MISSED_REPORTS: u32 = 3;
 
 /// Of fewer packets than these no report need come: they may be lost on the way, and a silence follow.
 const ENOUGH: u64 = 8;
+/// The last so many packets before a silence, a second of speech, may be lost on the way to a recorder that hears.
+const LOST_LAST: u16 = 50;
 
 /// Speaks RTCP for a branch: sender reports with CNAME, a BYE at the end, and listens to what the recorder reports.
 ///
@@ -70,8 +72,11 @@ struct Reception {
 #[derive(Debug)]
 struct Received {
     ssrc: u32,
+    reporter: u32,
     highest_sequence: u32,
     cumulative_lost: i32,
+    /// Packets that had left by then, of all sources.
+    sent: u64,
 }
 
 /// When reports should come.
@@ -205,10 +210,9 @@ impl Reporter {
                 if reception.reporter.replace(reporter).is_some_and(|before| before != reporter) {
                     suspicion.change_receiver();
                 }
-                // One that repeats itself has received nothing since (RFC 3550 §6.4: it need not report then). Of one that never makes
-                // sense nobody can tell.
-                let is_news = reception.note(Received { ssrc, highest_sequence, cumulative_lost });
-                let is_heard = is_news || !branch.is_plausible(ssrc, highest_sequence);
+                // Of one that never makes sense nobody can tell.
+                let said = Received { ssrc, reporter, highest_sequence, cumulative_lost, sent: sent(branch) };
+                let is_heard = reception.note(said, branch) || !branch.is_plausible(ssrc, highest_sequence);
                 if !suspicion.distrusts_reports() {
                     match suspicion.refute(branch, ssrc, highest_sequence) {
                         Some(true) => reception.untold_refutation = true,
@@ -312,13 +316,16 @@ impl Reporter {
 }
 
 impl Reception {
-    /// Takes what is said of a source, one that has sent: there are not many. Whether anything of it has come since.
-    fn note(&mut self, said: Received) -> bool {
+    /// Takes what is said of a source, one that has sent: there are not many. Whether that shows that the recorder hears: one that
+    /// repeats itself has received nothing since (RFC 3550 §6.4: it need not report then), which says nothing in a silence.
+    fn note(&mut self, said: Received, branch: &Branch) -> bool {
         match self.received.iter_mut().find(|before| before.ssrc == said.ssrc) {
             Some(before) => {
                 let is_news = before.highest_sequence != said.highest_sequence;
+                let is_silence = (before.reporter, before.sent) == (said.reporter, said.sent);
+                let is_heard = is_news || is_silence && said.lag(branch).is_some_and(|lag| lag <= LOST_LAST);
                 *before = said;
-                is_news
+                is_heard
             }
             None => {
                 self.received.push(said);
@@ -360,6 +367,14 @@ impl Reception {
             self.expected = Some(Expected::begin(Some(INTERVAL), branch, now));
             self.untold_stop = true;
         }
+    }
+}
+
+impl Received {
+    /// How many packets of the source have left behind what has come of it.
+    fn lag(&self, branch: &Branch) -> Option<u16> {
+        let sent = branch.highest_sent(self.ssrc)?;
+        Some((sent as u16).wrapping_sub(self.highest_sequence as u16))
     }
 }
 

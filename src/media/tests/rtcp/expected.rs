@@ -281,16 +281,72 @@ fn another_recorder_is_expected_to_do_as_it_is_said_to() {
 }
 
 #[test]
-fn a_report_that_repeats_itself_says_nothing() {
+fn a_report_that_repeats_itself_while_packets_leave_says_nothing() {
     let mut session = Session::new();
     session.open();
     session.speech(A);
     session.reported = 300;
     session.hear_report(A);
-    session.speech(A);
     let mut stopped = Vec::new();
     for _ in 0..8 {
+        session.speech(A);
         let until = session.ms + 2_000;
+        stopped.extend(told(&mut session, until));
+        assert_eq!(session.repeat_report(A), None);
+    }
+    assert_eq!(stopped, [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)]);
+}
+
+/// What is told in a silence of half a minute behind so many packets that are lost on the way, in which the recorder repeats its report
+/// each 5 s.
+fn silence(session: &mut Session, lost: u64) -> Vec<BranchEvent> {
+    session.speech(A);
+    // The branch begins at 300.
+    session.reported = 306;
+    assert!(session.hear_report(A).is_some());
+    for _ in 0..lost {
+        session.ms += 20;
+        session.sequence += 1;
+        session.numbered_packet(session.sequence, A, 160);
+        session.report();
+    }
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        let until = session.ms + 5_000;
+        all.extend(told(session, until).into_iter().map(|(_, event)| event));
+        all.extend(session.repeat_report(A));
+    }
+    all
+}
+
+#[test]
+fn a_report_that_repeats_itself_in_a_silence_shows_that_the_recorder_hears_unless_it_misses_a_second() {
+    for (lost, heard) in [(0, 6), (10, 5), (50, 5), (51, 0)] {
+        let mut session = Session::new();
+        session.open();
+        let told = silence(&mut session, lost);
+        let reports = told.iter().filter(|event| matches!(event, BranchEvent::ReportReceived { .. })).count();
+        assert_eq!(reports, heard, "{lost} packets");
+        assert_eq!(told.contains(&BranchEvent::ReportsStopped), heard == 0, "{lost} packets: {told:?}");
+        // Another receiver shows nothing by what this one has said, before it has said so itself.
+        let mut say = |reporter| {
+            let block = ReportBlock::builder(A).extended_sequence_number(307);
+            session.hear(&written(ReceiverReport::builder(reporter).add_report_block(block))).is_some()
+        };
+        assert_eq!([say(98), say(98), say(99)], [false, heard > 0, false]);
+    }
+}
+
+#[test]
+fn in_the_silence_of_one_source_a_report_that_repeats_itself_says_nothing_while_another_sends() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.reported = 306;
+    session.hear_report(A);
+    let mut stopped = Vec::new();
+    for until in [5_000, 10_000, 15_000] {
+        session.speech(B);
         stopped.extend(told(&mut session, until));
         assert_eq!(session.repeat_report(A), None);
     }
