@@ -508,7 +508,7 @@ impl Outlet {
             Some(BranchEvent::BacklogEmpty { .. }) if self.begin_ending() => None,
             event => event,
         });
-        event.or_else(|| self.reporter.poll_event())
+        event.or_else(|| self.poll_reporter())
     }
 
     /// Takes what became of packets that left by a trunk.
@@ -658,15 +658,6 @@ impl Outlet {
 
     fn remote_address(&self, component: Component) -> Option<SocketAddr> {
         self.remote.as_ref()?.address(component)
-    }
-
-    fn tell_refusal(&mut self, component: Component, now: Instant) {
-        if component == Component::Rtp {
-            self.reporter.suspect(&self.branch, now);
-        }
-        if self.refusals.note(component, now) {
-            self.events.push_back(BranchEvent::RemoteRefused { component });
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{Component, OpenBranch};
 
-/// A recorder that refuses is told of at most this often, for each of its ports.
+/// A recorder that goes on refusing is told of at most this often, for each of its ports.
 const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A recorder that has refused so many of our reports in a row, and sent none of its own, takes no RTCP.
@@ -78,6 +78,11 @@ impl Refusals {
     /// RTCP of the recorder has come, or its port is another one.
     pub(crate) fn hear_rtcp(&mut self) {
         self.reports = Reports::default();
+    }
+
+    /// The media is refused no more, or never was: the next refusal of it is news.
+    pub(crate) fn end(&mut self) {
+        self.rtp = None;
     }
 
     /// Whether a refusal at `now` is worth telling. It counts as told.

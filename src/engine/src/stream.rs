@@ -443,7 +443,7 @@ mod tests {
 
     use super::*;
     use crate::budget::Budget;
-    use crate::burst::Burst;
+    use crate::burst::{Burst, Outcome};
     use crate::config::MediaSource;
     use crate::kit::Token;
     use crate::late::LateRoom;
@@ -924,6 +924,39 @@ mod tests {
         };
         assert!(*overdue < begun + Duration::from_secs(10), "an interval and a half");
         assert!(*at < begun + Duration::from_secs(20), "three intervals of 5 s");
+    }
+
+    #[test]
+    fn a_refusal_behind_one_that_is_over_or_disproved_is_told_at_once() {
+        let mut rig = Rig::new(1.0);
+        rig.open();
+        let Some(BranchEvent::PortsReady { rtp, .. }) = rig.told().into_iter().next() else { panic!() };
+        let refused = || Outcome { refused: true, ..Outcome::default() };
+        let told = BranchEvent::RemoteRefused { component: Component::Rtp };
+        // No report of it has come before the first one.
+        let ends = [BranchEvent::RefusalsOver, BranchEvent::RefusalRefuted, BranchEvent::RefusalRefuted];
+        for (sequence, end) in (0..).zip(ends) {
+            rig.now += Duration::from_millis(20);
+            rig.push(sequence, rig.now);
+            rig.serve();
+            rig.act(|outlet, _, now| outlet.settle(refused(), now));
+            let first = rig.told().into_iter().filter(|event| *event == told).count();
+            assert_eq!(first, usize::from(sequence == 0), "that of the last round goes on");
+            let sent = packets(&rig.recorder, 1).remove(0);
+            let number = u16::from_be_bytes([sent[2], sent[3]]);
+            let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
+            let mut report = [0; 32];
+            ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
+            rig.recorder.send_to(&report, rtp).unwrap();
+            // The report and the next refusal come in one turn.
+            let shared = rig.shared.clone();
+            rig.act(|outlet, kit, now| {
+                outlet.receive(Token::of(1, Component::Rtp), Gate::new(&shared.section, None), kit, now);
+                outlet.settle(refused(), now);
+            });
+            let heard = rig.told();
+            assert!(heard.ends_with(&[end, told.clone()]), "{heard:?}");
+        }
     }
 
     #[test]

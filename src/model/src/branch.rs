@@ -377,7 +377,8 @@ pub enum BranchEvent {
         /// The payload type, 0-127.
         payload_type: u8,
     },
-    /// The recorder's host answered "port unreachable", or sending failed. At most one event a second.
+    /// The recorder's host answered "port unreachable", or sending failed. At most one event a second; at once behind
+    /// [`BranchEvent::RefusalRefuted`] and [`BranchEvent::RefusalsOver`].
     RemoteRefused {
         /// The port concerned.
         component: Component,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use siprec_media::dtls::is_dtls;
-use siprec_model::Component;
+use siprec_model::{BranchEvent, Component};
 
 use super::Outlet;
 use crate::gate::Gate;
@@ -73,6 +73,29 @@ impl Outlet {
         }
         if refused {
             self.tell_refusal(component, now);
+        }
+    }
+
+    /// The next thing that the recorder told in RTCP.
+    pub(super) fn poll_reporter(&mut self) -> Option<BranchEvent> {
+        let event = self.reporter.poll_event();
+        if let Some(BranchEvent::RefusalRefuted | BranchEvent::RefusalsOver) = event {
+            self.refusals.end();
+        }
+        event
+    }
+
+    /// The recorder refuses what is sent to one of its ports.
+    pub(super) fn tell_refusal(&mut self, component: Component, now: Instant) {
+        if component == Component::Rtp {
+            // What ended the refusals before says nothing of this one.
+            while let Some(event) = self.poll_reporter() {
+                self.events.push_back(event);
+            }
+            self.reporter.suspect(&self.branch, now);
+        }
+        if self.refusals.note(component, now) {
+            self.events.push_back(BranchEvent::RemoteRefused { component });
         }
     }
 }
