@@ -36,8 +36,11 @@ pub enum Feedback {
         /// Its sequence number.
         sequence: u16,
     },
-    /// The recorder's own source leaves (RFC 3550 §6.6).
-    Bye,
+    /// A source of the recorder leaves (RFC 3550 §6.6), once for each.
+    Bye {
+        /// Who reported by that name, if it did.
+        ssrc: u32,
+    },
 }
 
 /// Reads a datagram of RTCP, compound or reduced-size (RFC 5506). What is unknown is passed over; reading ends at the
@@ -72,7 +75,11 @@ pub fn feedback(datagram: &[u8], mut told: impl FnMut(Feedback)) {
                     nack.entries().for_each(|sequence| told(Feedback::Missing { ssrc, sequence }));
                 }
             }
-            Some(Bye::PACKET_TYPE) if Bye::parse(packet).is_ok() => told(Feedback::Bye),
+            Some(Bye::PACKET_TYPE) => {
+                if let Ok(bye) = Bye::parse(packet) {
+                    bye.ssrcs().for_each(|ssrc| told(Feedback::Bye { ssrc }));
+                }
+            }
             _ => {}
         }
     }
@@ -177,8 +184,12 @@ mod tests {
     }
 
     #[test]
-    fn a_bye_is_told() {
-        assert_eq!(told(&written(Bye::builder().add_source(1).reason("enough"))), [Feedback::Bye]);
+    fn a_bye_is_told_of_each_source_that_it_names() {
+        let bye = |ssrc| Feedback::Bye { ssrc };
+        let both = Bye::builder().add_source(1).add_source(2).reason("enough");
+        assert_eq!(told(&written(both)), [bye(1), bye(2)]);
+        // Valid, but useless (RFC 3550 §6.6).
+        assert_eq!(told(&written(Bye::builder())), []);
     }
 
     #[test]

@@ -229,12 +229,16 @@ impl Reporter {
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
-            Feedback::Bye => {
+            // Who has left owes no report (RFC 3550 §6.3.7); that others do says nothing of who reports.
+            Feedback::Bye { ssrc } if reception.reporter == Some(ssrc) => {
                 has_come = false;
                 reception.begin(branch, now);
             }
             // Who resends listens for himself.
-            Feedback::Report { .. } | Feedback::KeyframeWanted { .. } | Feedback::Missing { .. } => {}
+            Feedback::Report { .. }
+            | Feedback::KeyframeWanted { .. }
+            | Feedback::Missing { .. }
+            | Feedback::Bye { .. } => {}
         });
         if has_come {
             self.reception.came(branch, now);

@@ -166,9 +166,55 @@ fn after_its_bye_no_report_is_missed() {
     session.speech(A);
     session.hear_report(A);
     assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
-    session.ms = 100_000;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), None);
+    session.speech(A);
+    assert_eq!(told(&mut session, 100_000), []);
+}
+
+#[test]
+fn the_bye_of_one_that_does_not_report_says_nothing_of_the_one_that_does() {
+    for always in [true, false] {
+        let mut session = Session::new();
+        session.open_to(always);
+        session.speech(A);
+        session.hear_report(A);
+        // It has called itself otherwise since, and what it was is gone: that may come late (RFC 3550 §8.2).
+        session.reported += 1;
+        let block = ReportBlock::builder(A).extended_sequence_number(session.reported);
+        session.hear(&written(ReceiverReport::builder(98).add_report_block(block)));
+        session.speech(A);
+        for ms in [2_000, 4_000, 6_000] {
+            assert_eq!(told(&mut session, ms), []);
+            assert_eq!(session.hear(&written(Bye::builder().add_source(97).add_source(99))), None);
+            assert_eq!(session.hear(&written(Bye::builder())), None);
+        }
+        let [overdue, stopped] = [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)];
+        assert_eq!(told(&mut session, 20_000), [overdue, stopped], "always: {always}");
+    }
+}
+
+#[test]
+fn the_bye_of_one_that_has_never_reported_gives_one_that_always_does_no_time() {
+    let mut session = Session::new();
+    session.open_to(true);
+    session.speech(A);
+    assert_eq!(told(&mut session, 6_000), []);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    assert_eq!(told(&mut session, 10_000), [(7_500, BranchEvent::ReportOverdue)]);
+}
+
+#[test]
+fn one_that_reports_again_after_its_bye_is_missed_again() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    session.speech(A);
+    assert_eq!(told(&mut session, 4_000), []);
+    session.hear_report(A);
+    session.speech(A);
+    let [overdue, stopped] = [(11_500, BranchEvent::ReportOverdue), (19_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 30_000), [overdue, stopped]);
 }
 
 /// When the next thing is told of what the recorder reports, until a moment; in milliseconds.
@@ -263,6 +309,7 @@ fn who_always_reports_does_so_after_its_bye_too() {
     let mut session = Session::new();
     session.open_to(true);
     session.speech(A);
+    session.hear_report(A);
     assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
     session.ms = 500;
     session.speech(A);
