@@ -114,6 +114,11 @@ fn what_counts_switches_a_stream_off() {
             disabled("the recorder takes it at 192.0.2.1:10000, which is our own port"),
         ),
         (
+            "our own port of RTCP",
+            two("m=audio 10001 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n"),
+            disabled("the recorder takes it at 192.0.2.1:10001, which is our own port"),
+        ),
+        (
             "another port of our host",
             two("m=audio 10004 RTP/AVP 0\r\nc=IN IP4 192.0.2.1\r\n"),
             vec!["open 0 to 192.0.2.9:4000".into(), "open 1 to 192.0.2.1:10004".into(), "* started".into()],
