@@ -82,7 +82,9 @@ struct Received {
 /// When reports should come.
 #[derive(Debug)]
 struct Expected {
-    /// When the last one came, or the first few packets behind it left: on nothing, nobody need report (RFC 3550 §6.4).
+    /// When the last one came.
+    begun: Instant,
+    /// The same, or when the first few packets behind it left: on nothing, nobody need report (RFC 3550 §6.4).
     last: Instant,
     /// None before one has come of a recorder that need not send any: how long that takes says how often it does.
     interval: Option<Duration>,
@@ -339,9 +341,8 @@ impl Reception {
     }
 
     fn came(&mut self, branch: &Branch, now: Instant) {
-        let spacing = self.expected.as_ref().map(|expected| expected.age(now));
-        let interval = match spacing {
-            Some(spacing) if !self.is_certain => spacing.max(INTERVAL),
+        let interval = match &mut self.expected {
+            Some(expected) if !self.is_certain => expected.measured(branch, now).max(INTERVAL),
             _ => INTERVAL,
         };
         let resting = self.expected.as_ref().and_then(|expected| expected.resting).map(|_| now);
@@ -359,10 +360,7 @@ impl Reception {
         let Some(expected) = self.expected.as_mut().filter(|expected| expected.resting.is_none()) else {
             return;
         };
-        if let Some(idle_at) = expected.idle_at {
-            expected.last = now;
-            expected.idle_at = Some(idle_at).filter(|idle_at| sent(branch).abs_diff(*idle_at) < ENOUGH);
-        }
+        expected.follow(branch, now);
         let Some(interval) = expected.interval else { return };
         if now >= expected.is_overdue_at(interval) && !std::mem::replace(&mut expected.overdue_told, true) {
             self.untold_overdue = true;
@@ -384,19 +382,34 @@ impl Received {
 
 impl Expected {
     fn begin(interval: Option<Duration>, branch: &Branch, now: Instant) -> Self {
-        Self { last: now, interval, idle_at: Some(sent(branch)), resting: None, overdue_told: false }
+        let idle_at = Some(sent(branch));
+        Self { begun: now, last: now, interval, idle_at, resting: None, overdue_told: false }
     }
 
     /// Something is sent again.
     fn wake(&mut self, now: Instant) {
         if let Some(since) = self.resting.take() {
-            self.last += now.saturating_duration_since(since);
+            let rest = now.saturating_duration_since(since);
+            self.begun += rest;
+            self.last += rest;
         }
     }
 
-    /// For how long none has come, but for the time in which nothing was sent.
-    fn age(&self, now: Instant) -> Duration {
-        self.resting.unwrap_or(now).saturating_duration_since(self.last)
+    /// While next to nothing is sent, time begins anew.
+    fn follow(&mut self, branch: &Branch, now: Instant) {
+        if let Some(idle_at) = self.idle_at.filter(|_| self.resting.is_none()) {
+            self.last = now;
+            self.idle_at = Some(idle_at).filter(|idle_at| sent(branch).abs_diff(*idle_at) < ENOUGH);
+        }
+    }
+
+    /// How often reports come, as one does now. How much of a silence belongs to that nobody knows: it is as often as before, unless that
+    /// cannot be.
+    fn measured(&mut self, branch: &Branch, now: Instant) -> Duration {
+        self.follow(branch, now);
+        let until = self.resting.unwrap_or(now);
+        let [shortest, longest] = [self.last, self.begun].map(|from| until.saturating_duration_since(from));
+        self.interval.unwrap_or(shortest).min(longest).max(shortest)
     }
 
     /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).

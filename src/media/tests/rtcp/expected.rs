@@ -126,6 +126,52 @@ fn a_recorder_that_reports_rarely_from_the_first_report_on_is_not_missed_before_
 }
 
 #[test]
+fn a_recorder_that_reports_rarely_has_its_time_behind_a_silence_too() {
+    let mut session = Session::new();
+    session.open();
+    session.reported = 306;
+    rare_report(&mut session);
+    for _ in 0..5 {
+        let silence = session.ms + 15_000;
+        assert_eq!(told(&mut session, silence), []);
+        session.speech(A);
+        let until = session.ms + 5_000;
+        assert_eq!(told(&mut session, until), []);
+        session.reported += 7;
+        assert!(session.hear_report(A).is_some());
+        // It says so once more in a silence, in which it need say nothing.
+        let silence = session.ms + 20_000;
+        assert_eq!(told(&mut session, silence), []);
+        assert!(session.repeat_report(A).is_some());
+    }
+    assert_eq!(session.ms, 220_000);
+    session.speech(A);
+    let deaf = [(250_000, BranchEvent::ReportOverdue), (280_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 290_000), deaf);
+}
+
+#[test]
+fn a_silence_makes_no_interval_longer() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.reported = 306;
+    session.hear_report(A);
+    session.ms = 60_000;
+    session.speech(A);
+    session.ms = 61_000;
+    session.hear_report(A);
+    for _ in 0..5 {
+        session.ms += 6_200;
+        assert!(session.repeat_report(A).is_some());
+    }
+    assert_eq!(session.ms, 92_000);
+    session.speech(A);
+    let deaf = [(99_500, BranchEvent::ReportOverdue), (107_000, BranchEvent::ReportsStopped)];
+    assert_eq!(told(&mut session, 110_000), deaf);
+}
+
+#[test]
 fn the_first_interval_begins_when_packets_have_left_and_has_no_pause_in_it() {
     let mut session = Session::new();
     session.open();
