@@ -91,6 +91,8 @@ fn a_change_that_is_refused_with_retry_after_is_offered_again() {
     let led = led_with(&arguments, "", ["action pause", NOTHING], 1).unwrap();
     led.ensure_both_heard([&[0], &[0]]).unwrap();
     assert_eq!(count(&led.printed, "siprec-paused"), 1, "{}", led.printed);
+    let ladder = std::fs::read_to_string(led.sessions[0].folder.join("ladder.txt")).unwrap();
+    assert_eq!(ladder.matches("--- INVITE (").count(), 3, "{ladder}");
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn pjsua_finds_the_interval_too_small_and_gets_its_own() {
     hum(&call, 0, 1).unwrap();
     phone.wait_for("call: CONFIRMED", 1).unwrap();
     call.order("action pause").unwrap();
+    phone.wait_for("answered: 200 INVITE", 2).unwrap();
     call.relay.wait_for_line("siprec-paused", Duration::from_secs(10)).unwrap();
     assert!(!call.relay.output().contains("siprec-failed"), "{}", call.relay.output());
 }

@@ -13,8 +13,8 @@ use siprec_system_tests::speech::{PATIENCE, Speech, channels};
 /// How often the call is paused and resumed.
 const TIMES: usize = 40;
 
-/// Gives an order, and waits until the recorder has agreed to it so many times.
-fn agreed(call: &mut Call, action: &str, told: &str, times: usize) -> Result<()> {
+/// Gives an order, and waits until it was told so many times that it holds: a resume once the recorder has agreed.
+fn obeyed(call: &mut Call, action: &str, told: &str, times: usize) -> Result<()> {
     call.order(&format!("action {action}"))?;
     wait_until(&format!("{told} for the {times}. time"), Duration::from_secs(10), || {
         let count = call.relay.output().lines().filter(|line| line.starts_with(told)).count();
@@ -30,10 +30,10 @@ fn eighty_pauses_and_resumes_as_fast_as_they_are_answered_cost_nothing_of_the_re
     let mut speech = Speech::new();
     speech.part(&call)?;
     for time in 1..=TIMES {
-        agreed(&mut call, "pause", "siprec-paused", time)?;
-        agreed(&mut call, "resume", "siprec-resumed", time)?;
+        obeyed(&mut call, "pause", "siprec-paused", time)?;
+        obeyed(&mut call, "resume", "siprec-resumed", time)?;
     }
-    agreed(&mut call, "pause", "siprec-paused", TIMES + 1)?;
+    obeyed(&mut call, "pause", "siprec-paused", TIMES + 1)?;
     speech.part(&call)?;
     call.order("action resume")?;
     speech.part(&call)?;

@@ -23,13 +23,13 @@ fn established() -> (Call, Request) {
 fn pause_stops_rtp_before_the_reinvite_and_resume_sends_after_its_answer() {
     let (mut call, invite) = established();
     call.command(Command::Pause);
-    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2"]);
+    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2", "* paused", "= paused"]);
     let reinvite = call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
     for name in [HeaderName::From, HeaderName::CallId] {
         assert_eq!(value(&reinvite, &name), value(&invite, &name));
     }
     assert_eq!(value(&reinvite, &HeaderName::To), value(&invite, &HeaderName::To) + ";tag=rec");
-    call.expect(&["> ACK", "* paused", "= paused"]);
+    call.expect(&["> ACK"]);
     call.command(Command::Resume);
     call.expect(&["hold 0", "hold 1", "> INVITE sendonly/sendonly v3"]);
     call.answer_invite(&sdp(&[4000, 4002]));
@@ -43,9 +43,9 @@ fn pause_before_the_answer_is_offered_right_after_it_and_nothing_is_sent_between
     call.command(Command::Pause);
     call.expect(&["pause 0", "pause 1"]);
     call.answer_invite(&sdp(&[4000, 4002]));
-    call.expect(&["> ACK", "> INVITE inactive/inactive v2"]);
+    call.expect(&["> ACK", "> INVITE inactive/inactive v2", "* paused", "= paused"]);
     call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
-    call.expect(&["> ACK", "* paused", "= paused"]);
+    call.expect(&["> ACK"]);
 }
 
 #[test]
@@ -76,11 +76,11 @@ fn pause_and_resume_within_one_transaction_merge() {
     let lines = call.take();
     assert_eq!(lines.iter().filter(|line| line.starts_with("> ")).count(), 1, "one offer is open at most");
     assert_eq!(lines[lines.len() - 2..], ["hold 0", "hold 1"], "nothing is sent while our inactive is open");
+    assert_eq!(lines.iter().filter(|line| line.starts_with(['*', '='])).count(), 2, "paused once: {lines:?}");
     call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
     call.expect(&["> ACK", "> INVITE sendonly/sendonly v3"]);
     call.answer_invite(&sdp(&[4000, 4002]));
-    call.expect(&[OPEN_BOTH[0], OPEN_BOTH[1], "> ACK"]);
-    assert_eq!(call.recording.state(), RecordingState::Recording);
+    call.expect(&[OPEN_BOTH[0], OPEN_BOTH[1], "> ACK", "* resumed", "= recording"]);
 }
 
 #[test]
@@ -90,16 +90,49 @@ fn a_refused_pause_keeps_the_gates_closed_and_is_not_repeated() {
     let reinvite = call.request(&Method::Invite);
     call.take();
     call.answer(&reinvite, 488, &[], "");
-    call.expect(&["> ACK", "* paused", "= paused"]);
+    call.expect(&["> ACK"]);
     call.command(Command::Pause);
     call.wait_ms(600_000);
     call.expect(&[]);
+    assert_eq!(call.recording.state(), RecordingState::Paused);
     // What is wanted is agreed already.
     call.command(Command::Resume);
     call.expect(&[OPEN_BOTH[0], OPEN_BOTH[1], "* resumed", "= recording"]);
     // Wanted has changed since: the pause is offered again, in the same words.
     call.command(Command::Pause);
-    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2"]);
+    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2", "* paused", "= paused"]);
+}
+
+/// Nothing is sent from the command on, and what is told says so: `GSIP_RECORD` is what the parties are told.
+#[test]
+fn a_pause_is_told_at_once_and_once_whatever_the_recorder_says_of_it_and_when() {
+    const PAUSED: [&str; 5] = ["pause 0", "pause 1", "> INVITE inactive/inactive v2", "* paused", "= paused"];
+    let (mut call, _) = established();
+    call.command(Command::Pause);
+    call.expect(&PAUSED);
+    for _ in 0..20 {
+        let reinvite = call.request(&Method::Invite);
+        call.answer(&reinvite, 491, &[], "");
+        call.expect(&["> ACK"]);
+        call.wait_ms(4_000);
+        let repeated = call.take();
+        assert!(!repeated.is_empty() && repeated.iter().all(|line| line == PAUSED[2]), "{repeated:?}");
+    }
+    let reinvite = call.request(&Method::Invite);
+    call.answer(&reinvite, 200, &[], &sdp_with(&[4000, 4002], "a=inactive\r\n"));
+    call.expect(&["> ACK"]);
+    call.command(Command::Resume);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    let lines = call.take();
+    assert_eq!(lines[lines.len() - 2..], ["* resumed", "= recording"]);
+    // One that says nothing at all is lost, and so told.
+    call.command(Command::Pause);
+    assert_eq!(call.take()[3..], ["* paused", "= paused"]);
+    call.wait_ms(31_000);
+    assert_eq!(call.recording.state(), RecordingState::Paused);
+    call.wait_ms(1_000);
+    let told: Vec<_> = call.take().into_iter().filter(|line| line.starts_with(['*', '='])).collect();
+    assert_eq!(told, ["* failed: the dialog with the recorder is lost: no answer within 32 s", "= starting"]);
 }
 
 #[test]
@@ -353,7 +386,7 @@ fn our_offer_waits_until_the_recorders_invite_is_acknowledged() {
     call.recorder_sends(&invite, "INVITE", &[], "");
     call.take();
     call.command(Command::Pause);
-    call.expect(&["pause 0", "pause 1"]);
+    call.expect(&["pause 0", "pause 1", "* paused", "= paused"]);
     acknowledge(&mut call, &invite, &sdp(&[4000, 4002]));
     call.expect(&["> INVITE inactive/inactive v2"]);
 }
@@ -367,7 +400,7 @@ fn the_recorders_offer_is_answered_with_what_is_wanted() {
     call.take();
     // Its offer, the cause of the glare, carries our pause as well as ours would.
     call.recorder_sends(&invite, "INVITE", &[], &sdp(&[6000, 6002]));
-    call.expect(&["> 200 INVITE", "* paused", "= paused"]);
+    call.expect(&["> 200 INVITE"]);
     assert_eq!(
         support::lines(&SessionDescription::parse(&call.response().body).unwrap()),
         "inactive/inactive"

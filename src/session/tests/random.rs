@@ -10,7 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
-    PayloadFormat, SrtpKey, SrtpSuite, StopReason, StreamId,
+    PayloadFormat, RecordingState, SrtpKey, SrtpSuite, StopReason, StreamId,
 };
 use siprec_session::{
     ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, StreamSecurity, TransportEvent,
@@ -584,6 +584,8 @@ fn run(steps: Vec<Step>, seed: u8) {
         }
         call.check_now(|output| model.check(output));
         model.check_settled();
+        let is_told = call.recording.state() == RecordingState::Recording;
+        assert!(!(model.paused && is_told), "it is paused, and told to be recorded");
         for (attempt, message) in std::mem::take(&mut call.wire) {
             dialogs.insert(attempt, message.headers().call_id().unwrap().to_owned());
             if let Message::Request(request) = message

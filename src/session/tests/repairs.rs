@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, StopReason};
+use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, SessionEventKind, StopReason};
 use siprec_session::{Command, parse_recorders};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -206,6 +206,42 @@ fn a_pause_that_comes_meanwhile_is_one_of_the_next_session() {
     call.command(Command::Resume);
     call.answer_invite(&sdp(&[6000, 6002]));
     assert!(call.take().contains(&"open 0 to 192.0.2.9:6000".to_owned()));
+}
+
+/// Nothing of the pause will be in the next session either: what is told must not wait for that.
+#[test]
+fn a_pause_that_comes_meanwhile_is_told_at_once_of_the_session_that_stands_and_again_of_the_next() {
+    for is_accepted in [true, false] {
+        let (mut call, first) = recording("sip:a.example");
+        cut(&mut call);
+        call.command(Command::Pause);
+        let lines = call.take();
+        assert_eq!(lines[lines.len() - 2..], ["* paused", "= paused"], "{lines:?}");
+        let standing = first.headers.call_id().unwrap();
+        assert_eq!(call.events[call.events.len() - 2].info.session.as_deref(), Some(standing));
+        let told = |call: &mut Call| {
+            let lines = call.take().into_iter();
+            lines.filter(|line| line.starts_with(['*', '='])).collect::<Vec<_>>()
+        };
+        let invite = call.request(&Method::Invite);
+        if is_accepted {
+            call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+            let lines = told(&mut call);
+            assert!(lines.first().unwrap().starts_with(LEFT), "{lines:?}");
+            assert_eq!(lines.iter().filter(|line| *line == "* paused").count(), 1, "{lines:?}");
+            assert!(!lines.iter().any(|line| line.starts_with('=') || line == "* started"), "{lines:?}");
+            let paused = call.events.iter().rfind(|event| matches!(event.kind, SessionEventKind::Paused));
+            assert_eq!(paused.unwrap().info.session.as_deref(), Some(invite.headers.call_id().unwrap()));
+        } else {
+            call.answer(&invite, 486, &[], "");
+            assert_eq!(
+                told(&mut call),
+                ["* failed: the recorder refused: 486 Busy Here"],
+                "it is paused already"
+            );
+        }
+        assert_eq!(call.recording.state(), RecordingState::Paused);
+    }
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn a_2xx_that_comes_again_gets_its_ack_again_and_changes_nothing() {
     call.command(Command::Pause);
     let reinvite = call.request(&Method::Invite);
     call.take();
-    for expected in [&["> ACK", "* paused", "= paused"][..], &["> ACK"]] {
+    for _ in 0..2 {
         call.answer(&reinvite, 200, &[], &sdp_with(&[4000, 4002], "a=inactive\r\n"));
-        call.expect(expected);
+        call.expect(&["> ACK"]);
     }
 }
 
@@ -117,7 +117,7 @@ fn another_branch_of_a_forked_invite_is_acknowledged_and_ended() {
     call.expect(&[]);
     // The session itself goes on.
     call.command(Command::Pause);
-    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2"]);
+    call.expect(&["pause 0", "pause 1", "> INVITE inactive/inactive v2", "* paused", "= paused"]);
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn an_offer_within_the_session_that_meets_422_is_repeated_at_once() {
     assert_eq!(wanted(&second), ("900;refresher=uac".to_owned(), "900".to_owned()));
     assert_eq!(second.body, reinvite.body);
     call.answer(&second, 200, &[("Session-Expires", "900;refresher=uac")], &sdp(&[4000, 4002]));
-    call.expect(&["> ACK", "* paused", "= paused"]);
+    call.expect(&["> ACK"]);
     call.wait_ms(450_000);
     call.expect(&["> INVITE inactive/inactive v2"]);
 }

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchId, FailureReason, SessionEventKind};
+use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
 
 use super::Recording;
 use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
@@ -114,9 +114,13 @@ impl Recording {
             let Some(leg) = self.legs.get_mut(id).filter(is_accepted) else { continue };
             let Some(standing) = leg.repairs.standing.take() else { continue };
             let Standing { attempt, recorder, call_id, packets, proof, .. } = *standing;
+            // What was told is of the one that is left.
+            leg.told = RecordingState::Starting;
             self.recall_missed(id, proof, now);
             self.end_former(attempt, now);
-            self.tell_left(id, (recorder, call_id), FailureReason::Missed(packets));
+            self.with_left(id, (recorder, call_id), |recording| {
+                recording.tell_failed(id, FailureReason::Missed(packets), None);
+            });
         }
     }
 
@@ -177,17 +181,27 @@ impl Recording {
         }
     }
 
-    /// Tells of the session that was left, as it was then.
-    fn tell_left(
+    /// Tells of a session: while another one is sought, of the one that stands.
+    pub(super) fn tell_of_standing(&mut self, id: usize, kind: SessionEventKind) {
+        let standing = self.legs.get(id).and_then(|leg| leg.repairs.standing.as_ref());
+        let Some(left) = standing.map(|standing| (standing.recorder.clone(), standing.call_id.clone()))
+        else {
+            return self.tell(Scope::Leg(id), kind);
+        };
+        self.with_left(id, left, |recording| recording.tell(Scope::Leg(id), kind));
+    }
+
+    /// Does something as if the session that was left were the present one.
+    fn with_left(
         &mut self,
         id: usize,
         left: (Option<RecorderTarget>, Option<String>),
-        reason: FailureReason,
+        tell: impl FnOnce(&mut Self),
     ) {
         let Some(leg) = self.legs.get_mut(id) else { return };
         let present = std::mem::replace(&mut leg.recorder, left.0);
         let call_id = std::mem::replace(&mut leg.call_id, left.1);
-        self.tell_failed(id, reason, None);
+        tell(self);
         if let Some(leg) = self.legs.get_mut(id) {
             (leg.recorder, leg.call_id) = (present, call_id);
         }

@@ -151,7 +151,7 @@ impl Recording {
         let before = std::mem::replace(&mut leg.told, state);
         match (before, state) {
             (RecordingState::Paused, RecordingState::Paused) => {}
-            (_, RecordingState::Paused) => self.tell(Scope::Leg(id), SessionEventKind::Paused),
+            (_, RecordingState::Paused) => self.tell_of_standing(id, SessionEventKind::Paused),
             (RecordingState::Paused, RecordingState::Recording) => {
                 self.tell(Scope::Leg(id), SessionEventKind::Resumed);
             }
@@ -160,19 +160,20 @@ impl Recording {
     }
 
     fn leg_state(&self, id: usize, leg: &Leg) -> RecordingState {
-        if leg.repairs.are_under_way() {
-            return leg.told;
-        }
-        let Some(session) = leg.session().filter(|session| session.is_up()) else {
+        let session = leg.session().filter(|session| session.is_up());
+        if session.is_none() && !leg.repairs.are_under_way() {
             return RecordingState::Starting;
-        };
-        let silent = self.is_silent(id);
+        }
+        // The gates are closed, whatever the recorder says of it, and when.
+        if self.is_silent(id) {
+            return RecordingState::Paused;
+        }
+        let Some(session) = session.filter(|_| !leg.repairs.are_under_way()) else { return leg.told };
         if session.is_settled() {
-            // A refused pause keeps the gates closed, a refused resume keeps the session inactive.
-            let is_quiet = silent || session.is_silent();
+            // A refused resume keeps the session inactive.
             let has_stream = self.slots.values().any(|slot| slot.is_of(id) && slot.is_described());
-            if is_quiet && has_stream { RecordingState::Paused } else { RecordingState::Recording }
-        } else if !silent && leg.told == RecordingState::Starting {
+            if session.is_silent() && has_stream { RecordingState::Paused } else { RecordingState::Recording }
+        } else if leg.told == RecordingState::Starting {
             RecordingState::Recording
         } else {
             leg.told
