@@ -182,6 +182,26 @@ fn an_offer_that_is_no_longer_wanted_is_not_repeated_after_491() {
 }
 
 #[test]
+fn what_is_wanted_meanwhile_does_not_cut_the_time_after_491_short() {
+    let (mut call, _) = established();
+    call.command(Command::Pause);
+    let reinvite = call.request(&Method::Invite);
+    call.take();
+    call.answer(&reinvite, 491, &[], "");
+    call.expect(&["> ACK"]);
+    for command in [Command::Resume, Command::Pause] {
+        call.wait_ms(1000);
+        call.command(command);
+        assert!(call.find_request(&Method::Invite).is_none());
+    }
+    call.take();
+    call.wait_ms(99);
+    call.expect(&[]);
+    call.wait_ms(1901);
+    assert_eq!(call.take()[0], "> INVITE inactive/inactive v2");
+}
+
+#[test]
 fn with_retry_after_an_offer_is_repeated_twice_at_most() {
     let (mut call, _) = established();
     call.command(Command::Pause);
