@@ -224,6 +224,20 @@ fn with_retry_after_an_offer_is_repeated_twice_at_most() {
     assert!(call.find_request(&Method::Invite).is_none());
 }
 
+#[test]
+fn no_retry_after_puts_an_offer_off_for_more_than_five_minutes() {
+    let (mut call, _) = established();
+    call.command(Command::Pause);
+    let reinvite = call.request(&Method::Invite);
+    call.take();
+    call.answer(&reinvite, 503, &[("Retry-After", "3600")], "");
+    call.expect(&["> ACK"]);
+    call.wait_ms(299_999);
+    call.expect(&[]);
+    call.wait_ms(1);
+    call.expect(&["> INVITE inactive/inactive v2"]);
+}
+
 /// The recorder's offer, and what it is answered.
 fn offered(method: &str, body: &str) -> (Vec<String>, SessionDescription) {
     let (mut call, invite) = established();
