@@ -201,7 +201,7 @@ fn a_refresh_with_too_small_an_interval_gets_422_and_changes_nothing() {
         let (mut call, invite) =
             with_timer(&[("Session-Expires", "600;refresher=uas"), ("Require", "timer")]);
         call.wait_ms(500_000);
-        let timer = [("Session-Expires", "60;refresher=uac"), ("Supported", "timer")];
+        let timer = [("Session-Expires", "89;refresher=uac"), ("Supported", "timer")];
         call.recorder_sends(&invite, method, &timer, &sdp(&[6000, 6002]));
         call.expect(&[&format!("> 422 {method}")]);
         assert_eq!(call.response().headers.min_se().unwrap(), Some(90));
