@@ -5,6 +5,24 @@ use siprec_model::BranchEvent;
 
 use crate::session::*;
 
+/// What is told until a moment, and when, in milliseconds: each half a second, and when the timer says so.
+fn told(session: &mut Session, until: u64) -> Vec<(u64, BranchEvent)> {
+    let mut told = Vec::new();
+    while session.ms < until {
+        let due = session.reporter.next_timeout().saturating_duration_since(session.start);
+        let due = (due.as_nanos().div_ceil(1_000_000) as u64).max(session.ms + 1);
+        session.ms = (session.ms + 500).min(due).min(until);
+        session.report();
+        told.extend(std::iter::from_fn(|| session.reporter.poll_event()).map(|event| (session.ms, event)));
+    }
+    told
+}
+
+/// A report is overdue, and they have stopped.
+fn deaf(overdue: u64, stopped: u64) -> [(u64, BranchEvent); 2] {
+    [(overdue, BranchEvent::ReportOverdue), (stopped, BranchEvent::ReportsStopped)]
+}
+
 #[test]
 fn reports_that_came_and_stay_away_for_three_intervals_are_told_and_again_after_three_more() {
     let mut session = Session::new();
@@ -28,8 +46,7 @@ fn reports_that_came_and_stay_away_for_three_intervals_are_told_and_again_after_
     assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
     assert_eq!(told(&mut session, 300_000), [], "nothing has left since");
     session.speech(A);
-    let again = [(307_500, BranchEvent::ReportOverdue), (315_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 320_000), again);
+    assert_eq!(told(&mut session, 320_000), deaf(307_500, 315_000));
 }
 
 #[test]
@@ -38,44 +55,31 @@ fn a_recorder_that_is_sent_nothing_need_not_report() {
     session.open();
     session.speech(A);
     session.hear_report(A);
-    for ms in (5_000..=60_000).step_by(5_000) {
-        session.ms = ms;
-        session.report();
-        assert_eq!(session.reporter.poll_event(), None, "nothing has been sent for {ms} ms");
-    }
-    session.ms = 63_000;
+    assert_eq!(told(&mut session, 63_000), []);
     session.speech(A);
-    assert_eq!(session.overdue_after(), 63_000 + 7_500);
-    session.ms = 63_000 + 14_999;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), None);
-    session.ms += 1;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+    assert_eq!(told(&mut session, 80_000), deaf(70_500, 78_000));
 }
 
 #[test]
 fn a_recorder_that_reports_often_is_given_15_s_too() {
     let mut session = Session::new();
     session.open();
-    session.speech(A);
     for ms in [1000, 2000] {
+        session.speech(A);
         session.ms = ms;
         session.hear_report(A);
     }
-    session.ms = 16_999;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), None);
+    session.speech(A);
+    assert_eq!(told(&mut session, 20_000), deaf(9_500, 17_000));
 }
 
 #[test]
 fn a_report_on_two_sources_is_one_report_and_says_nothing_of_the_interval() {
     let mut session = Session::new();
     session.open();
-    for (ms, told) in [(0, None), (14_000, Some(BranchEvent::ReportOverdue)), (34_000, None)] {
-        session.ms = ms;
-        session.report();
-        assert_eq!(session.reporter.poll_event(), told, "at {ms} ms");
+    let overdue = vec![(7_500, BranchEvent::ReportOverdue)];
+    for (ms, missed) in [(0, vec![]), (14_000, overdue), (34_000, vec![])] {
+        assert_eq!(told(&mut session, ms), missed);
         session.speech(A);
         session.speech(B);
         session.reported += 1;
@@ -95,16 +99,10 @@ fn a_recorder_that_reports_rarely_is_given_its_own_interval() {
     session.speech(A);
     session.hear_report(A);
     session.speech(A);
-    session.ms = 14_000;
+    assert_eq!(told(&mut session, 14_000), [(7_500, BranchEvent::ReportOverdue)]);
     session.hear_report(A);
     session.speech(A);
-    assert_eq!(session.overdue_after(), 14_000 + 21_000);
-    session.ms = 14_000 + 41_999;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), None);
-    session.ms += 1;
-    session.report();
-    assert_eq!(session.reporter.poll_event(), Some(BranchEvent::ReportsStopped));
+    assert_eq!(told(&mut session, 60_000), deaf(14_000 + 21_000, 14_000 + 42_000));
 }
 
 /// A call of 20 s from now on, with a report at its end.
@@ -121,8 +119,7 @@ fn a_recorder_that_reports_rarely_from_the_first_report_on_is_not_missed_before_
     session.open();
     (0..5).for_each(|_| rare_report(&mut session));
     session.speech(A);
-    let deaf = [(130_000, BranchEvent::ReportOverdue), (160_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 170_000), deaf);
+    assert_eq!(told(&mut session, 170_000), deaf(130_000, 160_000));
 }
 
 #[test]
@@ -146,8 +143,7 @@ fn a_recorder_that_reports_rarely_has_its_time_behind_a_silence_too() {
     }
     assert_eq!(session.ms, 220_000);
     session.speech(A);
-    let deaf = [(250_000, BranchEvent::ReportOverdue), (280_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 290_000), deaf);
+    assert_eq!(told(&mut session, 290_000), deaf(250_000, 280_000));
 }
 
 #[test]
@@ -167,8 +163,7 @@ fn a_silence_makes_no_interval_longer() {
     }
     assert_eq!(session.ms, 92_000);
     session.speech(A);
-    let deaf = [(99_500, BranchEvent::ReportOverdue), (107_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 110_000), deaf);
+    assert_eq!(told(&mut session, 110_000), deaf(99_500, 107_000));
 }
 
 #[test]
@@ -189,8 +184,7 @@ fn the_first_interval_begins_when_packets_have_left_and_has_no_pause_in_it() {
     session.hear_report(A);
     session.open();
     session.speech(A);
-    let [overdue, stopped] = [(218_000, BranchEvent::ReportOverdue), (236_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 240_000), [overdue, stopped]);
+    assert_eq!(told(&mut session, 240_000), deaf(218_000, 236_000));
 }
 
 #[test]
@@ -201,8 +195,7 @@ fn that_a_recorder_always_reports_may_be_said_late() {
     assert_eq!(told(&mut session, 60_000), []);
     session.open_to(true);
     session.speech(A);
-    let [overdue, stopped] = [(67_500, BranchEvent::ReportOverdue), (75_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 80_000), [overdue, stopped]);
+    assert_eq!(told(&mut session, 80_000), deaf(67_500, 75_000));
 }
 
 #[test]
@@ -233,8 +226,7 @@ fn the_bye_of_one_that_does_not_report_says_nothing_of_the_one_that_does() {
             assert_eq!(session.hear(&written(Bye::builder().add_source(97).add_source(99))), None);
             assert_eq!(session.hear(&written(Bye::builder())), None);
         }
-        let [overdue, stopped] = [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)];
-        assert_eq!(told(&mut session, 20_000), [overdue, stopped], "always: {always}");
+        assert_eq!(told(&mut session, 20_000), deaf(7_500, 15_000), "always: {always}");
     }
 }
 
@@ -259,35 +251,22 @@ fn one_that_reports_again_after_its_bye_is_missed_again() {
     assert_eq!(told(&mut session, 4_000), []);
     session.hear_report(A);
     session.speech(A);
-    let [overdue, stopped] = [(11_500, BranchEvent::ReportOverdue), (19_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 30_000), [overdue, stopped]);
-}
-
-/// When the next thing is told of what the recorder reports, until a moment; in milliseconds.
-fn told(session: &mut Session, until: u64) -> Vec<(u64, BranchEvent)> {
-    let mut told = Vec::new();
-    while session.ms < until {
-        session.ms = (session.ms + 500).min(until);
-        session.report();
-        told.extend(std::iter::from_fn(|| session.reporter.poll_event()).map(|event| (session.ms, event)));
-    }
-    told
+    assert_eq!(told(&mut session, 30_000), deaf(11_500, 19_000));
 }
 
 #[test]
 fn who_always_reports_is_missed_from_the_first_packet_that_leaves() {
-    use BranchEvent::{ReportOverdue, ReportsStopped};
     let mut session = Session::new();
     session.open_to(true);
     assert_eq!(told(&mut session, 60_000), [], "nothing has left");
     session.speech(A);
-    assert_eq!(told(&mut session, 75_000), [(67_500, ReportOverdue), (75_000, ReportsStopped)]);
+    assert_eq!(told(&mut session, 75_000), deaf(67_500, 75_000));
     assert_eq!(told(&mut session, 140_000), [], "nothing more has left");
     session.speech(A);
     // Another command to open says nothing new.
     session.ms += 4_000;
     session.reporter.expect(true, &session.branch, session.now());
-    assert_eq!(told(&mut session, 200_000), [(147_500, ReportOverdue), (155_000, ReportsStopped)]);
+    assert_eq!(told(&mut session, 200_000), deaf(147_500, 155_000));
 }
 
 #[test]
@@ -302,8 +281,7 @@ fn who_always_reports_need_not_more_often_than_others_and_not_more_rarely() {
     }
     session.speech(A);
     let begun = session.ms;
-    let overdue = (begun + 7_500, BranchEvent::ReportOverdue);
-    assert_eq!(told(&mut session, begun + 20_000), [overdue, (begun + 15_000, BranchEvent::ReportsStopped)]);
+    assert_eq!(told(&mut session, begun + 20_000), deaf(begun + 7_500, begun + 15_000));
 }
 
 #[test]
@@ -325,9 +303,7 @@ fn in_a_pause_no_report_need_come_and_what_left_before_is_still_to_be_reported_o
             session.reporter.expect(always, &session.branch, session.now());
         }
         assert_eq!(session.ms, 186_500);
-        let [overdue, stopped] =
-            [(188_000, BranchEvent::ReportOverdue), (195_500, BranchEvent::ReportsStopped)];
-        assert_eq!(told(&mut session, 200_000), [overdue, stopped], "always: {always}");
+        assert_eq!(told(&mut session, 200_000), deaf(188_000, 195_500), "always: {always}");
     }
 }
 
@@ -346,8 +322,7 @@ fn a_report_that_comes_in_a_pause_counts() {
     session.reporter.expect(false, &session.branch, session.now());
     assert_eq!(told(&mut session, 90_000), [], "nothing has left since");
     session.speech(A);
-    let [overdue, stopped] = [(97_500, BranchEvent::ReportOverdue), (105_000, BranchEvent::ReportsStopped)];
-    assert_eq!(told(&mut session, 120_000), [overdue, stopped]);
+    assert_eq!(told(&mut session, 120_000), deaf(97_500, 105_000));
 }
 
 #[test]
@@ -387,7 +362,7 @@ fn a_report_that_repeats_itself_while_packets_leave_says_nothing() {
         stopped.extend(told(&mut session, until));
         assert_eq!(session.repeat_report(A), None);
     }
-    assert_eq!(stopped, [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)]);
+    assert_eq!(stopped, deaf(7_500, 15_000));
 }
 
 /// What is told in a silence of half a minute behind so many packets that are lost on the way, in which the recorder repeats its report
@@ -443,7 +418,7 @@ fn in_the_silence_of_one_source_a_report_that_repeats_itself_says_nothing_while_
         stopped.extend(told(&mut session, until));
         assert_eq!(session.repeat_report(A), None);
     }
-    assert_eq!(stopped, [(7_500, BranchEvent::ReportOverdue), (15_000, BranchEvent::ReportsStopped)]);
+    assert_eq!(stopped, deaf(7_500, 15_000));
 }
 
 #[test]
