@@ -105,24 +105,25 @@ impl Forgotten {
     /// The recorder is lost, and so is what is remembered here: of sources that it has `reported` on all, of others what
     /// left at `since` or later, in nanoseconds since the branch was made.
     pub(crate) fn take(&mut self, since: u64, reported: impl Fn(u32) -> bool) -> Lost {
-        let mut lost = Lost::default();
-        for stretch in self.stretches.drain(..) {
-            let part = if reported(stretch.newest.header.ssrc) { 1.0 } else { stretch.part_after(since) };
-            if lost.packets == 0 {
-                lost.start = stretch.start_of(part);
-            }
-            lost.packets += (stretch.packets as f64 * part).round() as u64;
-            lost.duration += stretch.duration.mul_f64(part);
-        }
+        let lost = self.add_up(|stretch| {
+            let from = if reported(stretch.newest.header.ssrc) { 0 } else { since };
+            stretch.take_between(from, u64::MAX)
+        });
+        self.stretches.clear();
         lost
     }
 
     /// What left from `from` to `to`, in nanoseconds since the branch was made, was refused: it is lost whatever becomes of the
     /// recorder, and no longer remembered here.
     pub(crate) fn take_between(&mut self, from: u64, to: u64) -> Lost {
+        self.add_up(|stretch| stretch.take_between(from, to))
+    }
+
+    /// What is taken of all stretches together. One that is taken whole is forgotten.
+    fn add_up(&mut self, take: impl Fn(&mut Stretch) -> Lost) -> Lost {
         let mut lost = Lost::default();
         self.stretches.retain_mut(|stretch| {
-            let taken = stretch.take_between(from, to);
+            let taken = take(stretch);
             if lost.packets == 0 {
                 lost.start = taken.start;
             }
