@@ -133,6 +133,28 @@ fn calls_are_recorded_by_the_pool_that_they_name_and_it_may_change_meanwhile() {
     assert_eq!(pooled.sessions(), [1]);
 }
 
+#[test]
+fn a_file_that_has_no_pool_any_more_leaves_the_pools_as_they_are() {
+    let recorder = Recorder::start(Script::Accept);
+    let pooled = Pooled::new(&east("", &[(&recorder.uri(), "")]));
+    let call = pooled.call(|_| ());
+    call.wait_for_state("Recording");
+    for text in ["", "# [pool.east]\n"] {
+        pooled.write(text);
+        let error = pooled.reload().unwrap();
+        let expected = format!("agent property \"config\": {}: it has no pool any more", pooled.path());
+        assert_eq!(error, expected);
+        assert_eq!(pooled.sessions(), [1], "the pools stay as they were");
+    }
+    pooled.call(|_| ()).wait_for_state("Recording");
+    // Who wants none says so.
+    pooled.agent.set_property("config", None::<&str>);
+    assert_eq!(pooled.agent.property::<gst::Structure>("pools").n_fields(), 0);
+    pooled.write("");
+    pooled.agent.set_property("config", pooled.path());
+    assert_eq!(pooled.reload(), None, "there was none");
+}
+
 /// What is set on an element.
 type Setting<'a> = &'a dyn Fn(&gst::Element);
 

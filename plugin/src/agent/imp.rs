@@ -116,10 +116,18 @@ impl SiprecAgent {
     /// The fault, which the log has, too.
     fn reload(&self) -> Result<(), SettingsError> {
         let settings = lock(&self.settings).clone();
-        let pools = settings.pools().inspect_err(|error| {
+        let runtime = lock(&self.runtime).clone();
+        let pools = settings.pools().and_then(|pools| match &settings.config {
+            // A file that is being written, or was lost, would leave no recorder to any call.
+            Some(file) if pools.is_empty() && runtime.as_ref().is_some_and(|it| !it.pools().is_empty()) => {
+                Err(SettingsError::NoPool(file.clone()))
+            }
+            _ => Ok(pools),
+        });
+        let pools = pools.inspect_err(|error| {
             gst::error!(crate::CAT, imp = self, "{error}; the pools stay as they are");
         })?;
-        if let Some(runtime) = lock(&self.runtime).clone() {
+        if let Some(runtime) = runtime {
             runtime.set_pools(pools);
             gst::info!(crate::CAT, imp = self, "the pools of recorders were read again");
         }

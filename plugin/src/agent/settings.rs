@@ -107,6 +107,9 @@ pub(crate) enum SettingsError {
     /// The file of pools.
     #[error("agent property \"config\": {0}")]
     Pools(#[from] PoolFileError),
+    /// The file of pools had some, and has none any more.
+    #[error("agent property \"config\": {0}: it has no pool any more")]
+    NoPool(String),
     /// A text that must not be empty is.
     #[error("agent property \"{0}\": it is empty")]
     Empty(&'static str),

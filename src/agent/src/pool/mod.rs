@@ -31,6 +31,11 @@ impl Pools {
         self.0.get(name)
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&PoolName, &PoolRules)> {
         self.0.iter()

@@ -23,6 +23,10 @@ const MOST_STRAYS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pools: Pools,
+    /// The pool that each recording has a recorder of, or had, until it is over.
+    homes: HashMap<RecordingKey, PoolName>,
+    /// Pools that are gone, as they were, for the recordings whose home they are.
+    gone: HashMap<PoolName, Gone>,
     rotations: HashMap<PoolName, Rotation>,
     standings: HashMap<RecorderPlace, Standing>,
     /// By recording and attempt.
@@ -41,6 +45,13 @@ pub(crate) struct Standing {
     shown: String,
     /// Questions in a row that speak against its health as it counts now.
     doubts: u32,
+}
+
+/// A pool that is gone, and how many recordings it is still the home of.
+#[derive(Clone, Debug)]
+struct Gone {
+    rules: PoolRules,
+    recordings: usize,
 }
 
 /// An attempt's place at a recorder.
@@ -66,10 +77,16 @@ impl Roster {
         &self.pools
     }
 
-    /// Has other pools from now on. What is known of the recorders stays; sessions too.
+    /// Has other pools from now on. What is known of the recorders stays; sessions too. A recording whose pool is gone chooses by
+    /// what that was, should it lose its recorder.
     pub(crate) fn replace(&mut self, pools: Pools, now: Instant) {
-        self.pools = pools;
-        self.rotations.retain(|name, _| self.pools.get(name).is_some());
+        let before = std::mem::replace(&mut self.pools, pools);
+        for (name, rules) in before.iter().filter(|(name, _)| self.pools.get(name).is_none()) {
+            let recordings = self.homes.values().filter(|home| *home == name).count();
+            self.gone.insert(name.clone(), Gone { rules: rules.clone(), recordings });
+        }
+        self.gone.retain(|name, gone| gone.recordings > 0 && self.pools.get(name).is_none());
+        self.rotations.retain(|name, _| self.pools.get(name).is_some() || self.gone.contains_key(name));
         let checked = self.pools.iter().filter(|(_, rules)| rules.health_check.is_some());
         let checked: HashSet<RecorderPlace> = checked.flat_map(|(_, rules)| addresses(&rules.pool)).collect();
         // Of one that is not asked any more nothing is known.
@@ -90,8 +107,11 @@ impl Roster {
             Recorders::Pool { name, .. } => Some(name),
             Recorders::Listed(_) => None,
         };
-        let rules =
-            named.map(|name| self.pools.get(name).ok_or_else(|| NoRecorder::UnknownPool(name.clone())));
+        // As the pool is, or as it was where it is gone and the recording's home.
+        let gone = named.filter(|name| self.homes.get(&key) == Some(*name));
+        let gone = gone.and_then(|name| self.gone.get(name)).map(|gone| &gone.rules);
+        let rules = named
+            .map(|name| self.pools.get(name).or(gone).ok_or_else(|| NoRecorder::UnknownPool(name.clone())));
         let rules = rules.transpose()?;
         let longest_away = rules.map_or(LONGEST_AWAY, |rules| rules.longest_away);
         let mut rotation = named.and_then(|name| self.rotations.remove(name)).unwrap_or_default();
@@ -114,6 +134,11 @@ impl Roster {
             self.rotations.insert(name.clone(), rotation);
         }
         let target = chosen?;
+        if let Some(name) = named
+            && self.homes.get(&key) != Some(name)
+        {
+            self.homes.insert(key, name.clone());
+        }
         let at = RecorderPlace::of(&target.uri);
         let standing = self.standings.entry(at.clone()).or_default();
         standing.chosen += 1;
@@ -269,6 +294,15 @@ impl Roster {
         for attempt in attempts {
             self.leave(key, attempt, now);
         }
+        if let Some(home) = self.homes.remove(&key)
+            && let Some(gone) = self.gone.get_mut(&home)
+        {
+            gone.recordings = gone.recordings.saturating_sub(1);
+            if gone.recordings == 0 {
+                self.gone.remove(&home);
+                self.rotations.remove(&home);
+            }
+        }
     }
 
     /// Forgets recorders that no pool has, that have no session, and that may be spoken to.
@@ -324,4 +358,51 @@ fn sent_to(rules: Option<&PoolRules>, redirect: &RecorderTarget, wish: &Recorder
     let stranger =
         || Member { location: wish.location().map(str::to_owned), ..Member::new(redirect.clone()) };
     known.cloned().unwrap_or_else(stranger)
+}
+
+#[cfg(test)]
+mod tests {
+    use siprec_session::parse_recorders;
+
+    use super::*;
+
+    #[test]
+    fn a_pool_that_is_gone_is_kept_until_the_last_recording_is_over_whose_home_it_is() {
+        let (now, name) = (Instant::now(), "east".parse::<PoolName>().unwrap());
+        let recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
+        let pools = || {
+            let rules = PoolRules::new(Pool::ordered(recorders.iter().cloned()));
+            Pools::from_iter([(name.clone(), rules)])
+        };
+        let wish = RecorderWish {
+            recorders: Recorders::Pool { name: name.clone(), location: None },
+            tried: Vec::new(),
+            companion: None,
+            other_copies: Vec::new(),
+            redirect: None,
+        };
+        let mut roster = Roster::new(pools());
+        let keys = [1, 2, 3].map(RecordingKey::from_raw);
+        for key in &keys[..2] {
+            roster.choose((*key, 1), &wish, now).unwrap();
+        }
+        roster.replace(Pools::default(), now);
+        // Whether it has a recorder now does not matter.
+        roster.leave(keys[0], 1, now);
+        for key in &keys[..2] {
+            roster.choose((*key, 2), &wish, now).unwrap();
+        }
+        let stranger = roster.choose((keys[2], 1), &wish, now);
+        assert!(matches!(stranger, Err(NoRecorder::UnknownPool(_))), "{stranger:?}");
+        roster.leave_all(keys[0], now);
+        roster.choose((keys[1], 3), &wish, now).unwrap();
+        roster.leave_all(keys[1], now);
+        assert!(roster.gone.is_empty() && roster.homes.is_empty() && roster.rotations.is_empty());
+        // One that comes back is as it is now.
+        roster = Roster::new(pools());
+        roster.choose((keys[0], 1), &wish, now).unwrap();
+        roster.replace(Pools::default(), now);
+        roster.replace(pools(), now);
+        assert!(roster.gone.is_empty());
+    }
 }

@@ -240,6 +240,20 @@ fn a_full_recorder_that_has_lost_its_sessions_has_room_for_them_at_once() {
 }
 
 #[test]
+fn a_call_whose_pool_is_gone_is_failed_over_to_another_recorder_of_it_and_no_new_call_is() {
+    let (a, b) = (Recorder::start(Script::Accept), Recorder::start(Script::Accept));
+    let agent = agent_of(east("", &[(&a, ""), (&b, "")]));
+    let mut call = recorded(&agent, RecordingConfig { recorder_bye: ByePolicy::FailOver, ..pooled() });
+    agent.set_pools(Pools::default());
+    // Nor does another change bring it back, or take it away.
+    agent.set_pools(pools(&format!("[[pool.west.recorder]]\nuri = \"{}\"\n", a.uri())));
+    assert!(matches!(agent.open(pooled(), drop), Err(AgentError::UnknownPool(_))));
+    a.hang_up(&a.wait_for(&Method::Invite, 1)[0]);
+    call.wait_for("failover", |kind| matches!(kind, Kind::FailedOver { .. }));
+    assert_eq!(b.dialogs(), 1);
+}
+
+#[test]
 fn a_recorder_that_fails_is_not_the_calls_any_more_when_its_dialog_is_over() {
     let (refusing, good) = (Recorder::start(Script::Refuse(486)), Recorder::start(Script::Accept));
     let agent = agent_of(east("", &[(&refusing, ""), (&good, "")]));
