@@ -424,6 +424,22 @@ fn an_answered_question_proves_what_was_sent_before_it_was_asked() {
 }
 
 #[test]
+fn an_answered_offer_proves_what_was_sent_before_it_was_made() {
+    let mut call = recording(two_recorders());
+    call.wait_ms(10_000);
+    let offered = call.now;
+    call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+    let reinvite = call.request(&Method::Invite);
+    call.wait_ms(4_000);
+    call.answer(&reinvite, 200, &[], &sdp(&[4000, 4002]));
+    call.wait_ms(1_000);
+    call.command(Command::ReplaceParty { slot: 0, dn: "1004".into() });
+    let reinvite = call.request(&Method::Invite);
+    call.answer(&reinvite, 481, &[], "");
+    assert_eq!(recalled(&call), [offered; 2], "what came in the four seconds it may not have");
+}
+
+#[test]
 fn answers_prove_nothing_while_the_media_is_refused() {
     let mut call = recording(probed());
     let opened = call.now;
