@@ -474,6 +474,20 @@ fn answers_prove_nothing_of_a_recorder_that_reports_or_should() {
 }
 
 #[test]
+fn what_a_recorder_that_always_reports_may_not_have_when_it_dies_its_last_report_says_alone() {
+    let mut config = reporting();
+    config.timers.probe = PROBE;
+    let mut call = recording(config);
+    call.wait_ms(3_000);
+    call.media(0, REPORT);
+    let heard = call.now;
+    live(&mut call, 12);
+    call.wait_ms(10_000);
+    assert!(call.take().iter().any(|line| line == "resolve sip:b.example"));
+    assert_eq!(recalled(&call), [heard; 2], "it may have been deaf when it answered");
+}
+
+#[test]
 fn what_the_media_of_a_silent_stream_meets_says_nothing_of_the_recorder() {
     let mut call = recording(two_recorders());
     call.command(Command::Pause);
