@@ -333,7 +333,7 @@ impl Book {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::fs;
 
     use super::*;
@@ -406,7 +406,7 @@ mod tests {
         drop(state);
     }
 
-    fn left() -> LeftDialog {
+    pub(in crate::state) fn left() -> LeftDialog {
         use siprec_sip::{Dialog, HeaderValue, NameAddr, Uri};
         let uri = Uri::parse("sip:a@192.0.2.1").unwrap();
         let address = NameAddr::new(uri.clone());

@@ -204,3 +204,78 @@ fn take(
     let dialogs = journal.dialogs.into_iter().map(left).collect();
     Ok(Some((LeftFile { path: path.to_owned(), file, end, open }, dialogs)))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use siprec_session::JournalHead;
+
+    use super::super::keeper::tests::left;
+    use super::*;
+
+    /// A folder with one file in which a dialog stands that was left.
+    fn folder() -> (tempfile::TempDir, Folder, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let folder = Folder::open(directory.path()).unwrap();
+        let path = write(&folder, "siprec-1-0.dialogs", &content(&folder.host), 0o600);
+        (directory, folder, path)
+    }
+
+    fn write(folder: &Folder, name: &str, content: &[u8], mode: u32) -> PathBuf {
+        let path = folder.path.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
+    }
+
+    fn content(host: &str) -> Vec<u8> {
+        let head = JournalHead { host: host.to_owned(), process: 1 };
+        [head.to_line(), left().to_line(1)].concat()
+    }
+
+    fn found(folder: &Folder) -> Vec<PathBuf> {
+        find(folder).into_iter().map(|(file, _)| file.path).collect()
+    }
+
+    #[test]
+    fn only_what_is_ours_alone_and_of_this_host_is_taken_over_and_all_else_stays() {
+        let (_directory, folder, path) = folder();
+        let own = content(&folder.host);
+        write(&folder, "siprec-1-1.dialogs", &content("another host"), 0o600);
+        write(&folder, "siprec-1-2.dialogs", &own, 0o640);
+        write(&folder, "siprec-1-3.dialogs.new.old", &own, 0o600);
+        let large = write(&folder, "siprec-1-4.dialogs", &own, 0o600);
+        File::options().write(true).open(large).unwrap().set_len(BYTES + 1).unwrap();
+        let linked = write(&folder, "siprec-1-5.dialogs", &own, 0o600);
+        fs::hard_link(&linked, folder.path.join("siprec-1-6.dialogs")).unwrap();
+        let held = File::open(write(&folder, "siprec-1-7.dialogs", &own, 0o600)).unwrap();
+        held.lock().unwrap();
+        let names = || fs::read_dir(&folder.path).unwrap().count();
+        let before = names();
+        assert_eq!(found(&folder), [path]);
+        assert_eq!(names(), before);
+    }
+
+    #[test]
+    fn a_file_of_another_user_is_left_alone() {
+        let (_directory, folder, path) = folder();
+        let other = Folder { owner: folder.owner.wrapping_add(1), ..folder.clone() };
+        assert_eq!(found(&other), [""; 0].map(PathBuf::from));
+        assert_eq!(found(&folder), [path]);
+    }
+
+    #[test]
+    fn a_file_goes_with_its_last_dialog_and_no_other_that_has_its_name_by_then() {
+        for is_replaced in [false, true] {
+            let (_directory, folder, path) = folder();
+            let (mut file, dialogs) = find(&folder).remove(0);
+            if is_replaced {
+                fs::remove_file(&path).unwrap();
+                fs::write(&path, "of somebody else").unwrap();
+            }
+            assert!(file.note(dialogs[0].key, None), "no dialog of it is left");
+            assert_eq!(path.exists(), is_replaced);
+        }
+    }
+}
