@@ -361,48 +361,5 @@ fn sent_to(rules: Option<&PoolRules>, redirect: &RecorderTarget, wish: &Recorder
 }
 
 #[cfg(test)]
-mod tests {
-    use siprec_session::parse_recorders;
-
-    use super::*;
-
-    #[test]
-    fn a_pool_that_is_gone_is_kept_until_the_last_recording_is_over_whose_home_it_is() {
-        let (now, name) = (Instant::now(), "east".parse::<PoolName>().unwrap());
-        let recorders = parse_recorders("sip:a.example sip:b.example").unwrap();
-        let pools = || {
-            let rules = PoolRules::new(Pool::ordered(recorders.iter().cloned()));
-            Pools::from_iter([(name.clone(), rules)])
-        };
-        let wish = RecorderWish {
-            recorders: Recorders::Pool { name: name.clone(), location: None },
-            tried: Vec::new(),
-            companion: None,
-            other_copies: Vec::new(),
-            redirect: None,
-        };
-        let mut roster = Roster::new(pools());
-        let keys = [1, 2, 3].map(RecordingKey::from_raw);
-        for key in &keys[..2] {
-            roster.choose((*key, 1), &wish, now).unwrap();
-        }
-        roster.replace(Pools::default(), now);
-        // Whether it has a recorder now does not matter.
-        roster.leave(keys[0], 1, now);
-        for key in &keys[..2] {
-            roster.choose((*key, 2), &wish, now).unwrap();
-        }
-        let stranger = roster.choose((keys[2], 1), &wish, now);
-        assert!(matches!(stranger, Err(NoRecorder::UnknownPool(_))), "{stranger:?}");
-        roster.leave_all(keys[0], now);
-        roster.choose((keys[1], 3), &wish, now).unwrap();
-        roster.leave_all(keys[1], now);
-        assert!(roster.gone.is_empty() && roster.homes.is_empty() && roster.rotations.is_empty());
-        // One that comes back is as it is now.
-        roster = Roster::new(pools());
-        roster.choose((keys[0], 1), &wish, now).unwrap();
-        roster.replace(Pools::default(), now);
-        roster.replace(pools(), now);
-        assert!(roster.gone.is_empty());
-    }
-}
+#[path = "roster/tests.rs"]
+mod tests;
