@@ -95,3 +95,21 @@ fn a_pool_that_is_gone_is_kept_until_the_last_recording_is_over_whose_home_it_is
     roster.replace(pools(), now);
     assert!(roster.gone.is_empty());
 }
+
+#[test]
+fn so_many_questions_in_a_row_must_fail_or_be_answered_as_the_pool_says() {
+    let mut roster = roster();
+    let address = place("sip:a.example");
+    let check = roster.pools().iter().next().unwrap().1.health_check.unwrap();
+    let mut hear = |is_alive: bool| {
+        let verdict =
+            if is_alive { Verdict::Alive("200".to_owned()) } else { Verdict::Dead("silent".to_owned()) };
+        roster.judge(&address, check, verdict).map(|change| change.state)
+    };
+    assert_eq!(hear(true), Some(RecorderState::Alive), "the first answer of all is enough");
+    // An answer in between begins the count anew.
+    assert_eq!([false, false, true, false, false].map(&mut hear), [None; 5]);
+    assert_eq!(hear(false), Some(RecorderState::Dead));
+    assert_eq!([false, true, false, true].map(&mut hear), [None; 4]);
+    assert_eq!(hear(true), Some(RecorderState::Alive));
+}
