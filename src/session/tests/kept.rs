@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::{BranchEvent, RecordingState, StopReason};
+use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
 use siprec_session::{Command, Input, RecordingConfig, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -200,4 +200,32 @@ fn a_recorder_that_does_not_answer_the_bye_may_miss_what_a_released_stream_has_s
     assert!(lines.contains(&"open 1 to 192.0.2.9:6002".to_owned()), "{lines:?}");
     call.answer_bye();
     assert_eq!(call.recording.state(), RecordingState::Stopped);
+}
+
+/// Nothing but its own clock wakes the recording: no report comes, and the recorder is asked nothing.
+#[test]
+fn what_is_kept_while_the_recorder_is_in_doubt_is_given_up_when_that_is_over_or_has_lasted_too_long() {
+    let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+    for (refused_at, over_at) in [(&[25][..], 35), (&[15], 30), (&[24, 33, 42, 51, 59], 60)] {
+        let mut call = recording(two_recorders());
+        release(&mut call);
+        call.answer_invite(&sdp(&[4000, 0]));
+        let begun = call.now;
+        let wait_until = |call: &mut Call, seconds: u64| {
+            let at = begun + Duration::from_secs(seconds);
+            call.wait(at - call.now);
+        };
+        for at in refused_at {
+            wait_until(&mut call, *at);
+            call.media(0, refused.clone());
+            // That it answers says nothing of what its host refuses.
+            if let Some(question) = call.find_request(&Method::Invite) {
+                call.answer(&question, 200, &[], &sdp(&[4000, 0]));
+            }
+        }
+        wait_until(&mut call, over_at - 1);
+        assert!(!call.take().contains(&"close 1".to_owned()), "at {refused_at:?}");
+        wait_until(&mut call, over_at);
+        assert!(call.take().contains(&"close 1".to_owned()), "at {refused_at:?}: not after {over_at} s");
+    }
 }

@@ -3,8 +3,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::leg::Leg;
 use super::slot::Slot;
 use super::{Recording, Stage};
+use crate::session::RecordingSession;
 
 impl Recording {
     /// Until when what an ended stream has sent is kept, at the latest; None where nobody needs it any more.
@@ -21,6 +23,16 @@ impl Recording {
         // A doubt that nothing settles, as where nothing is sent that could be, is no reason to keep it for ever.
         let latest = until + if is_doubtful { self.config.limits.hold_time } else { Duration::ZERO };
         Some(until).filter(|_| !is_proven && now < latest)
+    }
+
+    /// When [`Self::needed_until`] may change by itself for a stream that is kept: when its time is over, also in doubt, and when the
+    /// doubt is.
+    pub(super) fn next_kept_deadline(&self, slot: &Slot) -> Option<Instant> {
+        let until = slot.kept_until()?;
+        let session = slot.leg().and_then(|id| self.legs.get(id)).and_then(Leg::session);
+        let doubt = session.and_then(RecordingSession::refusals_fade);
+        let ends = [Some(until), Some(until + self.config.limits.hold_time), doubt];
+        ends.into_iter().flatten().filter(|end| *end > self.handled).min()
     }
 
     /// Has what ended streams of a session left delivered once more, now that its recorder is lost. At the end of the call, too, they

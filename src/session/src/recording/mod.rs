@@ -199,11 +199,20 @@ impl Recording {
             Stage::Running | Stage::Draining { .. } | Stage::Told | Stage::Finished => None,
         };
         let slots = self.slots.values().filter_map(|slot| slot.next_deadline(self.handled));
+        let kept = self.slots.values().filter_map(|slot| self.next_kept_deadline(slot));
         let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
         let legs = self.legs.iter().filter_map(Leg::next_deadline);
         let rest = self.rest.as_ref().and_then(Rest::next_deadline);
         let judgement = self.judgement.filter(|judgement| *judgement > self.handled);
-        stage.into_iter().chain(rest).chain(judgement).chain(legs).chain(slots).chain(former).min()
+        stage
+            .into_iter()
+            .chain(rest)
+            .chain(judgement)
+            .chain(legs)
+            .chain(slots)
+            .chain(kept)
+            .chain(former)
+            .min()
     }
 
     fn command(&mut self, command: Command, now: Instant) {

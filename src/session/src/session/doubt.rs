@@ -171,6 +171,11 @@ impl Doubt {
         self.refused.iter().filter(|refused| refused.is_recent(now)).map(|refused| refused.first).min()
     }
 
+    /// When [`Self::refused_since`] says nothing any more, if nothing more is refused.
+    pub(super) fn refusals_fade(&self) -> Option<Instant> {
+        self.refused.iter().map(Refused::fades).max()
+    }
+
     /// Streams that are refused, and since when: what was sent of them since, the recorder cannot have.
     pub(super) fn refused_streams(&self) -> impl Iterator<Item = (BranchId, Instant)> + '_ {
         self.refused.iter().map(|refused| (refused.stream, refused.first))
@@ -272,8 +277,12 @@ impl Doubt {
 }
 
 impl Refused {
+    fn fades(&self) -> Instant {
+        self.last + MEMORY
+    }
+
     fn is_recent(&self, now: Instant) -> bool {
-        now <= self.last + MEMORY
+        now < self.fades()
     }
 }
 

@@ -105,6 +105,14 @@ impl RecordingSession {
         }
     }
 
+    /// When what its host has refused says nothing of other streams any more, if nothing more is refused.
+    pub(crate) fn refusals_fade(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Up(up) => up.doubt.refusals_fade(),
+            Phase::Inviting(_) | Phase::Ending => None,
+        }
+    }
+
     /// A receiver report of a stream is overdue although packets of it have left since the last one, or the first.
     pub(crate) fn miss_report(&mut self, stream: BranchId) {
         if let Phase::Up(up) = &mut self.phase

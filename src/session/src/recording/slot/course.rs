@@ -343,14 +343,9 @@ impl Slot {
     /// When [`Slot::is_drained`] may change by itself.
     pub(in crate::recording) fn next_deadline(&self, handled: Instant) -> Option<Instant> {
         let End { at, deadline, .. } = self.ended?;
-        let branch = self.branch.as_ref()?;
-        match branch.kept {
-            None if branch.parked => None,
-            None => {
-                [at + GRACE, at + REPLY_TIME, deadline].into_iter().filter(|instant| *instant > handled).min()
-            }
-            Some(until) => Some(until).filter(|until| *until > handled),
-        }
+        // One that is kept is drained.
+        self.branch.as_ref().filter(|branch| !branch.parked)?;
+        [at + GRACE, at + REPLY_TIME, deadline].into_iter().filter(|instant| *instant > handled).min()
     }
 
     /// Closes the branch, if it is there.
