@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
-use siprec_session::{Command, RecordingConfig, parse_recorders};
+use siprec_session::{Command, Input, RecordingConfig, TransportEvent, parse_recorders};
 use siprec_sip::Method;
 use support::*;
 
@@ -125,6 +125,77 @@ fn a_silence_or_a_pause_does_not_end_what_its_host_has_refused() {
         );
         assert_eq!(call.recalled().len(), 2, "{lines:?}");
     }
+}
+
+#[test]
+fn what_left_before_a_pause_or_mute_may_be_refused_a_moment_later() {
+    let mute = Command::Mute { slot: 1, muted: true };
+    for (silence, later_ms, is_heeded) in
+        [(Command::Pause, 5, true), (mute, 900, true), (Command::Pause, 1_000, false)]
+    {
+        let mut call = recorded(two_recorders());
+        let begun = call.now;
+        call.wait_ms(100);
+        call.command(silence);
+        call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+        call.wait_ms(later_ms);
+        call.media(0, REFUSED);
+        call.wait_ms(15_000);
+        call.take();
+        hang_up(&mut call);
+        call.wait_ms(500);
+        if is_heeded {
+            let lines = call.take();
+            let failed =
+                "* failed: the recorder takes no media: its host refuses the media (port unreachable)";
+            assert!(lines.contains(&failed.to_owned()), "{lines:?}");
+            assert_eq!(call.recalled().iter().map(|(slot, _)| *slot).collect::<Vec<_>>(), [0, 1]);
+            assert!(call.recalled()[0].1 >= begun);
+        } else {
+            assert_ended(&mut call);
+        }
+    }
+}
+
+#[test]
+fn what_was_refused_as_a_pause_began_counts_when_it_is_over() {
+    for taken in [false, true] {
+        let mut call = recorded(two_recorders());
+        call.command(Command::Pause);
+        call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
+        call.media(0, REFUSED);
+        call.command(Command::Resume);
+        call.answer_invite(&sdp(&[4000, 4002]));
+        call.wait_ms(2_600);
+        call.take();
+        if taken {
+            call.media(0, BranchEvent::RefusalsOver);
+            hang_up(&mut call);
+            assert_ended(&mut call);
+        } else {
+            hang_up(&mut call);
+            let lines = call.take();
+            assert!(lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
+            assert_eq!(call.recalled().len(), 2);
+        }
+    }
+}
+
+/// The ports are the same, and what is refused at one recorder says nothing of the next.
+#[test]
+fn what_the_recorder_before_has_refused_as_a_pause_began_says_nothing_of_the_next() {
+    let mut call = recorded(two_recorders());
+    call.command(Command::Pause);
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason: "connection refused".into() }));
+    let invite = call.answer_invite(&sdp_with(&[6000, 6002], "a=inactive\r\n"));
+    call.media(0, REFUSED);
+    call.take();
+    hang_up(&mut call);
+    call.wait_ms(150);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    call.answer_bye_of(&invite);
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with("* failed")), "{lines:?}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ const GRACE: Duration = Duration::from_millis(100);
 /// How long the engine has to say what a paused stream has left, which it does at once unless it is busy.
 const REPLY_TIME: Duration = Duration::from_secs(1);
 
+/// An ICMP error says within so long that what has left was refused: it takes the way to the recorder and back.
+const LATE_REFUSAL: Duration = Duration::from_secs(1);
+
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 
@@ -76,6 +79,8 @@ struct Branch {
     kept: Option<Instant>,
     /// Until when packets may have been sent, as far as it is over.
     sent: Option<Instant>,
+    /// Since when it is silent by a pause or mute before which packets were leaving to the present recorder.
+    silenced: Option<Instant>,
     /// How often its recorder was lost.
     recalls: u32,
     /// Whether ports were ever asked for.

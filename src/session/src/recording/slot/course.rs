@@ -8,7 +8,7 @@ use siprec_model::{
     RtcpMode, StreamFormat,
 };
 
-use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, PortsState, REPLY_TIME, Slot, SlotNews};
+use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, LATE_REFUSAL, PortsState, REPLY_TIME, Slot, SlotNews};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
 use crate::session::{Ports, WantedLine};
@@ -27,6 +27,11 @@ impl Slot {
     /// Whether the recorder is being sent the stream.
     pub(in crate::recording) fn is_open(&self) -> bool {
         self.branch.as_ref().is_some_and(|branch| branch.mode.sends())
+    }
+
+    /// Whether what the present recorder was sent before a pause or mute may be refused only now.
+    fn was_open(&self, now: Instant) -> bool {
+        self.branch.as_ref().and_then(|branch| branch.silenced).is_some_and(|at| now < at + LATE_REFUSAL)
     }
 
     /// Whether the stream's ports are bound.
@@ -78,6 +83,7 @@ impl Slot {
             parked: false,
             kept: None,
             sent: None,
+            silenced: None,
             recalls: 0,
             asked: false,
             association: None,
@@ -151,6 +157,7 @@ impl Slot {
         let opens = command.is_some() && mode.sends();
         if branch.is_sending() && !mode.sends() {
             branch.sent = Some(now);
+            branch.silenced = Some(now).filter(|_| matches!(mode, BranchMode::Paused));
         }
         out.extend(command);
         branch.mode = mode;
@@ -168,7 +175,7 @@ impl Slot {
             branch.mode = BranchMode::Holding;
         }
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
-        branch.association = None;
+        (branch.association, branch.silenced) = (None, None);
         branch.recalls += 1;
         out.push(BranchCommand::Recall { branch: self.id, since });
     }
@@ -447,7 +454,11 @@ impl Slot {
                 SlotNews::None
             }
             // A recorder that is sent nothing has nothing to refuse, or to report on.
-            BranchEvent::RemoteRefused { component: Component::Rtp } if self.is_open() => SlotNews::Refused,
+            BranchEvent::RemoteRefused { component: Component::Rtp }
+                if self.is_open() || self.was_open(now) =>
+            {
+                SlotNews::Refused
+            }
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Unreported,
             BranchEvent::ReportOverdue if self.is_open() => SlotNews::Overdue,
             BranchEvent::ReportReceived { .. } => SlotNews::Reported,
