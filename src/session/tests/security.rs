@@ -463,6 +463,33 @@ fn where_the_recorder_moves_in_its_answer_a_new_key_is_offered_at_once_and_sendi
     assert_eq!(old[1], new[1]);
 }
 
+#[test]
+fn an_ack_that_would_protect_otherwise_than_offered_leads_to_the_next_recorder() {
+    let cases = [
+        (sdp(&[4000, 4002]), "the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP"),
+        (
+            answer(&[4000, 4002], 1, CM),
+            "the recorder answers a=crypto:1 AES_CM_128_HMAC_SHA1_80, which was not offered",
+        ),
+    ];
+    for (body, reason) in cases {
+        let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
+        let invite = call.answer_invite(&answer(&[4000, 4002], 1, GCM));
+        call.recorder_sends(&invite, "INVITE", &[], "");
+        call.take();
+        let (cseq, opened_before) = (call.last_cseq(), opened(&call));
+        call.recorder_sends_numbered(&invite, "ACK", cseq, &[], &body);
+        let lines = call.take();
+        let expected = ["recall 0", "recall 1", "> BYE", "resolve sip:b.example"];
+        assert!(expected.iter().all(|line| lines.iter().any(|other| other == line)), "{lines:?}");
+        assert!(
+            lines.iter().any(|line| line.starts_with("* failed: ") && line.ends_with(reason)),
+            "{lines:?}"
+        );
+        assert_eq!(opened(&call), opened_before, "nothing leaves as the ACK has it");
+    }
+}
+
 /// RFC 3711 §9.2: the key management is called before a key has come to its end.
 #[test]
 fn a_key_that_is_nearly_used_up_is_followed_by_another_one_in_a_reinvite() {

@@ -122,6 +122,11 @@ impl RecordingSession {
             && let Ok(theirs) = sdp_of(&ack.headers, &ack.body).and_then(RemoteDescription::parse)
         {
             let moved = up.agreed.renew(description, Some(theirs));
+            // As in any answer: never a silent fall back to something less (`protocol` section 3).
+            if let Err(reason) = up.agreed.check_security(&self.rules) {
+                self.fail_insecure(reason, now);
+                return;
+            }
             self.renew_keys(&moved);
         }
         self.offer_difference(now);
