@@ -464,6 +464,21 @@ fn where_the_recorder_moves_in_its_answer_a_new_key_is_offered_at_once_and_sendi
 }
 
 #[test]
+fn where_the_recorder_moves_in_the_ack_of_our_offer_a_new_key_is_offered_at_once() {
+    let (mut call, invite) = established(1, GCM);
+    call.recorder_sends(&invite, "INVITE", &[], "");
+    call.expect(&["> 200 INVITE"]);
+    let cseq = call.last_cseq();
+    call.recorder_sends_numbered(&invite, "ACK", cseq, &[], &answer(&[6000, 4002], 1, GCM));
+    call.expect(&["open 0 to 192.0.2.9:6000", "> INVITE sendonly/sendonly v2"]);
+    let offer = call.answer_invite(&answer(&[6000, 4002], 1, GCM));
+    let (old, new) = (keys_of(&invite.body), keys_of(&offer.body));
+    assert_eq!(keys(&opened(&call)[&0]).own, new[0][&1]);
+    assert!(old[0].values().all(|key| !new[0].values().any(|new| new == key)));
+    assert_eq!(old[1], new[1]);
+}
+
+#[test]
 fn an_ack_that_would_protect_otherwise_than_offered_leads_to_the_next_recorder() {
     let cases = [
         (sdp(&[4000, 4002]), "the recorder wants RTP/AVP, in the clear, instead of RTP/SAVP"),
