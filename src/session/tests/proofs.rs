@@ -103,6 +103,20 @@ fn answers_prove_nothing_while_the_media_is_refused() {
 }
 
 #[test]
+fn what_its_host_has_refused_goes_to_the_next_recorder_from_the_first_refusal_on_whatever_that_is_lost_by() {
+    let mut call = recording(probed(false));
+    live(&mut call, 6);
+    let refused = call.now;
+    call.media(0, REFUSED);
+    live(&mut call, 4);
+    let answered = call.now;
+    call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+    let reinvite = call.request(&Method::Invite);
+    call.answer(&reinvite, 481, &[], "");
+    assert_eq!(call.recalled(), [(0, refused), (1, answered)]);
+}
+
+#[test]
 fn answers_prove_nothing_of_a_recorder_that_reports_or_should() {
     for expects_reports in [false, true] {
         let mut call = recording(probed(expects_reports));
