@@ -98,6 +98,7 @@ fn recording_is_impossible_when_the_last_copy_ends_unasked_and_that_is_said_once
     assert_eq!((news.whole, news.changed.as_deref()), (Failed, Some(reasons)));
     assert_eq!(news.impossible.as_deref(), Some(reasons));
     assert_eq!(copies.note(1, &state(Failed, "refused")), None);
+    assert_eq!(copies.note(1, &state(Stopped, "call-ended")).unwrap().impossible, None, "it was said");
 
     // The recorder's own BYE ends it no less.
     let mut copies = recording();
@@ -124,6 +125,12 @@ fn an_end_that_was_asked_for_is_no_impossibility() {
     assert_eq!(copies.note(0, &state(Failed, "lost")).unwrap().impossible, None);
     let news = copies.note(1, &state(Failed, "not delivered")).unwrap();
     assert_eq!((news.whole, news.impossible), (Failed, None));
+
+    // One fails in the moment in which the end is asked for.
+    let mut copies = Copies::new(1);
+    copies.note(0, &state(Recording, ""));
+    copies.end();
+    assert_eq!(copies.note(0, &state(Failed, "lost")).unwrap().impossible, None);
 
     let mut copies = Copies::new(1);
     copies.note(
