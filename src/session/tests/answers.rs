@@ -140,6 +140,60 @@ fn what_counts_switches_a_stream_off() {
 }
 
 #[test]
+fn where_rtcp_would_go_to_ourselves_it_goes_to_the_port_above_rtps() {
+    let target = |port: u16, rtcp: &str| {
+        let mut call = Call::new(config("sip:rec.example"));
+        call.signalled = "198.51.100.7";
+        call.add(0);
+        call.format(0, pcmu());
+        call.answer_invite(&sdp_with(&[port, 0], &format!("a=recvonly\r\n{rtcp}")));
+        let opened = call.branches.iter().find_map(|command| match command {
+            BranchCommand::Open(open) => Some(open.clone()),
+            _ => None,
+        });
+        let open = opened.unwrap_or_else(|| panic!("{rtcp}: {:?}", call.transcript));
+        assert_eq!(open.rtp, format!("192.0.2.9:{port}").parse().unwrap());
+        open.rtcp.map(|rtcp| rtcp.to_string())
+    };
+    for (port, rtcp, expected) in [
+        (4000, "", Some("192.0.2.9:4001")),
+        (4000, "a=rtcp:4100\r\n", Some("192.0.2.9:4100")),
+        (4000, "a=rtcp:10001\r\n", Some("192.0.2.9:10001")),
+        (4000, "a=rtcp:4100 IN IP4 192.0.2.1\r\n", Some("192.0.2.1:4100")),
+        (4000, "a=rtcp:10001 IN IP4 192.0.2.1\r\n", Some("192.0.2.9:4001")),
+        (4000, "a=rtcp:10000 IN IP4 192.0.2.1\r\n", Some("192.0.2.9:4001")),
+        (4000, "a=rtcp:10001 IN IP4 198.51.100.7\r\n", Some("192.0.2.9:4001")),
+        (4000, "a=rtcp:4100 IN IP4 198.51.100.7\r\n", Some("198.51.100.7:4100")),
+        (65_535, "a=rtcp:10001 IN IP4 192.0.2.1\r\n", None),
+    ] {
+        assert_eq!(target(port, rtcp).as_deref(), expected, "{port} {rtcp}");
+    }
+}
+
+/// A translation of addresses on the way names it in our offer, which then comes back.
+#[test]
+fn our_own_offer_is_of_no_use_at_the_address_that_sip_names_as_ours_either() {
+    let answered = |ports: &[u16], address: &str| {
+        let mut call = Call::new(config("sip:rec.example"));
+        call.signalled = "198.51.100.7";
+        (0..2).for_each(|slot| call.add(slot));
+        (0..2).for_each(|slot| call.format(slot, pcmu()));
+        call.take();
+        call.answer_invite(&sdp(ports).replace("IN IP4 192.0.2.9", &format!("IN IP4 {address}")));
+        call.take().remove(0)
+    };
+    for ports in [[10_000, 10_002], [10_000, 0]] {
+        let refused = "* failed: the recorder's answer cannot be used: it takes no stream (the recorder takes it at \
+                       198.51.100.7:10000, which is our own port)";
+        assert_eq!(answered(&ports, "198.51.100.7"), refused, "{ports:?}");
+    }
+    // A recorder behind the same address, which has one port number with us, and one at another.
+    assert_eq!(answered(&[10_000, 4002], "198.51.100.7"), "open 0 to 198.51.100.7:10000");
+    assert_eq!(answered(&[10_002, 10_000], "198.51.100.7"), "open 0 to 198.51.100.7:10002");
+    assert_eq!(answered(&[10_000, 10_002], "198.51.100.8"), "open 0 to 198.51.100.8:10000");
+}
+
+#[test]
 fn an_answer_of_no_use_is_acknowledged_and_ended_by_bye() {
     let takes_nothing =
         |why: &str| format!("* failed: the recorder's answer cannot be used: it takes no stream ({why})");

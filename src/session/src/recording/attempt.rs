@@ -264,6 +264,7 @@ impl Recording {
             rtcp: self.config.rtcp_mode,
             timers: self.config.timers,
             media: flow.media,
+            signalled: flow.local.ip(),
             protection,
             may_expose: self.policy(id).allow_downgrade,
             expects_reports: recorder.profile.expects_reports,

@@ -1,6 +1,6 @@
 //! What both sides have agreed on, and what follows for the branches.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use siprec_model::{BranchId, DtlsAssociation, DtlsRole, MediaSecurity, OpenBranch, PayloadRule, SrtpKeys};
 use siprec_sip::sdp::{Direction, Setup};
@@ -8,7 +8,7 @@ use siprec_sip::sdp::{Direction, Setup};
 use super::Rules;
 use super::description::{Description, Line, StreamLine};
 use super::keys::{Accepted, LineKeys};
-use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault};
+use super::remote::{Profile, RemoteDescription, RemoteLine, SdpFault, Target};
 use crate::branches::BranchMode;
 use crate::numbering::{NumberedFormat, is_companion, same_codec};
 use crate::recorder::{PayloadTypes, is_one_host};
@@ -74,7 +74,7 @@ impl Agreement {
         let mut takes_any = false;
         for (index, line) in self.ours.lines.iter().enumerate() {
             let Some(stream) = line.stream().filter(|stream| stream.ports.is_some()) else { continue };
-            let line = match self.target(index, stream) {
+            let line = match self.target(index, stream, rules) {
                 Ok((_, line)) => line,
                 Err(reason) => {
                     refusal = refusal.or(Some(reason));
@@ -130,15 +130,16 @@ impl Agreement {
     fn securities(&self, rules: &Rules) -> impl Iterator<Item = MediaSecurity> {
         self.ours.lines.iter().enumerate().filter_map(move |(index, line)| {
             let stream = line.stream().filter(|stream| stream.ports.is_some())?;
-            let (_, theirs) = self.target(index, stream).ok()?;
+            let (_, theirs) = self.target(index, stream, rules).ok()?;
             security(stream, theirs, rules).ok()
         })
     }
 
     /// Whether the recorder takes any stream.
-    pub(super) fn takes_any(&self) -> bool {
+    pub(super) fn takes_any(&self, rules: &Rules) -> bool {
         let is_taken = |(index, line): (usize, &Line)| {
-            line.stream().is_some_and(|stream| stream.ports.is_some() && self.target(index, stream).is_ok())
+            line.stream()
+                .is_some_and(|stream| stream.ports.is_some() && self.target(index, stream, rules).is_ok())
         };
         self.ours.lines.iter().enumerate().any(is_taken)
     }
@@ -151,7 +152,7 @@ impl Agreement {
     pub(super) fn check_security(&self, rules: &Rules) -> Result<(), String> {
         let encrypted = |(index, line): (usize, &Line)| {
             let stream = line.stream().filter(|stream| stream.ports.is_some() && stream.keys.is_some())?;
-            let (_, theirs) = self.target(index, stream).ok()?;
+            let (_, theirs) = self.target(index, stream, rules).ok()?;
             security(stream, theirs, rules).err()
         };
         self.ours.lines.iter().enumerate().find_map(encrypted).map_or(Ok(()), Err)
@@ -192,7 +193,7 @@ impl Agreement {
         let waiting = Verdict { mode: BranchMode::Holding, off: None };
         let Some(ours) = self.ours.stream(index).filter(|ours| ours.send) else { return waiting };
         let disabled = |reason| Verdict { mode: BranchMode::Disabled, off: Some(reason) };
-        let (target, line) = match self.target(index, ours) {
+        let (target, line) = match self.target(index, ours, rules) {
             Ok(found) => found,
             Err(reason) => return disabled(reason),
         };
@@ -231,7 +232,7 @@ impl Agreement {
     /// The association that the m-line `index` has, even while nothing is sent there.
     pub(super) fn association(&self, branch: BranchId, index: usize, rules: &Rules) -> Option<OpenBranch> {
         let ours = self.ours.stream(index)?;
-        let (target, line) = self.target(index, ours).ok()?;
+        let (target, line) = self.target(index, ours, rules).ok()?;
         let security = security(ours, line, rules).ok()?;
         let is_dtls = matches!(security, MediaSecurity::Dtls(_));
         is_dtls.then(|| OpenBranch {
@@ -275,18 +276,44 @@ impl Agreement {
         &self,
         index: usize,
         ours: &StreamLine,
-    ) -> Result<(super::remote::Target, &RemoteLine), String> {
+        rules: &Rules,
+    ) -> Result<(Target, &RemoteLine), String> {
         let line = self.theirs.lines.get(index).ok_or("the recorder's answer lacks its m-line")?;
-        let target = line.target_for(ours.medium)?;
+        let mut target = line.target_for(ours.medium)?;
         if let Some(ports) = ours.ports {
             check_reach(ports.rtp.ip(), target.rtp.ip())?;
         }
         // What mirrors our offer would have the call sent to ourselves.
-        let own = (0..self.ours.lines.len()).filter_map(|index| self.ours.stream(index)?.ports);
-        if own.flat_map(|ports| [ports.rtp, ports.rtcp]).any(|own| own == target.rtp) {
+        if self.is_own(target.rtp) || self.mirrors(rules.signalled) {
             return Err(format!("the recorder takes it at {}, which is our own port", target.rtp));
         }
+        let names_us = |rtcp: SocketAddr| {
+            let port = ours.ports.map(|ports| ports.rtcp.port());
+            self.is_own(rtcp) || rtcp.ip() == rules.signalled && Some(rtcp.port()) == port
+        };
+        if target.rtcp.is_some_and(names_us) {
+            // Our reports would come back as its: they go where they would without that (RFC 3605 §2.1).
+            let usual = target.rtp.port().checked_add(1).map(|port| SocketAddr::new(target.rtp.ip(), port));
+            target.rtcp = usual.filter(|usual| !names_us(*usual));
+        }
         Ok((target, line))
+    }
+
+    /// Whether this is a port of ours.
+    fn is_own(&self, address: SocketAddr) -> bool {
+        let own = (0..self.ours.lines.len()).filter_map(|index| self.ours.stream(index)?.ports);
+        own.flat_map(|ports| [ports.rtp, ports.rtcp]).any(|own| own == address)
+    }
+
+    /// Whether every m-line is our own at the address that SIP names as ours, as where a translation of addresses has rewritten
+    /// an offer that comes back. One alone may be a recorder's behind the same address.
+    fn mirrors(&self, signalled: IpAddr) -> bool {
+        let taken = |(index, line): (usize, &RemoteLine)| {
+            let own = self.ours.stream(index)?.ports?;
+            Some((own.rtp.port(), line.target.as_ref().ok()?.rtp))
+        };
+        let mut taken = self.theirs.lines.iter().enumerate().filter_map(taken).peekable();
+        taken.peek().is_some() && taken.all(|(own, target)| target.ip() == signalled && target.port() == own)
     }
 
     fn takes_media(&self, direction: Direction, rules: &Rules) -> bool {

@@ -57,6 +57,8 @@ pub(crate) struct Rules {
     pub(crate) timers: Timers,
     /// Local address of the media.
     pub(crate) media: IpAddr,
+    /// What SIP names as our address.
+    pub(crate) signalled: IpAddr,
     /// How the media is to be protected.
     pub(crate) protection: Protection,
     /// Whether what the call encrypts may be sent in the clear.
@@ -454,7 +456,7 @@ impl RecordingSession {
                         self.fail_insecure(reason, now);
                         return;
                     }
-                    if turns_secured && !up.agreed.takes_any() {
+                    if turns_secured && !up.agreed.takes_any(&self.rules) {
                         let reason = "the call is encrypted, and the recorder refuses to take it so";
                         self.fail_insecure(reason.to_owned(), now);
                         return;

@@ -51,6 +51,8 @@ pub struct Call {
     pub resolves: bool,
     /// What carries the signalling.
     pub transport: Transport,
+    /// What SIP names as our address.
+    pub signalled: &'static str,
     pub transcript: Vec<String>,
     /// Messages to the recorder that it has not looked at yet.
     pub wire: Vec<(u32, Message)>,
@@ -121,6 +123,7 @@ impl Call {
             chooses: true,
             resolves: true,
             transport: Transport::Udp,
+            signalled: "192.0.2.1",
             transcript: Vec::new(),
             wire: Vec::new(),
             events: Vec::new(),
@@ -433,7 +436,7 @@ impl Call {
         Flow {
             transport: self.transport,
             remote: "192.0.2.9:5060".parse().unwrap(),
-            local: "192.0.2.1:5060".parse().unwrap(),
+            local: format!("{}:5060", self.signalled).parse().unwrap(),
             media: "192.0.2.1".parse().unwrap(),
         }
     }
