@@ -197,3 +197,32 @@ impl std::fmt::Debug for Shield {
         f.debug_struct("Shield").field("own", &self.keys.own).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use siprec_model::SrtpSuite;
+
+    use super::*;
+
+    fn keys(mark: u8, session: u32) -> SrtpKeys {
+        let suite = SrtpSuite::AeadAes128Gcm;
+        let key = |mark| SrtpKey::new(suite, &vec![mark; suite.master_length()]).unwrap();
+        SrtpKeys { own: key(mark), recorder: vec![key(0xF0)], recorder_lifetime: None, session }
+    }
+
+    #[test]
+    fn counters_begin_at_0_with_another_key_at_another_address_or_in_another_session_and_else_run_on() {
+        let of_first = (1, 1);
+        for ((mark, session), has_moved, begins) in [
+            (of_first, true, false),
+            ((2, 1), false, false),
+            ((2, 1), true, true),
+            ((2, 2), false, true),
+            ((1, 2), true, false),
+        ] {
+            let mut shield = Shield::new(&keys(1, 1), KeyLimits::default()).unwrap();
+            let renewed = shield.renew(&keys(mark, session), has_moved);
+            assert_eq!(renewed, Ok(begins), "key {mark}, session {session}, moved: {has_moved}");
+        }
+    }
+}
