@@ -224,6 +224,29 @@ fn what_went_to_another_recorder_or_under_another_key_never_leaves_again() {
 }
 
 #[test]
+fn what_left_encrypted_never_leaves_again_once_the_branch_is_plain() {
+    let mut call = Asking::new();
+    call.rig.open_secured(call.branch, &call.recorder, &keys(1, 1));
+    call.push(10);
+    let sent = call.datagrams(10);
+    std::thread::park_timeout(APART);
+    call.open();
+    let end = Instant::now() + DEADLINE;
+    let plain = loop {
+        assert!(Instant::now() < end, "it does not become plain");
+        call.push(1);
+        // What the command has not overtaken is encrypted, too.
+        if let Some(plain) = call.all().into_iter().find(|datagram| datagram.len() < sent[0].len()) {
+            break plain;
+        }
+    };
+    call.ask(&sent.iter().map(|datagram| sequence(datagram)).collect::<Vec<_>>());
+    assert!(call.all().iter().all(|datagram| *datagram == plain));
+    let (_, report) = call.rig.close(call.branch);
+    assert!(report.not_retransmitted >= 10, "{report:?}");
+}
+
+#[test]
 fn a_flood_of_requests_gets_no_more_than_has_left_and_64_packets() {
     let mut call = Asking::new();
     call.open();
