@@ -271,6 +271,36 @@ fn another_key_at_the_same_address_and_at_another_is_taken_up() {
 }
 
 #[test]
+fn a_key_that_was_left_is_never_taken_up_again_and_nothing_leaves_for_it() {
+    let suite = SrtpSuite::AeadAes128Gcm;
+    for turns_plain in [false, true] {
+        let rig = Rig::new(EngineConfig::default());
+        let (tap, branch) = bound(&rig);
+        let (recorder, other) = (Recorder::new(), Recorder::new());
+        let [first, second] = [keys(suite, 1, 1), keys(suite, 2, 1)];
+        rig.open_secured(branch, &recorder, &first);
+        let mut number = push_until(&tap, &recorder, &first.own, 0);
+        if turns_plain {
+            rig.open(branch, &recorder);
+        } else {
+            rig.open_secured(branch, &recorder, &second);
+            number = push_until(&tap, &recorder, &second.own, number);
+        }
+        rig.open_secured(branch, &other, &keys(suite, 1, 2));
+        let reason = rig.expect(branch, |event| match event {
+            BranchEvent::PortsFailed { reason } => Some(reason),
+            _ => None,
+        });
+        assert!(reason.contains("cannot be secured as asked"), "{reason}");
+        for number in number..number + 5 {
+            tap.push(&numbered(SSRC, number), Instant::now());
+        }
+        // Neither under the key nor, which would be worse, in the clear.
+        other.assert_silence();
+    }
+}
+
+#[test]
 fn a_branch_rolls_over_under_its_key_and_another_session_starts_at_0() {
     let rig = Rig::new(EngineConfig::default());
     let (tap, branch) = bound(&rig);
