@@ -51,6 +51,16 @@ fn bytes_bound_the_ring_too() {
 }
 
 #[test]
+fn a_ring_is_filled_to_the_last_byte_and_not_beyond() {
+    let each = 35 + packet(0, 0, 1, 0).len();
+    for (hold_bytes, packets) in [(50 * each, 50), (50 * each - 1, 49)] {
+        let mut call = Call::new(Medium::Audio, BranchLimits { hold_bytes, ..BranchLimits::default() });
+        call.talk(5000);
+        assert_eq!((call.branch.held_packets(), call.branch.held_bytes()), (packets, packets * each));
+    }
+}
+
+#[test]
 fn a_ring_that_overflows_while_it_drains_loses_the_oldest_and_numbers_go_on() {
     let limits = BranchLimits { hold_bytes: 10_400, catch_up: 1.0, ..BranchLimits::default() };
     let mut call = Call::new(Medium::Audio, limits);
