@@ -84,6 +84,26 @@ fn where_reports_have_stopped_all_behind_the_last_one_is_sent_again_whatever_sip
 }
 
 #[test]
+fn where_one_source_is_reported_on_no_answer_speaks_for_another() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(5_000);
+    let (_, highest, ..) = call.sent[249];
+    // Another source goes on, which the recorder does not report on.
+    for _ in 0..1000 {
+        let packet = packet((call.ms / 20) as u16, (call.ms * 8) as u32, 2, 0);
+        call.take(&packet);
+        call.ms += 20;
+        if call.ms.is_multiple_of(5_000) {
+            call.branch.acknowledge(1, highest as u32, 0, call.now());
+            call.branch.confirm(call.now());
+        }
+    }
+    call.branch.recall(call.now(), call.now());
+    assert_eq!(replayed(&mut call), (250..1250).collect::<Vec<_>>());
+}
+
+#[test]
 fn from_the_first_report_on_however_late_it_comes_answers_count_no_more() {
     let mut call = Call::audio();
     call.open();
