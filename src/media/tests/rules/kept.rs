@@ -104,6 +104,22 @@ fn where_one_source_is_reported_on_no_answer_speaks_for_another() {
 }
 
 #[test]
+fn a_report_of_what_was_never_sent_says_nothing() {
+    let mut call = Call::audio();
+    call.open();
+    call.talk(6_000);
+    let all = call.branch.kept_bytes();
+    let highest = call.sent[299].1 as u32;
+    // Ahead of it all, and by a round of numbers more than there was.
+    for told in [highest + 1, highest + 0x1_0000 - 10] {
+        call.branch.acknowledge(1, told, 0, call.now());
+        assert_eq!(call.branch.kept_bytes(), all, "{told}");
+    }
+    call.branch.acknowledge(1, highest, 0, call.now());
+    assert!(call.branch.kept_bytes() < all);
+}
+
+#[test]
 fn from_the_first_report_on_however_late_it_comes_answers_count_no_more() {
     let mut call = Call::audio();
     call.open();
