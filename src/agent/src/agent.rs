@@ -182,7 +182,7 @@ impl Agent {
     }
 
     /// Has other pools from now on. Sessions go on where they are; recordings that look for a recorder now, or later, choose
-    /// by these.
+    /// by these. A recording whose pool is gone, and that has or had a recorder of it, chooses by what that was until it is over.
     pub fn set_pools(&self, pools: Pools) {
         self.doors.roster().replace(pools, Instant::now());
         self.doors.inbox.pools();

@@ -87,7 +87,8 @@ pub enum SessionEventKind {
     },
     /// A recorder accepted the session: media flows.
     Started,
-    /// The recorder agreed to a pause, or the session was set up paused.
+    /// Nothing is sent any more: by a pause or mute, from its command on whatever the recorder says of it, or since the session was set
+    /// up silent.
     Paused,
     /// Media flows again.
     Resumed,

@@ -40,6 +40,8 @@ struct Recorder {
     /// INVITEs without an answer, by Call-ID, and when that is due.
     open: BTreeMap<String, (Request, std::time::Instant, bool)>,
     directions: BTreeMap<String, String>,
+    /// The last offer met glare.
+    has_put_off: bool,
     offers: usize,
     answers: usize,
 }
@@ -54,6 +56,8 @@ impl Recorder {
             }
             let call_id = value(&invite, &HeaderName::CallId);
             let (delay, glare) = self.manners[self.offers % self.manners.len()];
+            // One that puts off whatever it is offered agrees to nothing.
+            let glare = glare && !self.has_put_off;
             let due = call.now + std::time::Duration::from_millis(delay);
             if let Some((open, ..)) =
                 self.open.insert(call_id, (invite.clone(), due, glare && self.offers > 1))
@@ -73,6 +77,7 @@ impl Recorder {
         for id in due {
             let (invite, _, glare) = self.open.remove(&id).unwrap();
             self.answers += 1;
+            self.has_put_off = glare;
             if glare {
                 call.answer(&invite, 491, &[], "");
                 continue;
@@ -91,8 +96,14 @@ fn run(orders: Vec<Order>, manners: Vec<(u64, bool)>, mode: SessionMode) {
     let mut settings = config("sip:rec.example");
     settings.mode = mode;
     let mut call = Call::new(settings);
-    let mut recorder =
-        Recorder { manners, open: BTreeMap::new(), directions: BTreeMap::new(), offers: 0, answers: 0 };
+    let mut recorder = Recorder {
+        manners,
+        open: BTreeMap::new(),
+        directions: BTreeMap::new(),
+        has_put_off: false,
+        offers: 0,
+        answers: 0,
+    };
     for slot in 0..2 {
         call.add(slot);
         call.format(slot, pcmu());
