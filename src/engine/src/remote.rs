@@ -107,6 +107,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_comes_from_the_recorders_own_hosts_is_its() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let remote = Remote { rtp: address("192.0.2.1:4000"), rtcp: Some(address("192.0.2.2:5001")) };
+        for (from, is_its) in [
+            ("192.0.2.1:9", true),
+            ("192.0.2.2:9", true),
+            ("192.0.2.3:4000", false),
+            ("[2001:db8::1]:4000", false),
+        ] {
+            assert_eq!(remote.is_source_of(address(from)), is_its, "{from}");
+        }
+        assert!(!Remote { rtcp: None, ..remote }.is_source_of(address("192.0.2.2:5001")));
+    }
+
+    #[test]
     fn each_port_is_told_of_once_a_second() {
         let start = Instant::now();
         let mut refusals = Refusals::default();
