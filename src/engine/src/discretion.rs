@@ -64,3 +64,41 @@ impl Discretion {
         if std::mem::take(&mut self.confidential) { self.target.take() } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use siprec_model::{BranchId, PayloadRule, RecordingKey};
+
+    use super::*;
+
+    /// An order to send in the clear what is not confidential.
+    fn order() -> OpenBranch {
+        OpenBranch {
+            branch: BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 },
+            rtp: ([192, 0, 2, 1], 4000).into(),
+            rtcp: None,
+            security: MediaSecurity::Plain,
+            may_expose: false,
+            payloads: vec![PayloadRule { from: 0, to: 0 }],
+            catch_up: None,
+            expects_reports: false,
+            retransmission: false,
+        }
+    }
+
+    #[test]
+    fn an_order_that_was_withheld_or_interrupted_and_then_taken_back_is_never_carried_out() {
+        for is_confidential in [true, false] {
+            for is_taken_back in [false, true] {
+                let mut discretion = Discretion::new(is_confidential);
+                let permission = discretion.permit(&order());
+                assert_eq!(permission == Permission::Withheld, is_confidential);
+                assert!(is_confidential || discretion.begin());
+                if is_taken_back {
+                    discretion.revoke();
+                }
+                assert_eq!(discretion.end().is_some(), !is_taken_back);
+            }
+        }
+    }
+}
