@@ -640,6 +640,31 @@ fn what_is_confidential_in_the_clear_waits_too_and_is_forgotten_where_it_may_not
 }
 
 #[test]
+fn what_waited_for_its_key_does_not_leave_in_the_clear_although_the_call_is_plain_by_then() {
+    let rig = Rig::new(EngineConfig::default());
+    let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
+    call.tap.set_secured(false);
+    let recorder = Recorder::new();
+    let branch = discreet_branch(&rig, &call, &recorder);
+    let push = |call: &Call, numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| call.tap.push(&numbered(SSRC, number), Instant::now()));
+    };
+    push(&call, 0..10);
+    assert_eq!(sizes(&recorder, 10), [172; 10]);
+    call.tap.set_secured(true);
+    call.push(10..20);
+    call.tap.set_secured(false);
+    push(&call, 20..30);
+    assert_eq!(sizes(&recorder, 10), [172; 10]);
+    call.add_key();
+    assert_eq!(sizes(&recorder, 0), [0; 0]);
+    push(&call, 30..40);
+    assert_eq!(sizes(&recorder, 10), [172; 10]);
+    let (_, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.of(DropCause::Closed)), (40, 30, 10));
+}
+
+#[test]
 fn what_the_call_encrypts_leaves_in_the_clear_where_that_is_allowed() {
     let rig = Rig::new(EngineConfig::default());
     let mut call = Call::new(&rig, SrtpSuite::AeadAes128Gcm);
