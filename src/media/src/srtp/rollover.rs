@@ -186,6 +186,19 @@ mod tests {
     }
 
     #[test]
+    fn half_a_round_away_is_the_same_round_as_in_appendix_a_of_rfc_3711() {
+        for last in [0, 1, 0x7FFF, 0x8000, 0xFFFF] {
+            for away in [0x7FFF, 0x8000, 0x8001] {
+                for sequence in [u16::wrapping_add(last, away), u16::wrapping_sub(last, away)] {
+                    let expected = appendix_a(5, last.into(), sequence.into());
+                    let found = estimate(5 << 16 | u64::from(last), sequence);
+                    assert_eq!(found.map(|index| index as i64), Some(expected), "{last} {sequence}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_source_is_followed_over_wraps_and_its_strays_are_not() {
         let mut followed = Followed::default();
         let mut sequence = 65_000u16;
