@@ -162,9 +162,10 @@ fn where_no_recorder_is_left_the_last_seconds_are_told_as_lost() {
 
 #[test]
 fn where_no_recorder_accepts_in_the_drain_time_the_last_seconds_are_told_as_lost() {
-    let (mut call, ..) =
-        ended(config("sip:a.example sip:b.example sip:c.example sip:d.example sip:e.example"));
-    call.wait_ms(9_999);
+    let recorders: Vec<String> = ('a'..='z').map(|name| format!("sip:{name}.example")).collect();
+    let (mut call, ..) = ended(config(&recorders.join(" ")));
+    // The first one is lost after 4 s, and from then on there is `hold-time`.
+    call.wait_ms(33_999);
     let lines = call.take();
     assert!(!lines.iter().any(|line| line.starts_with("recall") || line.starts_with("close")), "{lines:?}");
     call.wait_ms(1);
@@ -174,6 +175,48 @@ fn where_no_recorder_accepts_in_the_drain_time_the_last_seconds_are_told_as_lost
     assert!(order.is_sorted(), "{lines:?}");
     call.wait_ms(40_000);
     assert_eq!(call.finished, 1);
+}
+
+#[test]
+fn an_unanswered_bye_leaves_the_next_recorder_all_of_the_time() {
+    let (mut call, ..) = ended(two_recorders());
+    call.engine.drains = false;
+    call.wait_ms(4_000);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 180, &[], "");
+    call.wait_ms(5_000);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    call.take();
+    // It gets all that is kept at twice the speed: 15 s.
+    call.wait_ms(15_000);
+    let lines = call.take();
+    assert!(!lines.iter().any(|line| line.starts_with(['*', '='])), "{lines:?}");
+    (0..2).for_each(|slot| call.empty(slot));
+    call.answer_bye();
+    let lines = call.take();
+    assert!(lines.contains(&"* stopped: call-ended".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn however_many_recorders_are_lost_at_the_end_that_has_an_end() {
+    let recorders: Vec<String> = ('a'..='z').map(|name| format!("sip:{name}.example")).collect();
+    let (mut call, ..) = ended(config(&recorders.join(" ")));
+    let end = call.now;
+    let mut lost = 0;
+    // Each one takes the session, and does not answer the BYE.
+    while call.recording.state() != RecordingState::Stopped {
+        call.wait_ms(500);
+        if let Some(invite) = call.find_request(&Method::Invite) {
+            call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+            lost += 1;
+        }
+        assert!(call.now < end + Duration::from_secs(70), "{lost} recorders");
+    }
+    assert!(
+        call.now >= end + Duration::from_secs(60) && lost > 9,
+        "{lost} recorders in {:?}",
+        call.now - end
+    );
 }
 
 #[test]

@@ -453,10 +453,14 @@ impl Recording {
         leg.redirects.clear();
         leg.redirected = 0;
         leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, comeback });
-        if leg.parting.is_some() {
-            return leg.lose_tail();
+        let is_tail = leg.parting.is_some();
+        if is_tail {
+            leg.lose_tail();
         }
         self.deliver_again(id, now);
+        if is_tail {
+            return;
+        }
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             let since = refused.iter().find(|(stream, _)| *stream == slot.branch()).map(|(_, since)| *since);

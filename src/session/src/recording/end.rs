@@ -36,7 +36,7 @@ impl Recording {
                 if matches!(self.stage, Stage::Idle { .. }) {
                     self.close(Outcome::Stopped(reason), now);
                 } else if matches!(self.stage, Stage::Running) {
-                    self.stage = Stage::Draining { reason };
+                    self.stage = Stage::Draining { reason, since: now };
                     // What is offered holds up what is held, and another recorder needs time for that.
                     for session in self.legs.iter_mut().filter_map(Leg::session_mut) {
                         session.hurry(now);
@@ -74,7 +74,7 @@ impl Recording {
             return true;
         }
         let drained: Vec<u16> = drained.into_iter().filter(|number| !doubts.slots.contains(number)).collect();
-        if let Stage::Draining { reason } = self.stage
+        if let Stage::Draining { reason, .. } = self.stage
             && drained.len() == self.slots.len()
         {
             let overdue = self.slots.values().any(|slot| slot.is_overdue(now));

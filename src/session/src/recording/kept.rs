@@ -36,17 +36,18 @@ impl Recording {
     }
 
     /// Has what ended streams of a session left delivered once more, now that its recorder is lost. At the end of the call, too, they
-    /// have their time anew, since judging the recorder took of it; not where that was over before.
+    /// have their time anew, since judging the recorder took of it; not where that was over before, and no longer than twice that
+    /// behind the end, however many recorders are lost then.
     pub(super) fn deliver_again(&mut self, id: usize, now: Instant) {
         let time = self.config.timers.drain.max(self.config.limits.hold_time);
-        let goes_on = match self.stage {
-            Stage::Running => true,
-            Stage::Draining { .. } => false,
+        let (goes_on, until) = match self.stage {
+            Stage::Running => (true, now + time),
+            Stage::Draining { since, .. } => (false, (now + time).min(since + time * 2)),
             Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => return,
         };
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             if goes_on || !slot.is_out_of_time(now) {
-                slot.prolong(now + time);
+                slot.prolong(until);
             }
         }
     }

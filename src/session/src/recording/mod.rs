@@ -98,7 +98,7 @@ enum Stage {
     /// Started.
     Running,
     /// The call has ended.
-    Draining { reason: StopReason },
+    Draining { reason: StopReason, since: Instant },
     /// The end is decided.
     Closing { outcome: Outcome, deadline: Instant },
     /// The application has been told; dialogs may still be open.
@@ -259,7 +259,7 @@ impl Recording {
     /// Ends at once. Where the agent has asked for the end, and its time is up, that is the reason.
     fn stop_now(&mut self, now: Instant) {
         let reason = match self.stage {
-            Stage::Draining { reason: StopReason::Shutdown } => StopReason::Shutdown,
+            Stage::Draining { reason: StopReason::Shutdown, .. } => StopReason::Shutdown,
             _ => StopReason::AskedAtOnce,
         };
         self.close(Outcome::Stopped(reason), now);

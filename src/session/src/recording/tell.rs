@@ -128,7 +128,7 @@ impl Recording {
     pub(super) fn tell_state(&mut self) {
         match &self.stage {
             Stage::Idle { .. } | Stage::Closing { .. } | Stage::Told | Stage::Finished => {}
-            Stage::Draining { reason } => {
+            Stage::Draining { reason, .. } => {
                 let reason = reason.as_str().to_owned();
                 self.change_state(RecordingState::Draining, reason);
             }
