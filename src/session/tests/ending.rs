@@ -7,7 +7,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
-use siprec_session::{Command, Input, RecordingConfig, TransportEvent, parse_recorders};
+use siprec_session::{Command, Input, RecordingConfig, SessionMode, TransportEvent, parse_recorders};
 use siprec_sip::Method;
 use support::*;
 
@@ -52,7 +52,14 @@ fn assert_redelivered(call: &mut Call, reason: &str, since: Instant) {
     for line in ["open 0 to 192.0.2.9:6000", "open 1 to 192.0.2.9:6002", "* failed over from sip:a.example"] {
         assert!(lines.iter().any(|other| other.starts_with(line)), "{line}: {lines:?}");
     }
-    assert_eq!(lines.last().map(String::as_str), Some("> BYE"));
+    let mut last = lines.last().cloned();
+    if reason == "it has sent no receiver report" {
+        // Nor is the next one believed without any.
+        assert_ne!(last.as_deref(), Some("> BYE"));
+        call.media(0, REPORT);
+        last = call.take().pop();
+    }
+    assert_eq!(last.as_deref(), Some("> BYE"));
     call.answer_bye_of(&invite);
     assert_eq!(call.recording.state(), RecordingState::Stopped);
 }
@@ -264,6 +271,122 @@ fn a_recorder_that_always_reports_and_has_not_is_waited_for() {
         call.wait_ms(100);
         assert_redelivered(&mut call, "it has sent no receiver report", begun);
     }
+}
+
+/// It may be deaf, and what another one had before is sent to it anew: none of that is believed without a single report.
+#[test]
+fn the_first_report_of_a_recorder_that_always_reports_is_waited_for_however_short_the_call() {
+    for (seconds, waits_ms) in [(0, 7_500), (2, 5_500), (6, 5_000)] {
+        for comes in [true, false] {
+            let mut call = recorded(two_that_report());
+            let begun = call.now;
+            call.wait(Duration::from_secs(seconds));
+            hang_up(&mut call);
+            call.wait_ms(waits_ms - 1);
+            assert_eq!(call.take(), ["drain 0", "drain 1", "= draining"]);
+            if comes {
+                call.media(1, REPORT);
+                assert_ended(&mut call);
+                continue;
+            }
+            call.wait_ms(1);
+            let lines = call.take();
+            let failed = "* failed: the recorder takes no media: it has sent no receiver report";
+            assert!(lines.contains(&failed.to_owned()), "{lines:?}");
+            assert_eq!(call.recalled(), [(0, begun), (1, begun)]);
+            // The next one owes a report, too.
+            let invite = call.request(&Method::Invite);
+            call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+            call.wait_ms(3_000);
+            assert!(!call.take().contains(&"part 0".to_owned()));
+            call.media(0, REPORT);
+            call.answer_bye_of(&invite);
+            assert!(call.take().contains(&"* stopped: call-ended".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn a_deaf_recorder_that_gets_all_anew_as_the_call_ends_is_found_before_that_is_over() {
+    let mut call = recorded(two_that_report());
+    call.wait_ms(15_000);
+    (0..2).for_each(|slot| call.media(slot, BranchEvent::ReportsStopped));
+    call.wait_ms(2_000);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    let begun = call.now;
+    call.take();
+    call.wait_ms(1_000);
+    // It is still being sent what the first one may not have.
+    call.engine.drains = false;
+    hang_up(&mut call);
+    call.wait_ms(6_499);
+    assert!(!call.take().iter().any(|line| line.starts_with("* failed")));
+    call.wait_ms(1);
+    let lines = call.take();
+    let failed = "* failed: the recorder takes no media: it has sent no receiver report";
+    assert!(lines.contains(&failed.to_owned()), "{lines:?}");
+    assert!(call.recalled().ends_with(&[(0, begun), (1, begun)]));
+}
+
+#[test]
+fn a_recorder_that_always_reports_and_answers_after_the_call_has_its_time_to_report() {
+    for comes in [true, false] {
+        let mut call = Call::inviting_with(two_that_report());
+        (0..2).for_each(|slot| call.packet(slot));
+        let invite = call.request(&Method::Invite);
+        call.answer(&invite, 180, &[], "");
+        call.wait_ms(500);
+        hang_up(&mut call);
+        call.wait_ms(5_000);
+        call.answer(&invite, 200, &[], &sdp(&[4000, 4002]));
+        // Longer than `drain-timeout`.
+        call.wait_ms(7_400);
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with("* failed") || line == "> BYE"), "{lines:?}");
+        if comes {
+            call.media(0, REPORT);
+            assert_ended(&mut call);
+            continue;
+        }
+        call.wait_ms(100);
+        let lines = call.take();
+        assert!(lines.contains(&"resolve sip:b.example".to_owned()), "{lines:?}");
+        assert_eq!(call.recalled().len(), 2);
+    }
+}
+
+#[test]
+fn the_first_report_is_waited_for_where_a_party_leaves_its_own_session_too() {
+    for comes in [true, false] {
+        let mut call = Call::new(RecordingConfig { mode: SessionMode::PerParty, ..two_that_report() });
+        call.add(0);
+        call.format(0, pcmu());
+        call.packet(0);
+        call.answer_invite(&sdp(&[4000]));
+        call.command(Command::PartyLeft { stream: stream(0) });
+        call.wait_ms(7_400);
+        assert!(!call.take().contains(&"> BYE".to_owned()));
+        if comes {
+            call.media(0, REPORT);
+            call.expect(&["part 0", "> BYE"]);
+            continue;
+        }
+        call.wait_ms(100);
+        let lines = call.take();
+        assert!(lines.contains(&"resolve sip:b.example".to_owned()), "{lines:?}");
+    }
+}
+
+#[test]
+fn a_recorder_that_was_sent_nothing_owes_no_report_at_the_end() {
+    let mut call = Call::inviting_with(two_that_report());
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(1_000);
+    call.take();
+    hang_up(&mut call);
+    call.wait_ms(200);
+    assert!(call.take().contains(&"> BYE".to_owned()));
 }
 
 #[test]

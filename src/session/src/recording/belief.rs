@@ -2,12 +2,16 @@
 //! the media to the end, or its receiver reports are overdue: `protocol` 1.6 holds at the end of a call, too, when nothing more
 //! is sent that could be refused or reported on.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::leg::Leg;
 use super::slot::Slot;
 use super::{Recording, Stage};
+use crate::config::SessionMode;
 use crate::session::{Belief, Sign};
+
+/// What ends with a verdict has this long beyond it, so that there is time left when that is given.
+const VERDICT: Duration = Duration::from_secs(1);
 
 /// What is in doubt of streams that have ended.
 #[derive(Debug, Default)]
@@ -59,7 +63,39 @@ impl Recording {
             }
             doubts.slots.push(number);
         }
+        if !doubts.lost {
+            self.await_first_reports(&mut doubts, now);
+        }
         doubts
+    }
+
+    /// A recorder that always reports, and has on nothing, may be deaf since it took the session, so that all that it was sent is
+    /// missing: a session that ends waits for the first report, however soon after its beginning, and also where `drain-timeout` is over
+    /// before.
+    fn await_first_reports(&mut self, doubts: &mut Doubts, now: Instant) {
+        let ends = matches!(self.stage, Stage::Draining { .. }) || self.mode == SessionMode::PerParty;
+        for (id, leg) in self.legs.iter_mut().enumerate().filter(|(_, leg)| leg.is_running() && ends) {
+            let streams = || self.slots.values().filter(|slot| slot.is_of(id) && slot.is_live());
+            let begun = streams().filter_map(Slot::sent_since).min();
+            let ended = streams().map(Slot::ended).collect::<Option<Vec<_>>>();
+            let (Some(begun), Some(ended)) = (begun, ended.and_then(|ended| ended.into_iter().max())) else {
+                continue;
+            };
+            let Some(session) = leg.session_mut() else { continue };
+            let Some(until) = session.first_report_comes(begun, ended) else { continue };
+            if now >= until {
+                session.lose_media(Sign::NoReports, now);
+                doubts.lost = true;
+                continue;
+            }
+            self.judgement = Some(self.judgement.map_or(until, |earlier| earlier.min(until)));
+            for slot in self.slots.values_mut().filter(|slot| slot.is_of(id) && slot.is_live()) {
+                if !slot.is_out_of_time(now) {
+                    slot.prolong(until + VERDICT);
+                }
+                doubts.slots.push(slot.number());
+            }
+        }
     }
 }
 

@@ -77,6 +77,8 @@ struct Branch {
     /// It has ended and has no line any more. What it has sent is kept until then, for the next recorder, should this one be
     /// lost.
     kept: Option<Instant>,
+    /// When packets began to leave to the present recorder.
+    begun: Option<Instant>,
     /// Until when packets may have been sent, as far as it is over.
     sent: Option<Instant>,
     /// Since when it is silent by a pause or mute before which packets were leaving to the present recorder.

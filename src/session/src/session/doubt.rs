@@ -20,7 +20,7 @@ const REPORT_WITHIN: Duration = Duration::from_secs(8);
 
 /// A report that is overdue when the last packet has left may come so long. Then two in a row are missing, and there is time left to
 /// deliver elsewhere what nobody acknowledges.
-const LAST_REPORT: Duration = Duration::from_secs(5);
+pub(super) const LAST_REPORT: Duration = Duration::from_secs(5);
 
 /// Who has answered a question is not asked again about the same for this long.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -121,6 +121,11 @@ impl Life {
         self.expects_reports
     }
 
+    /// Whether it always sends receiver reports, and has sent none.
+    pub(super) fn owes_first_report(&self) -> bool {
+        self.expects_reports && self.reported.is_none()
+    }
+
     /// Whether it had shown no longer than `within` before a moment that it hears, of whatever stream.
     pub(super) fn had_heard(&self, within: Duration, moment: Instant) -> bool {
         moment < self.heard + within

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{BranchId, FailureReason, RECALL_OVERLAP, REPORTS_WITHIN};
 use siprec_sip::{Headers, Method, RequestToken, Response};
 
-use super::doubt::{Belief, Growth, Sign};
+use super::doubt::{Belief, Growth, LAST_REPORT, Sign};
 use super::life::Question;
 use super::{Notice, Phase, RecordingSession};
 
@@ -131,6 +131,17 @@ impl RecordingSession {
             self.suspect(Sign::ReportsStopped, growth, now);
         } else if !up.life.had_heard(REPORTS_WITHIN, now) {
             self.doubt(Sign::NoReports, now);
+        }
+    }
+
+    /// Until when a recorder may report that always does and never has, where packets began to leave to it and the last of its streams
+    /// ended; None where none of that is so.
+    pub(crate) fn first_report_comes(&self, begun: Instant, ended: Instant) -> Option<Instant> {
+        match &self.phase {
+            Phase::Up(up) if self.is_up() && up.life.owes_first_report() => {
+                Some((begun + REPORT_COMES).max(ended + LAST_REPORT))
+            }
+            _ => None,
         }
     }
 

@@ -82,6 +82,7 @@ impl Slot {
             drained: false,
             parked: false,
             kept: None,
+            begun: None,
             sent: None,
             silenced: None,
             recalls: 0,
@@ -161,6 +162,7 @@ impl Slot {
         }
         out.extend(command);
         branch.mode = mode;
+        branch.begin(now);
         opens
     }
 
@@ -175,7 +177,7 @@ impl Slot {
             branch.mode = BranchMode::Holding;
         }
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
-        (branch.association, branch.silenced) = (None, None);
+        (branch.association, branch.begun, branch.silenced) = (None, None, None);
         branch.recalls += 1;
         out.push(BranchCommand::Recall { branch: self.id, since });
     }
@@ -274,6 +276,16 @@ impl Slot {
     /// Until when what it has sent is kept although it has ended and has no line any more; None where that is not so.
     pub(in crate::recording) fn kept_until(&self) -> Option<Instant> {
         self.branch.as_ref()?.kept
+    }
+
+    /// When packets of it began to leave to the present recorder.
+    pub(in crate::recording) fn sent_since(&self) -> Option<Instant> {
+        self.branch.as_ref()?.begun
+    }
+
+    /// When it ended, if it has.
+    pub(in crate::recording) fn ended(&self) -> Option<Instant> {
+        self.ended.map(|end| end.at)
     }
 
     /// Until when packets of it have left, once all have that were to.
@@ -422,6 +434,7 @@ impl Slot {
             }
             BranchEvent::FirstPacket { payload_type, .. } => {
                 branch.fed = true;
+                branch.begin(now);
                 // A static payload type says what the stream carries where no caps do, or others.
                 if self.format.is_some() {
                     self.add_unannounced(*payload_type, out);
@@ -478,6 +491,13 @@ impl Slot {
 }
 
 impl Branch {
+    /// Notes when packets of the stream begin to leave.
+    fn begin(&mut self, now: Instant) {
+        if self.is_sending() {
+            self.begun.get_or_insert(now);
+        }
+    }
+
     /// Whether packets of the stream may be leaving.
     fn is_sending(&self) -> bool {
         self.fed && !self.drained && self.mode.sends()
