@@ -424,6 +424,38 @@ fn a_recorder_that_is_lost_at_the_end_leaves_the_next_one_all_of_the_time() {
 }
 
 #[test]
+fn a_recorder_that_is_lost_shortly_before_the_end_leaves_the_next_one_all_of_the_time() {
+    for accepts_before in [true, false] {
+        let mut call = recorded(two_recorders());
+        call.media(0, REPORT);
+        call.wait_ms(18_000);
+        call.media(0, BranchEvent::ReportsStopped);
+        call.wait_ms(2_000);
+        let invite = call.request(&Method::Invite);
+        let accept = |call: &mut Call| call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+        call.engine.drains = false;
+        if accepts_before {
+            accept(&mut call);
+        }
+        call.wait_ms(500);
+        hang_up(&mut call);
+        call.wait_ms(1_400);
+        if !accepts_before {
+            accept(&mut call);
+        }
+        call.take();
+        // `hold-time`, from when the next one has accepted, or from the end on.
+        call.wait_ms(27_500);
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with(['*', '='])), "{lines:?}");
+        (0..2).for_each(|slot| call.empty(slot));
+        call.answer_bye_of(&invite);
+        let lines = call.take();
+        assert!(lines.contains(&"* stopped: call-ended".to_owned()), "{lines:?}");
+    }
+}
+
+#[test]
 fn a_recorder_that_always_reports_need_not_at_the_end_on_what_has_not_left() {
     let mut call = recorded(two_that_report());
     // All has been reported on that has left since: the media engine calls no report overdue.

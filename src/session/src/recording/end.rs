@@ -47,12 +47,15 @@ impl Recording {
         }
     }
 
-    /// The streams that match have ended.
+    /// The streams that match have ended. Where their recorder was lost a short while ago, the next one has its time for what that may
+    /// not have.
     pub(super) fn end_streams(&mut self, matches: impl Fn(&Slot) -> bool, now: Instant) {
         let deadline = now + self.config.timers.drain;
+        let again: Vec<_> = self.legs.iter().map(|leg| self.delivered_again(leg, now)).collect();
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| matches(slot)) {
-            slot.end(now, deadline, &mut commands);
+            let again = slot.leg().and_then(|id| again.get(id).copied().flatten());
+            slot.end(now, again.map_or(deadline, |again| again.max(deadline)), &mut commands);
         }
         self.branches(commands);
     }

@@ -35,6 +35,18 @@ impl Recording {
         ends.into_iter().flatten().filter(|end| *end > self.handled).min()
     }
 
+    /// Until when what a stream leaves that ends now may be delivered, where the recorder of its session was lost a short while ago: the
+    /// next one gets what that may not have before, or is yet to accept.
+    pub(super) fn delivered_again(&self, leg: &Leg, now: Instant) -> Option<Instant> {
+        let time = self.config.timers.drain.max(self.config.limits.hold_time);
+        let accepted = leg.session().filter(|session| session.is_up()).and_then(RecordingSession::lived);
+        match &leg.lost {
+            Some(_) => Some(now + time),
+            None if leg.losses > 0 => Some(accepted?.since + time),
+            None => None,
+        }
+    }
+
     /// Has what ended streams of a session left delivered once more, now that its recorder is lost. At the end of the call, too, they
     /// have their time anew, since judging the recorder took of it; not where that was over before, and no longer than twice that
     /// behind the end, however many recorders are lost then.
