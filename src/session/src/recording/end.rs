@@ -54,7 +54,7 @@ impl Recording {
         let again: Vec<_> = self.legs.iter().map(|leg| self.delivered_again(leg, now)).collect();
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| matches(slot)) {
-            let again = slot.leg().and_then(|id| again.get(id).copied().flatten());
+            let again = slot.leg().filter(|_| slot.is_fed()).and_then(|id| again.get(id).copied().flatten());
             slot.end(now, again.map_or(deadline, |again| again.max(deadline)), &mut commands);
         }
         self.branches(commands);
