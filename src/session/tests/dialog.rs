@@ -136,23 +136,6 @@ fn a_pause_is_told_at_once_and_once_whatever_the_recorder_says_of_it_and_when() 
 }
 
 #[test]
-fn a_refused_resume_is_told_and_sends_nothing() {
-    let (mut call, _) = established();
-    call.command(Command::Pause);
-    call.answer_invite(&sdp_with(&[4000, 4002], "a=inactive\r\n"));
-    call.command(Command::Resume);
-    let reinvite = call.request(&Method::Invite);
-    call.take();
-    call.answer(&reinvite, 488, &[], "");
-    call.expect(&[
-        "* audio of 1001 off: the recorder refuses the change: 488 Not Acceptable Here",
-        "* audio of 1002 off: the recorder refuses the change: 488 Not Acceptable Here",
-        "> ACK",
-    ]);
-    assert_eq!(call.recording.state(), RecordingState::Paused);
-}
-
-#[test]
 fn after_491_the_offer_is_repeated_between_2_1_and_4_seconds_later() {
     let (mut call, _) = established();
     call.command(Command::Pause);

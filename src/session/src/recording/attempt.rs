@@ -354,7 +354,8 @@ impl Recording {
         }
     }
 
-    /// A refused resume, or a refused stream, is not recorded although the call has it.
+    /// A refused stream is not recorded although the call has it. Who refuses to go on after a pause takes nothing more: the next
+    /// recorder has the rest.
     fn offer_refused(&mut self, id: usize, code: u16, phrase: &str, now: Instant) {
         let stays_plain = self.legs.get(id).and_then(Leg::session).is_some_and(RecordingSession::stays_plain);
         if stays_plain
@@ -374,6 +375,11 @@ impl Recording {
         }
         if self.is_silent(id) {
             return;
+        }
+        if let Some(session) =
+            self.legs.get_mut(id).and_then(Leg::session_mut).filter(|session| session.stays_silent())
+        {
+            return session.lose_by_refusal(code, phrase, now);
         }
         let is_idle =
             |slot: &&Slot| slot.is_of(id) && slot.is_described() && slot.is_present() && !slot.is_open();

@@ -12,6 +12,7 @@ mod keys;
 mod life;
 mod offer;
 mod remote;
+mod resume;
 mod watch;
 mod write;
 
@@ -132,6 +133,8 @@ struct Up {
     probe: bool,
     /// Whether what is wanted now is to be agreed soon.
     presses: bool,
+    /// Since when something is to be sent, and nothing is by agreement.
+    withheld: Option<Instant>,
     /// Keys that nothing leaves under any more.
     spent: Vec<Arc<LineKeys>>,
 }
@@ -318,6 +321,7 @@ impl RecordingSession {
             Phase::Up(up) if up.clock.expiry().is_some_and(|end| end <= now) => {
                 self.lose("the session timer expired", now)
             }
+            Phase::Up(_) if self.resume_deadline().is_some_and(|end| end <= now) => self.lose_by_delay(now),
             Phase::Up(_) => {
                 self.examine(now);
                 self.offer_difference(now);
@@ -344,7 +348,7 @@ impl RecordingSession {
             Phase::Up(up) => up.next_deadline(self.ua.may_offer(), &self.rules.timers),
             Phase::Ending => self.farewell.next_deadline(),
         };
-        own.into_iter().chain(self.ua.next_timeout()).min()
+        own.into_iter().chain(self.resume_deadline()).chain(self.ua.next_timeout()).min()
     }
 
     /// Replaces what is wanted; [`Self::offer_difference`] makes it known.
@@ -493,6 +497,7 @@ impl RecordingSession {
                     life,
                     probe: false,
                     presses: false,
+                    withheld: None,
                     spent: Vec::new(),
                 };
                 self.phase = Phase::Up(Box::new(up));
