@@ -612,13 +612,20 @@ async fn a_host_that_takes_all_connections_loses_its_own_only() {
 
 #[tokio::test]
 async fn a_message_that_is_too_long_or_never_finished_ends_its_connection() {
-    let limits =
-        Limits { message_bytes: 2000, message_timeout: Duration::from_millis(50), ..Limits::default() };
-    let server = Side::with(limits);
+    let mut server = Side::with(Limits { message_bytes: 2000, ..Limits::default() });
     let mut endless = TcpStream::connect(server.address()).await.unwrap();
     endless.write_all(options_text("long", "Content-Length: 5000\r\n\r\n").as_bytes()).await.unwrap();
     let _ = endless.write_all(&[b'x'; 3000]).await;
     read_to_end(&mut endless).await;
+    let (socket, address) = udp().await;
+    for (branch, length) in [("long", 2000), ("short", 1000)] {
+        let text = options_text(branch, "\r\n").replace("TCP 127.0.0.1:9", &format!("UDP {address}"));
+        socket.send_to((text + &"x".repeat(length)).as_bytes(), server.address()).await.unwrap();
+    }
+    assert_eq!(server.request().await.0.headers.call_id(), Ok("short"));
+    assert_eq!(server.transport.counters().malformed, 2);
+
+    let server = Side::with(Limits { message_timeout: Duration::from_millis(50), ..Limits::default() });
     let mut slow = TcpStream::connect(server.address()).await.unwrap();
     slow.write_all(b"OPTIONS sip:a SIP/2.0\r\n").await.unwrap();
     read_to_end(&mut slow).await;
