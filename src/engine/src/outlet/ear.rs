@@ -55,7 +55,7 @@ impl Outlet {
                         };
                         if let Some(plain) = plain {
                             self.refusals.hear_rtcp();
-                            self.reporter.handle_datagram(plain, &mut self.branch, now);
+                            self.reporter.handle_datagram(plain, from, &mut self.branch, now);
                             if let Some(repeats) = &mut self.repeats {
                                 repeats.hear(plain, now);
                             }

@@ -1,5 +1,6 @@
 //! The RTCP of one branch.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use rtcp_types::prelude::*;
@@ -56,8 +57,8 @@ struct Reception {
     /// It always reports, whether it has yet or not.
     is_certain: bool,
     expected: Option<Expected>,
-    /// Who reports.
-    reporter: Option<u32>,
+    /// Who reports, and from where.
+    reporter: Option<(u32, SocketAddr)>,
     /// What it has received and lost of each source, as it said last.
     received: Vec<Received>,
     untold_report: Option<BranchEvent>,
@@ -198,9 +199,9 @@ impl Reporter {
         append(&compound, out).ok()
     }
 
-    /// Takes a datagram that came from the recorder on the RTCP port. What makes no sense is passed over.
+    /// Takes a datagram that came to the RTCP port from this address, one of the recorder. What makes no sense is passed over.
     /// What it acknowledges the branch need not keep.
-    pub fn handle_datagram(&mut self, datagram: &[u8], branch: &mut Branch, now: Instant) {
+    pub fn handle_datagram(&mut self, datagram: &[u8], from: SocketAddr, branch: &mut Branch, now: Instant) {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
         let (reception, suspicion) = (&mut self.reception, &mut self.suspicion);
         // A report on several sources is one report.
@@ -209,7 +210,8 @@ impl Reporter {
             Feedback::Report { reporter, ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) =>
             {
-                if reception.reporter.replace(reporter).is_some_and(|before| before != reporter) {
+                if reception.reporter.replace((reporter, from)).is_some_and(|(before, _)| before != reporter)
+                {
                     suspicion.change_receiver();
                 }
                 // Of one that never makes sense nobody can tell.
@@ -231,8 +233,9 @@ impl Reporter {
                     Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
-            // Who has left owes no report (RFC 3550 §6.3.7); that others do says nothing of who reports.
-            Feedback::Bye { ssrc } if reception.reporter == Some(ssrc) => {
+            // Who has left owes no report (RFC 3550 §6.3.7); that others do says nothing of who reports, nor does what comes from
+            // elsewhere. Who always reports owes one of what left before, too: a BYE gives him no time, however often it comes.
+            Feedback::Bye { ssrc } if !reception.is_certain && reception.reporter == Some((ssrc, from)) => {
                 has_come = false;
                 reception.begin(branch, now);
             }

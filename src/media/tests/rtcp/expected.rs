@@ -1,5 +1,7 @@
 //! Which reports must come, and when they are missed.
 
+use std::net::SocketAddr;
+
 use rtcp_types::{Bye, ReceiverReport, ReportBlock};
 use siprec_model::BranchEvent;
 
@@ -331,10 +333,39 @@ fn who_always_reports_does_so_after_its_bye_too() {
     session.open_to(true);
     session.speech(A);
     session.hear_report(A);
-    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
-    session.ms = 500;
     session.speech(A);
-    assert_eq!(told(&mut session, 10_000), [(8_000, BranchEvent::ReportOverdue)]);
+    // What left before is still to be reported on, however often it says that it leaves.
+    for ms in [1_000, 2_000, 6_000, 7_000] {
+        assert_eq!(told(&mut session, ms), []);
+        assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    }
+    assert_eq!(told(&mut session, 10_000), [(7_500, BranchEvent::ReportOverdue)]);
+    assert_eq!(session.hear(&written(Bye::builder().add_source(99))), None);
+    assert_eq!(told(&mut session, 20_000), [(15_000, BranchEvent::ReportsStopped)]);
+}
+
+#[test]
+fn the_bye_that_comes_from_elsewhere_than_the_reports_says_nothing() {
+    let mut session = Session::new();
+    session.open();
+    session.speech(A);
+    session.hear_report(A);
+    session.speech(A);
+    let bye = written(Bye::builder().add_source(99));
+    for stranger in [
+        SocketAddr::new(RECORDER.ip(), RECORDER.port() + 1),
+        SocketAddr::new([192, 0, 2, 8].into(), RECORDER.port()),
+    ] {
+        assert_eq!(session.hear_from(stranger, &bye), None);
+    }
+    assert_eq!(told(&mut session, 20_000), deaf(7_500, 15_000));
+    // The recorder moves, as behind a NAT: its BYE comes from where its last report did.
+    let block = ReportBlock::builder(A).extended_sequence_number(session.reported + 1);
+    let moved = SocketAddr::new(RECORDER.ip(), 4000);
+    session.hear_from(moved, &written(ReceiverReport::builder(99).add_report_block(block)));
+    session.hear_from(moved, &bye);
+    session.speech(A);
+    assert_eq!(told(&mut session, 100_000), []);
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn key_frame_requests_for_our_sources_are_told_as_one() {
     session.packet(A, 160);
     let of = |ssrc| written(PayloadFeedback::builder_owned(Pli::builder()).sender_ssrc(99).media_ssrc(ssrc));
     assert_eq!(session.hear(&of(B)), None);
-    session.reporter.handle_datagram(&of(A), &mut session.branch, session.start);
+    session.reporter.handle_datagram(&of(A), RECORDER, &mut session.branch, session.start);
     assert_eq!(session.hear(&of(A)), Some(BranchEvent::KeyframeWanted));
     assert_eq!(session.reporter.poll_event(), None);
 }

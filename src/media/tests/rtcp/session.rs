@@ -1,5 +1,6 @@
 //! A branch and its reporter, on a clock of the test's own, and what they say.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use rtcp_types::prelude::*;
@@ -11,6 +12,9 @@ use siprec_model::{BranchEvent, BranchLimits, Medium, PayloadRule};
 // No leading zero bytes: the parser that judges here takes those of a second chunk for padding.
 pub(crate) const A: u32 = 0xA000_0007;
 pub(crate) const B: u32 = 0xB000_0008;
+
+/// Where the recorder's RTCP comes from.
+pub(crate) const RECORDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7)), 3001);
 
 /// What a compound packet says, in short.
 #[derive(Debug, PartialEq)]
@@ -119,8 +123,12 @@ impl Session {
     }
 
     pub(crate) fn hear(&mut self, datagram: &[u8]) -> Option<BranchEvent> {
+        self.hear_from(RECORDER, datagram)
+    }
+
+    pub(crate) fn hear_from(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<BranchEvent> {
         let now = self.now();
-        self.reporter.handle_datagram(datagram, &mut self.branch, now);
+        self.reporter.handle_datagram(datagram, from, &mut self.branch, now);
         self.reporter.poll_event()
     }
 
