@@ -219,7 +219,7 @@ impl Recording {
     /// so for all and every dialog is over.
     pub(super) fn finish_when_over(&mut self) {
         self.tell_ended();
-        self.slots.retain(|_, slot| !slot.is_over());
+        self.slots.retain(|slot| !slot.is_over());
         if let Stage::Closing { outcome, .. } = self.stage
             && self.slots.values().all(Slot::is_gone)
         {

@@ -13,6 +13,7 @@ mod repair;
 mod rest;
 mod silence;
 mod slot;
+mod slots;
 mod streams;
 mod tell;
 
@@ -31,6 +32,7 @@ use end::Outcome;
 use leg::Leg;
 use rest::{Rest, Unrecordable};
 use slot::Slot;
+use slots::Slots;
 
 /// How long closed branches may take to say that they are gone.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
@@ -62,7 +64,7 @@ pub struct Recording {
     random: Random,
     stage: Stage,
     /// The streams by their numbers within the recording.
-    slots: BTreeMap<u16, Slot>,
+    slots: Slots,
     /// The next number for a stream whose pad's own is taken.
     next_number: u16,
     /// RTCP names of the parties.
@@ -118,7 +120,7 @@ impl Recording {
             call_uuid,
             random,
             stage: Stage::Idle { asked: config.auto_start, deadline: None },
-            slots: BTreeMap::new(),
+            slots: Slots::default(),
             next_number: MAX_MEDIA as u16,
             cnames: BTreeMap::new(),
             paused: false,

@@ -103,10 +103,9 @@ impl Recording {
     /// Tells that the recording has failed, once the branches of its sessions have given their account.
     pub(super) fn tell_rest(&mut self, now: Instant) {
         let Some(Rest { told: false, deadline }) = self.rest else { return };
-        let mut former = self.slots.values_mut().filter(|slot| slot.is_abandoned());
         if deadline <= now {
-            former.for_each(Slot::give_up);
-        } else if !former.all(|slot| slot.is_gone()) {
+            self.slots.values_mut().filter(|slot| slot.is_abandoned()).for_each(Slot::give_up);
+        } else if !self.slots.values().filter(|slot| slot.is_abandoned()).all(Slot::is_gone) {
             return;
         }
         self.rest = Some(Rest { told: true, deadline });
@@ -114,7 +113,7 @@ impl Recording {
             return;
         }
         self.tell_end(Outcome::Failed);
-        self.slots.retain(|_, slot| !slot.is_over());
+        self.slots.retain(|slot| !slot.is_over());
         self.legs.clear();
     }
 
