@@ -1,5 +1,6 @@
 //! A packet of G.711 on its way through a branch, without cryptography.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rtcp_types::prelude::*;
@@ -14,6 +15,7 @@ const TIMES: u32 = 10_000;
 /// Of G.711, 20 ms.
 const LENGTH: usize = 172;
 const SSRC: u32 = 0xC0FF_EE00;
+const RECORDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5005);
 const RULES: [PayloadRule; 1] = [PayloadRule { from: 0, to: 0 }];
 
 pub(crate) fn works() -> Vec<Work> {
@@ -109,7 +111,8 @@ impl Stream {
         let report = ReceiverReport::builder(1).add_report_block(block);
         let mut datagram = [0; 64];
         if let Ok(length) = report.write_into(&mut datagram) {
-            reporter.handle_datagram(datagram.get(..length).unwrap_or_default(), &mut self.branch, self.now);
+            let datagram = datagram.get(..length).unwrap_or_default();
+            reporter.handle_datagram(datagram, RECORDER, &mut self.branch, self.now);
         }
         while reporter.poll_event().is_some() {}
     }

@@ -1,6 +1,7 @@
 //! RTP through a branch, and RTCP of a recorder.
 
 use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use siprec_media::rtcp::{Feedback, Reporter, feedback};
@@ -10,6 +11,7 @@ use siprec_model::{BranchLimits, Medium, PayloadRule};
 const RULES: [&[PayloadRule]; 2] =
     [&[PayloadRule { from: 0, to: 0 }, PayloadRule { from: 101, to: 96 }], &[PayloadRule { from: 0, to: 8 }]];
 const SSRC: u32 = 0x0000_CA11;
+const RECORDER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5005);
 
 /// The whole input as one packet; then as steps, each a byte that says what, and its operands.
 pub fn rtp(data: &[u8]) {
@@ -161,7 +163,7 @@ pub fn rtcp(data: &[u8]) {
     while let Some((length, after)) = rest.split_first() {
         let (datagram, after) = after.split_at_checked(usize::from(*length)).unwrap_or((after, &[]));
         rest = after;
-        reporter.handle_datagram(datagram, &mut stream.branch, stream.now);
+        reporter.handle_datagram(datagram, RECORDER, &mut stream.branch, stream.now);
         let events = std::iter::from_fn(|| reporter.poll_event()).take(10).count();
         assert!(events < 10, "it does not stop talking");
         stream.now += Duration::from_secs(1);
