@@ -8,6 +8,7 @@ use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuil
 use super::leg::{Asked, Comeback, Leg, LegEnd, Lost, Step};
 use super::slot::Slot;
 use super::tell::Scope;
+use super::tried::Again;
 use super::{Recording, Stage};
 use crate::config::{ByePolicy, SessionMode};
 use crate::dialect::Subject;
@@ -24,7 +25,7 @@ const STABLE: Duration = Duration::from_secs(30);
 /// Recorders that are not there after a loss are tried once more after so long: a service is restarted within seconds.
 const COMEBACK: Duration = Duration::from_secs(4);
 
-/// How often in a row a session may be lost, one after the other, until recorders that have failed are not tried again.
+/// How many losses in a row, one after the other, have recorders tried again: after the next one those are left that were not tried yet.
 const LOSSES: u32 = 3;
 
 /// How many audio lines a session for both parties has at least (`protocol` 1.2).
@@ -50,7 +51,7 @@ impl Recording {
         let recorder = |leg: &Leg| leg.recorder.as_ref().filter(|_| leg.is_active()).map(|it| it.uri.clone());
         let companion = self.legs.iter().find_map(recorder);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.is_choosing()) else { return };
-        let (attempt, tried, redirect) = (leg.attempt, leg.tried.clone(), leg.redirects.pop_front());
+        let (attempt, tried, redirect) = (leg.attempt, leg.tried.uris(), leg.redirects.pop_front());
         leg.ask(if redirect.is_some() { Asked::ForRedirect } else { Asked::ForAny });
         let (recorders, other_copies) = (self.config.recorders.clone(), self.config.other_copies.clone());
         let wish = RecorderWish { recorders, tried, companion, other_copies, redirect };
@@ -64,7 +65,7 @@ impl Recording {
         let Some((id, leg)) = self.legs.iter_mut().enumerate().find(|(_, leg)| is_asked(leg)) else { return };
         match choice {
             Ok(recorder) => {
-                leg.tried.push(recorder.uri.clone());
+                leg.tried.push(&recorder, leg.asked() == Some(Asked::ForRedirect));
                 leg.recorder = Some(recorder);
                 self.resolve(id, None, now);
             }
@@ -73,12 +74,7 @@ impl Recording {
                 leg.failures.push(format!("not tried where the recorder says: {reason}"));
                 leg.ask(Asked::No);
             }
-            Err(_) if leg.again.is_some() => {
-                if let Some(again) = leg.again.take() {
-                    leg.tried.retain(|tried| !again.is_at(tried));
-                }
-                leg.ask(Asked::No);
-            }
+            Err(_) if leg.tried.release() => leg.ask(Asked::No),
             Err(_) if leg.waits_for_a_comeback(now) => {}
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.go_back(id, None, now),
@@ -448,12 +444,13 @@ impl Recording {
         let refused = session.refused_streams();
         self.output.push_back(Output::SessionLost { attempt: leg.attempt });
         leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
-        // What failed before the session was there may be better by now.
-        let mut comeback = Comeback::Over;
-        if leg.losses <= LOSSES && may_come_back {
-            leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
-            leg.again = leg.recorder.clone().map(Box::new);
-            comeback = Comeback::Unneeded { until: now + COMEBACK };
+        let (again, comeback) = match (leg.losses > LOSSES, may_come_back) {
+            (true, _) => (Again::Nobody, Comeback::Over),
+            (false, true) => (Again::All, Comeback::Unneeded { until: now + COMEBACK }),
+            (false, false) => (Again::Others, Comeback::Over),
+        };
+        if let Some(recorder) = &leg.recorder {
+            leg.tried.lose(recorder, again);
         }
         // Where its recorders once sent it is forgotten: they may send it there again.
         leg.redirects.clear();

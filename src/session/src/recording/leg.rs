@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use siprec_model::{BranchId, HangUp, OpenBranch, RecordingState, StopReason};
-use siprec_sip::Uri;
 
 use super::lines::LineTable;
 use super::repair::Repairs;
+use super::tried::Tried;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
@@ -20,8 +20,8 @@ use crate::session::{Ports, RecordingSession, Verdict, WantedLine};
 pub(super) struct Leg {
     /// Whose session it is; None for the session of all.
     pub(super) party: Option<PartyKey>,
-    /// The recorders that were tried, in order, the present one last.
-    pub(super) tried: Vec<Uri>,
+    /// The recorders that were tried.
+    pub(super) tried: Tried,
     /// The recorder of the present attempt.
     pub(super) recorder: Option<RecorderTarget>,
     /// Where its recorders have sent it, not tried yet.
@@ -40,8 +40,6 @@ pub(super) struct Leg {
     pub(super) lost: Option<Lost>,
     /// How often the session was lost in a row.
     pub(super) losses: u32,
-    /// One that was lost while it had the session: it may have been restarted, and is tried again after all others.
-    pub(super) again: Option<Box<RecorderTarget>>,
     /// Why each recorder failed, in order.
     pub(super) failures: Vec<String>,
     /// Where the session is, as last told.
@@ -192,7 +190,7 @@ impl Leg {
     pub(super) fn new(party: Option<PartyKey>) -> Self {
         Self {
             party,
-            tried: Vec::new(),
+            tried: Tried::default(),
             recorder: None,
             redirects: VecDeque::new(),
             redirected: 0,
@@ -205,7 +203,6 @@ impl Leg {
             told: RecordingState::Starting,
             lost: None,
             losses: 0,
-            again: None,
             weaknesses: Weaknesses::default(),
             takes_nothing: None,
             parting: None,

@@ -16,6 +16,7 @@ mod slot;
 mod slots;
 mod streams;
 mod tell;
+mod tried;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};

@@ -22,8 +22,9 @@ impl Recording {
             .collect();
         let Some(leg) = self.legs.get_mut(id) else { return };
         for target in targets {
-            let is_known = leg.tried.iter().chain(leg.redirects.iter().map(|other| &other.uri));
-            if leg.redirected < MOST && !is_known.into_iter().any(|known| target.is_at(known)) {
+            let is_known =
+                leg.tried.has(&target) || leg.redirects.iter().any(|known| target.is_at(&known.uri));
+            if leg.redirected < MOST && !is_known {
                 leg.redirected += 1;
                 leg.redirects.push_back(target);
             }

@@ -13,6 +13,7 @@ use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
 use super::lines::LineTable;
 use super::slot::Slot;
 use super::tell::Scope;
+use super::tried::Again;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::recorder::RecorderTarget;
@@ -92,8 +93,9 @@ impl Recording {
             leg.repairs.begun += 1;
             (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
             // Another recorder is better, whose way was not cut; the same one will do.
-            leg.tried.retain(|tried| leg.recorder.as_ref().is_some_and(|recorder| recorder.is_at(tried)));
-            leg.again = leg.recorder.clone().map(Box::new);
+            if let Some(recorder) = &leg.recorder {
+                leg.tried.lose(recorder, Again::All);
+            }
             leg.redirects.clear();
             leg.redirected = 0;
             leg.lost = Some(Lost { recorder: shown, proof, comeback: Comeback::Over });
@@ -143,7 +145,7 @@ impl Recording {
                 let Standing { recorder, call_id, more, flow, lines, .. } = *standing;
                 leg.step = Step::Session { flow, session: Box::new(session) };
                 (leg.attempt, leg.recorder, leg.call_id, leg.more) = (attempt, recorder, call_id, more);
-                (leg.lines, leg.lost, leg.again) = (lines, None, None);
+                (leg.lines, leg.lost) = (lines, None);
             }
             (standing, _) => {
                 if let Some(standing) = standing {
