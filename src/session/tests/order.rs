@@ -110,3 +110,26 @@ fn where_a_recorder_sends_the_session_it_may_send_it_again() {
     assert_eq!(tried(&mut call), "c");
     accept(&mut call);
 }
+
+#[test]
+fn one_that_is_just_being_started_is_waited_for_after_a_loss() {
+    let retry_after = |seconds: &'static str| [("Retry-After", seconds)];
+    for (first, then, waits) in [("1", "1", Some(4_000)), ("1", "3", Some(4_500)), ("5", "6", None)] {
+        let mut call = calling("sip:a.example sip:b.example");
+        accept(&mut call);
+        lose(&mut call);
+        call.wait_ms(1_500);
+        refuse_with(&mut call, 503, &retry_after(first));
+        refuse_with(&mut call, 503, &retry_after(then));
+        let Some(waits) = waits else {
+            assert_eq!(call.recording.state(), RecordingState::Failed);
+            continue;
+        };
+        tried(&mut call);
+        call.wait_ms(waits - 1_500 - 1);
+        assert_eq!(tried(&mut call), "", "{then}");
+        call.wait_ms(1);
+        assert_eq!(tried(&mut call), "a", "{then}");
+        accept(&mut call);
+    }
+}

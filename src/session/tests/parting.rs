@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{RecordingState, SessionEvent, SessionEventKind, StopReason};
+use siprec_model::{BranchEvent, Component, RecordingState, SessionEvent, SessionEventKind, StopReason};
 use siprec_session::{ByePolicy, Command, Input, RecordingConfig, SessionMode, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
@@ -327,4 +327,31 @@ fn a_shutdown_whose_time_is_up_is_a_shutdown() {
     call.wait_ms(40_000);
     let lines = call.take();
     assert!(lines.contains(&"* stopped: shutdown".to_owned()), "{lines:?}");
+}
+
+#[test]
+fn a_stop_at_once_tells_as_lost_what_a_suspected_recorder_may_not_have() {
+    let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+    // Who answers may be deaf: only its reports say that it is not.
+    for (event, heard) in [(BranchEvent::ReportsStopped, 0), (refused, 5)] {
+        let mut config = two_recorders();
+        config.timers.probe = Duration::from_secs(5);
+        let mut call = Call::established_with(config);
+        let began = call.now;
+        (0..2).for_each(|slot| call.packet(slot));
+        call.wait_ms(5_000);
+        let options = call.request(&Method::Options);
+        call.answer(&options, 200, &[], "");
+        call.wait_ms(1_000);
+        for _ in 0..3 {
+            call.media(0, event.clone());
+            call.wait_ms(500);
+        }
+        assert!(call.take().iter().any(|line| line.starts_with("* suspected")), "{event:?}");
+        call.command(Command::StopNow);
+        let lines = call.take();
+        assert_eq!(lines[..4], ["recall 0", "recall 1", "close 0", "close 1"], "{lines:?}");
+        let since = began + Duration::from_secs(heard);
+        assert_eq!(call.recalled(), [(0, since), (1, since)], "{event:?}");
+    }
 }

@@ -303,7 +303,7 @@ impl Recording {
                     Notice::Parted => self.parted(id, now),
                     Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
                     Notice::Failed { reason, sip_code, advice } => {
-                        self.take_advice(id, &advice);
+                        self.take_advice(id, &advice, now);
                         self.attempt_failed(id, reason, sip_code, now);
                     }
                     Notice::EndedByRecorder(said) => self.hung_up(id, said, now),
@@ -427,10 +427,13 @@ impl Recording {
     }
 
     /// Takes what a recorder says that refuses a session. One host of several does not speak for them all.
-    fn take_advice(&mut self, id: usize, advice: &Advice) {
+    fn take_advice(&mut self, id: usize, advice: &Advice, now: Instant) {
         self.follow(id, &advice.elsewhere);
-        let Some(leg) = self.legs.get(id).filter(|leg| !leg.more) else { return };
+        let Some(leg) = self.legs.get_mut(id).filter(|leg| !leg.more) else { return };
         if let Some(delay) = advice.away {
+            if let Some(lost) = leg.lost.as_mut().filter(|_| delay <= COMEBACK) {
+                lost.put_off(now + delay);
+            }
             self.output.push_back(Output::RecorderAway { attempt: leg.attempt, delay });
         }
     }

@@ -186,6 +186,7 @@ impl Recording {
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
         (0..self.legs.len()).for_each(|id| {
             self.recall_tail(id);
+            self.recall_doubtful(id, now);
             self.abandon_repair(id, now);
         });
         let mut commands = Vec::new();
@@ -204,6 +205,17 @@ impl Recording {
                 Outcome::Failed => LegEnd::Failed,
             }));
         }
+    }
+
+    /// What a recorder may not have that is in doubt when all ends at once is told as lost: nobody waits for what it has to say.
+    fn recall_doubtful(&mut self, id: usize, now: Instant) {
+        let session = self.legs.get(id).filter(|leg| leg.is_running()).and_then(Leg::session);
+        let Some(since) = session.and_then(|session| session.in_doubt_since(now)) else { return };
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.recall(since, &mut commands);
+        }
+        self.branches(commands);
     }
 
     /// Does what is due.

@@ -129,6 +129,13 @@ impl Lost {
         }
     }
 
+    /// A recorder is back then, as it says.
+    pub(super) fn put_off(&mut self, back: Instant) {
+        if let Comeback::Unneeded { until } | Comeback::Due { until } = self.comeback {
+            self.comeback = Comeback::Due { until: until.max(back) };
+        }
+    }
+
     /// Until when those that are not there get time, once.
     fn await_comeback(&mut self, now: Instant) -> Option<Instant> {
         let Comeback::Due { until } = self.comeback else { return None };

@@ -238,6 +238,11 @@ impl Doubt {
         self.refused_since(now).is_some() || self.asked.is_some() && !self.answered
     }
 
+    /// Whether the question is open why it does not report.
+    pub(super) fn is_of_reports(&self) -> bool {
+        !self.answered && matches!(self.asked, Some((Sign::ReportsStopped | Sign::NoReports, _)))
+    }
+
     /// Whether the question is open why it did not answer.
     pub(super) fn is_of_silence(&self) -> bool {
         !self.answered && matches!(self.asked, Some((Sign::Silent, _)))

@@ -80,6 +80,11 @@ impl Life {
         }
     }
 
+    /// When it last showed that it hears, or nothing had been sent yet.
+    pub(super) fn heard(&self) -> Instant {
+        self.heard
+    }
+
     /// It has taken no media for sure since a moment, `None` for as long as it has not shown that it hears: what it said by SIP
     /// meanwhile proves nothing.
     pub(super) fn deny(&mut self, since: Option<Instant>) {

@@ -105,6 +105,14 @@ impl RecordingSession {
         }
     }
 
+    /// Since when the recorder may not have what was sent, where anything speaks against it that is not settled yet.
+    pub(crate) fn in_doubt_since(&self, now: Instant) -> Option<Instant> {
+        let Phase::Up(up) = &self.phase else { return None };
+        let heard = up.doubt.is_of_reports().then(|| up.life.heard());
+        let signs = [Some(up.life.proof()), heard, up.doubt.refused_since(now)];
+        signs.into_iter().flatten().min().filter(|_| up.doubt.speaks_against(now))
+    }
+
     /// When what its host has refused says nothing of other streams any more, if nothing more is refused.
     pub(crate) fn refusals_fade(&self) -> Option<Instant> {
         match &self.phase {
