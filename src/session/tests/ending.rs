@@ -369,7 +369,7 @@ fn the_first_report_is_waited_for_where_a_party_leaves_its_own_session_too() {
         assert!(!call.take().contains(&"> BYE".to_owned()));
         if comes {
             call.media(0, REPORT);
-            call.expect(&["part 0", "> BYE"]);
+            call.expect(&["part 0", "> BYE", "= starting"]);
             continue;
         }
         call.wait_ms(100);

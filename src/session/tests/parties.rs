@@ -606,3 +606,25 @@ fn the_end_of_a_replaced_stream_says_nothing_of_its_successor() {
         |call: &mut Call| lines(&SessionDescription::parse(&call.request(&Method::Invite).body).unwrap());
     assert_eq!(silent(&mut call), "inactive/inactive");
 }
+
+#[test]
+fn while_no_party_is_there_nothing_is_told_to_be_recorded() {
+    let mut call = Call::new(per_party());
+    call.add(0);
+    call.format(0, pcmu());
+    call.packet(0);
+    call.answer_invite(&sdp(&[4000]));
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+    call.command(Command::PartyLeft { stream: stream(0) });
+    assert_eq!(call.recording.state(), RecordingState::Starting);
+    call.command(Command::Pause);
+    assert_eq!(call.recording.state(), RecordingState::Paused);
+    call.answer_bye();
+    call.command(Command::Resume);
+    assert_eq!(call.recording.state(), RecordingState::Starting);
+    call.command(Command::AddStream { slot: 0, stream: stream(7) });
+    call.format(7, pcmu());
+    call.packet(7);
+    call.answer_invite(&sdp(&[4000]));
+    assert_eq!(call.recording.state(), RecordingState::Recording);
+}

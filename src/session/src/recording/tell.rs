@@ -187,14 +187,15 @@ impl Recording {
         let found = [Recording, Starting, Paused]
             .into_iter()
             .find_map(|state| active().find(|(_, leg)| leg.told == state).map(|(id, _)| (state, id)));
-        if let Some((state, id)) = found {
-            let reason = match state {
-                Paused => "paused".to_owned(),
-                Recording => format!("{} records", self.recorder_shown(id)),
-                _ => format!("{} is invited", self.recorder_shown(id)),
-            };
-            self.change_state(state, reason);
-        }
+        let (state, reason) = match found {
+            Some((Recording, id)) => (Recording, format!("{} records", self.recorder_shown(id))),
+            Some((Paused, _)) => (Paused, "paused".to_owned()),
+            Some((state, id)) => (state, format!("{} is invited", self.recorder_shown(id))),
+            // The parties have left, and others may come.
+            None if self.paused => (Paused, "paused".to_owned()),
+            None => (Starting, "no party is there".to_owned()),
+        };
+        self.change_state(state, reason);
     }
 
     pub(super) fn change_state(&mut self, state: RecordingState, reason: String) {
