@@ -395,3 +395,30 @@ fn a_recorder_that_asks_for_a_key_frame_has_it_asked_of_the_source() {
         assert_eq!(video.take_events(), [gst::EventType::CustomUpstream]);
     }
 }
+
+#[test]
+fn a_muted_party_whose_pad_goes_silences_nobody_any_more() {
+    for by_action in [true, false] {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |_| ());
+        call.begin();
+        call.wait_for_state("Recording");
+        let leaving = call.siprec.static_pad("sink_1").unwrap();
+        match by_action {
+            true => call.siprec.emit_by_name::<()>("mute", &[&"1002"]),
+            false => leaving.set_property("muted", true),
+        }
+        call.wait_for_state("Paused");
+        call.speak(0);
+        assert_eq!(gated(&call), [1, 1]);
+        call.siprec.release_request_pad(&leaving);
+        call.wait_for_state("Recording");
+        (1..6).for_each(|sequence| {
+            call.parties[0].0.pad.push(rtp(sequence)).unwrap();
+        });
+        assert_eq!(gated(&call), [1]);
+        assert_eq!(timestamp(&recorder.packet(0).unwrap()), 160);
+        call.end();
+        call.message("siprec-stopped");
+    }
+}

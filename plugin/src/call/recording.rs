@@ -167,6 +167,8 @@ impl Siprec {
     /// A stream has ended, or gone with its pad. The call has ended when every one of its streams has.
     pub(super) fn stream_ended(&self) {
         self.with_live(|live| {
+            // A party that had muted, and has gone with its pad, silences nobody any more.
+            self.turn_gates(live);
             let mut pads = self.sink_pads().peekable();
             let deserted = pads.peek().is_none();
             if pads.all(|pad| pad.has_ended()) {

@@ -260,6 +260,9 @@ impl Outlet {
         if self.is_open() && has_moved {
             self.branch.begin_interval();
         }
+        if let Some(address) = remote.address(Component::Rtcp) {
+            self.reporter.welcome(address);
+        }
         self.reporter.expect(target.expects_reports, &self.branch, now);
         self.remote = Some(remote);
         self.state = State::Open;

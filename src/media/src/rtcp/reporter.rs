@@ -21,6 +21,8 @@ const MISSED_REPORTS: u32 = 3;
 
 /// Of fewer packets than these no report need come: they may be lost on the way, and a silence follow.
 const ENOUGH: u64 = 8;
+/// Of so many former recorders it is remembered who reported: fewer follow one another before all of a list have failed.
+const FORMER: usize = 4;
 /// The last so many packets before a silence, a second of speech, may be lost on the way to a recorder that hears.
 const LOST_LAST: u16 = 50;
 
@@ -41,6 +43,10 @@ pub struct Reporter {
     /// What the last two reports said of each source.
     history: Vec<Reported>,
     reception: Reception,
+    /// Who reported of former recorders, from where, the last one last: their reports may go on.
+    former: Vec<(u32, SocketAddr)>,
+    /// The last loss that former recorders have reported, all together.
+    former_lost: Option<i32>,
     suspicion: Suspicion,
 }
 
@@ -109,6 +115,8 @@ impl Reporter {
             intervals,
             history: Vec::new(),
             reception: Reception::default(),
+            former: Vec::new(),
+            former_lost: None,
             suspicion: Suspicion::default(),
         }
     }
@@ -118,13 +126,26 @@ impl Reporter {
         cut(cname).clone_into(&mut self.cname);
     }
 
-    /// The recorder is another one: it has heard nothing, and nothing has been heard of it.
+    /// The recorder is another one: it has heard nothing, and nothing has been heard of it. What the one before reports from here on,
+    /// of numbers that were its, says nothing of this one.
     pub fn restart(&mut self, now: Instant) {
         self.own_ssrc_used = false;
         self.due = now + self.intervals.first();
         self.history.clear();
-        self.reception = Reception::default();
+        self.former_lost = self.receiver_lost();
+        if let Some(reporter) = std::mem::take(&mut self.reception).reporter {
+            self.former.retain(|former| *former != reporter);
+            if self.former.len() == FORMER {
+                self.former.remove(0);
+            }
+            self.former.push(reporter);
+        }
         self.suspicion = Suspicion::default();
+    }
+
+    /// What comes from this address, where the recorder receives RTCP, is its, whoever has reported from there before.
+    pub fn welcome(&mut self, address: SocketAddr) {
+        self.former.retain(|(_, from)| *from != address);
     }
 
     /// The branch is open to a recorder that always sends reports, if `always`: they are expected from the first packet on
@@ -203,20 +224,23 @@ impl Reporter {
     /// What it acknowledges the branch need not keep.
     pub fn handle_datagram(&mut self, datagram: &[u8], from: SocketAddr, branch: &mut Branch, now: Instant) {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
-        let (reception, suspicion) = (&mut self.reception, &mut self.suspicion);
+        let (reception, suspicion, former) = (&mut self.reception, &mut self.suspicion, &self.former);
         // A report on several sources is one report.
         let mut has_come = false;
         feedback(datagram, |told| match told {
             Feedback::Report { reporter, ssrc, highest_sequence, cumulative_lost, fraction_lost }
-                if is_ours(branch, ssrc) =>
+                if is_ours(branch, ssrc) && !former.contains(&(reporter, from)) =>
             {
                 if reception.reporter.replace((reporter, from)).is_some_and(|(before, _)| before != reporter)
                 {
                     suspicion.change_receiver();
                 }
-                // Of one that never makes sense nobody can tell.
                 let said = Received { ssrc, reporter, highest_sequence, cumulative_lost, sent: sent(branch) };
-                let is_heard = reception.note(said, branch) || !branch.is_plausible(ssrc, highest_sequence);
+                // Of one that never makes sense nobody can tell, unless it is said to report.
+                let is_tellable = reception.is_certain || branch.is_plausible(ssrc, highest_sequence);
+                if !reception.note(said, branch) && is_tellable {
+                    return;
+                }
                 if !suspicion.distrusts_reports() {
                     match suspicion.refute(branch, ssrc, highest_sequence) {
                         Some(true) => reception.untold_refutation = true,
@@ -224,9 +248,6 @@ impl Reporter {
                         None => {}
                     }
                     branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
-                }
-                if !is_heard {
-                    return;
                 }
                 has_come = true;
                 reception.untold_report =
@@ -272,9 +293,10 @@ impl Reporter {
         std::mem::take(&mut reception.untold_keyframe).then_some(BranchEvent::KeyframeWanted)
     }
 
-    /// The recorder's last cumulative loss, of all sources together, where it reported.
+    /// The last cumulative loss that each recorder has reported, of all sources together, where any has.
     pub fn receiver_lost(&self) -> Option<i32> {
-        self.reception.received.iter().map(|of| of.cumulative_lost).reduce(i32::saturating_add)
+        let present = self.reception.received.iter().map(|of| of.cumulative_lost);
+        present.chain(self.former_lost).reduce(i32::saturating_add)
     }
 
     /// A report for each source that has sent since the last report but one; without any, an empty receiver report

@@ -482,3 +482,63 @@ fn of_a_few_packets_that_may_be_lost_on_the_way_no_report_need_come() {
     session.report();
     assert_eq!(told(&mut session, 70_000), [(67_500, BranchEvent::ReportOverdue)]);
 }
+
+#[test]
+fn one_that_always_reports_has_to_go_on_also_where_its_reports_make_no_sense() {
+    for goes_on in [true, false] {
+        let mut session = Session::new();
+        session.open_to(true);
+        session.speech(A);
+        let mut events = Vec::new();
+        for _ in 0..8 {
+            session.speech(A);
+            if goes_on {
+                session.hear_report(A);
+            } else {
+                session.repeat_report(A);
+            }
+            let until = session.ms + 5_000;
+            events.extend(told(&mut session, until).into_iter().map(|(_, event)| event));
+        }
+        assert_eq!(events.contains(&BranchEvent::ReportsStopped), !goes_on, "{events:?}");
+    }
+}
+
+#[test]
+fn what_the_recorder_before_goes_on_to_report_says_nothing_of_the_next_one() {
+    let elsewhere = SocketAddr::from(([192, 0, 2, 1], 6005));
+    for (welcome, is_deaf) in [(elsewhere, true), (RECORDER, false)] {
+        let mut session = Session::new();
+        session.open_to(true);
+        session.speech(A);
+        assert!(session.hear_report(A).is_some());
+        session.reporter.restart(session.now());
+        session.reporter.welcome(welcome);
+        session.open_to(true);
+        let mut events = Vec::new();
+        for _ in 0..4 {
+            session.speech(A);
+            // Also where its numbers go on, as of one that is alive and has other packets.
+            assert_eq!(session.hear_report(A).is_none(), is_deaf);
+            let until = session.ms + 5_000;
+            events.extend(told(&mut session, until).into_iter().map(|(_, event)| event));
+        }
+        assert_eq!(events.contains(&BranchEvent::ReportsStopped), is_deaf, "{events:?}");
+    }
+}
+
+#[test]
+fn the_loss_that_lost_recorders_have_reported_is_not_forgotten() {
+    let mut session = Session::new();
+    session.open();
+    session.packet(A, 160);
+    assert_eq!(session.reporter.receiver_lost(), None);
+    session.hear_report(A);
+    for recorder in 1..3 {
+        session.reporter.restart(session.now());
+        assert_eq!(session.reporter.receiver_lost(), Some(7 * recorder));
+        session.reporter.welcome(RECORDER);
+        session.hear_report(A);
+        assert_eq!(session.reporter.receiver_lost(), Some(7 * (recorder + 1)));
+    }
+}
