@@ -61,6 +61,22 @@ fn who_refuses_to_go_on_after_a_mute_is_left_too() {
 }
 
 #[test]
+fn who_refuses_all_streams_in_its_answer_is_left_too_and_who_asks_for_silence_is_not() {
+    let mut call = paused(two_recorders(), true);
+    let reinvite = resume(&mut call, Command::Resume);
+    call.answer(&reinvite, 200, &[], &sdp(&[0, 0]));
+    assert_eq!(call.take(), left("its answer refuses to go on with any stream"));
+    accept(&mut call);
+    for answer in [sdp_with(&[4000, 4002], INACTIVE), sdp(&[0, 4002])] {
+        let mut call = paused(two_recorders(), true);
+        let reinvite = resume(&mut call, Command::Resume);
+        call.answer(&reinvite, 200, &[], &answer);
+        assert!(!call.take().contains(&"> BYE".to_owned()));
+        assert_eq!(call.recording.state(), RecordingState::Recording);
+    }
+}
+
+#[test]
 fn where_the_only_recorder_refuses_to_go_on_it_is_invited_anew() {
     let mut call = paused(config("sip:a.example"), true);
     let reinvite = resume(&mut call, Command::Resume);

@@ -450,6 +450,7 @@ impl RecordingSession {
             Phase::Up(up) => {
                 up.clock.restart(&response.headers, now);
                 let sent = up.offer.sent();
+                let resumes = up.withheld.is_some();
                 if let Some(offered) = up.offer.take() {
                     let turns_secured = offered.turns_secured(&up.agreed.ours);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
@@ -463,6 +464,10 @@ impl RecordingSession {
                     if turns_secured && !up.agreed.takes_any(&self.rules) {
                         let reason = "the call is encrypted, and the recorder refuses to take it so";
                         self.fail_insecure(reason.to_owned(), now);
+                        return;
+                    }
+                    if resumes && !up.agreed.takes_any(&self.rules) {
+                        self.lose_by_answer(now);
                         return;
                     }
                     self.notices.extend(up.agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));

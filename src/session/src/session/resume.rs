@@ -43,6 +43,11 @@ impl RecordingSession {
         self.lose_unresumed(format!("it refuses to go on: {code} {phrase}"), Some(code), now);
     }
 
+    /// Gives up a recorder whose answer refuses every stream. One that sets them inactive asks for silence, and may open them.
+    pub(super) fn lose_by_answer(&mut self, now: Instant) {
+        self.lose_unresumed("its answer refuses to go on with any stream".to_owned(), None, now);
+    }
+
     /// Gives up a recorder that has not agreed to go on in time.
     pub(super) fn lose_by_delay(&mut self, now: Instant) {
         self.lose_unresumed("it has not agreed to go on in time".to_owned(), None, now);
