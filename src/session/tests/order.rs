@@ -42,6 +42,17 @@ fn lose(call: &mut Call) -> String {
     tried(call)
 }
 
+/// Who has the session accepts it, has it for so long and 11 s more, and loses it, so many times. In what order they were tried.
+fn lost_in_turn(call: &mut Call, times: usize, milliseconds: u64) -> String {
+    let mut order = tried(call);
+    for _ in 0..times {
+        accept(call);
+        call.wait_ms(milliseconds);
+        order += &lose(call);
+    }
+    order
+}
+
 #[test]
 fn who_was_not_tried_comes_first_then_who_failed_then_who_lost_it_and_the_last_one_last() {
     let mut call = calling("sip:a.example sip:b.example sip:c.example sip:d.example");
@@ -64,23 +75,13 @@ fn who_was_not_tried_comes_first_then_who_failed_then_who_lost_it_and_the_last_o
 #[test]
 fn two_that_are_lost_in_turn_are_tried_in_turn() {
     let mut call = calling("sip:a.example sip:b.example");
-    let mut order = tried(&mut call);
-    for _ in 0..3 {
-        accept(&mut call);
-        order += &lose(&mut call);
-    }
-    assert_eq!(order, "abab");
+    assert_eq!(lost_in_turn(&mut call, 3, 0), "abab");
 }
 
 #[test]
 fn the_fourth_loss_in_a_row_leaves_who_was_not_tried_yet() {
     let mut call = calling("sip:a.example sip:b.example sip:c.example sip:d.example sip:e.example");
-    let mut order = tried(&mut call);
-    for _ in 0..4 {
-        accept(&mut call);
-        order += &lose(&mut call);
-    }
-    assert_eq!(order, "abcde");
+    assert_eq!(lost_in_turn(&mut call, 4, 0), "abcde");
     refuse(&mut call);
     assert_eq!(call.recording.state(), RecordingState::Failed);
 }
@@ -88,13 +89,7 @@ fn the_fourth_loss_in_a_row_leaves_who_was_not_tried_yet() {
 #[test]
 fn one_that_has_had_the_session_for_thirty_seconds_begins_a_new_count() {
     let mut call = calling("sip:a.example sip:b.example");
-    let mut order = tried(&mut call);
-    for _ in 0..6 {
-        accept(&mut call);
-        call.wait_ms(20_000);
-        order += &lose(&mut call);
-    }
-    assert_eq!(order, "abababa");
+    assert_eq!(lost_in_turn(&mut call, 6, 20_000), "abababa");
 }
 
 #[test]

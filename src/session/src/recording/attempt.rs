@@ -452,12 +452,7 @@ impl Recording {
             (false, true) => (Again::All, Comeback::Unneeded { until: now + COMEBACK }),
             (false, false) => (Again::Others, Comeback::Over),
         };
-        if let Some(recorder) = &leg.recorder {
-            leg.tried.lose(recorder, again);
-        }
-        // Where its recorders once sent it is forgotten: they may send it there again.
-        leg.redirects.clear();
-        leg.redirected = 0;
+        leg.look_elsewhere(again);
         leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, comeback });
         let is_tail = leg.parting.is_some();
         if is_tail {

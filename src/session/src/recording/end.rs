@@ -210,12 +210,9 @@ impl Recording {
     /// What a recorder may not have that is in doubt when all ends at once is told as lost: nobody waits for what it has to say.
     fn recall_doubtful(&mut self, id: usize, now: Instant) {
         let session = self.legs.get(id).filter(|leg| leg.is_running()).and_then(Leg::session);
-        let Some(since) = session.and_then(|session| session.in_doubt_since(now)) else { return };
-        let mut commands = Vec::new();
-        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(since, &mut commands);
+        if let Some(since) = session.and_then(|session| session.in_doubt_since(now)) {
+            self.recall_since(id, since);
         }
-        self.branches(commands);
     }
 
     /// Does what is due.

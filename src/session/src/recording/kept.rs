@@ -19,7 +19,7 @@ impl Recording {
         let until = slot.kept_until().unwrap_or(sent + self.config.limits.hold_time);
         let session = leg.session();
         let is_proven = session.is_some_and(|session| session.has_for_sure(sent, now));
-        let is_doubtful = session.is_some_and(|session| session.is_doubtful(now));
+        let is_doubtful = session.is_some_and(|session| session.in_doubt_since(now).is_some());
         // A doubt that nothing settles, as where nothing is sent that could be, is no reason to keep it for ever.
         let latest = until + if is_doubtful { self.config.limits.hold_time } else { Duration::ZERO };
         Some(until).filter(|_| !is_proven && now < latest)

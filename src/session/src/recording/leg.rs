@@ -7,7 +7,7 @@ use siprec_model::{BranchId, HangUp, OpenBranch, RecordingState, StopReason};
 
 use super::lines::LineTable;
 use super::repair::Repairs;
-use super::tried::Tried;
+use super::tried::{Again, Tried};
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::parties::PartyKey;
@@ -253,6 +253,15 @@ impl Leg {
         if let Step::Choosing { asked, .. } = &mut self.step {
             *asked = what;
         }
+    }
+
+    /// Its recorder is left, and another one is sought. Where its recorders once sent it is forgotten: they may send it there again.
+    pub(super) fn look_elsewhere(&mut self, again: Again) {
+        if let Some(recorder) = &self.recorder {
+            self.tried.lose(recorder, again);
+        }
+        self.redirects.clear();
+        self.redirected = 0;
     }
 
     /// No recorder is left; whether those that are not there get time to come back.

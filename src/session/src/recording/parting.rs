@@ -101,10 +101,16 @@ impl Recording {
     /// What the recorder that has not answered its BYE may not have waits again: for the next one, or to be told as lost.
     pub(super) fn recall_tail(&mut self, id: usize) {
         let parting = self.legs.get_mut(id).and_then(|leg| leg.parting.take());
-        let Some(Parting { proof, .. }) = parting.filter(|parting| parting.is_lost) else { return };
+        if let Some(Parting { proof, .. }) = parting.filter(|parting| parting.is_lost) {
+            self.recall_since(id, proof);
+        }
+    }
+
+    /// What was sent in a session since a moment, when its recorder was alive for sure, waits again.
+    pub(super) fn recall_since(&mut self, id: usize, since: Instant) {
         let mut commands: Vec<BranchCommand> = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(proof, &mut commands);
+            slot.recall(since, &mut commands);
         }
         self.branches(commands);
     }

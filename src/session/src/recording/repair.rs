@@ -93,11 +93,7 @@ impl Recording {
             leg.repairs.begun += 1;
             (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
             // Another recorder is better, whose way was not cut; the same one will do.
-            if let Some(recorder) = &leg.recorder {
-                leg.tried.lose(recorder, Again::All);
-            }
-            leg.redirects.clear();
-            leg.redirected = 0;
+            leg.look_elsewhere(Again::All);
             leg.lost = Some(Lost { recorder: shown, proof, comeback: Comeback::Over });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
@@ -170,11 +166,7 @@ impl Recording {
     /// What a recorder may not have that was alive for sure at `proof` waits again.
     fn recall_missed(&mut self, id: usize, proof: Instant, now: Instant) {
         self.deliver_again(id, now);
-        let mut commands = Vec::new();
-        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(proof, &mut commands);
-        }
-        self.branches(commands);
+        self.recall_since(id, proof);
     }
 
     fn end_former(&mut self, attempt: u32, now: Instant) {

@@ -97,14 +97,6 @@ impl RecordingSession {
         }
     }
 
-    /// Whether anything speaks against the recorder that is not settled yet.
-    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
-        match &self.phase {
-            Phase::Up(up) => up.doubt.speaks_against(now),
-            Phase::Inviting(_) | Phase::Ending => false,
-        }
-    }
-
     /// Since when the recorder may not have what was sent, where anything speaks against it that is not settled yet.
     pub(crate) fn in_doubt_since(&self, now: Instant) -> Option<Instant> {
         let Phase::Up(up) = &self.phase else { return None };
