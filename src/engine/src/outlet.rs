@@ -27,7 +27,7 @@ use crate::kit::{Kit, watch};
 use crate::losses::{Losses, Waited};
 use crate::packed::{Item, Packed};
 use crate::ports::{PortPool, Ports};
-use crate::remote::{Refusals, Remote};
+use crate::remote::{Departures, Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::trunk::TrunkId;
 
@@ -82,6 +82,7 @@ pub(crate) struct Outlet {
     allowance: u32,
     next_allowance: Instant,
     refusals: Refusals,
+    departures: Departures,
     events: VecDeque<BranchEvent>,
 }
 
@@ -159,6 +160,7 @@ impl Outlet {
             allowance: 0,
             next_allowance: now,
             refusals: Refusals::default(),
+            departures: Departures::new(now),
             events: VecDeque::new(),
         }
     }
@@ -523,7 +525,7 @@ impl Outlet {
         }
         self.segmentation &= !indivisible;
         if refused {
-            self.tell_refusal(Component::Rtp, now);
+            self.suspect(&self.left_last(now), now);
         }
     }
 
@@ -531,7 +533,7 @@ impl Outlet {
     pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, now: Instant) {
         let concerns = |rtp: SocketAddr| refusing.contains(&SocketAddr::new(rtp.ip(), rtp.port()));
         if self.trunk().is_some() && self.remote_address(Component::Rtp).is_some_and(concerns) {
-            self.tell_refusal(Component::Rtp, now);
+            self.suspect(&self.left_last(now), now);
         }
     }
 
@@ -587,6 +589,7 @@ impl Outlet {
             let outcome = burst.fail_unassigned();
             return self.settle(outcome, now);
         };
+        self.departures.note(now);
         let segmentation = self.segmentation;
         let way = Way { branch: self.id, to: remote.rtp(), segmentation, again: false };
         let mut outcome = Outcome::default();

@@ -1,6 +1,7 @@
 //! The recorder's end of a branch.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use siprec_model::{Component, OpenBranch};
@@ -13,6 +14,9 @@ const REFUSED_REPORTS: u32 = 3;
 
 /// One that takes no RTCP is sent a report all the same this often: its port may be back.
 const REPORT_RETRY: Duration = Duration::from_secs(60);
+
+/// An error may be so long under way: there, and back.
+const ERROR_COMES: Duration = Duration::from_millis(100);
 
 /// Where a branch sends.
 #[derive(Debug)]
@@ -99,6 +103,34 @@ impl Refusals {
             *last = Some(now);
         }
         is_news
+    }
+}
+
+/// When packets left last, which all leave that have come by then.
+#[derive(Debug)]
+pub(crate) struct Departures {
+    last: Instant,
+    /// The time before that.
+    before: Instant,
+}
+
+impl Departures {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self { last: now, before: now }
+    }
+
+    /// Packets leave at `now`.
+    pub(crate) fn note(&mut self, now: Instant) {
+        if now > self.last {
+            self.before = std::mem::replace(&mut self.last, now);
+        }
+    }
+
+    /// What an error may be of that is read at `now`: of what left last as a rule, since sockets are read before more leaves. Packets
+    /// that left at once count by when they came, the `newest` perhaps a moment after its turn began.
+    pub(crate) fn refused(&self, newest: Option<Instant>, now: Instant) -> RangeInclusive<Instant> {
+        let earliest = now.checked_sub(ERROR_COMES).unwrap_or(now);
+        self.before.min(earliest)..=newest.map_or(self.last, |newest| newest.max(self.last))
     }
 }
 

@@ -334,12 +334,16 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) {
+        // Errors are of what has left, not of what leaves now.
+        let Some(outlet) = self.outlets.iter().find(|outlet| outlet.id() == branch) else { return };
+        let refused = outlet.receive_errors(token, now);
         self.feed(section, kit, events, now);
         self.restless = true;
         let gate = Gate::new(section, self.tap.as_deref());
         let Some(index) = self.outlets.iter().position(|outlet| outlet.id() == branch) else { return };
         let Some(outlet) = self.outlets.get_mut(index) else { return };
-        let heard = guarded(outlet, kit, events, now, |outlet, kit| outlet.receive(token, gate, kit, now));
+        let receive = |outlet: &mut Outlet, kit: &mut Kit| outlet.receive(token, refused, gate, kit, now);
+        let heard = guarded(outlet, kit, events, now, receive);
         if heard.is_none() {
             self.outlets.remove(index);
         }
@@ -951,7 +955,9 @@ mod tests {
             // The report and the next refusal come in one turn.
             let shared = rig.shared.clone();
             rig.act(|outlet, kit, now| {
-                outlet.receive(Token::of(1, Component::Rtp), Gate::new(&shared.section, None), kit, now);
+                let token = Token::of(1, Component::Rtp);
+                let errors = outlet.receive_errors(token, now);
+                outlet.receive(token, errors, Gate::new(&shared.section, None), kit, now);
                 outlet.settle(refused(), now);
             });
             let heard = rig.told();

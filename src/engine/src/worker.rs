@@ -267,21 +267,23 @@ impl Worker {
     fn listen(&mut self, now: Instant) {
         let mut ready = std::mem::take(&mut self.ready);
         self.kit.epoll.ready(&mut ready);
-        for token in ready.drain(..).map(Token::from_raw) {
-            if let Some(trunk) = token.trunk() {
-                self.kit.trunks.refusing(trunk, &mut self.refusing);
-            } else if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
-                self.hear(branch, token, now);
-                self.awake_until = now + RESTLESS;
-            }
+        for trunk in ready.iter().filter_map(|token| Token::from_raw(*token).trunk()) {
+            self.kit.trunks.refusing(trunk, &mut self.refusing);
         }
-        self.ready = ready;
+        // First of all: an error is of what has left by now.
         if !self.refusing.is_empty() {
             for stream in self.streams.values_mut() {
                 stream.hear_refusals(&self.refusing, &mut self.kit, &mut self.events, now);
             }
             self.refusing.clear();
         }
+        for token in ready.drain(..).map(Token::from_raw) {
+            if let Some(branch) = self.routes.serials.get(&token.serial()).copied() {
+                self.hear(branch, token, now);
+                self.awake_until = now + RESTLESS;
+            }
+        }
+        self.ready = ready;
         self.tell(now);
     }
 

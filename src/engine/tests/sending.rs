@@ -1,8 +1,9 @@
 //! What leaves the engine, over real sockets.
+#![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use common::{FAST, LOCAL, Recorder, Rig, assert_in_order, numbered, rtp};
@@ -242,6 +243,67 @@ fn a_port_that_nobody_listens_on_is_told_once_a_second() {
         let (_, report) = rig.close(branch);
         assert_eq!(report.seen, report.sent + report.drops.total());
     }
+}
+
+/// How many datagrams have come.
+fn drain(socket: &UdpSocket) -> u64 {
+    socket.set_nonblocking(true).unwrap();
+    std::iter::from_fn(|| socket.recv(&mut [0; 1 << 11]).ok()).count() as u64
+}
+
+/// A call of six seconds, whose recorder takes nothing for 600 ms and never reports: how many packets it has missed, and how many
+/// count as not sent.
+fn missed_and_told(config: EngineConfig) -> (u64, u64) {
+    const PACKETS: u64 = 300;
+    let rig = Rig::new(config);
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let (branch, _) = rig.open_branch(&tap, 0, &recorder);
+    let Recorder { rtp, rtcp: _rtcp } = recorder;
+    let address = rtp.local_addr().unwrap();
+    let mut socket = Some(rtp);
+    let mut taken = 0;
+    let start = Instant::now();
+    for number in 0..PACKETS as u32 {
+        std::thread::sleep(
+            (start + Duration::from_millis(20) * number).saturating_duration_since(Instant::now()),
+        );
+        tap.push(&numbered(SSRC, number), Instant::now());
+        taken += socket.as_ref().map_or(0, drain);
+        match number {
+            75 => socket = None,
+            105 => socket = Some(UdpSocket::bind(address).unwrap()),
+            _ => {}
+        }
+    }
+    let (_, report) = rig.close(branch);
+    taken += socket.as_ref().map_or(0, drain);
+    assert_eq!(report.seen, PACKETS);
+    assert_eq!(report.sent + report.drops.total(), PACKETS);
+    (PACKETS - taken, report.drops.of(DropCause::SendFailed))
+}
+
+#[test]
+fn what_was_refused_for_less_than_a_second_counts_as_not_sent_and_nothing_else() {
+    let mut configs = Vec::new();
+    for media_source in [MediaSource::PerStream, MediaSource::Shared] {
+        for send_interval in [10, 100, 250].map(Duration::from_millis) {
+            configs.push(EngineConfig { media_source, send_interval, ..EngineConfig::default() });
+        }
+    }
+    std::thread::scope(|scope| {
+        let calls = configs.iter().map(|config| scope.spawn(|| missed_and_told(config.clone())));
+        for (call, config) in calls.collect::<Vec<_>>().into_iter().zip(&configs) {
+            let (missed, told) = call.join().unwrap();
+            let EngineConfig { media_source, send_interval, .. } = config;
+            // With shorter intervals than an error may be under way, it may be of what left before.
+            let others = if *send_interval < Duration::from_millis(100) { 6 } else { 1 };
+            assert!(missed >= 20, "{missed} {media_source:?} {send_interval:?}");
+            assert!(
+                (missed..=missed + others).contains(&told),
+                "{missed} missed, {told} told: {media_source:?} {send_interval:?}"
+            );
+        }
+    });
 }
 
 #[test]

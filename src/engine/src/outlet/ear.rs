@@ -1,5 +1,7 @@
 //! What the sockets of a branch have to tell: RTCP and handshakes of the recorder, and errors of what was sent to it.
 
+use std::net::UdpSocket;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use siprec_media::dtls::is_dtls;
@@ -13,15 +15,27 @@ use crate::sys::{self, Undelivered};
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
 const MAX_READS: usize = 16;
 
+/// What errors say of what was sent.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// When what was refused of the RTP may have left.
+    rtp: Option<RangeInclusive<Instant>>,
+    rtcp: bool,
+}
+
 impl Outlet {
-    /// A socket has something to tell.
-    pub(crate) fn receive(&mut self, token: Token, gate: Gate<'_>, kit: &mut Kit, now: Instant) {
-        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
-        let component = token.component();
-        let socket = match component {
-            Component::Rtp => &ports.rtp,
-            Component::Rtcp => ports.rtcp_socket(),
+    /// A socket has something to tell: the errors, which are of what left last, if more has not left since.
+    pub(crate) fn receive_errors(&self, token: Token, now: Instant) -> Refused {
+        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else {
+            return Refused::default();
         };
+        // Whichever has spoken, the next packet would run into an error of the others.
+        let rtp = self.is_refused(Component::Rtp, &ports.rtp).then(|| self.left_last(now));
+        let rtcp = ports.rtcp.as_ref().is_some_and(|socket| self.is_refused(Component::Rtcp, socket));
+        Refused { rtp, rtcp }
+    }
+
+    fn is_refused(&self, component: Component, socket: &UdpSocket) -> bool {
         let mut refused = false;
         for _ in 0..MAX_READS {
             let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
@@ -30,6 +44,24 @@ impl Outlet {
             refused |= errno != libc::EMSGSIZE
                 && (destination.is_none() || destination == self.remote_address(component));
         }
+        refused
+    }
+
+    /// A socket has something to tell: handshakes and RTCP. What its errors have said comes after that.
+    pub(crate) fn receive(
+        &mut self,
+        token: Token,
+        refused: Refused,
+        gate: Gate<'_>,
+        kit: &mut Kit,
+        now: Instant,
+    ) {
+        let Some(ports) = self.ports.as_ref().filter(|_| token.serial() == self.serial) else { return };
+        let component = token.component();
+        let socket = match component {
+            Component::Rtp => &ports.rtp,
+            Component::Rtcp => ports.rtcp_socket(),
+        };
         // With a pair of ports, only handshakes come to the RTP port.
         let takes_rtcp = component == Component::Rtcp || ports.rtcp.is_none();
         kit.scratch.resize(1 << 16, 0);
@@ -71,8 +103,11 @@ impl Outlet {
         if advanced {
             self.advance(kit, now);
         }
-        if refused {
-            self.tell_refusal(component, now);
+        if let Some(left) = refused.rtp {
+            self.suspect(&left, now);
+        }
+        if refused.rtcp {
+            self.tell_refusal(Component::Rtcp, now);
         }
     }
 
@@ -85,15 +120,24 @@ impl Outlet {
         event
     }
 
+    /// When that left which an error may be of that is read at `now`.
+    pub(super) fn left_last(&self, now: Instant) -> RangeInclusive<Instant> {
+        let newest = self.branch.senders().map(|sender| sender.arrival).max();
+        self.departures.refused(newest, now)
+    }
+
+    /// The recorder refuses RTP that left within this time.
+    pub(super) fn suspect(&mut self, left: &RangeInclusive<Instant>, now: Instant) {
+        // What ended the refusals before says nothing of this one.
+        while let Some(event) = self.poll_reporter() {
+            self.events.push_back(event);
+        }
+        self.reporter.suspect(&self.branch, left, now);
+        self.tell_refusal(Component::Rtp, now);
+    }
+
     /// The recorder refuses what is sent to one of its ports.
     pub(super) fn tell_refusal(&mut self, component: Component, now: Instant) {
-        if component == Component::Rtp {
-            // What ended the refusals before says nothing of this one.
-            while let Some(event) = self.poll_reporter() {
-                self.events.push_back(event);
-            }
-            self.reporter.suspect(&self.branch, now);
-        }
         if self.refusals.note(component, now) {
             self.events.push_back(BranchEvent::RemoteRefused { component });
         }

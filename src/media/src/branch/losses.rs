@@ -7,9 +7,6 @@ use siprec_model::DropCause;
 use super::{Branch, State};
 use crate::entry::Fate;
 
-/// So long after a packet came the error comes that tells of its refusal: packets leave together ten times a second. In nanoseconds.
-const ERROR_COMES: u64 = 100_000_000;
-
 /// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
 const SOUGHT_WITHIN: u64 = 15_000_000_000;
 
@@ -62,13 +59,13 @@ impl Branch {
         self.account.refused(cause, packets, bytes, kept);
     }
 
-    /// The recorder's host has refused what left from `first` on until `last`, as far as it was told of, and nobody says what has
-    /// come: that counts as not sent, as with [`Branch::handle_send_failure`]. Where it is a second or more at once,
+    /// The recorder's host has refused what left from `first` on until `last`, or came then and left at once, as far as it was told
+    /// of, and nobody says what has come: that counts as not sent, as with [`Branch::handle_send_failure`]. Where it is a second or more at once,
     /// [`BranchEvent::StretchMissed`] says so, unless the branch catches nothing up.
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn handle_refusals(&mut self, first: Instant, last: Instant) {
-        let from = self.clock.times(first).arrival.saturating_sub(ERROR_COMES);
+        let from = self.clock.times(first).arrival;
         let to = self.clock.times(last).arrival;
         let passage = self.hold.ring.fail_between(from, to);
         self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);

@@ -1,6 +1,7 @@
 //! The RTCP of one branch.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use rtcp_types::prelude::*;
@@ -168,11 +169,11 @@ impl Reporter {
         }
     }
 
-    /// The recorder's host is said to refuse the media: the next report of what is sent from here on disproves that, and
-    /// gives [`BranchEvent::RefusalRefuted`]. Where packets leave without one that is refused, for 2.5 s, that is over
+    /// The recorder's host is said to refuse media of what left within `refused`: the next report of what is sent from here on disproves
+    /// that, and gives [`BranchEvent::RefusalRefuted`]. Where packets leave without one that is refused, for 2.5 s, that is over
     /// ([`BranchEvent::RefusalsOver`]).
-    pub fn suspect(&mut self, branch: &Branch, now: Instant) {
-        self.suspicion.begin(branch, now);
+    pub fn suspect(&mut self, branch: &Branch, refused: &RangeInclusive<Instant>, now: Instant) {
+        self.suspicion.begin(branch, refused, now);
     }
 
     /// When the next report is due.

@@ -1,5 +1,6 @@
 //! Whether a recorder that is said to refuse the media takes it all the same, or again.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use super::reporter::sent;
@@ -33,6 +34,7 @@ struct Mark {
 /// A refusal that is not over.
 #[derive(Debug)]
 struct Refusal {
+    /// What left from the first moment to the last may have been refused.
     first: Instant,
     last: Instant,
     /// Packets that had left when that was last looked at, and when the last of them had.
@@ -47,8 +49,9 @@ struct Refusal {
 }
 
 impl Suspicion {
-    /// The host refuses: what is sent from here on it cannot have. Of sources that are suspected already the first time counts.
-    pub(crate) fn begin(&mut self, branch: &Branch, now: Instant) {
+    /// The host refuses something of what left in this time: what is sent from here on it cannot have. Of sources that are suspected
+    /// already the first time counts.
+    pub(crate) fn begin(&mut self, branch: &Branch, refused: &RangeInclusive<Instant>, now: Instant) {
         for ssrc in branch.senders().map(|sender| sender.ssrc) {
             if self.marks.iter().all(|mark| mark.ssrc != ssrc)
                 && let Some(sent) = branch.highest_sent(ssrc)
@@ -58,10 +61,11 @@ impl Suspicion {
         }
         let (first, was_reported, is_other) = match &self.refusal {
             Some(refusal) => (refusal.first, refusal.was_reported, refusal.is_other),
-            None => (now, branch.is_reported(), false),
+            None => (*refused.start(), branch.is_reported(), false),
         };
         let (sent, taken) = (sent(branch), Duration::ZERO);
-        self.refusal = Some(Refusal { first, last: now, sent, at: now, taken, was_reported, is_other });
+        self.refusal =
+            Some(Refusal { first, last: *refused.end(), sent, at: now, taken, was_reported, is_other });
     }
 
     /// Packets may have left. Whether the refusal has ended, since none of them was refused for long enough.

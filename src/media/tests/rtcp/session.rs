@@ -159,7 +159,8 @@ impl Session {
     /// The recorder's host refuses what was sent.
     pub(crate) fn suspect(&mut self) {
         let now = self.now();
-        self.reporter.suspect(&self.branch, now);
+        let refused = now - Duration::from_millis(100)..=now;
+        self.reporter.suspect(&self.branch, &refused, now);
     }
 
     /// A report of more than the one before.
