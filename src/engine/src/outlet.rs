@@ -278,6 +278,7 @@ impl Outlet {
         self.handshakes = None;
         self.early = Early::default();
         self.remote = None;
+        self.refusals = Refusals::default();
         self.reporter.restart(now);
         self.begins_anew = true;
         self.forget_departed();

@@ -902,6 +902,21 @@ mod tests {
     }
 
     #[test]
+    fn that_the_next_recorder_refuses_too_is_told_at_once() {
+        let mut rig = Rig::new(1.0);
+        let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+        for sequence in 0..2 {
+            rig.open();
+            rig.push(sequence, rig.now);
+            rig.serve();
+            rig.act(|outlet, _, now| outlet.settle(Outcome { refused: true, ..Outcome::default() }, now));
+            assert_eq!(rig.told().iter().filter(|event| **event == refused).count(), 1);
+            rig.now += Duration::from_millis(20);
+            rig.act(|outlet, _, now| outlet.recall(now, now));
+        }
+    }
+
+    #[test]
     fn reports_that_came_and_stay_away_are_told_once() {
         let mut rig = Rig::new(1.0);
         rig.push(0, rig.now);
