@@ -1,6 +1,7 @@
 //! What the sockets of a branch have to tell: RTCP and handshakes of the recorder, and errors of what was sent to it.
 
-use std::net::UdpSocket;
+use std::collections::HashSet;
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
@@ -118,6 +119,14 @@ impl Outlet {
             self.refusals.end();
         }
         event
+    }
+
+    /// Some addresses were found to refuse what came by a trunk.
+    pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, now: Instant) {
+        let concerns = |rtp: SocketAddr| refusing.contains(&SocketAddr::new(rtp.ip(), rtp.port()));
+        if self.trunk().is_some() && self.remote_address(Component::Rtp).is_some_and(concerns) {
+            self.suspect(&self.left_last(now), now);
+        }
     }
 
     /// When that left which an error may be of that is read at `now`.
