@@ -101,7 +101,7 @@ pub(super) fn all() -> &'static [glib::ParamSpec] {
             glib::ParamSpecUInt64::builder("send-interval")
                 .nick("Send interval")
                 .blurb(
-                    "How often in ns the packets of a stream that have come meanwhile leave together, in steps of 10 ms; \
+                    "How often in ns the packets of a stream that have come meanwhile leave together, in steps of 2 ms; \
                      the longer, the less a packet costs",
                 )
                 .minimum(10_000_000)

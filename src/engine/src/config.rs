@@ -41,7 +41,7 @@ pub struct EngineConfig {
     pub command_queue: usize,
     /// By which sockets RTP leaves. Default [`MediaSource::PerStream`].
     pub media_source: MediaSource,
-    /// How often the packets of a stream that have come meanwhile leave together, in steps of 10 ms up to a second. The longer,
+    /// How often the packets of a stream that have come meanwhile leave together, in steps of 2 ms from 10 ms up to a second. The longer,
     /// the less a packet costs. Default 100 ms: five packets of most audio streams. Where a recorder places packets by their
     /// arrival ([`BranchLimits::catch_up`](siprec_model::BranchLimits::catch_up) is 0), or a stream has much to send, it is 10 ms.
     pub send_interval: Duration,

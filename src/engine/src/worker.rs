@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,8 +39,10 @@ pub(crate) struct Worker {
     streams: BTreeMap<StreamId, Stream>,
     routes: Routes,
     next_serial: u64,
-    /// Where the next slice begins, so that the budget is shared fairly.
+    /// Where the last slice began: the next one begins behind it, so that the budget is shared fairly.
     first: StreamId,
+    /// Who is to be served in this slice, whoever's turn it is: something was done to them.
+    due: Vec<StreamId>,
     timers: Timers,
     rota: Rota,
     awake_until: Instant,
@@ -85,6 +86,7 @@ impl Worker {
             routes: Routes::default(),
             next_serial: 0,
             first: StreamId::from_raw(0),
+            due: Vec::new(),
             timers: Timers::default(),
             rota: Rota::new(config.send_interval, now),
             awake_until: now,
@@ -141,8 +143,16 @@ impl Worker {
 
     fn meet_taps(&mut self) {
         for tap in self.shared.take_new_taps() {
-            self.streams.entry(tap.stream).or_default().meet_tap(tap);
+            self.stream(tap.stream).meet_tap(tap);
         }
+    }
+
+    /// The stream of that name, new where there was none.
+    fn stream(&mut self, id: StreamId) -> &mut Stream {
+        self.streams.entry(id).or_insert_with(|| {
+            self.rota.meet(id);
+            Stream::default()
+        })
     }
 
     /// Executes the commands that wait. Those that come meanwhile have woken the thread for the next round.
@@ -204,6 +214,7 @@ impl Worker {
                 if let Some((id, stream)) = id.and_then(|id| Some((id, self.streams.get_mut(&id)?))) {
                     stream.drain(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
                     stream.schedule(id, &mut self.timers, &mut self.rota);
+                    self.due.push(id);
                 }
             }
             BranchCommand::Part { .. } => {
@@ -225,12 +236,14 @@ impl Worker {
         self.routes.branches.insert(creation.branch, Route { stream, serial: 0 });
         let outlet = Outlet::new(creation, &self.kit, now);
         let id = stream;
-        let stream = self.streams.entry(stream).or_default();
+        self.stream(stream);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
         // What came before the first branch is for it, and for those that its tap was promised; what came before any other
         // was for those before it.
         stream.feed(&self.shared.section, &mut self.kit, &mut self.events, now);
         stream.add(outlet, now);
         stream.schedule(id, &mut self.timers, &mut self.rota);
+        self.due.push(id);
     }
 
     fn act<R>(
@@ -243,6 +256,7 @@ impl Worker {
         let stream = self.streams.get_mut(&id)?;
         let result = stream.act(branch, &self.shared.section, &mut self.kit, &mut self.events, now, act);
         stream.schedule(id, &mut self.timers, &mut self.rota);
+        self.due.push(id);
         result
     }
 
@@ -252,6 +266,7 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.receive(branch, token, &self.shared.section, &mut self.kit, &mut self.events, now);
             stream.schedule(id, &mut self.timers, &mut self.rota);
+            self.due.push(id);
         }
     }
 
@@ -260,6 +275,7 @@ impl Worker {
         if let Some(stream) = self.streams.get_mut(&route.stream) {
             stream.close(branch, &self.shared.section, &mut self.kit, &mut self.events, now);
             stream.schedule(route.stream, &mut self.timers, &mut self.rota);
+            self.due.push(route.stream);
         }
     }
 
@@ -290,42 +306,45 @@ impl Worker {
     /// Takes what has been tapped and sends what is due, stream by stream.
     fn serve(&mut self, now: Instant) {
         self.kit.budget.refill(now);
-        self.rota.advance(now, self.streams.len());
-        let is_pressed = self.shared.take_pressed();
+        self.rota.advance(now);
+        let mut due = std::mem::take(&mut self.due);
+        self.rota.collect_due(&mut due);
+        if self.shared.take_pressed() {
+            let pressed = self.streams.iter().filter(|(_, stream)| stream.is_pressed());
+            due.extend(pressed.map(|(id, _)| *id));
+        }
+        due.sort_unstable();
+        due.dedup();
+        let next = due.partition_point(|id| *id <= self.first);
+        due.rotate_left(next);
         let mut worked = false;
         let mut ended = false;
-        let ranges = [
-            (Bound::Included(self.first), Bound::Unbounded),
-            (Bound::Unbounded, Bound::Excluded(self.first)),
-        ];
-        for range in ranges {
-            for (id, stream) in self.streams.range_mut(range) {
-                if !(self.rota.is_turn_of(*id) || is_pressed && stream.is_pressed()) {
-                    continue;
-                }
-                let is_idle = stream.is_idle();
-                if !is_idle {
-                    worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
-                }
-                let is_empty = stream.is_empty();
-                if is_empty {
-                    ended |= stream.is_over(now);
-                }
-                if !is_idle || is_empty {
-                    stream.schedule(*id, &mut self.timers, &mut self.rota);
-                }
-                if !self.events.is_empty() {
-                    // Nobody is told of anything within the send section.
-                    self.kit.trunks.flush();
-                    self.teller.tell(&mut self.events, now, |branch| self.routes.remove(branch));
-                }
+        if let Some(first) = due.first() {
+            self.first = *first;
+        }
+        for id in due.drain(..) {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let is_idle = stream.is_idle();
+            if !is_idle {
+                worked |= stream.serve(&self.shared.section, &mut self.kit, &mut self.events, now);
+            }
+            let is_empty = stream.is_empty();
+            if is_empty {
+                ended |= stream.is_over(now);
+            }
+            if !is_idle || is_empty {
+                stream.schedule(id, &mut self.timers, &mut self.rota);
+            }
+            if !self.events.is_empty() {
+                // Nobody is told of anything within the send section.
+                self.kit.trunks.flush();
+                self.teller.tell(&mut self.events, now, |branch| self.routes.remove(branch));
             }
         }
+        self.due = due;
         self.settle(now);
         if worked {
             self.awake_until = now + RESTLESS;
-            let after = (Bound::Excluded(self.first), Bound::Unbounded);
-            self.first = self.streams.range(after).next().map_or(StreamId::from_raw(0), |(id, _)| *id);
         }
         if ended {
             self.streams.retain(|_, stream| !stream.is_over(now));
