@@ -13,6 +13,8 @@ pub(crate) struct NumberedFormat {
     pub(crate) from: u8,
     /// The format with its payload type towards the recorder.
     pub(crate) format: PayloadFormat,
+    /// The stream has it no more: only what is kept may.
+    pub(crate) is_former: bool,
 }
 
 /// Which codec each payload type number of an m-line has meant. A number keeps its codec for the life of the session
@@ -23,17 +25,23 @@ pub(crate) struct Numbering {
 }
 
 impl Numbering {
-    /// The call's formats with their numbers towards the recorder. A format for which no number is left is missing.
-    pub(crate) fn assign(&mut self, formats: &[PayloadFormat]) -> Vec<NumberedFormat> {
-        let mut numbered: Vec<NumberedFormat> = Vec::with_capacity(formats.len());
-        for format in formats {
+    /// The call's formats, and those that it had before, with their numbers towards the recorder. A format for which no number is left
+    /// is missing.
+    pub(crate) fn assign(
+        &mut self,
+        formats: &[PayloadFormat],
+        former: &[PayloadFormat],
+    ) -> Vec<NumberedFormat> {
+        let mut numbered: Vec<NumberedFormat> = Vec::with_capacity(formats.len() + former.len());
+        let present = formats.iter().map(|format| (format, false));
+        for (format, is_former) in present.chain(former.iter().map(|format| (format, true))) {
             let taken = |number: u8| numbered.iter().any(|other| other.format.payload_type == number);
             if let Some(number) = self.number(format, taken) {
                 let towards = PayloadFormat { payload_type: number, ..format.clone() };
                 if !self.known.iter().any(|known| known.payload_type == number) {
                     self.known.push(towards.clone());
                 }
-                numbered.push(NumberedFormat { from: format.payload_type, format: towards });
+                numbered.push(NumberedFormat { from: format.payload_type, format: towards, is_former });
             }
         }
         numbered
@@ -108,23 +116,23 @@ mod tests {
     #[test]
     fn the_calls_own_numbers_are_kept() {
         let mut numbering = Numbering::default();
-        let assigned = numbering.assign(&[format(0, "PCMU"), format(101, "telephone-event")]);
+        let assigned = numbering.assign(&[format(0, "PCMU"), format(101, "telephone-event")], &[]);
         assert_eq!(numbers(&assigned), [(0, 0), (101, 101)]);
     }
 
     #[test]
     fn a_number_never_changes_its_codec_within_an_m_line() {
         let mut numbering = Numbering::default();
-        numbering.assign(&[format(96, "opus")]);
-        assert_eq!(numbers(&numbering.assign(&[format(96, "speex")])), [(96, 127)]);
+        numbering.assign(&[format(96, "opus")], &[]);
+        assert_eq!(numbers(&numbering.assign(&[format(96, "speex")], &[])), [(96, 127)]);
         assert_eq!(
-            numbers(&numbering.assign(&[format(96, "speex")])),
+            numbers(&numbering.assign(&[format(96, "speex")], &[])),
             [(96, 127)],
             "and stays where it went"
         );
-        assert_eq!(numbers(&numbering.assign(&[format(97, "OPUS")])), [(97, 97)]);
+        assert_eq!(numbers(&numbering.assign(&[format(97, "OPUS")], &[])), [(97, 97)]);
         assert_eq!(
-            numbers(&numbering.assign(&[format(127, "opus")])),
+            numbers(&numbering.assign(&[format(127, "opus")], &[])),
             [(127, 96)],
             "its own number is taken"
         );
@@ -133,16 +141,19 @@ mod tests {
     #[test]
     fn two_formats_of_one_offer_never_share_a_number() {
         let mut numbering = Numbering::default();
-        assert_eq!(numbers(&numbering.assign(&[format(96, "a"), format(96, "b")])), [(96, 96), (96, 127)]);
+        assert_eq!(
+            numbers(&numbering.assign(&[format(96, "a"), format(96, "b")], &[])),
+            [(96, 96), (96, 127)]
+        );
     }
 
     #[test]
     fn a_format_without_a_free_number_is_left_out() {
         let mut numbering = Numbering::default();
         for number in DYNAMIC {
-            numbering.assign(&[format(number, &format!("codec{number}"))]);
+            numbering.assign(&[format(number, &format!("codec{number}"))], &[]);
         }
-        assert!(numbering.assign(&[format(96, "other")]).is_empty());
+        assert!(numbering.assign(&[format(96, "other")], &[]).is_empty());
     }
 
     #[test]

@@ -5,8 +5,8 @@
 mod support;
 
 use siprec_model::{BranchCommand, BranchEvent, RecordingState, SessionEventKind};
-use siprec_session::Command;
-use siprec_sip::Method;
+use siprec_session::{ByePolicy, Command};
+use siprec_sip::{Method, Request};
 use support::*;
 
 const OPEN: [&str; 2] = ["open 0 to 192.0.2.9:4000", "open 1 to 192.0.2.9:4002"];
@@ -140,4 +140,108 @@ fn the_agreed_codec_is_recorded_again_also_where_it_comes_back_unannounced() {
     refuse(&mut call);
     assert_eq!(leaving(&call, 0), [0]);
     assert_eq!(said_on(&call), 1);
+}
+
+/// A call that is recorded, and whose next recorder is being invited: the first one has hung up at once.
+fn failing_over() -> Call {
+    let mut config = config("sip:a.example sip:b.example");
+    config.recorder_bye = ByePolicy::FailOver;
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(3_000);
+    change(&mut call, &[(0, "PCMU", 8000)]);
+    call.recorder_sends(&invite, "BYE", &[], "");
+    call
+}
+
+/// An answer that takes what the call may have here, whatever it is.
+fn taking_all() -> String {
+    sdp(&[6000, 6002])
+        .replace("RTP/AVP 0\r\n", "RTP/AVP 0 8 9\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:9 G722/8000\r\n")
+}
+
+/// The payload types of each m-line that an INVITE offers.
+fn offered(request: &Request) -> Vec<Vec<u8>> {
+    let text = String::from_utf8_lossy(&request.body).into_owned();
+    let lines = text.lines().filter_map(|line| line.strip_prefix("m="));
+    lines.map(|line| line.split(' ').skip(3).map(|number| number.parse().unwrap()).collect()).collect()
+}
+
+#[test]
+fn the_next_recorder_is_offered_what_the_call_had_before_too_since_packets_of_it_wait() {
+    let mut call = failing_over();
+    let invite = call.request(&Method::Invite);
+    assert_eq!(offered(&invite), [[0], [0]]);
+    // Before it has answered.
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    call.answer(&invite, 200, &[], &taking_all());
+    let offer = call.request(&Method::Invite);
+    assert_eq!(offered(&offer), [[8, 0], [8, 0]]);
+    call.answer(&offer, 200, &[], &taking_all());
+    assert_eq!((leaving(&call, 0), leaving(&call, 1)), (vec![8, 0], vec![8, 0]));
+    // While it gets what has waited.
+    call.wait_ms(2_000);
+    change(&mut call, &[(9, "G722", 8000)]);
+    let offer = call.request(&Method::Invite);
+    assert_eq!(offered(&offer), [[9, 8, 0], [9, 8, 0]]);
+    call.answer(&offer, 200, &[], &taking_all());
+    assert_eq!(leaving(&call, 0), [9, 8, 0]);
+    // When that has left for sure.
+    call.wait_ms(120_000);
+    change(&mut call, &[(0, "PCMU", 8000)]);
+    assert_eq!(offered(&call.request(&Method::Invite)), [[0], [0]]);
+}
+
+#[test]
+fn what_the_call_has_left_before_its_recorder_is_lost_is_offered_to_the_next_one() {
+    let mut config = config("sip:a.example sip:b.example");
+    config.recorder_bye = ByePolicy::FailOver;
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(3_000);
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    let offer = call.request(&Method::Invite);
+    assert_eq!(offered(&offer), [[8], [8]], "all of the other has left");
+    call.answer(&offer, 200, &[], &sdp(&[4000, 4002]));
+    call.recorder_sends(&invite, "BYE", &[], "");
+    let invite = call.request(&Method::Invite);
+    assert_eq!(offered(&invite), [[8, 0], [8, 0]]);
+    call.answer(&invite, 200, &[], &taking_all());
+    assert_eq!(leaving(&call, 1), [8, 0]);
+}
+
+#[test]
+fn who_would_take_only_what_the_call_had_before_is_offered_what_it_has_now_alone() {
+    let mut call = failing_over();
+    let invite = call.request(&Method::Invite);
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    let offer = call.request(&Method::Invite);
+    assert_eq!(offered(&offer), [[8, 0], [8, 0]]);
+    let before = call.branches.len();
+    // `sdp` has PCMU alone.
+    call.answer(&offer, 200, &[], &sdp(&[6000, 6002]));
+    let opened = call.branches[before..].iter().any(|command| matches!(command, BranchCommand::Open(_)));
+    assert!(!opened, "{:?}", &call.branches[before..]);
+    let offer = call.request(&Method::Invite);
+    assert_eq!(offered(&offer), [[8], [8]]);
+    call.answer(&offer, 488, &[], "");
+    let reason = "off: the recorder refuses the change: 488 Not Acceptable Here".to_owned();
+    let transcript = call.take();
+    assert!(transcript.iter().any(|line| line.ends_with(&reason)), "{transcript:?}");
+}
+
+#[test]
+fn a_codec_that_was_refused_is_not_offered_again_when_the_call_has_left_it() {
+    let mut call = failing_over();
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    change(&mut call, &[(8, "PCMA", 8000)]);
+    refuse(&mut call);
+    call.take();
+    change(&mut call, &[(0, "PCMU", 8000)]);
+    assert!(call.find_request(&Method::Invite).is_none(), "{:?}", call.take());
+    assert_eq!(leaving(&call, 0), [0]);
 }

@@ -190,6 +190,7 @@ impl Recording {
                 continue;
             }
             self.lay_out(id);
+            self.slots.values_mut().filter(|slot| slot.is_of(id)).for_each(|slot| slot.revive_formats(now));
             match self.invite(id, flow, now) {
                 Ok(session) => {
                     self.tell_weaknesses(id, &flow);

@@ -1,6 +1,7 @@
 //! One party's stream and its branch to the recorder.
 
 mod course;
+mod former;
 
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use siprec_model::{
     BranchCommand, BranchId, DtlsAssociation, Medium, PayloadFormat, SrtpSuite, StreamFormat, StreamId,
 };
 
+use self::former::FormerFormats;
 use super::lines::Claim;
 use crate::branches::BranchMode;
 use crate::numbering::{comfort_noise, static_audio};
@@ -25,6 +27,9 @@ const REPLY_TIME: Duration = Duration::from_secs(1);
 /// An ICMP error says within so long that what has left was refused: it takes the way to the recorder and back.
 const LATE_REFUSAL: Duration = Duration::from_secs(1);
 
+/// What waits no longer than this has left soon: an offer was open.
+const MOMENT: Duration = Duration::from_millis(500);
+
 /// Clock rate of a stream whose format is not known yet, in Hz.
 const GUESSED_CLOCK_RATE: u32 = 8000;
 
@@ -39,6 +44,7 @@ pub(super) struct Slot {
     format: Option<StreamFormat>,
     /// Static payload types that came although the format lacks them.
     unannounced: Vec<PayloadFormat>,
+    former: FormerFormats,
     muted: bool,
     /// How it is protected in the call.
     security: StreamSecurity,
@@ -77,6 +83,14 @@ struct Branch {
     /// It has ended and has no line any more. What it has sent is kept until then, for the next recorder, should this one be
     /// lost.
     kept: Option<Instant>,
+    /// For how long packets are kept at most.
+    hold_time: Duration,
+    /// Since when it has not been open, where packets that came before or since wait for that.
+    waiting: Option<Instant>,
+    /// What the recorder before may not have had waits, too.
+    is_recalled: bool,
+    /// Until when what has waited may be leaving.
+    behind_until: Option<Instant>,
     /// When packets began to leave to the present recorder.
     begun: Option<Instant>,
     /// Until when packets may have been sent, as far as it is over.
@@ -149,6 +163,7 @@ impl Slot {
             cname,
             format: None,
             unannounced: Vec::new(),
+            former: FormerFormats::default(),
             muted: false,
             security: StreamSecurity::default(),
             revision: 0,
@@ -270,15 +285,31 @@ impl Slot {
     }
 
     /// What the stream carries is known, or has changed.
-    pub(super) fn describe(&mut self, mut format: StreamFormat, out: &mut Vec<BranchCommand>) {
+    pub(super) fn describe(&mut self, mut format: StreamFormat, out: &mut Vec<BranchCommand>, now: Instant) {
         for payload in self.unannounced.iter().filter(|_| format.medium == Medium::Audio) {
             if !format.payloads.iter().any(|known| known.payload_type == payload.payload_type) {
                 format.payloads.push(payload.clone());
             }
         }
         if self.format.as_ref() != Some(&format) {
+            self.leave_format(&format, now);
             self.format = Some(format);
             self.announce(out);
+        }
+    }
+
+    /// The stream has another format from now on. What is kept of the one before goes out all the same, unless nothing of it is kept:
+    /// nothing came, or it was not to be recorded.
+    fn leave_format(&mut self, next: &StreamFormat, now: Instant) {
+        let Some(branch) = &self.branch else { return };
+        let before = self.format.as_ref().filter(|_| branch.fed && self.off_told.is_none());
+        self.former.leave(before, next, (branch.is_behind(now), branch.remembers()), now);
+    }
+
+    /// A recorder is invited that gets all that is kept.
+    pub(super) fn revive_formats(&mut self, now: Instant) {
+        if let (Some(branch), Some(format)) = (&self.branch, &self.format) {
+            self.former.revive(format, branch.remembers(), now);
         }
     }
 
@@ -296,7 +327,7 @@ impl Slot {
     }
 
     /// A static payload type came that the format lacks: its number says what it is (`protocol` rule 2.3).
-    fn add_unannounced(&mut self, payload_type: u8, out: &mut Vec<BranchCommand>) {
+    fn add_unannounced(&mut self, payload_type: u8, out: &mut Vec<BranchCommand>, now: Instant) {
         let Some(format) = self.format.clone().filter(|format| format.medium == Medium::Audio) else {
             return;
         };
@@ -307,7 +338,7 @@ impl Slot {
             && !known(&self.unannounced)
         {
             self.unannounced.push(payload);
-            self.describe(format, out);
+            self.describe(format, out, now);
         }
     }
 }

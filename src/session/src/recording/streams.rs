@@ -85,7 +85,7 @@ impl Recording {
         if format.medium == Medium::Video && !self.config.record_video {
             slot.dismiss(&mut commands);
         } else {
-            slot.describe(format, &mut commands);
+            slot.describe(format, &mut commands, now);
         }
         let is_dismissed = slot.is_dismissed();
         // A stream that was taken for audio leaves its line to others.

@@ -53,7 +53,7 @@ impl Verdict {
             .payloads
             .iter()
             .filter_map(|rule| still(rule.from))
-            .all(|it| is_companion(&it.format.encoding))
+            .all(|it| it.is_former || is_companion(&it.format.encoding))
         {
             open.payloads.clear();
             self.off = Some(reason());
@@ -82,7 +82,7 @@ impl Agreement {
                 }
             };
             match security(stream, line, rules) {
-                Ok(_) if payload_rules(stream, line, rules.payload_types).is_empty() => {
+                Ok(_) if !takes_present(stream, line, rules.payload_types) => {
                     refusal = refusal.or_else(|| Some(NO_FORMAT.to_owned()));
                 }
                 Ok(_) => takes_any = true,
@@ -142,6 +142,30 @@ impl Agreement {
                 .is_some_and(|stream| stream.ports.is_some() && self.target(index, stream, rules).is_ok())
         };
         self.ours.lines.iter().enumerate().any(is_taken)
+    }
+
+    /// Leaves only what is so in the lines of which the recorder's answer has nothing but what the stream had before. Gives those.
+    pub(super) fn confine_to_former(&mut self) -> Vec<usize> {
+        let is_so = |index: &usize| {
+            let (Some(ours), Some(theirs)) = (self.ours.stream(*index), self.theirs.lines.get(*index)) else {
+                return false;
+            };
+            let has = |is_former| {
+                let heard = ours.formats.iter().filter(|it| !is_companion(&it.format.encoding));
+                let mut theirs = heard
+                    .filter(|it| it.is_former == is_former)
+                    .flat_map(|it| theirs.formats.iter().filter(|theirs| same_codec(theirs, &it.format)));
+                theirs.next().is_some()
+            };
+            has(true) && !has(false)
+        };
+        let lines: Vec<usize> = (0..self.ours.lines.len()).filter(is_so).collect();
+        for index in &lines {
+            if let Some(stream) = self.ours.lines.get_mut(*index).and_then(Line::stream_mut) {
+                stream.formats.retain(|it| it.is_former || is_companion(&it.format.encoding));
+            }
+        }
+        lines
     }
 
     /// Whether each encrypted line that the recorder takes is encrypted by its answer: never a silent fall back to something
@@ -420,6 +444,12 @@ fn exchanged(
         (_, Some(line)) => Err(format!("the recorder answers a=crypto:{line}, which was not offered")),
         (_, None) => Err("the recorder has taken its keys back".to_owned()),
     }
+}
+
+/// Whether anything of what the stream has now is sent.
+fn takes_present(ours: &StreamLine, theirs: &RemoteLine, policy: PayloadTypes) -> bool {
+    let is_former = |from| ours.formats.iter().any(|format| format.from == from && format.is_former);
+    payload_rules(ours, theirs, policy).iter().any(|rule| !is_former(rule.from))
 }
 
 /// Which payload types of the call are sent, and as what.

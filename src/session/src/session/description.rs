@@ -37,6 +37,8 @@ pub(crate) enum WantedLine {
     Stream {
         ports: Ports,
         format: StreamFormat,
+        /// What it had before, and packets may still have that wait for the recorder.
+        former: Vec<PayloadFormat>,
         /// `sendonly`, else `inactive`.
         send: bool,
         /// The call encrypts it: its line has keys also where others have none.
@@ -105,6 +107,8 @@ struct SlotHistory {
     foreign: Option<ForeignLine>,
     /// The keys of the line, and the ports that they were made for.
     keys: Option<(Ports, Arc<LineKeys>)>,
+    /// Only what the stream has now is offered: the recorder would take what it had before, and not that.
+    forgoes_former: bool,
 }
 
 impl Layout {
@@ -123,6 +127,13 @@ impl Layout {
     /// Whether its lines are encrypted.
     pub(super) fn is_secured(&self) -> bool {
         self.maker.is_secured()
+    }
+
+    /// Offers what its stream had before no more in a line.
+    pub(super) fn forgo_former(&mut self, index: usize) {
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.forgoes_former = true;
+        }
     }
 
     /// Gives a line new keys, for what goes to another address from now on.
@@ -149,12 +160,17 @@ impl Layout {
             let absent = WantedLine::Absent { medium: Medium::Audio };
             let wanted = wanted.get(index).unwrap_or(&absent);
             match (wanted, before.lines.get(index), &slot.foreign) {
-                (WantedLine::Stream { ports, format, send, secured, revision }, ..) => {
+                (WantedLine::Stream { ports, format, former, send, secured, revision }, ..) => {
                     slot.foreign = None;
                     let is_plain = *is_mixed && !secured && slot.keys.is_none();
                     Line::Stream(StreamLine {
                         revision: *revision,
-                        ..slot.stream(Some(*ports), format, *send, (!is_plain).then_some(&mut *maker))
+                        ..slot.stream(
+                            Some(*ports),
+                            (format, former),
+                            *send,
+                            (!is_plain).then_some(&mut *maker),
+                        )
                     })
                 }
                 (_, _, Some(foreign)) => Line::Foreign(foreign.clone()),
@@ -163,11 +179,11 @@ impl Layout {
                 }
                 (WantedLine::Unready { ports, medium, .. }, _, None) => {
                     let maker = (!*is_mixed).then_some(&mut *maker);
-                    Line::Stream(slot.stream(*ports, &known(*medium), false, maker))
+                    Line::Stream(slot.stream(*ports, (&known(*medium), &[]), false, maker))
                 }
                 (WantedLine::Absent { .. }, Some(line @ Line::Stream(_)), None) => line.off(),
                 (WantedLine::Absent { medium }, _, None) => {
-                    Line::Stream(slot.stream(None, &known(*medium), false, None))
+                    Line::Stream(slot.stream(None, (&known(*medium), &[]), false, None))
                 }
             }
         });
@@ -198,7 +214,7 @@ impl SlotHistory {
     fn stream(
         &mut self,
         ports: Option<Ports>,
-        format: &StreamFormat,
+        (format, former): (&StreamFormat, &[PayloadFormat]),
         send: bool,
         maker: Option<&mut KeyMaker>,
     ) -> StreamLine {
@@ -207,7 +223,7 @@ impl SlotHistory {
             accepted: None,
             medium: format.medium,
             ports,
-            formats: self.numbering.assign(&format.payloads),
+            formats: self.numbering.assign(&format.payloads, if self.forgoes_former { &[] } else { former }),
             ptime_ms: format.ptime_ms,
             send,
             revision: 0,

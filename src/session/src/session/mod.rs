@@ -471,6 +471,8 @@ impl RecordingSession {
                         return;
                     }
                     self.notices.extend(up.agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
+                    let former_alone = up.agreed.confine_to_former();
+                    self.forgo_former(&former_alone);
                     self.renew_keys(&moved);
                 }
                 self.survive(sent, now);
@@ -493,7 +495,7 @@ impl RecordingSession {
                 let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
                 let waits = agreed.has_association(&self.rules);
                 self.notices.extend(agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
-                let up = Up {
+                let mut up = Up {
                     agreed,
                     offer: Offer::None,
                     refused: None,
@@ -505,7 +507,9 @@ impl RecordingSession {
                     withheld: None,
                     spent: Vec::new(),
                 };
+                let former_alone = up.agreed.confine_to_former();
                 self.phase = Phase::Up(Box::new(up));
+                self.forgo_former(&former_alone);
                 if !waits {
                     self.begin(now);
                 }
@@ -548,6 +552,16 @@ impl RecordingSession {
                 }
             }
             Phase::Ending => {}
+        }
+    }
+
+    /// Offers in these lines only what their streams have now.
+    fn forgo_former(&mut self, lines: &[usize]) {
+        for index in lines {
+            self.layout.forgo_former(*index);
+            if let Some(stream) = self.wanted.lines.get_mut(*index).and_then(Line::stream_mut) {
+                stream.formats.retain(|format| !format.is_former);
+            }
         }
     }
 

@@ -1,14 +1,16 @@
 //! The way of one stream's branch: made, bound, steered, drained, closed.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_model::{
     BranchCommand, BranchEvent, BranchLimits, Component, MediaSecurity, Medium, OpenBranch, RECALL_OVERLAP,
     RtcpMode, StreamFormat,
 };
 
-use super::{Branch, End, GRACE, GUESSED_CLOCK_RATE, LATE_REFUSAL, PortsState, REPLY_TIME, Slot, SlotNews};
+use super::{
+    Branch, End, GRACE, GUESSED_CLOCK_RATE, LATE_REFUSAL, MOMENT, PortsState, REPLY_TIME, Slot, SlotNews,
+};
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
 use crate::session::{Ports, WantedLine};
@@ -82,6 +84,10 @@ impl Slot {
             drained: false,
             parked: false,
             kept: None,
+            hold_time: limits.hold_time,
+            waiting: None,
+            is_recalled: false,
+            behind_until: None,
             begun: None,
             sent: None,
             silenced: None,
@@ -130,6 +136,7 @@ impl Slot {
             (PortsState::Bound(ports), Some(format)) => WantedLine::Stream {
                 ports,
                 format: format.clone(),
+                former: self.former.offered().to_vec(),
                 send: !(silent || branch.parked),
                 secured: self.security.is_secured(),
                 revision: self.revision,
@@ -162,6 +169,7 @@ impl Slot {
         }
         out.extend(command);
         branch.mode = mode;
+        branch.wait(now);
         branch.begin(now);
         opens
     }
@@ -179,6 +187,7 @@ impl Slot {
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
         (branch.association, branch.begun, branch.silenced) = (None, None, None);
         branch.recalls += 1;
+        branch.is_recalled = true;
         out.push(BranchCommand::Recall { branch: self.id, since });
     }
 
@@ -437,11 +446,11 @@ impl Slot {
                 branch.begin(now);
                 // A static payload type says what the stream carries where no caps do, or others.
                 if self.format.is_some() {
-                    self.add_unannounced(*payload_type, out);
+                    self.add_unannounced(*payload_type, out, now);
                 } else if let Some(payload) = static_audio(*payload_type) {
                     let format =
                         StreamFormat { medium: Medium::Audio, payloads: vec![payload], ptime_ms: None };
-                    self.describe(format, out);
+                    self.describe(format, out, now);
                 }
                 SlotNews::FirstPacket
             }
@@ -463,7 +472,7 @@ impl Slot {
                 SlotNews::Lost(reason.clone())
             }
             BranchEvent::PayloadUnknown { payload_type } => {
-                self.add_unannounced(*payload_type, out);
+                self.add_unannounced(*payload_type, out, now);
                 SlotNews::None
             }
             // A recorder that is sent nothing has nothing to refuse, or to report on.
@@ -491,6 +500,34 @@ impl Slot {
 }
 
 impl Branch {
+    /// Notes what waits by the present mode. What waits for a moment only, as for the answer to another offer, has left soon.
+    fn wait(&mut self, now: Instant) {
+        match self.mode {
+            BranchMode::Holding => _ = self.waiting.get_or_insert(now),
+            BranchMode::Open(_) => {
+                let has_waited = self.waiting.take().is_some_and(|since| now > since + MOMENT);
+                if std::mem::take(&mut self.is_recalled) || has_waited {
+                    self.behind_until = Some(now + self.remembers());
+                }
+            }
+            // What waited before goes first afterwards.
+            BranchMode::Paused => {}
+            BranchMode::Disabled => {
+                (self.waiting, self.is_recalled, self.behind_until) = (None, false, None);
+            }
+        }
+    }
+
+    /// Whether packets may wait for the recorder that came some time ago.
+    pub(super) fn is_behind(&self, now: Instant) -> bool {
+        self.waiting.is_some() || self.is_recalled || self.behind_until.is_some_and(|until| now < until)
+    }
+
+    /// For how long packets may be kept, and be leaving then.
+    pub(super) fn remembers(&self) -> Duration {
+        self.hold_time * 2
+    }
+
     /// Notes when packets of the stream begin to leave.
     fn begin(&mut self, now: Instant) {
         if self.is_sending() {
