@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::call::{Call, timestamp};
 use common::recorder::{Recorder, Script};
 use common::rtp_bytes;
@@ -101,5 +103,30 @@ fn a_codec_that_the_call_changes_to_is_recorded_from_its_first_packet_on() {
             let count = |field: &str| report.get::<u64>(field).unwrap();
             assert_eq!((count("seen"), count("sent"), count("gaps")), (60, 60, 0), "{caps:?}: {report}");
         }
+    }
+}
+
+#[test]
+fn what_waits_of_the_codec_before_is_recorded_too() {
+    let recorder = Recorder::start(Script::AcceptAfter(Duration::from_secs(1)));
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    speak(&call, 0, 0..200);
+    recorder.request("INVITE");
+    call.wait_for_state("Recording");
+    recorder.set_script(Script::Accept);
+    // Four seconds of each party are leaving.
+    expect(&recorder, 0, 0..10);
+    change(&call, PCMA);
+    speak(&call, 8, 200..210);
+    let offer = recorder.request("INVITE");
+    assert!(offer.contains("RTP/AVP 8 0\r\n"), "{offer}");
+    expect(&recorder, 0, 10..200);
+    expect(&recorder, 8, 200..210);
+    call.end();
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        let count = |field: &str| report.get::<u64>(field).unwrap();
+        assert_eq!((count("seen"), count("sent"), count("gaps")), (210, 210, 0), "{report}");
     }
 }

@@ -154,7 +154,7 @@ impl Account {
 
     /// Accounts for a packet that came at `arrival`, is so long in the stream's own time, and may not leave.
     pub(crate) fn stays(&mut self, cause: DropCause, span: Duration, arrival: Instant, way: Way) {
-        // A lost recorder may have had it, in a format that the call has left since and this one was not offered.
+        // A lost recorder may have had it, in a format that the call has left since and this one does not take.
         let is_left = way == Way::Again && cause == DropCause::PayloadUnknown;
         let cause = if is_left { DropCause::RecorderLost } else { cause };
         self.report.drops.add(cause, 1);
