@@ -13,18 +13,23 @@ use crate::worker::Worker;
 /// Time for a BYE or CANCEL and its answer, before the agent gives up.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
+/// What share of that is left for branches to give their account, and for the application to hear it.
+const VERDICT_SHARE: u32 = 5;
+
 /// The end of the agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopping {
-    /// What has not ended by then is ended at once; `None` when that was done.
+    /// What has not ended by then gets its BYE or CANCEL; `None` when that was done.
     last_call: Option<Instant>,
+    /// Whose BYE is not answered by then is lost; `None` when that was done.
+    verdict: Option<Instant>,
     /// What has not ended by then is given up.
     deadline: Instant,
 }
 
 impl Stopping {
     pub(crate) fn next_deadline(&self) -> Instant {
-        self.last_call.unwrap_or(self.deadline)
+        self.last_call.or(self.verdict).unwrap_or(self.deadline)
     }
 }
 
@@ -33,8 +38,9 @@ impl Worker {
         let begun = self.stopping.is_some();
         let deadline = self.stopping.map_or(deadline, |stopping| stopping.deadline.min(deadline));
         let left = deadline.saturating_duration_since(Instant::now());
-        let last_call = deadline - (left / 4).min(LAST_CALL);
-        self.stopping = Some(Stopping { last_call: Some(last_call), deadline });
+        let last = (left / 4).min(LAST_CALL);
+        let (last_call, verdict) = (Some(deadline - last), Some(deadline - last / VERDICT_SHARE));
+        self.stopping = Some(Stopping { last_call, verdict, deadline });
         if !begun {
             self.command_all(&Command::Stop(StopReason::Shutdown));
         }
@@ -43,14 +49,19 @@ impl Worker {
     /// Ends everything at once, and tells nobody.
     pub(crate) fn leave_all(&mut self, deadline: Instant) {
         self.parts.notifier.mute();
-        self.stopping = Some(Stopping { last_call: None, deadline });
+        self.stopping = Some(Stopping { last_call: None, verdict: None, deadline });
         self.command_all(&Command::StopNow);
     }
 
     pub(crate) fn run_stop(&mut self, now: Instant) {
         let Some(stopping) = &mut self.stopping else { return };
         let deadline = stopping.deadline;
-        if stopping.last_call.take_if(|last_call| *last_call <= now).is_some() {
+        let is_last_call = stopping.last_call.take_if(|last_call| *last_call <= now).is_some();
+        let is_over = stopping.verdict.take_if(|verdict| *verdict <= now).is_some();
+        if is_last_call {
+            self.command_all(&Command::Part);
+        }
+        if is_over {
             self.command_all(&Command::StopNow);
         }
         if deadline <= now {

@@ -15,6 +15,8 @@ mod late;
 mod pools;
 #[path = "agent/restart.rs"]
 mod restart;
+#[path = "agent/shutdown.rs"]
+mod shutdown;
 mod support;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};

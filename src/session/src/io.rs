@@ -111,6 +111,9 @@ pub enum Command {
     Start,
     /// End the recording after delivering what is held, within the drain time.
     Stop(StopReason),
+    /// The time for the end is nearly over: each session ends with its BYE, and what is held is lost. What a recorder may not have that has
+    /// not answered by [`Command::StopNow`] is lost with it.
+    Part,
     /// End the recording at once. What is held is lost and reported.
     StopNow,
     /// End a recording that has failed and was not told to [begin anew](crate::RecordingConfig::begins_anew). Any other goes

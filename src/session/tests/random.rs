@@ -139,6 +139,7 @@ fn single_command() -> impl Strategy<Value = Command> {
         2 => Just(Command::Start),
         1 => Just(Command::Stop(StopReason::CallEnded)),
         1 => Just(Command::StopNow),
+        1 => Just(Command::Part),
         4 => number().prop_map(|number| Command::AddStream { slot: number % PADS, stream: stream(number) }),
         6 => (number(), format)
             .prop_map(|(number, format)| Command::StreamFormat { stream: stream(number), format }),

@@ -404,6 +404,9 @@ impl Recording {
         let is_unreachable = matches!(reason, FailureReason::Unreachable(_));
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
+        if self.is_last_call() {
+            return self.end_leg(id, LegEnd::Failed, now);
+        }
         let is_tail = self.legs.get(id).is_some_and(|leg| leg.parting.is_some());
         if is_tail {
             self.end_silence(id, now);

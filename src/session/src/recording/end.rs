@@ -36,7 +36,7 @@ impl Recording {
                 if matches!(self.stage, Stage::Idle { .. }) {
                     self.close(Outcome::Stopped(reason), now);
                 } else if matches!(self.stage, Stage::Running) {
-                    self.stage = Stage::Draining { reason, since: now };
+                    self.stage = Stage::Draining { reason, since: now, is_last_call: false };
                     // What is offered holds up what is held, and another recorder needs time for that.
                     for session in self.legs.iter_mut().filter_map(Leg::session_mut) {
                         session.hurry(now);
@@ -185,8 +185,8 @@ impl Recording {
         let outcome = if self.has_failed_idly() { Outcome::Failed } else { outcome };
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
         (0..self.legs.len()).for_each(|id| {
-            self.recall_tail(id);
             self.recall_doubtful(id, now);
+            self.recall_tail(id);
             self.abandon_repair(id, now);
         });
         let mut commands = Vec::new();
@@ -209,8 +209,12 @@ impl Recording {
 
     /// What a recorder may not have that is in doubt when all ends at once is told as lost: nobody waits for what it has to say.
     fn recall_doubtful(&mut self, id: usize, now: Instant) {
-        let session = self.legs.get(id).filter(|leg| leg.is_running()).and_then(Leg::session);
-        if let Some(since) = session.and_then(|session| session.in_doubt_since(now)) {
+        let Some(leg) = self.legs.get(id).filter(|leg| leg.is_active()) else { return };
+        let since = leg.session().and_then(|session| match leg.parting {
+            Some(parting) => session.owes_farewell(now).then_some(parting.proof),
+            None => session.in_doubt_since(now),
+        });
+        if let Some(since) = since {
             self.recall_since(id, since);
         }
     }

@@ -4,6 +4,7 @@ mod attempt;
 mod belief;
 mod end;
 mod kept;
+mod last_call;
 mod leg;
 mod lines;
 mod parting;
@@ -101,7 +102,12 @@ enum Stage {
     /// Started.
     Running,
     /// The call has ended.
-    Draining { reason: StopReason, since: Instant },
+    Draining {
+        reason: StopReason,
+        since: Instant,
+        /// The time for it is nearly over: nothing more is delivered, and no recorder sought.
+        is_last_call: bool,
+    },
     /// The end is decided.
     Closing { outcome: Outcome, deadline: Instant },
     /// The application has been told; dialogs may still be open.
@@ -239,6 +245,7 @@ impl Recording {
             Command::Batch(commands) => commands.into_iter().for_each(|command| self.command(command, now)),
             Command::Start => self.start(now),
             Command::Stop(reason) => self.stop(reason, now),
+            Command::Part => self.part_now(now),
             Command::StopNow => self.stop_now(now),
             Command::Conclude if self.is_at_rest() => self.close(Outcome::Failed, now),
             Command::Conclude => {}
@@ -261,8 +268,10 @@ impl Recording {
 
     /// Ends at once. Where the agent has asked for the end, and its time is up, that is the reason.
     fn stop_now(&mut self, now: Instant) {
+        self.give_up_farewells(now);
         let reason = match self.stage {
-            Stage::Draining { reason: StopReason::Shutdown, .. } => StopReason::Shutdown,
+            Stage::Draining { reason: StopReason::Shutdown, .. }
+            | Stage::Draining { is_last_call: true, .. } => StopReason::Shutdown,
             _ => StopReason::AskedAtOnce,
         };
         self.close(Outcome::Stopped(reason), now);

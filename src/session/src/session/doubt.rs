@@ -243,6 +243,15 @@ impl Doubt {
         !self.answered && matches!(self.asked, Some((Sign::ReportsStopped | Sign::NoReports, _)))
     }
 
+    /// What speaks against the recorder that no answer to SIP refutes.
+    pub(super) fn of_media(&self, now: Instant) -> Option<Sign> {
+        match self.asked {
+            _ if self.refused_since(now).is_some() => Some(Sign::MediaRefused),
+            Some((sign, _)) if self.is_of_reports() => Some(sign),
+            _ => None,
+        }
+    }
+
     /// Whether the question is open why it did not answer.
     pub(super) fn is_of_silence(&self) -> bool {
         !self.answered && matches!(self.asked, Some((Sign::Silent, _)))

@@ -11,6 +11,9 @@ use super::{Advice, Notice, Phase, RecordingSession};
 /// a call has from the first question to the verdict.
 const PATIENCE: u32 = 2;
 
+/// Who has not answered a BYE by then may be lost: the first repetition of one by UDP is due (T1, RFC 3261 §17.1.2.2).
+const SOON: Duration = Duration::from_millis(500);
+
 /// Whether the recorder has answered our BYE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Farewell {
@@ -49,6 +52,21 @@ impl RecordingSession {
     /// Whether the recorder has answered the BYE of [`Self::part`], be it late.
     pub(crate) fn has_parted(&self) -> bool {
         self.farewell == Farewell::Heard
+    }
+
+    /// Whether the recorder should have answered the BYE of [`Self::part`] by now, and has not.
+    pub(crate) fn owes_farewell(&self, now: Instant) -> bool {
+        match self.farewell {
+            Farewell::Awaited { until, within } => now + within >= until + SOON,
+            Farewell::Unasked | Farewell::Missed | Farewell::Heard => false,
+        }
+    }
+
+    /// There is no more time for the answer to the BYE of [`Self::part`].
+    pub(crate) fn give_up_farewell(&mut self) {
+        if matches!(self.farewell, Farewell::Awaited { .. }) {
+            self.miss_farewell("not answered before the time for the shutdown was over", None);
+        }
     }
 
     /// The dialog has ended while our BYE was out. Any answer but 408 and 481 says that the recorder knew of it, and so

@@ -105,6 +105,14 @@ impl RecordingSession {
         signs.into_iter().flatten().min().filter(|_| up.doubt.speaks_against(now))
     }
 
+    /// What says that the recorder takes no media, where that is not settled yet.
+    pub(crate) fn media_in_doubt(&self, now: Instant) -> Option<Sign> {
+        match &self.phase {
+            Phase::Up(up) if self.is_up() => up.doubt.of_media(now),
+            _ => None,
+        }
+    }
+
     /// When what its host has refused says nothing of other streams any more, if nothing more is refused.
     pub(crate) fn refusals_fade(&self) -> Option<Instant> {
         match &self.phase {
