@@ -230,3 +230,27 @@ fn a_bye_that_nobody_answers_ends_too() {
     assert_eq!(call.take().last().unwrap(), "finished");
     assert_eq!(call.recording.next_deadline(), None);
 }
+
+#[test]
+fn why_a_message_cannot_be_sent_within_a_session_is_the_failure_s_reason() {
+    let why = "no TLS with 192.0.2.9:5061: the peer's certificate is refused: it is for other.example";
+    let failed = |call: &mut Call| {
+        call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason: why.into() }));
+        call.take()
+    };
+    let mut call = Call::established_with(config("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    call.input(Input::Transport(TransportEvent::ConnectionLost { attempt: 1 }));
+    failed(&mut call);
+    let lines = failed(&mut call);
+    let told =
+        format!("* failed: the dialog with the recorder is lost: the message could not be sent: {why}");
+    assert!(lines.contains(&told), "{lines:?}");
+    // And of the BYE.
+    let mut call = Call::established_with(config("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    call.command(Command::Stop(StopReason::CallEnded));
+    let lines = failed(&mut call);
+    let told = format!("* failed: the dialog with the recorder is lost: the BYE was not delivered: {why}");
+    assert!(lines.contains(&told), "{lines:?}");
+}

@@ -90,7 +90,11 @@ impl RecordingSession {
                 }
             }
             Termination::LocalBye { status } if is_awaited => {
-                let why = status.map_or("not answered".to_owned(), |status| format!("answered by {status}"));
+                let why = match (status, &self.undelivered) {
+                    (Some(status), _) => format!("answered by {status}"),
+                    (None, Some(reason)) => format!("not delivered: {reason}"),
+                    (None, None) => "not answered".to_owned(),
+                };
                 self.miss_farewell(&why, *status);
             }
             _ if is_awaited => self.miss_farewell("not answered", None),

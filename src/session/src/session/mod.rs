@@ -92,6 +92,8 @@ pub(crate) struct RecordingSession {
     /// The call has ended: what is offered is to be answered soon, or not in time for another recorder.
     hurries: bool,
     notices: VecDeque<Notice>,
+    /// Why a message could not be sent, while what follows from that is taken in.
+    undelivered: Option<Box<str>>,
 }
 
 /// The life of a session that the recorder has accepted.
@@ -199,6 +201,7 @@ impl RecordingSession {
             farewell: Farewell::default(),
             hurries: false,
             notices: VecDeque::new(),
+            undelivered: None,
         })
     }
 
@@ -336,7 +339,9 @@ impl RecordingSession {
         if self.is_inviting() && self.ua.is_terminated() {
             self.fail(FailureReason::Unreachable(reason.to_owned()), None);
         }
+        self.undelivered = Some(reason.into());
         self.take_events(now);
+        self.undelivered = None;
     }
 
     /// When to call [`Self::handle_timeout`].
@@ -600,7 +605,13 @@ impl RecordingSession {
             (Phase::Inviting(_), TransactionFailure::Transport) => {
                 self.fail(FailureReason::Unreachable(failure.to_string()), None);
             }
-            (Phase::Up(up), _) if up.offer.is_in(token) => self.lose(&failure.to_string(), now),
+            (Phase::Up(up), _) if up.offer.is_in(token) => {
+                let why = match &self.undelivered {
+                    Some(reason) => format!("{failure}: {reason}"),
+                    None => failure.to_string(),
+                };
+                self.lose(&why, now);
+            }
             (Phase::Up(up), _) => {
                 // An old question was given up.
                 if up.life.answer(token).is_some() {
