@@ -78,6 +78,7 @@ impl UnderTest {
             }
             "start" => command(Command::Start),
             "stop" => command(Command::Stop(StopReason::Asked)),
+            "part" => command(Command::Part),
             "stop-now" => command(Command::StopNow),
             "pause" => command(Command::Pause),
             "resume" => command(Command::Resume),
@@ -136,6 +137,7 @@ impl UnderTest {
                 | Output::RecorderAway { .. }
                 | Output::SessionLost { .. }
                 | Output::AttemptOver { .. }
+                | Output::Released
                 | Output::Note { .. } => {}
                 Output::Finished => self.finished += 1,
             }

@@ -203,14 +203,15 @@ impl Agent {
         self.doors.idle.recordings()
     }
 
-    /// Waits until every recording has ended and all events are delivered; says whether that came within `longest`.
+    /// Waits until every recording has ended and all events are delivered; says whether that came within `longest`. Dialogs with recorders
+    /// that were given up go on without anybody waiting: the BYE is repeated until it is answered, or has had its time.
     pub fn wait_idle(&self, longest: Duration) -> bool {
         self.doors.runtime.is_ours() && self.doors.idle.wait(longest)
     }
 
     /// Ends every recording: delivers what is held and says BYE; shortly before `longest` is over, what is left is
-    /// ended at once, and then given up. Takes no further recordings. Waits for all that, at most `longest`; says
-    /// whether everything ended and every event was delivered.
+    /// ended by BYE or CANCEL, and recorders that have not answered are given up. Takes no further recordings. Waits for all that, at most
+    /// `longest`; says whether everything ended before that had to be done, and every event was delivered.
     pub fn shutdown(&self, longest: Duration) -> bool {
         if !self.doors.runtime.is_ours() {
             return false;

@@ -64,6 +64,7 @@ impl Worker {
                 }
                 self.parts.notifier.push(key, event);
             }
+            Output::Released => self.release(key),
             Output::Finished => self.remove(key),
         }
     }

@@ -62,6 +62,9 @@ impl Worker {
             self.command_all(&Command::Part);
         }
         if is_over {
+            if !self.is_released() {
+                self.parts.idle.cut_short();
+            }
             self.command_all(&Command::StopNow);
         }
         if deadline <= now {
@@ -125,13 +128,40 @@ impl Worker {
         self.leave(key);
     }
 
+    /// Nobody need wait for what is left of a recording.
+    pub(crate) fn release(&mut self, key: RecordingKey) {
+        let Some(entry) = self.recordings.get_mut(&key) else { return };
+        entry.is_released = true;
+        self.flush();
+        self.parts.idle.release(key);
+    }
+
+    /// Whether nobody need wait for any recording.
+    pub(crate) fn is_released(&self) -> bool {
+        self.recordings.values().all(|entry| entry.is_released)
+    }
+
     pub(crate) fn leave(&self, key: RecordingKey) {
-        if let Some(keeper) = self.parts.keeper.as_ref().filter(|_| self.recordings.is_empty()) {
-            // Who has waited for the last recording may end its process at once.
-            keeper.flush();
-        }
+        self.flush();
         self.parts.notifier.end(key);
         self.parts.idle.leave(key);
+    }
+
+    /// Who has waited for the last recording may end its process at once.
+    fn flush(&self) {
+        if let Some(keeper) = self.parts.keeper.as_ref().filter(|_| self.is_released()) {
+            keeper.flush();
+        }
+    }
+
+    /// The loop ends: dialogs with recorders that were given up are left to the next process.
+    pub(crate) fn let_go(&mut self) {
+        for key in self.keys() {
+            if let Some(entry) = self.recordings.get_mut(&key) {
+                entry.noted.clear();
+            }
+            self.remove(key);
+        }
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Entry {
     pub(crate) branches: BTreeSet<BranchId>,
     /// Which session its last event spoke of.
     pub(crate) info: SessionInfo,
+    /// Only dialogs with recorders that were given up are left of it.
+    pub(crate) is_released: bool,
     /// When it is in the table of timers.
     pub(crate) deadline: Option<Instant>,
 }
@@ -51,6 +53,7 @@ impl Entry {
             noted: HashMap::new(),
             branches: BTreeSet::new(),
             info,
+            is_released: false,
             deadline: None,
         }
     }

@@ -20,19 +20,31 @@ pub(crate) struct Idle {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Every recording, and whether it counts against the limit.
-    recordings: HashMap<RecordingKey, bool>,
+    /// Every recording.
+    recordings: HashMap<RecordingKey, Standing>,
     /// How many count.
     counted: usize,
     /// The notifier has events that no callback has taken.
     delivering: bool,
     /// The loop has ended, and with it the SIP port.
     ended: bool,
+    /// The time for the end was over before all had ended.
+    cut_short: bool,
+}
+
+/// What a recording still counts for.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    /// Against the limit.
+    counts: bool,
+    /// Somebody may wait for its end.
+    awaited: bool,
 }
 
 impl State {
     fn is_idle(&self, is_teller: bool) -> bool {
-        self.recordings.is_empty() && (is_teller || !self.delivering)
+        let is_awaited = self.recordings.values().any(|standing| standing.awaited);
+        !is_awaited && (is_teller || !self.delivering)
     }
 }
 
@@ -54,7 +66,7 @@ impl Idle {
         if state.recordings.contains_key(&key) {
             return Err(AgentError::Duplicate);
         }
-        state.recordings.insert(key, true);
+        state.recordings.insert(key, Standing { counts: true, awaited: true });
         state.counted += 1;
         Ok(())
     }
@@ -62,7 +74,8 @@ impl Idle {
     /// A recording has come to its final state: there is room for another by the time that anybody hears of it.
     pub(crate) fn make_room(&self, key: RecordingKey) {
         let mut state = self.lock();
-        if state.recordings.get_mut(&key).is_some_and(|counts| std::mem::replace(counts, false)) {
+        let standing = state.recordings.get_mut(&key);
+        if standing.is_some_and(|standing| std::mem::replace(&mut standing.counts, false)) {
             state.counted -= 1;
         }
     }
@@ -70,10 +83,23 @@ impl Idle {
     /// Counts a recording out. Its last event must have been given to the notifier.
     pub(crate) fn leave(&self, key: RecordingKey) {
         let mut state = self.lock();
-        if state.recordings.remove(&key) == Some(true) {
+        if state.recordings.remove(&key).is_some_and(|standing| standing.counts) {
             state.counted -= 1;
         }
         self.changed.notify_all();
+    }
+
+    /// Nobody need wait for a recording any more. Its last event must have been given to the notifier.
+    pub(crate) fn release(&self, key: RecordingKey) {
+        if let Some(standing) = self.lock().recordings.get_mut(&key) {
+            standing.awaited = false;
+        }
+        self.changed.notify_all();
+    }
+
+    /// The time for the end is over, and not all has ended.
+    pub(crate) fn cut_short(&self) {
+        self.lock().cut_short = true;
     }
 
     /// Recordings that have not ended.
@@ -93,17 +119,17 @@ impl Idle {
         self.changed.notify_all();
     }
 
-    /// Waits until there is no recording and no event is left to deliver; says whether that came within `longest`. In a
-    /// callback it is enough that there is no recording.
+    /// Waits until there is no recording that need be waited for and no event is left to deliver; says whether that came within `longest`.
+    /// In a callback the events do not count.
     pub(crate) fn wait(&self, longest: Duration) -> bool {
         let is_teller = self.is_teller();
         self.wait_until(longest, |state| state.is_idle(is_teller))
     }
 
-    /// Waits until, besides, the loop is over.
+    /// Waits until, besides, the loop is over; says whether all has ended before it had to.
     pub(crate) fn wait_ended(&self, longest: Duration) -> bool {
         let is_teller = self.is_teller();
-        self.wait_until(longest, |state| state.ended && state.is_idle(is_teller))
+        self.wait_until(longest, |state| state.ended && state.is_idle(is_teller)) && !self.lock().cut_short
     }
 
     fn is_teller(&self) -> bool {
@@ -170,6 +196,26 @@ mod tests {
         idle.leave(KEY);
         idle.enter(OTHER, 1).unwrap();
         assert_eq!(idle.recordings(), 1);
+    }
+
+    #[test]
+    fn a_recording_that_is_released_is_not_waited_for_and_is_there_all_the_same() {
+        let idle = Idle::default();
+        idle.enter(KEY, 1).unwrap();
+        idle.release(KEY);
+        assert!(idle.wait(Duration::ZERO));
+        assert_eq!(idle.recordings(), 1);
+        assert!(matches!(idle.enter(OTHER, 1), Err(AgentError::TooManySessions { limit: 1 })));
+        assert!(matches!(idle.enter(KEY, 2), Err(AgentError::Duplicate)));
+    }
+
+    #[test]
+    fn an_end_that_was_cut_short_is_none_of_all() {
+        let idle = Idle::default();
+        idle.set_ended();
+        assert!(idle.wait_ended(Duration::ZERO));
+        idle.cut_short();
+        assert!(!idle.wait_ended(Duration::ZERO));
     }
 
     #[test]

@@ -144,7 +144,7 @@ impl Worker {
         }
     }
 
-    /// Runs until the agent is shut down and every recording has ended or was given up.
+    /// Runs until the agent is shut down and every recording has ended or was given up. For recorders that were given up it does not go on.
     pub(crate) async fn run(mut self) {
         let end = End {
             inbox: Arc::clone(&self.parts.inbox),
@@ -153,7 +153,7 @@ impl Worker {
         };
         let keeper = self.parts.keeper.clone();
         self.follow_pools();
-        while self.stopping.is_none() || !self.recordings.is_empty() {
+        while self.stopping.is_none() || !self.is_released() {
             let deadline = self.next_deadline(Instant::now());
             tokio::select! {
                 () = end.inbox.filled() => self.take_inbox(),
@@ -169,6 +169,7 @@ impl Worker {
             self.catch_up().await;
             self.run_timers(Instant::now());
         }
+        self.let_go();
         if let Some(keeper) = keeper {
             keeper.close(FLUSH);
         }

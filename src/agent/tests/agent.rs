@@ -13,6 +13,8 @@ mod health;
 mod late;
 #[path = "agent/pools.rs"]
 mod pools;
+#[path = "agent/released.rs"]
+mod released;
 #[path = "agent/restart.rs"]
 mod restart;
 #[path = "agent/shutdown.rs"]

@@ -239,6 +239,10 @@ pub enum Output {
     Branch(BranchCommand),
     /// Tell the application.
     Event(SessionEvent),
+    /// All that the application hears of is told, and the dialogs that are left are those of recorders that were given up: nobody need wait
+    /// for [`Output::Finished`], which comes when those have answered the BYE or have had their time for it. Given once, and not where
+    /// that comes first.
+    Released,
     /// Everything is over: every dialog has ended, every branch is closed. The last output.
     Finished,
 }

@@ -332,6 +332,7 @@ impl Model {
             | Output::Note { .. }
             | Output::ChooseRecorder { .. }
             | Output::Event(_)
+            | Output::Released
             | Output::Finished => {}
         }
     }

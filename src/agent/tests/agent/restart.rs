@@ -12,6 +12,7 @@ use siprec_session::{Journal, LeftDialog, SrtpUse};
 use siprec_sip::{HeaderName, Method};
 use siprec_transport::Protocol;
 
+use crate::released::lost_and_ended;
 use crate::support::{Call, DEADLINE, FakeMedia, Recorder, Script, Seen, agent_with, config};
 
 /// A folder, and agents that write their dialogs down in it.
@@ -181,6 +182,18 @@ fn a_bye_that_nobody_answers_is_left_to_the_next_process() {
     agent.shutdown(Duration::from_millis(200));
     recorder.wait_for(&Method::Bye, 1);
     wait_until("the agent lets go of its file", || fs::File::open(state.file()).ok()?.try_lock().ok());
+    state.wait_for("entry", &state.file(), |dialogs| dialogs.len() == 1);
+}
+
+#[test]
+fn the_dialog_of_a_lost_recorder_that_nobody_waits_for_is_left_to_the_next_process() {
+    let (dead, living) = (Recorder::start(Script::DeafAfterAnswer), Recorder::start(Script::Accept));
+    let (state, media) = (State::new(), FakeMedia::new());
+    let agent = agent_with(&media, state.config());
+    lost_and_ended(&agent, &media, &dead, &living);
+    assert!(agent.wait_idle(DEADLINE));
+    state.wait_for("entry", &state.file(), |dialogs| dialogs.len() == 1);
+    assert!(agent.shutdown(DEADLINE));
     state.wait_for("entry", &state.file(), |dialogs| dialogs.len() == 1);
 }
 

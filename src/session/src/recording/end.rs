@@ -215,6 +215,9 @@ impl Recording {
             None => session.in_doubt_since(now),
         });
         if let Some(since) = since {
+            if let Some(session) = self.legs.get_mut(id).and_then(Leg::session_mut) {
+                session.give_up();
+            }
             self.recall_since(id, since);
         }
     }
@@ -245,7 +248,19 @@ impl Recording {
         if matches!(self.stage, Stage::Told) && self.former.is_empty() {
             self.stage = Stage::Finished;
             self.output.push_back(Output::Finished);
+        } else if !self.is_released && self.released_at().is_some_and(|at| at <= self.handled) {
+            self.is_released = true;
+            self.output.push_back(Output::Released);
         }
+    }
+
+    /// From when on nobody need wait for the dialogs that are left, since their recorders were given up; None where any other is.
+    pub(super) fn released_at(&self) -> Option<Instant> {
+        if !matches!(self.stage, Stage::Told) {
+            return None;
+        }
+        let left = self.former.iter().map(|(_, session)| session.may_be_left_at());
+        left.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     fn tell_ended(&mut self) {

@@ -93,6 +93,8 @@ pub struct Recording {
     /// When it is settled at the latest what is in doubt of streams that have ended.
     judgement: Option<Instant>,
     output: VecDeque<Output>,
+    /// [`Output::Released`] was given.
+    is_released: bool,
 }
 
 #[derive(Debug)]
@@ -143,6 +145,7 @@ impl Recording {
             handled: now,
             judgement: None,
             output: VecDeque::new(),
+            is_released: false,
             config,
         }
     }
@@ -212,11 +215,13 @@ impl Recording {
         let former = self.former.iter().filter_map(|(_, session)| session.next_deadline());
         let legs = self.legs.iter().filter_map(Leg::next_deadline);
         let rest = self.rest.as_ref().and_then(Rest::next_deadline);
+        let released = self.released_at().filter(|_| !self.is_released);
         let judgement = self.judgement.filter(|judgement| *judgement > self.handled);
         stage
             .into_iter()
             .chain(rest)
             .chain(judgement)
+            .chain(released)
             .chain(legs)
             .chain(slots)
             .chain(kept)

@@ -7,12 +7,16 @@ use siprec_sip::{HeaderName, Headers, Termination};
 
 use super::{Advice, Notice, Phase, RecordingSession};
 
+/// How long after our BYE or CANCEL the answer of a recorder that was given up is waited for: one round trip, a new connection
+/// included, until the first repetition by UDP has left (T1, RFC 3261 §17.1.2.2).
+const GRACE: Duration = Duration::from_millis(500);
+
 /// How many times the limit of OPTIONS the answer to a BYE may take: as long as a recorder that goes silent in the middle of
 /// a call has from the first question to the verdict.
 const PATIENCE: u32 = 2;
 
-/// Who has not answered a BYE by then may be lost: the first repetition of one by UDP is due (T1, RFC 3261 §17.1.2.2).
-const SOON: Duration = Duration::from_millis(500);
+/// Who has not answered a BYE by then may be lost: the first repetition of one by UDP is due.
+const SOON: Duration = GRACE;
 
 /// Whether the recorder has answered our BYE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,7 +41,37 @@ impl Farewell {
     }
 }
 
+/// How a session was left, as far as somebody may wait for the end of its dialog.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Leave {
+    /// When our BYE or CANCEL was first sent.
+    said: Option<Instant>,
+    /// Its recorder was given up: another one has what it may not have, or that was told as lost.
+    is_given_up: bool,
+}
+
+impl Leave {
+    pub(super) fn say(&mut self, now: Instant) {
+        self.said.get_or_insert(now);
+    }
+
+    pub(super) fn give_up(&mut self) {
+        self.is_given_up = true;
+    }
+}
+
 impl RecordingSession {
+    /// From when on nobody need wait for the end of the dialog, since its recorder was given up. None where the answer still
+    /// means something.
+    pub(crate) fn may_be_left_at(&self) -> Option<Instant> {
+        self.leave.said.filter(|_| self.leave.is_given_up).map(|said| said + GRACE)
+    }
+
+    /// What the recorder may not have is told as lost, whatever it answers.
+    pub(crate) fn give_up(&mut self) {
+        self.leave.give_up();
+    }
+
     /// Ends a session that the recorder has accepted, and wants to know whether it lives: [`Notice::Parted`], or
     /// [`Notice::Failed`].
     pub(crate) fn part(&mut self, now: Instant) {
@@ -113,6 +147,7 @@ impl RecordingSession {
 
     fn miss_farewell(&mut self, why: &str, sip_code: Option<u16>) {
         self.farewell = Farewell::Missed;
+        self.leave.give_up();
         let reason = FailureReason::DialogLost(format!("the BYE was {why}"));
         self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }

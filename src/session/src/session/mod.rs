@@ -40,7 +40,7 @@ use description::{Description, Layout, Line};
 pub(crate) use description::{Ports, WantedLine};
 use doubt::Doubt;
 pub(crate) use doubt::{Belief, Sign};
-use farewell::Farewell;
+use farewell::{Farewell, Leave};
 use keys::{KeyMaker, LineKeys};
 use life::Life;
 use offer::{Offer, Refusal};
@@ -89,6 +89,7 @@ pub(crate) struct RecordingSession {
     /// Streams that its host refused when it was lost, and since when.
     refusals: Option<Box<[(BranchId, Instant)]>>,
     farewell: Farewell,
+    leave: Leave,
     /// The call has ended: what is offered is to be answered soon, or not in time for another recorder.
     hurries: bool,
     notices: VecDeque<Notice>,
@@ -199,6 +200,7 @@ impl RecordingSession {
             lived: None,
             refusals: None,
             farewell: Farewell::default(),
+            leave: Leave::default(),
             hurries: false,
             notices: VecDeque::new(),
             undelivered: None,
@@ -310,6 +312,7 @@ impl RecordingSession {
         match &self.phase {
             // The dialog has sent BYE by itself (RFC 3261 §13.3.1.4): nothing may be sent while that is not answered yet.
             Phase::Up(_) if !self.ua.is_confirmed() => {
+                self.leave.say(now);
                 self.fail(FailureReason::DialogLost("an answer was never acknowledged".to_owned()), None);
             }
             Phase::Inviting(inviting) => {
@@ -370,7 +373,7 @@ impl RecordingSession {
     /// Ends the session: CANCEL before the answer, BYE after it.
     pub(crate) fn end(&mut self, now: Instant) {
         match self.phase {
-            Phase::Inviting(_) => self.ua.cancel(now),
+            Phase::Inviting(_) => self.cancel(now),
             Phase::Up(_) => self.bye(now),
             Phase::Ending => return,
         }
@@ -641,7 +644,7 @@ impl RecordingSession {
 
     /// Gives up an INVITE that nobody answers in time.
     fn abandon(&mut self, reason: FailureReason, now: Instant) {
-        self.ua.cancel(now);
+        self.cancel(now);
         self.fail(reason, None);
         self.take_events(now);
     }
@@ -662,6 +665,7 @@ impl RecordingSession {
     }
 
     fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
+        self.leave.give_up();
         self.lived = self.lived();
         self.refusals =
             Some(self.refused_streams()).filter(|refused| !refused.is_empty()).map(Vec::into_boxed_slice);
@@ -669,7 +673,13 @@ impl RecordingSession {
         self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }
 
+    fn cancel(&mut self, now: Instant) {
+        self.leave.say(now);
+        self.ua.cancel(now);
+    }
+
     fn bye(&mut self, now: Instant) {
+        self.leave.say(now);
         // Where the dialog has ended already, there is nobody to say it to.
         let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
     }

@@ -59,6 +59,8 @@ pub struct Call {
     pub events: Vec<SessionEvent>,
     pub branches: Vec<BranchCommand>,
     pub finished: usize,
+    /// Since when nobody need wait for it.
+    pub released: Option<Instant>,
     outputs: Vec<Output>,
     ended: BTreeSet<u16>,
     open: BTreeSet<u16>,
@@ -129,6 +131,7 @@ impl Call {
             events: Vec::new(),
             branches: Vec::new(),
             finished: 0,
+            released: None,
             outputs: Vec::new(),
             ended: BTreeSet::new(),
             open: BTreeSet::new(),
@@ -378,6 +381,9 @@ impl Call {
                 Output::Branch(command) => self.obey(command),
                 Output::Event(event) => self.events.push(event),
                 Output::Finished => self.finished += 1,
+                Output::Released => {
+                    assert!(self.released.replace(self.now).is_none(), "released twice");
+                }
             }
         }
     }
@@ -399,7 +405,7 @@ impl Call {
                 assert!(self.attempts.remove(attempt), "attempt {attempt} is over twice");
             }
             Output::Finished => assert!(self.attempts.is_empty(), "never over: {:?}", self.attempts),
-            Output::Branch(_) | Output::Event(_) => {}
+            Output::Branch(_) | Output::Event(_) | Output::Released => {}
         }
     }
 
@@ -550,6 +556,7 @@ impl Call {
                 SessionEventKind::Report { .. } => return None,
             },
             Output::Finished => "finished".into(),
+            Output::Released => return None,
         })
     }
 }
