@@ -73,8 +73,12 @@ mod tests {
 
     use super::*;
 
-    const REPORT: BranchEvent =
-        BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+    const REPORT: BranchEvent = BranchEvent::ReportReceived {
+        highest_sequence: 1,
+        cumulative_lost: 0,
+        fraction_lost: 0,
+        missing_since: None,
+    };
 
     fn branch(slot: u16) -> BranchId {
         BranchId { recording: RecordingKey::from_raw(1), leg: 0, slot }

@@ -4,6 +4,8 @@
 
 #[path = "rtcp/expected.rs"]
 mod expected;
+#[path = "rtcp/missing.rs"]
+mod missing;
 #[path = "rtcp/refusals.rs"]
 mod refusals;
 #[path = "rtcp/said.rs"]

@@ -398,9 +398,14 @@ pub enum BranchEvent {
         cumulative_lost: i32,
         /// Fraction lost since the last report, in 1/256.
         fraction_lost: u8,
+        /// When those packets began to leave of which it says that they have not come, although they left a second or more
+        /// before the report came; None where there are none. Eight packets that may be lost on the way are none, nor is the last
+        /// second of speech before a silence.
+        missing_since: Option<Instant>,
     },
     /// Receiver reports came, or always do ([`OpenBranch::expects_reports`]), packets have left since, and the next one is overdue:
-    /// it has stayed away for one interval and a half. Once until one comes, or sending begins anew. An interval is the time between
+    /// it has stayed away for one interval and a half, from `missing_since` on where the last one said so. Once until one comes, or
+    /// sending begins anew. An interval is the time between
     /// the last two reports, or to the first one since packets leave; 5 s at least, and for who always reports.
     ReportOverdue,
     /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one; again after each

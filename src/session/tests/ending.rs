@@ -11,8 +11,12 @@ use siprec_session::{Command, Input, RecordingConfig, SessionMode, TransportEven
 use siprec_sip::Method;
 use support::*;
 
-const REPORT: BranchEvent =
-    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
 const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
 
 fn two_recorders() -> RecordingConfig {

@@ -16,8 +16,12 @@ use siprec_sip::{Method, Request};
 use support::*;
 
 const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
-const REPORT: BranchEvent =
-    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
 const SUSPECTED: &str = "* suspected: its host refuses the media (port unreachable)";
 const PROBE: Duration = Duration::from_secs(5);
 

@@ -12,8 +12,12 @@ use siprec_sip::{Method, Request};
 use support::*;
 
 const PROBE: Duration = Duration::from_secs(5);
-const REPORT: BranchEvent =
-    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
 
 /// A session with the first of two recorders whose streams are being sent.
 fn recording(config: RecordingConfig) -> Call {

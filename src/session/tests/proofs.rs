@@ -12,8 +12,12 @@ use siprec_sip::Method;
 use support::*;
 
 const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
-const REPORT: BranchEvent =
-    BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
 const PROBE: Duration = Duration::from_secs(5);
 
 /// Two recorders, which are asked every five seconds, and always report or need not.

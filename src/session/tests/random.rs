@@ -170,7 +170,12 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::ReportOverdue),
         Just(BranchEvent::ReportsStopped),
         Just(BranchEvent::StretchMissed { packets: 200 }),
-        Just(BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 }),
+        Just(BranchEvent::ReportReceived {
+            highest_sequence: 1,
+            cumulative_lost: 0,
+            fraction_lost: 0,
+            missing_since: None
+        }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::RefusalRefuted),
         Just(BranchEvent::RefusalsOver),

@@ -2,6 +2,7 @@
 
 mod feedback;
 mod interval;
+mod milestones;
 mod reporter;
 mod suspicion;
 

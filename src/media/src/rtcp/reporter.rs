@@ -12,6 +12,7 @@ use siprec_model::BranchEvent;
 
 use super::feedback::{Feedback, feedback};
 use super::interval::{INTERVAL, Intervals};
+use super::milestones::{Left, Milestones};
 use super::suspicion::Suspicion;
 use crate::{Branch, Sender, WallClock};
 
@@ -26,6 +27,8 @@ const ENOUGH: u64 = 8;
 const FORMER: usize = 4;
 /// The last so many packets before a silence, a second of speech, may be lost on the way to a recorder that hears.
 const LOST_LAST: u16 = 50;
+/// What left so shortly before a report came may be under way, or the report is.
+const UNDER_WAY: Duration = Duration::from_secs(1);
 
 /// Speaks RTCP for a branch: sender reports with CNAME, a BYE at the end, and listens to what the recorder reports.
 ///
@@ -68,6 +71,9 @@ struct Reception {
     reporter: Option<(u32, SocketAddr)>,
     /// What it has received and lost of each source, as it said last.
     received: Vec<Received>,
+    milestones: Milestones,
+    /// For how long nothing was meant to be sent.
+    rested: Duration,
     untold_report: Option<BranchEvent>,
     untold_refutation: bool,
     untold_overdue: bool,
@@ -87,6 +93,15 @@ struct Received {
     sent: u64,
 }
 
+/// What a datagram shows that reports on several sources, or on one.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    /// The source of which it shows most.
+    ssrc: u32,
+    /// When the first few packets left that should have come by then and have not; None where there are none.
+    missing: Option<Left>,
+}
+
 /// When reports should come.
 #[derive(Debug)]
 struct Expected {
@@ -100,6 +115,12 @@ struct Expected {
     idle_at: Option<u64>,
     /// Since when nothing is sent, where that is so: for so long the time stands still.
     resting: Option<Instant>,
+    /// When the first few packets left that should have come and have not, by the last report: time counts from there.
+    missing: Option<Instant>,
+    /// The source that the last report was of. Where it says the same once more, what was under way has not come.
+    of: Option<u32>,
+    /// From when on time counted before that report came.
+    before: Option<Instant>,
     overdue_told: bool,
 }
 
@@ -156,7 +177,9 @@ impl Reporter {
         let reception = &mut self.reception;
         reception.is_certain = always;
         match &mut reception.expected {
-            Some(expected) if expected.interval.is_some() || !always => expected.wake(now),
+            Some(expected) if expected.interval.is_some() || !always => {
+                reception.rested += expected.wake(now)
+            }
             _ => reception.begin(branch, now),
         }
     }
@@ -192,6 +215,7 @@ impl Reporter {
         now: Instant,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
+        self.reception.milestones.note(branch, self.reception.rested, now);
         self.reception.check(branch, now);
         self.reception.untold_end |= self.suspicion.check(branch, now);
         let has_new_source = branch.senders().any(|sender| self.reported(sender.ssrc).is_none());
@@ -227,7 +251,7 @@ impl Reporter {
         let is_ours = |branch: &Branch, ssrc: u32| branch.senders().any(|sender| sender.ssrc == ssrc);
         let (reception, suspicion, former) = (&mut self.reception, &mut self.suspicion, &self.former);
         // A report on several sources is one report.
-        let mut has_come = false;
+        let (mut heard, mut newest) = (None, None);
         feedback(datagram, |told| match told {
             Feedback::Report { reporter, ssrc, highest_sequence, cumulative_lost, fraction_lost }
                 if is_ours(branch, ssrc) && !former.contains(&(reporter, from)) =>
@@ -237,9 +261,12 @@ impl Reporter {
                     suspicion.change_receiver();
                 }
                 let said = Received { ssrc, reporter, highest_sequence, cumulative_lost, sent: sent(branch) };
+                let makes_sense = branch.is_plausible(ssrc, highest_sequence);
+                let missing = if makes_sense { reception.missing(&said, branch, now) } else { None };
                 // Of one that never makes sense nobody can tell, unless it is said to report.
-                let is_tellable = reception.is_certain || branch.is_plausible(ssrc, highest_sequence);
+                let is_tellable = reception.is_certain || makes_sense;
                 if !reception.note(said, branch) && is_tellable {
+                    reception.repeat(Heard { ssrc, missing });
                     return;
                 }
                 if !suspicion.distrusts_reports() {
@@ -250,15 +277,14 @@ impl Reporter {
                     }
                     branch.acknowledge(ssrc, highest_sequence, cumulative_lost, now);
                 }
-                has_come = true;
-                reception.untold_report =
-                    Some(BranchEvent::ReportReceived { highest_sequence, cumulative_lost, fraction_lost });
+                heard = Some(Heard { ssrc, missing }.or_better(heard));
+                newest = Some((highest_sequence, cumulative_lost, fraction_lost));
             }
             Feedback::KeyframeWanted { ssrc } if is_ours(branch, ssrc) => reception.untold_keyframe = true,
             // Who has left owes no report (RFC 3550 §6.3.7); that others do says nothing of who reports, nor does what comes from
             // elsewhere. Who always reports owes one of what left before, too: a BYE gives him no time, however often it comes.
             Feedback::Bye { ssrc } if !reception.is_certain && reception.reporter == Some((ssrc, from)) => {
-                has_come = false;
+                heard = None;
                 reception.begin(branch, now);
             }
             // Who resends listens for himself.
@@ -267,8 +293,17 @@ impl Reporter {
             | Feedback::Missing { .. }
             | Feedback::Bye { .. } => {}
         });
-        if has_come {
-            self.reception.came(branch, now);
+        if let Some((highest_sequence, cumulative_lost, fraction_lost)) = newest {
+            let missing_since = heard.and_then(|heard| heard.missing).map(|left| left.at);
+            self.reception.untold_report = Some(BranchEvent::ReportReceived {
+                highest_sequence,
+                cumulative_lost,
+                fraction_lost,
+                missing_since,
+            });
+        }
+        if let Some(heard) = heard {
+            self.reception.came(heard, branch, now);
         }
     }
 
@@ -337,6 +372,7 @@ impl Reporter {
     }
 
     fn remember(&mut self, branch: &Branch) {
+        self.reception.milestones.forget_gone(branch);
         self.history.retain(|reported| branch.senders().any(|sender| sender.ssrc == reported.ssrc));
         for sender in branch.senders() {
             match self.history.iter_mut().find(|reported| reported.ssrc == sender.ssrc) {
@@ -366,14 +402,59 @@ impl Reception {
         }
     }
 
-    fn came(&mut self, branch: &Branch, now: Instant) {
+    /// When the first few packets of a source left that should have come, as this is said of it, and have not: what left a while ago,
+    /// but for what may be lost on the way before a silence.
+    fn missing(&mut self, said: &Received, branch: &Branch, now: Instant) -> Option<Left> {
+        let lag = said.lag(branch)?;
+        let highest = branch.highest_sent(said.ssrc)?.checked_sub(lag.into())?;
+        self.milestones.acknowledge(said.ssrc, highest);
+        let left = self.milestones.left(said.ssrc, highest + ENOUGH)?;
+        let has_come = |at: Instant| at + UNDER_WAY <= now;
+        let is_silence = self.milestones.last(said.ssrc).is_some_and(has_come);
+        (has_come(left.at) && !(is_silence && lag <= LOST_LAST)).then_some(left)
+    }
+
+    /// A report has come that shows that the recorder hears, or did.
+    fn came(&mut self, heard: Heard, branch: &Branch, now: Instant) {
         let interval = match &mut self.expected {
             Some(expected) if !self.is_certain => expected.measured(branch, now).max(INTERVAL),
             _ => INTERVAL,
         };
-        let resting = self.expected.as_ref().and_then(|expected| expected.resting).map(|_| now);
-        self.expected = Some(Expected { resting, ..Expected::begin(Some(interval), branch, now) });
+        let mut next = Expected::begin(Some(interval), branch, now);
+        let mut is_idle = false;
+        if let Some(expected) = &mut self.expected {
+            expected.follow(branch, now);
+            if expected.resting.is_some() {
+                next.resting = Some(now);
+                self.rested += expected.wake(now);
+            }
+            next.before = expected.since();
+            is_idle = next.before.is_none();
+        }
+        // Where next to nothing has left since the report before, that has told of all.
+        if !is_idle {
+            next.of = Some(heard.ssrc);
+            let missing = heard.missing.map(|left| self.counted_from(left));
+            next.missing = missing.map(|missing| next.before.map_or(missing, |before| before.max(missing)));
+        }
+        self.expected = Some(next);
         self.untold_overdue = false;
+    }
+
+    /// A report says the same as the last one of its source: where that is the one that counts, what was under way then has not come.
+    fn repeat(&mut self, heard: Heard) {
+        let missing = heard.missing.map(|left| self.counted_from(left));
+        if let Some(expected) = self.expected.as_mut().filter(|expected| expected.of == Some(heard.ssrc))
+            && let Some(missing) = missing
+        {
+            let before = expected.before.unwrap_or(missing);
+            expected.missing.get_or_insert(missing.max(before));
+        }
+    }
+
+    /// That moment, and so much later as time has stood still since.
+    fn counted_from(&self, left: Left) -> Instant {
+        left.at + self.rested.saturating_sub(left.rested)
     }
 
     /// Expects what it would expect had no report come.
@@ -398,6 +479,14 @@ impl Reception {
     }
 }
 
+impl Heard {
+    /// The one that shows more: who hears a source hears.
+    fn or_better(self, other: Option<Self>) -> Self {
+        let shows = |heard: &Self| (heard.missing.is_none(), heard.missing.map(|left| left.at));
+        other.filter(|other| shows(other) > shows(&self)).unwrap_or(self)
+    }
+}
+
 impl Received {
     /// How many packets of the source have left behind what has come of it.
     fn lag(&self, branch: &Branch) -> Option<u16> {
@@ -409,16 +498,33 @@ impl Received {
 impl Expected {
     fn begin(interval: Option<Duration>, branch: &Branch, now: Instant) -> Self {
         let idle_at = Some(sent(branch));
-        Self { begun: now, last: now, interval, idle_at, resting: None, overdue_told: false }
+        Self {
+            begun: now,
+            last: now,
+            interval,
+            idle_at,
+            resting: None,
+            missing: None,
+            of: None,
+            before: None,
+            overdue_told: false,
+        }
     }
 
-    /// Something is sent again.
-    fn wake(&mut self, now: Instant) {
-        if let Some(since) = self.resting.take() {
-            let rest = now.saturating_duration_since(since);
-            self.begun += rest;
-            self.last += rest;
+    /// Something is sent again. For how long time has stood still.
+    fn wake(&mut self, now: Instant) -> Duration {
+        let rest = self.resting.take().map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        self.begun += rest;
+        self.last += rest;
+        for moment in [&mut self.missing, &mut self.before].into_iter().flatten() {
+            *moment += rest;
         }
+        rest
+    }
+
+    /// From when on time counts; None while next to nothing is sent of which a report need come.
+    fn since(&self) -> Option<Instant> {
+        self.missing.or(self.idle_at.is_none().then_some(self.last))
     }
 
     /// While next to nothing is sent, time begins anew.
@@ -440,11 +546,11 @@ impl Expected {
 
     /// Receivers take up to half as long again as they mean to (RFC 3550 §6.3.1).
     fn is_overdue_at(&self, interval: Duration) -> Instant {
-        self.last + interval * 3 / 2
+        self.missing.unwrap_or(self.last) + interval * 3 / 2
     }
 
     fn stops(&self, interval: Duration) -> Instant {
-        self.last + interval * MISSED_REPORTS
+        self.missing.unwrap_or(self.last) + interval * MISSED_REPORTS
     }
 
     /// When there is something to tell of it, if it does not come.

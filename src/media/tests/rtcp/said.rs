@@ -130,8 +130,12 @@ fn receiver_reports_of_our_sources_are_told() {
     session.open();
     session.packet(A, 160);
     assert_eq!(session.repeat_report(B), None, "not our source");
-    let told =
-        BranchEvent::ReportReceived { highest_sequence: 0x0001_0000, cumulative_lost: 7, fraction_lost: 3 };
+    let told = BranchEvent::ReportReceived {
+        highest_sequence: 0x0001_0000,
+        cumulative_lost: 7,
+        fraction_lost: 3,
+        missing_since: None,
+    };
     assert_eq!(session.hear_report(A), Some(told));
     assert_eq!(session.reporter.receiver_lost(), Some(7));
 }
