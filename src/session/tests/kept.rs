@@ -165,6 +165,28 @@ fn of_a_recorder_that_reports_a_report_two_seconds_later_of_another_stream_prove
 }
 
 #[test]
+fn a_report_proves_nothing_of_what_left_when_it_says_that_packets_have_not_come() {
+    let mut call = recording(two_recorders());
+    let deaf = BranchEvent::ReportReceived {
+        highest_sequence: 1,
+        cumulative_lost: 0,
+        fraction_lost: 0,
+        missing_since: Some(call.now),
+    };
+    release(&mut call);
+    call.answer_invite(&sdp(&[4000, 0]));
+    call.wait_ms(4_000);
+    call.media(0, deaf);
+    assert!(!call.take().contains(&"close 1".to_owned()));
+    let invite = lose_in_silence(&mut call);
+    assert!(call.take().contains(&"recall 1".to_owned()));
+    call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    call.wait_ms(2_001);
+    call.media(0, REPORT);
+    assert!(call.take().contains(&"close 1".to_owned()));
+}
+
+#[test]
 fn what_nothing_proves_is_kept_for_the_hold_time() {
     let config = two_recorders();
     let hold_time = config.limits.hold_time;

@@ -146,3 +146,24 @@ fn what_a_recorder_that_always_reports_may_not_have_when_it_dies_its_last_report
     assert!(call.take().iter().any(|line| line == "resolve sip:b.example"));
     assert_eq!(call.recalled(), [(0, heard), (1, heard)], "it may have been deaf when it answered");
 }
+
+#[test]
+fn it_has_heard_until_its_last_report_says_that_packets_have_not_come() {
+    let mut call = recording(probed(true));
+    call.wait_ms(3_000);
+    let heard = call.now;
+    call.wait_ms(1_000);
+    call.media(
+        0,
+        BranchEvent::ReportReceived {
+            highest_sequence: 1,
+            cumulative_lost: 0,
+            fraction_lost: 0,
+            missing_since: Some(heard),
+        },
+    );
+    live(&mut call, 12);
+    call.wait_ms(10_000);
+    assert!(call.take().iter().any(|line| line == "resolve sip:b.example"));
+    assert_eq!(call.recalled(), [(0, heard), (1, heard)]);
+}

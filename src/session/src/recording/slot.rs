@@ -143,8 +143,8 @@ pub(super) enum SlotNews {
     Refused,
     /// The recorder's host refuses no more.
     Unrefused,
-    /// The recorder has sent a receiver report.
-    Reported,
+    /// The recorder has sent a receiver report: it has what left until now, or until then.
+    Reported { missing_since: Option<Instant> },
     /// It should have sent one.
     Overdue,
     /// The recorder has missed so many packets at once.

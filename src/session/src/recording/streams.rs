@@ -202,7 +202,7 @@ impl Recording {
             SlotNews::Unreported
             | SlotNews::Refused
             | SlotNews::Unrefused
-            | SlotNews::Reported
+            | SlotNews::Reported { .. }
             | SlotNews::Overdue
             | SlotNews::Refuted => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
@@ -213,7 +213,8 @@ impl Recording {
                     SlotNews::Unrefused => session.end_refusals(id),
                     SlotNews::Refuted => session.hear_refutation(id, now),
                     SlotNews::Overdue => session.miss_report(id),
-                    _ => session.hear_report(id, now),
+                    SlotNews::Reported { missing_since } => session.hear_report(id, missing_since, now),
+                    _ => {}
                 }
             }
         }

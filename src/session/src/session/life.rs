@@ -32,7 +32,7 @@ pub(super) struct Life {
     expects_reports: bool,
     /// When it last showed that it hears: it reported, or nothing had been sent yet.
     heard: Instant,
-    /// When the last receiver report has come, if any has.
+    /// Until when what had left has come, as its receiver reports show, if any has come.
     reported: Option<Instant>,
     /// The last proof that was told.
     confirmed: Instant,
@@ -114,11 +114,11 @@ impl Life {
         }
     }
 
-    /// A receiver report has come.
-    pub(super) fn report(&mut self, timers: &Timers, now: Instant) {
-        self.reported = Some(now);
+    /// A receiver report has come. It shows that the recorder heard what left until `heard`.
+    pub(super) fn report(&mut self, heard: Instant, timers: &Timers, now: Instant) {
+        self.reported = self.reported.max(Some(heard));
         self.postpone(timers, now);
-        self.heard = now;
+        self.heard = self.heard.max(heard);
     }
 
     /// Whether it always sends receiver reports.

@@ -483,7 +483,9 @@ impl Slot {
             }
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Unreported,
             BranchEvent::ReportOverdue if self.is_open() => SlotNews::Overdue,
-            BranchEvent::ReportReceived { .. } => SlotNews::Reported,
+            BranchEvent::ReportReceived { missing_since, .. } => {
+                SlotNews::Reported { missing_since: *missing_since }
+            }
             // While nothing is sent, nothing is sent again.
             BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
             BranchEvent::RefusalRefuted => SlotNews::Refuted,
