@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{BranchReport, DropCause, Hole};
 
 use crate::Sent;
+use crate::doubt::Doubt;
 use crate::entry::{Entry, Fate};
 use crate::forgotten::Lost;
 use crate::gap::Gaps;
@@ -154,11 +155,21 @@ impl Account {
 
     /// Accounts for a packet that came at `arrival`, is so long in the stream's own time, and may not leave.
     pub(crate) fn stays(&mut self, cause: DropCause, span: Duration, arrival: Instant, way: Way) {
-        // A lost recorder may have had it, in a format that the call has left since and this one does not take.
-        let is_left = way == Way::Again && cause == DropCause::PayloadUnknown;
+        // A lost recorder may have had it, in a format that the call has left since and this one does not take, or in an order
+        // in which this one does not get it.
+        let is_left = way == Way::Again && matches!(cause, DropCause::PayloadUnknown | DropCause::Stale);
         let cause = if is_left { DropCause::RecorderLost } else { cause };
         self.report.drops.add(cause, 1);
-        self.gaps.lost(cause, 1, span, arrival);
+        // A duplicate loses nothing, and what comes so late is a loss of the call's: its number is missing.
+        if cause != DropCause::Stale {
+            self.gaps.lost(cause, 1, span, arrival);
+        }
+    }
+
+    /// The packets of a doubt were dropped as late and were not: the source has started again with the one that came now.
+    pub(crate) fn misjudged(&mut self, doubt: &Doubt, now: Instant) {
+        let duration = now.saturating_duration_since(doubt.since);
+        self.gaps.lost(DropCause::Stale, doubt.before_last(), duration, doubt.since);
     }
 
     /// How long a packet is that came at `arrival` and does not leave: behind another such one the time from that, in the

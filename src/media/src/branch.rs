@@ -1,14 +1,17 @@
 //! One stream of the call on its way to one recorder.
 
+mod doubts;
 mod kept;
 mod losses;
 
 use std::time::{Duration, Instant};
 
+use doubts::Judged;
 use siprec_model::{BranchEvent, BranchLimits, BranchReport, DropCause, Medium, PayloadRule, VideoCodec};
 
 use crate::account::{Account, Way};
 use crate::branch_clock::{BranchClock, nanos};
+use crate::doubt::Verdict;
 use crate::entry::{Entry, Times};
 use crate::first_packet::FirstPacket;
 use crate::group::Groups;
@@ -16,7 +19,7 @@ use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
-use crate::rewrite::{Rewrite, Rewriter};
+use crate::rewrite::{Rewrite, Rewriter, Unsent};
 use crate::rtp::RtpView;
 use crate::source::Sender;
 
@@ -26,7 +29,7 @@ use crate::source::Sender;
 /// | state | a packet of the call | what is held |
 /// |---|---|---|
 /// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out, of video whole groups of pictures |
-/// | *open* | leaves at once, or joins the tail while something is held, or waits if its payload type is unknown | leaves in order, paced |
+/// | *open* | leaves at once, or joins the tail while something is held, or waits if its payload type is unknown, or if the next ones tell whether it is late | leaves in order, paced |
 /// | *paused* | is not stored and not counted | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
 ///
@@ -105,6 +108,8 @@ enum State {
 struct Open {
     payloads: PayloadMap,
     pacer: Pacer,
+    /// Until when the first packet that waits does so, unless another comes that tells whether it is late.
+    doubt: Option<Instant>,
 }
 
 /// What is held is frozen; what comes is not for the recorder.
@@ -196,6 +201,7 @@ impl Branch {
         };
         if let State::Open(open) = &mut self.state {
             open.payloads.note(packet.payload_type());
+            open.doubt = None;
         }
         self.first_packet.note(&packet.header, arrival);
         self.account.seen(arrival);
@@ -265,6 +271,7 @@ impl Branch {
             if !open.payloads.is_same(&payloads) {
                 payloads.note_all(self.hold.ring.payload_types());
                 open.payloads = payloads;
+                open.doubt = None;
                 self.rewriter.begin_interval();
             }
             return;
@@ -277,7 +284,7 @@ impl Branch {
         }
         self.rewriter.begin_interval();
         payloads.note_all(self.hold.ring.payload_types());
-        self.state = State::Open(Open { payloads, pacer: Pacer::new(self.catch_up) });
+        self.state = State::Open(Open { payloads, pacer: Pacer::new(self.catch_up), doubt: None });
     }
 
     /// What the stream carries has become known. From now on durations are reckoned with this clock rate (in Hz; 0
@@ -301,12 +308,14 @@ impl Branch {
         self.hold.ring.fit();
         if evicted {
             self.rewriter.begin_interval();
+            self.look_again();
         }
     }
 
     /// Begins a new interval of sequence numbers: the recorder moved, or takes the stream anew.
     pub fn begin_interval(&mut self) {
         self.rewriter.begin_interval();
+        self.look_again();
     }
 
     /// Stops sending. What is held stays, and goes first when the branch opens again.
@@ -340,12 +349,14 @@ impl Branch {
         if self.drain == Drain::NotAsked {
             self.drain = Drain::Asked;
         }
+        self.look_again();
     }
 
     /// The recording is over: what is still held is lost and told as a gap, what had gone to a recorder that was lost as
     /// lost with that. [`Branch::report`] is final after this,
     /// apart from [`Branch::handle_send_failure`]; packets that come nevertheless count as [`DropCause::Closed`].
     pub fn close(&mut self, now: Instant) {
+        self.drop_late();
         self.leave_state(now);
         for missed in self.rewriter.sources.give_up() {
             self.account.lost(missed.into());
@@ -364,8 +375,14 @@ impl Branch {
 
     /// Appends the next held packet that is due at `now` to `out`.
     pub fn next_packet(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
-        let State::Open(open) = &mut self.state else { return None };
-        while let Some(held) = self.hold.ring.front() {
+        if self.hold.ring.is_empty() { None } else { self.next_held(now, out) }
+    }
+
+    #[inline(never)]
+    fn next_held(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<Sent> {
+        while let State::Open(open) = &mut self.state
+            && let Some(held) = self.hold.ring.front()
+        {
             if open.due(&held, now) > now {
                 return None;
             }
@@ -386,7 +403,18 @@ impl Branch {
                     let length = held.length().into();
                     Some(self.account.leaves(rewrite, (arrival, now), &held.header, length, way))
                 }
-                Err(cause) => {
+                Err(unsent) => {
+                    let cause = match unsent {
+                        Unsent::Dropped(cause) => cause,
+                        Unsent::Doubtful => match self.judge_front(&held, now) {
+                            Judged::Waits => return None,
+                            Judged::Is(Verdict::Restarted) => {
+                                self.rewriter.begin_interval();
+                                continue;
+                            }
+                            Judged::Is(Verdict::Late) => DropCause::Stale,
+                        },
+                    };
                     self.hold.ring.discard();
                     let next = self.hold.ring.front();
                     let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
@@ -394,7 +422,9 @@ impl Branch {
                     None
                 }
             };
-            if self.hold.ring.is_empty() {
+            if let State::Open(open) = &mut self.state
+                && self.hold.ring.is_empty()
+            {
                 open.pacer.rest();
             }
             if sent.is_some() {
@@ -409,7 +439,8 @@ impl Branch {
         match &self.state {
             State::Open(open) => {
                 let held = self.hold.ring.front()?;
-                Some(open.pacer.due(held.times.active(), now).max(open.payloads.wait(&held, now)))
+                let due = open.pacer.due(held.times.active(), now).max(open.payloads.wait(&held, now));
+                Some(open.doubt.map_or(due, |until| due.max(until)))
             }
             State::Closed | State::Holding | State::Paused(_) => None,
         }
@@ -511,8 +542,6 @@ impl Branch {
             self.store_packet(packet, arrival);
             return None;
         }
-        self.first_packet.note(&packet.header, arrival);
-        self.account.seen(arrival);
         if std::mem::take(&mut self.torn) {
             self.rewriter.begin_interval();
         }
@@ -520,12 +549,10 @@ impl Branch {
         let rewrite = self.rewriter.rewrite(&mut open.payloads, &packet.header, arrival, paused);
         let rewrite = match rewrite {
             Ok(rewrite) => rewrite,
-            Err(cause) => {
-                let span = self.account.span(&packet.header, arrival, self.rewriter.clock_rate());
-                self.account.stays(cause, span, arrival, Way::Live);
-                return None;
-            }
+            Err(unsent) => self.reconsider(packet, unsent, arrival)?,
         };
+        self.first_packet.note(&packet.header, arrival);
+        self.account.seen(arrival);
         let length = packet.bytes().len();
         let sent = self.account.leaves(rewrite, (arrival, arrival), &packet.header, length, Way::Live);
         if self.hold.ring.is_wanted() {
@@ -568,7 +595,8 @@ impl Open {
     /// When a packet that waits may leave, or is given up.
     fn due(&mut self, held: &Entry, now: Instant) -> Instant {
         self.payloads.advance(now);
-        self.pacer.due(held.times.active(), now).max(self.payloads.wait(held, now))
+        let due = self.pacer.due(held.times.active(), now).max(self.payloads.wait(held, now));
+        self.doubt.map_or(due, |until| due.max(until))
     }
 }
 

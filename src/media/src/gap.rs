@@ -14,11 +14,13 @@ const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)
 const LASTING: [DropCause; 2] = [DropCause::NoKey, DropCause::NotAuthentic];
 
 /// Causes that make a hole in what should have been recorded. The others are told in another way
-/// (a stream that is off) or lose nothing (duplicates, packets that are not RTP).
-const CAUSES: [DropCause; 10] = [
+/// (a stream that is off) or lose nothing (packets that are not RTP). What is stale is one where it was found to be none
+/// too late.
+const CAUSES: [DropCause; 11] = [
     DropCause::QueueFull,
     DropCause::RingFull,
     DropCause::PayloadUnknown,
+    DropCause::Stale,
     DropCause::TooManySources,
     DropCause::SendFailed,
     DropCause::NotDrained,

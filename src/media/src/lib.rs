@@ -39,6 +39,7 @@
 //! |---|---|
 //! | offset + extended call sequence within one open interval; last sent + 1 at each re-opening | `numbering` |
 //! | no index twice (window of 128), older than the first of the interval dropped | `numbering` |
+//! | a source that starts again with numbers it had is told from late packets by those behind them, and loses none | `doubt`, [`Branch`] |
 //! | at most 8 sources at once, one retired is never admitted again | `source` |
 //! | what receiver reports say was received, and what was missed at once | `receipts` |
 //! | in-order drain, catch-up | `pacer`, [`Branch::next_packet`] |
@@ -50,6 +51,7 @@ mod branch;
 mod branch_clock;
 mod clock;
 mod departed;
+mod doubt;
 pub mod dtls;
 mod entry;
 mod first_packet;

@@ -1,13 +1,18 @@
 //! The sequence numbers of one source on a branch (`protocol` section 3, first two rules).
 
+use std::time::Instant;
+
+use crate::doubt::{Doubt, Verdict};
+use crate::rtp::Header;
+
 /// How many indices back a late packet may still take its place.
 const WINDOW: u64 = 128;
 /// A jump of the call's sequence number by more than this, either way, is another stream (RFC 3550 A.1).
 const MAX_JUMP: i64 = 3000;
 /// Packets within [`MAX_JUMP`] cannot be older than this: late packets and duplicates lie so far behind at most.
 const MAX_LATENESS_S: u32 = 60;
-/// So many useless packets in a row are a source that has started again, whatever their timestamps say.
-const MAX_STALE_RUN: u8 = 25;
+/// A number that comes so many times more is not a duplicate: the source does not count.
+const MAX_REPEATS: u8 = 25;
 
 /// Gives each packet of one source its index on the branch: rollover counter x 65,536 + sequence number.
 ///
@@ -22,8 +27,10 @@ pub(crate) struct Numbering {
     /// Bit n: index `highest - n` has been given.
     given: u128,
     run: Option<Run>,
-    /// Useless packets since the last one that was numbered.
-    stale_run: u8,
+    /// How often the newest number has come again since a packet was numbered.
+    repeats: u8,
+    /// What was dropped in doubt, since the highest index was this.
+    doubt: Option<(u64, Doubt)>,
 }
 
 /// A stretch of the stream without a hole of our making: packets of the same opening that came after the same pauses.
@@ -55,14 +62,20 @@ pub(crate) struct Numbered {
     pub(crate) begins: bool,
 }
 
-/// A duplicate, or older than what the interval may still send.
+/// Why a packet has no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stale;
+pub(crate) enum Unplaced {
+    /// The newest one again.
+    Repeated,
+    /// A duplicate, or older than what the interval may still send; or the first of a source that has started again with
+    /// numbers a little lower than before. What comes behind it tells: see [`Doubt`].
+    Doubtful,
+}
 
 impl Numbering {
     /// Numbers that begin with `first`.
     pub(crate) fn starting_at(first: u16) -> Self {
-        Self { highest: u64::from(first).wrapping_sub(1), given: 0, run: None, stale_run: 0 }
+        Self { highest: u64::from(first).wrapping_sub(1), given: 0, run: None, repeats: 0, doubt: None }
     }
 
     /// For a receiver whose rollover counter begins at 0: numbers that would soon wrap begin anew with `first`, so that it
@@ -85,7 +98,7 @@ impl Numbering {
         sequence: u16,
         timestamp: u32,
         clock_rate: u32,
-    ) -> Result<Numbered, Stale> {
+    ) -> Result<Numbered, Unplaced> {
         let Some(run) = self.run.as_mut().filter(|run| run.interval == interval) else {
             return Ok(self.begin(interval, sequence, timestamp));
         };
@@ -101,23 +114,76 @@ impl Numbering {
             }
             return Ok(self.advance(step, false));
         }
-        let back = step.unsigned_abs();
+        self.assign_late(step.unsigned_abs(), interval, sequence, timestamp, clock_rate)
+    }
+
+    /// The same of a packet that lies so far `back` behind the newest one.
+    #[cold]
+    fn assign_late(
+        &mut self,
+        back: u64,
+        interval: Interval,
+        sequence: u16,
+        timestamp: u32,
+        clock_rate: u32,
+    ) -> Result<Numbered, Unplaced> {
+        let Some(run) = &self.run else { return Ok(self.begin(interval, sequence, timestamp)) };
         let bit = 1u128.checked_shl(u32::try_from(back).unwrap_or(u32::MAX)).unwrap_or(0);
         let index = self.highest.saturating_sub(back);
         if back < WINDOW && index >= run.first && self.given & bit == 0 {
             self.given |= bit;
-            self.stale_run = 0;
+            (self.repeats, self.doubt) = (0, None);
             return Ok(Numbered { index, begins: false });
         }
         // A source that starts again with numbers a little lower than before looks like a burst of old packets,
         // but its timestamps do not.
         let behind = run.timestamp.wrapping_sub(timestamp);
         let is_late = behind <= clock_rate.saturating_mul(MAX_LATENESS_S);
-        if !is_late || self.stale_run >= MAX_STALE_RUN {
+        if !is_late || self.repeats >= MAX_REPEATS {
             return Ok(self.begin(interval, sequence, timestamp));
         }
-        self.stale_run += 1;
-        Err(Stale)
+        if back > 0 || self.present_doubt().is_some() {
+            return Err(Unplaced::Doubtful);
+        }
+        self.repeats += 1;
+        Err(Unplaced::Repeated)
+    }
+
+    /// Whether a packet that comes now would be newer than all of the present run.
+    pub(crate) fn is_new(&self, sequence: u16) -> bool {
+        self.run.as_ref().is_some_and(|run| {
+            let step = i64::from(sequence.wrapping_sub(run.call_sequence).cast_signed());
+            (1..=MAX_JUMP).contains(&step)
+        })
+    }
+
+    /// A doubtful packet came at `arrival` and cannot wait for what comes behind it. If it shows that the source has started
+    /// again, it may leave in another interval, and this is said of those that were dropped before it.
+    pub(crate) fn doubt(&mut self, header: &Header, arrival: Instant, clock_rate: u32) -> Option<Doubt> {
+        let going_on =
+            self.present_doubt().and_then(|mut doubt| match doubt.next(header, arrival, clock_rate) {
+                Some(Verdict::Late) => None,
+                verdict => Some((doubt, verdict)),
+            });
+        match going_on {
+            Some((doubt, Some(_))) => {
+                self.doubt = None;
+                Some(doubt)
+            }
+            Some((doubt, None)) => {
+                self.doubt = Some((self.highest, doubt));
+                None
+            }
+            None => {
+                self.doubt = Some((self.highest, Doubt::of(header, arrival)));
+                None
+            }
+        }
+    }
+
+    /// What was dropped in doubt, unless a packet had a place since.
+    fn present_doubt(&self) -> Option<Doubt> {
+        self.doubt.filter(|(highest, _)| *highest == self.highest).map(|(_, doubt)| doubt)
     }
 
     fn begin(&mut self, interval: Interval, sequence: u16, timestamp: u32) -> Numbered {
@@ -130,7 +196,7 @@ impl Numbering {
         // The first index may be 0: then `highest` starts one below it.
         self.highest = self.highest.wrapping_add(step);
         self.given = u32::try_from(step).ok().and_then(|step| self.given.checked_shl(step)).unwrap_or(0) | 1;
-        self.stale_run = 0;
+        self.repeats = 0;
         Numbered { index: self.highest, begins }
     }
 }
@@ -259,21 +325,58 @@ mod tests {
     }
 
     #[test]
-    fn a_source_stuck_in_the_past_begins_a_new_run_in_the_end() {
+    fn a_number_that_comes_25_times_more_begins_a_new_run_in_the_end() {
         let mut numbering = Numbering::starting_at(256);
-        indices(&mut numbering, 0, &[1000]);
-        let sent = indices(&mut numbering, 0, &(500..530).collect::<Vec<u16>>());
-        assert!(sent[..25].iter().all(Option::is_none));
-        assert_eq!(&sent[25..], [Some(257), Some(258), Some(259), Some(260), Some(261)]);
+        let sent = indices(&mut numbering, 0, &[1000; 27]);
+        assert!(sent[1..26].iter().all(Option::is_none));
+        assert_eq!((sent[0], sent[26]), (Some(256), Some(257)));
+        let again = numbering.assign(opening(0), 1000, timestamp_of(1000), RATE);
+        assert_eq!(again, Err(Unplaced::Repeated));
     }
 
     #[test]
-    fn late_packets_of_use_show_that_the_source_has_not_started_again() {
+    fn numbers_a_little_lower_are_doubtful_however_many_come() {
         let mut numbering = Numbering::starting_at(256);
-        indices(&mut numbering, 0, &[1000, 1002]);
-        let duplicates = [1000; 20];
-        assert_eq!(indices(&mut numbering, 0, &duplicates), [None; 20]);
-        assert_eq!(indices(&mut numbering, 0, &[1001]), [Some(257)]);
-        assert_eq!(indices(&mut numbering, 0, &duplicates), [None; 20]);
+        indices(&mut numbering, 0, &[1000]);
+        for sequence in 500..600 {
+            let placed = numbering.assign(opening(0), sequence, timestamp_of(sequence), RATE);
+            assert_eq!(placed, Err(Unplaced::Doubtful));
+        }
+        assert_eq!(
+            [999, 1000, 1001, 4000, 4001].map(|next| numbering.is_new(next)),
+            [false, false, true, true, false]
+        );
+    }
+
+    /// How many were dropped before those that show, coming at once, that the source has started again.
+    fn dropped(numbering: &mut Numbering, sequences: &[u16]) -> Vec<u64> {
+        let arrival = Instant::now();
+        let bytes = [0x80; 12];
+        let header = crate::rtp::RtpView::parse(&bytes).unwrap().header;
+        let headers = sequences.iter().map(|&sequence| Header {
+            sequence,
+            timestamp: timestamp_of(sequence),
+            ..header
+        });
+        let shown = headers.filter_map(|header| numbering.doubt(&header, arrival, RATE));
+        shown.map(|doubt| doubt.before_last()).collect()
+    }
+
+    #[test]
+    fn what_cannot_wait_shows_in_the_end_that_the_source_has_started_again() {
+        let mut numbering = Numbering::starting_at(256);
+        indices(&mut numbering, 0, &[1000]);
+        assert_eq!(dropped(&mut numbering, &(500..530).collect::<Vec<u16>>()), [24]);
+    }
+
+    #[test]
+    fn packets_of_use_show_that_the_source_has_not_started_again() {
+        for (next, index) in [(1001, 257), (1003, 259)] {
+            let mut numbering = Numbering::starting_at(256);
+            indices(&mut numbering, 0, &[1000, 1002]);
+            assert_eq!(dropped(&mut numbering, &[1000; 20]), []);
+            assert_eq!(indices(&mut numbering, 0, &[next]), [Some(index)]);
+            assert_eq!(dropped(&mut numbering, &[1000; 20]), []);
+        }
     }
 }

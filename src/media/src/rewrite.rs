@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use siprec_model::{DropCause, Medium};
 
-use crate::numbering::{Interval, Numbered};
+use crate::doubt::Doubt;
+use crate::numbering::{Interval, Numbered, Unplaced};
 use crate::payload::PayloadMap;
 use crate::rtp::Header;
 use crate::source::Sources;
@@ -25,6 +26,21 @@ pub(crate) struct Rewrite {
     pub(crate) marker_and_type: u8,
     /// Rollover counter x 65,536 + sequence number.
     pub(crate) index: u64,
+}
+
+/// Why a packet does not leave now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsent {
+    /// Nor will it ever.
+    Dropped(DropCause),
+    /// What comes behind it tells whether it will: see [`Doubt`].
+    Doubtful,
+}
+
+impl From<DropCause> for Unsent {
+    fn from(cause: DropCause) -> Self {
+        Self::Dropped(cause)
+    }
 }
 
 impl Rewrite {
@@ -86,19 +102,27 @@ impl Rewriter {
         header: &Header,
         arrival: Instant,
         paused: u64,
-    ) -> Result<Rewrite, DropCause> {
+    ) -> Result<Rewrite, Unsent> {
         let payload_type = payloads.map(header.payload_type).ok_or(DropCause::PayloadUnknown)?;
         let source = self.sources.of(header, arrival).map_err(|_| DropCause::TooManySources)?;
         let interval = Interval { opening: self.opening, paused };
         let Numbered { index, begins } = source
             .numbering
             .assign(interval, header.sequence, header.timestamp, self.clock_rate)
-            .map_err(|_| DropCause::Stale)?;
+            .map_err(|unplaced| match unplaced {
+                Unplaced::Repeated => Unsent::Dropped(DropCause::Stale),
+                Unplaced::Doubtful => Unsent::Doubtful,
+            })?;
         // The receiver's play-out starts afresh after a hole of our making (RFC 3551 §4.1).
         let restarts = begins && self.medium == Medium::Audio && !source.is_new();
         source.sent(header, arrival, begins, index);
         let marker = if header.marker || restarts { 0x80 } else { 0 };
         Ok(Rewrite { marker_and_type: marker | payload_type, index })
+    }
+
+    /// A doubtful packet cannot wait: see [`Numbering::doubt`](crate::numbering::Numbering::doubt).
+    pub(crate) fn doubt(&mut self, header: &Header, arrival: Instant) -> Option<Doubt> {
+        self.sources.known(header.ssrc)?.numbering.doubt(header, arrival, self.clock_rate)
     }
 }
 

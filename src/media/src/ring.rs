@@ -186,6 +186,22 @@ impl Ring {
         if self.rest == 0 { None } else { self.read(self.front_at()) }
     }
 
+    /// How many packets stand behind those that are kept, out of use or not.
+    pub(crate) fn rest(&self) -> usize {
+        self.rest
+    }
+
+    /// The packets that wait among the first `sight` of them.
+    pub(crate) fn waiting(&self, sight: usize) -> impl Iterator<Item = Entry> + '_ {
+        let mut at = self.front_at();
+        let entries = (0..self.rest.min(sight)).map_while(move |_| {
+            let entry = self.read(at)?;
+            at = self.wrap(at + entry.size());
+            Some(entry)
+        });
+        entries.filter(|entry| entry.fate() != Fate::Void)
+    }
+
     /// Appends the bytes of the first packet that waits to `out`.
     pub(crate) fn copy_front(&self, front: &Entry, out: &mut Vec<u8>) {
         self.copy(self.front_at(), front, out);

@@ -97,7 +97,7 @@ impl Sources {
         repair: Repair,
         sent: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
-        let source = self.active.iter_mut().find(|source| source.sender.ssrc == ssrc);
+        let source = self.known(ssrc);
         let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
         let Some((index, source)) = reported else { return Finding::Nothing };
         let report = Report { index, lost, at };
@@ -129,6 +129,17 @@ impl Sources {
     pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {
         let source = self.active.iter().find(|source| source.sender.ssrc == ssrc)?;
         Some(source.numbering.highest())
+    }
+
+    /// The source of this name, if it is active.
+    pub(crate) fn known(&mut self, ssrc: u32) -> Option<&mut Source> {
+        self.active.iter_mut().find(|source| source.sender.ssrc == ssrc)
+    }
+
+    /// Whether a packet of a source would be newer than all that has left in its present run of numbers.
+    pub(crate) fn would_be_new(&self, header: &Header) -> bool {
+        let source = self.active.iter().find(|source| source.sender.ssrc == header.ssrc);
+        source.is_some_and(|source| source.numbering.is_new(header.sequence))
     }
 
     /// Whether reports have come of any source.

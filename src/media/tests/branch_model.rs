@@ -24,6 +24,8 @@ const BOOKKEEPING: usize = 35;
 const OVERLAP: u64 = 2000;
 /// How long an unknown payload type is expected to be agreed on, in ms.
 const PATIENCE: u64 = 500;
+/// So many packets are looked at to see whether the first of them is late.
+const SIGHT: usize = 64;
 /// A recorder that reports does so within this time, in ms.
 const REPORTS_WITHIN: u64 = 15_000;
 const RULES: [&[PayloadRule]; 2] =
@@ -62,6 +64,10 @@ enum Pattern {
     Doubled,
     /// The call's sequence number goes anywhere.
     Reset(u16, u32),
+    /// The source starts again as it was so many packets ago.
+    Back(u16),
+    /// What was said so many packets ago comes again, so many ms apart.
+    Again(u16, u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -70,6 +76,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (1u16..3200).prop_map(Pattern::Lossy),
         2 => Just(Pattern::Swapped),
         2 => Just(Pattern::Doubled),
+        2 => prop_oneof![1u16..100, 100u16..3200].prop_map(Pattern::Back),
+        2 => (1u16..140, prop_oneof![Just(0u64), Just(1), Just(20)]).prop_map(|(ago, apart)| Pattern::Again(ago, apart)),
         1 => (any::<u16>(), any::<u32>()).prop_map(|(sequence, timestamp)| Pattern::Reset(sequence, timestamp)),
     ];
     let packets = (
@@ -126,6 +134,54 @@ struct Model {
     sent: u64,
     resent: u64,
     drops: DropCounts,
+    /// How many of those dropped as stale were found to be none.
+    misjudged: u64,
+}
+
+/// What becomes of a packet.
+#[derive(PartialEq, Debug)]
+enum Outcome {
+    Left((Vec<u8>, i64)),
+    Dropped,
+    Doubtful,
+}
+
+enum Refusal {
+    Drop(DropCause),
+    Doubt,
+}
+
+/// What a doubtful packet is, in the end.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Verdict {
+    Late,
+    Restarted,
+}
+
+/// What a row of packets of one source, of which none is new, is from the first on: sequence number, timestamp and arrival of
+/// each. Where nothing is certain yet, what it is if nothing else comes.
+fn verdict(row: &[(u16, u32, u64)]) -> Result<Verdict, Verdict> {
+    let (mut newest, timestamp, since) = row[0];
+    let (mut in_sequence, mut goes_on) = (1, false);
+    for (n, &(sequence, next, at)) in row.iter().enumerate().skip(1) {
+        let step = sequence.wrapping_sub(newest) as i16;
+        if !(-16..=16).contains(&step) {
+            return Ok(Verdict::Late);
+        }
+        let spoken = i64::from(next.wrapping_sub(timestamp) as i32) * 1000 / i64::from(CLOCK_RATE);
+        let goes_on_now = step > 0 && spoken > 0;
+        if step > 0 {
+            newest = sequence;
+            in_sequence += 1;
+        }
+        goes_on |= goes_on_now;
+        let elapsed = at - since;
+        let is_paced = goes_on_now && 2 * elapsed as i64 >= spoken || elapsed >= PATIENCE;
+        if in_sequence >= 3 && is_paced || n + 1 >= 25 {
+            return Ok(Verdict::Restarted);
+        }
+    }
+    Err(if goes_on { Verdict::Restarted } else { Verdict::Late })
 }
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -187,7 +243,9 @@ struct Source {
     highest: i64,
     used: HashSet<i64>,
     run: Option<Run>,
-    stale: u32,
+    repeats: u32,
+    /// Packets in a row that were dropped because nobody could wait for what they are.
+    doubtful: Vec<(u16, u32, u64)>,
     last: u64,
     admitted: usize,
     /// The first index of the session, and what was acknowledged: the index, and when.
@@ -227,6 +285,7 @@ impl Model {
             sent: 0,
             resent: 0,
             drops: DropCounts::default(),
+            misjudged: 0,
         }
     }
 
@@ -254,7 +313,20 @@ impl Model {
             State::Open if self.held.is_empty() => {
                 self.seen += 1;
                 self.opening += u64::from(std::mem::take(&mut self.torn));
-                let sent = self.rewritten(&waiting)?;
+                let mut outcome = self.rewritten(&waiting);
+                if outcome == Outcome::Doubtful && waiting.size() <= HOLD_BYTES {
+                    self.hold(waiting);
+                    return None;
+                }
+                if outcome == Outcome::Doubtful {
+                    if !self.is_restart(&waiting) {
+                        self.drop(DropCause::Stale);
+                        return None;
+                    }
+                    self.opening += 1;
+                    outcome = self.rewritten(&waiting);
+                }
+                let Outcome::Left(sent) = outcome else { return None };
                 self.forget_older(at);
                 let fits = self.fits(&waiting);
                 let left = self.departed(waiting, sent.1, at);
@@ -382,21 +454,85 @@ impl Model {
             let waiting = self.held.front()?;
             self.opening += u64::from(waiting.is_afresh());
             let waiting = self.held.pop_front().unwrap();
-            let sent = self.rewritten(&waiting);
-            match sent {
-                Some(sent) => {
+            let outcome = self.rewritten(&waiting);
+            match outcome {
+                Outcome::Left(sent) => {
                     self.resent += u64::from(waiting.again);
                     let left = self.departed(waiting, sent.1, now);
                     self.kept.push_back(left);
                     self.pass_void();
                     return Some(sent);
                 }
-                None => {
+                Outcome::Dropped => {
                     self.held.push_front(waiting);
                     self.discard();
                 }
+                Outcome::Doubtful => {
+                    self.held.push_front(waiting);
+                    match self.judge_front(now).expect("what comes behind it is waited for") {
+                        Verdict::Restarted => self.opening += 1,
+                        Verdict::Late => self.discard_late(),
+                    }
+                }
             }
         }
+    }
+
+    /// What the first one that waits is, which is doubtful.
+    fn judge_front(&self, now: u64) -> Option<Verdict> {
+        let front = self.held.front().unwrap();
+        match self.look_ahead() {
+            Ok(verdict) => Some(verdict),
+            Err(verdict) => (now >= front.at + PATIENCE).then_some(verdict),
+        }
+    }
+
+    fn look_ahead(&self) -> Result<Verdict, Verdict> {
+        let front = self.held.front().unwrap();
+        let of = |waiting: &Waiting| {
+            let view = RtpView::parse(&waiting.bytes).unwrap();
+            (view.sequence(), view.timestamp(), waiting.at)
+        };
+        let mut row = vec![of(front)];
+        for waiting in self.held.iter().take(SIGHT).skip(1).filter(|held| !held.is_void) {
+            let known = verdict(&row);
+            if known.is_ok() {
+                return known;
+            }
+            if waiting.ssrc() == front.ssrc() {
+                let newest = self.sources[&front.ssrc()].run.as_ref().unwrap().newest;
+                let step = of(waiting).0.wrapping_sub(newest.rem_euclid(65_536) as u16) as i16;
+                if (1..=3000).contains(&step) {
+                    return Ok(Verdict::Late);
+                }
+                row.push(of(waiting));
+            }
+        }
+        let known = verdict(&row);
+        if self.held.len() > SIGHT { Ok(known.unwrap_or_else(|unless| unless)) } else { known }
+    }
+
+    fn discard_late(&mut self) {
+        let late = self.discard();
+        self.drop(if late.again { DropCause::RecorderLost } else { DropCause::Stale });
+    }
+
+    /// Whether a doubtful packet that cannot wait shows that its source has started again.
+    fn is_restart(&mut self, waiting: &Waiting) -> bool {
+        let view = RtpView::parse(&waiting.bytes).unwrap();
+        let source = self.sources.get_mut(&view.ssrc()).unwrap();
+        let this = (view.sequence(), view.timestamp(), waiting.at);
+        source.doubtful.push(this);
+        match verdict(&source.doubtful) {
+            Ok(Verdict::Restarted) => {
+                self.misjudged += source.doubtful.len() as u64 - 1;
+                source.doubtful.clear();
+                return true;
+            }
+            Ok(Verdict::Late) => source.doubtful = vec![this],
+            Err(_) => {}
+        }
+        false
     }
 
     fn fail(&mut self, packets: usize) {
@@ -472,32 +608,33 @@ impl Model {
         }
     }
 
-    fn rewritten(&mut self, waiting: &Waiting) -> Option<(Vec<u8>, i64)> {
+    fn rewritten(&mut self, waiting: &Waiting) -> Outcome {
         match self.judge(waiting) {
             Ok((payload_type, index, marker)) => {
                 self.sent += 1;
                 let mut bytes = waiting.bytes.clone();
                 bytes[1] = (bytes[1] & 0x80) | (u8::from(marker) << 7) | payload_type;
                 bytes[2..4].copy_from_slice(&((index % 65_536) as u16).to_be_bytes());
-                Some((bytes, index))
+                Outcome::Left((bytes, index))
             }
-            Err(cause) => {
+            Err(Refusal::Doubt) => Outcome::Doubtful,
+            Err(Refusal::Drop(cause)) => {
                 // What a recorder had that was lost is missing at the next one.
-                let is_left = waiting.again && cause == DropCause::PayloadUnknown;
+                let is_left = waiting.again && matches!(cause, DropCause::PayloadUnknown | DropCause::Stale);
                 self.drop(if is_left { DropCause::RecorderLost } else { cause });
-                None
+                Outcome::Dropped
             }
         }
     }
 
-    fn judge(&mut self, waiting: &Waiting) -> Result<(u8, i64, bool), DropCause> {
+    fn judge(&mut self, waiting: &Waiting) -> Result<(u8, i64, bool), Refusal> {
         let view = RtpView::parse(&waiting.bytes).unwrap();
         let rule = self.rules.iter().find(|rule| rule.from == view.payload_type());
         if rule.is_none() {
             self.unknown.insert(view.payload_type());
         }
-        let payload_type = rule.ok_or(DropCause::PayloadUnknown)?.to;
-        self.admit(view.ssrc(), waiting.at)?;
+        let payload_type = rule.ok_or(Refusal::Drop(DropCause::PayloadUnknown))?.to;
+        self.admit(view.ssrc(), waiting.at).map_err(Refusal::Drop)?;
         let source = self.sources.get_mut(&view.ssrc()).unwrap();
         let key = (self.opening, waiting.paused);
         let sequence = i64::from(view.sequence());
@@ -522,16 +659,20 @@ impl Model {
                 begins = false;
             } else {
                 let lateness = run.timestamp.wrapping_sub(view.timestamp());
-                if lateness <= CLOCK_RATE * 60 && source.stale < 25 {
-                    source.stale += 1;
-                    return Err(DropCause::Stale);
+                if lateness <= CLOCK_RATE * 60 && source.repeats < 25 {
+                    if extended < run.newest || !source.doubtful.is_empty() {
+                        return Err(Refusal::Doubt);
+                    }
+                    source.repeats += 1;
+                    return Err(Refusal::Drop(DropCause::Stale));
                 }
             }
             if !begins {
                 source.highest = source.highest.max(index);
                 source.first.get_or_insert(index);
                 assert!(source.used.insert(index));
-                source.stale = 0;
+                source.repeats = 0;
+                source.doubtful.clear();
                 source.last = waiting.at;
                 return Ok((payload_type, index, false));
             }
@@ -540,7 +681,8 @@ impl Model {
         source.highest += 1;
         source.first.get_or_insert(source.highest);
         assert!(source.used.insert(source.highest));
-        source.stale = 0;
+        source.repeats = 0;
+        source.doubtful.clear();
         source.last = waiting.at;
         source.run = Some(Run {
             key,
@@ -573,7 +715,8 @@ impl Model {
             highest: i64::from(FIRST) - 1,
             used: HashSet::new(),
             run: None,
-            stale: 0,
+            repeats: 0,
+            doubtful: Vec::new(),
             last: at,
             admitted,
             first: None,

@@ -10,5 +10,7 @@ mod call;
 mod kept;
 #[path = "rules/numbers.rs"]
 mod numbers;
+#[path = "rules/restart.rs"]
+mod restart;
 #[path = "rules/room.rs"]
 mod room;

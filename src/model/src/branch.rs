@@ -463,7 +463,8 @@ pub enum DropCause {
     RingFull,
     /// Its payload type is not in the agreed m-line.
     PayloadUnknown,
-    /// Older than the first packet of the interval, or a duplicate.
+    /// Older than the first packet of the interval, or a duplicate: no hole. Told as one where it was found to be none: its
+    /// source had started again with numbers that it had had, and what comes behind could not be waited for.
     Stale,
     /// The stream is switched off at this recorder, or the recording is over.
     Closed,

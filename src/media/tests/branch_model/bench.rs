@@ -141,19 +141,32 @@ impl Bench {
                 talker.sequence = talker.sequence.wrapping_add(*lost);
                 talker.timestamp = talker.timestamp.wrapping_add(u32::from(*lost) * 160);
             }
-            Pattern::InOrder | Pattern::Swapped | Pattern::Doubled => {}
+            Pattern::Back(back) => {
+                talker.sequence = talker.sequence.wrapping_sub(*back);
+                talker.timestamp = talker.timestamp.wrapping_sub(u32::from(*back) * 160);
+            }
+            Pattern::InOrder | Pattern::Swapped | Pattern::Doubled | Pattern::Again(..) => {}
         }
-        let first = *talker;
+        let mut first = *talker;
         talker.sequence = talker.sequence.wrapping_add(u16::from(count));
         talker.timestamp = talker.timestamp.wrapping_add(u32::from(count) * 160);
+        let mut apart = 20;
+        if let Pattern::Again(ago, ms) = pattern {
+            // Nothing new is said.
+            *talker = first;
+            first.sequence = first.sequence.wrapping_sub(*ago);
+            first.timestamp = first.timestamp.wrapping_sub(u32::from(*ago) * 160);
+            apart = *ms;
+        }
         let mut order: Vec<u16> = (0..u16::from(count)).collect();
         match pattern {
             Pattern::Swapped => order.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1)),
             Pattern::Doubled => order = order.iter().flat_map(|n| [*n, *n]).collect(),
-            Pattern::InOrder | Pattern::Lossy(_) | Pattern::Reset(..) => {}
+            Pattern::Again(ago, _) => order.truncate(usize::from(*ago)),
+            Pattern::InOrder | Pattern::Lossy(_) | Pattern::Reset(..) | Pattern::Back(_) => {}
         }
         for n in order {
-            self.now += 20;
+            self.now += apart;
             let header = [
                 &[0x80, payload_type][..],
                 &first.sequence.wrapping_add(n).to_be_bytes(),
@@ -186,9 +199,15 @@ impl Bench {
             assert!(!self.model.is_stuck(self.now), "dropped although it may yet be agreed on");
             self.model.opening += u64::from(self.model.held.front().is_some_and(Waiting::is_afresh));
             let waiting = self.model.held.pop_front().unwrap();
-            assert_eq!(self.model.rewritten(&waiting), None);
+            let outcome = self.model.rewritten(&waiting);
             self.model.held.push_front(waiting);
-            self.model.discard();
+            if outcome == Outcome::Doubtful {
+                assert_eq!(self.model.judge_front(self.now), Some(Verdict::Late));
+                self.model.discard_late();
+            } else {
+                assert_eq!(outcome, Outcome::Dropped);
+                self.model.discard();
+            }
         }
     }
 
@@ -224,7 +243,13 @@ impl Bench {
     }
 
     pub(super) fn finish(mut self) {
+        let late_before = self.branch.report().drops.of(DropCause::Stale);
         self.branch.close(self.at());
+        if self.branch.report().drops.of(DropCause::Stale) > late_before {
+            // What did wait only for those that would come behind it.
+            assert_eq!(self.model.look_ahead(), Err(Verdict::Late));
+            self.model.discard_late();
+        }
         for held in self.model.held.iter().filter(|held| !held.is_void) {
             let cause = if held.again { DropCause::RecorderLost } else { DropCause::NotDrained };
             self.model.drops.add(cause, 1);
@@ -244,6 +269,7 @@ impl Bench {
         ];
         let lost: u64 = holes.map(|cause| drops.of(cause)).iter().sum();
         let told = self.gap_packets;
+        let lost = lost + self.model.misjudged;
         assert_eq!(told, lost, "every hole is told, and nothing that another recorder got");
     }
 }
