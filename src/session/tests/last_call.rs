@@ -109,7 +109,12 @@ fn what_a_recorder_may_not_have_whose_media_is_in_doubt_is_told_as_lost_whatever
         call.engine.drains = false;
         call.media(
             0,
-            BranchEvent::ReportReceived { highest_sequence: 1, cumulative_lost: 0, fraction_lost: 0 },
+            BranchEvent::ReportReceived {
+                highest_sequence: 1,
+                cumulative_lost: 0,
+                fraction_lost: 0,
+                missing_since: None,
+            },
         );
         call.media(0, sign);
         shut_down(&mut call);
