@@ -52,7 +52,7 @@ fn nobody_waits_for_the_bye_of_a_lost_recorder_when_another_has_the_call() {
     let repeated = Instant::now() + DEADLINE;
     while dead.count(&Method::Bye) == said {
         assert!(Instant::now() < repeated, "the BYE is repeated");
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     // Nor does the end of the agent.
     assert!(agent.shutdown(DEADLINE));
