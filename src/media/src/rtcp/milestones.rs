@@ -26,16 +26,19 @@ pub(crate) struct Left {
 #[derive(Debug)]
 struct Source {
     ssrc: u32,
+    /// What the times of its marks are counted from.
+    start: Instant,
     /// The last one is of the last packet.
     marks: Vec<Mark>,
     step: Duration,
 }
 
-/// All up to this index had left.
+/// All up to this index had left. Times in nanoseconds: a stream has many of these.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     index: u64,
-    left: Left,
+    at: u64,
+    rested: u64,
 }
 
 impl Milestones {
@@ -44,10 +47,9 @@ impl Milestones {
         let left = Left { at: now, rested };
         for ssrc in branch.senders().map(|sender| sender.ssrc) {
             let Some(index) = branch.highest_sent(ssrc) else { continue };
-            let mark = Mark { index, left };
             match self.sources.iter_mut().find(|source| source.ssrc == ssrc) {
-                Some(source) => source.note(mark),
-                None => self.sources.push(Source::new(ssrc, mark)),
+                Some(source) => source.note(index, left),
+                None => self.sources.push(Source::new(ssrc, index, left)),
             }
         }
     }
@@ -60,13 +62,13 @@ impl Milestones {
     /// When a packet had left by its index, or one that left later than that by a step at most; None where it has not.
     pub(crate) fn left(&self, ssrc: u32, index: u64) -> Option<Left> {
         let source = self.sources.iter().find(|source| source.ssrc == ssrc)?;
-        source.marks.iter().find(|mark| mark.index >= index).map(|mark| mark.left)
+        source.marks.iter().find(|mark| mark.index >= index).map(|mark| source.left(mark))
     }
 
     /// When the last packet of a source left.
     pub(crate) fn last(&self, ssrc: u32) -> Option<Instant> {
         let source = self.sources.iter().find(|source| source.ssrc == ssrc)?;
-        source.marks.last().map(|mark| mark.left.at)
+        source.marks.last().map(|mark| source.left(mark).at)
     }
 
     /// What left up to this index is not asked for any more.
@@ -80,18 +82,25 @@ impl Milestones {
 }
 
 impl Source {
-    fn new(ssrc: u32, first: Mark) -> Self {
-        let mut marks = Vec::with_capacity(MOST);
-        marks.push(first);
-        Self { ssrc, marks, step: STEP }
+    fn new(ssrc: u32, index: u64, left: Left) -> Self {
+        let mut source = Self { ssrc, start: left.at, marks: Vec::with_capacity(MOST), step: STEP };
+        source.note(index, left);
+        source
     }
 
-    fn note(&mut self, mark: Mark) {
+    fn left(&self, mark: &Mark) -> Left {
+        Left { at: self.start + Duration::from_nanos(mark.at), rested: Duration::from_nanos(mark.rested) }
+    }
+
+    fn note(&mut self, index: u64, left: Left) {
+        let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let at = nanos(left.at.saturating_duration_since(self.start));
+        let mark = Mark { index, at, rested: nanos(left.rested) };
         match self.marks.as_mut_slice() {
             [.., last] if last.index == mark.index => return,
             // Numbers begin anew.
             [.., last] if last.index > mark.index => self.marks.clear(),
-            [.., before, last] if mark.left.at <= before.left.at + self.step => {
+            [.., before, last] if mark.at <= before.at.saturating_add(nanos(self.step)) => {
                 *last = mark;
                 return;
             }
@@ -115,12 +124,10 @@ mod tests {
 
     /// A packet each 20 ms.
     fn source(packets: u64, start: Instant) -> Source {
-        let mark = |index: u64| {
-            let at = start + Duration::from_millis(20) * index as u32;
-            Mark { index, left: Left { at, rested: Duration::ZERO } }
-        };
-        let mut source = Source::new(7, mark(0));
-        (1..=packets).for_each(|index| source.note(mark(index)));
+        let left =
+            |index| Left { at: start + Duration::from_millis(20) * index as u32, rested: Duration::ZERO };
+        let mut source = Source::new(7, 0, left(0));
+        (1..=packets).for_each(|index| source.note(index, left(index)));
         source
     }
 
