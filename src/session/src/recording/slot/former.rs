@@ -37,7 +37,11 @@ impl FormerFormats {
             return;
         }
         let before = before.filter(|before| before.medium == Medium::Audio).into_iter();
-        self.left.extend(before.flat_map(|before| &before.payloads).map(|format| (format.clone(), now)));
+        for format in before.flat_map(|before| &before.payloads) {
+            // Of a number that it has left twice only the last meaning is known.
+            self.left.retain(|(other, _)| other.payload_type != format.payload_type);
+            self.left.push((format.clone(), now));
+        }
         self.forget(next, remembered, now);
         self.offer(waits);
     }
@@ -56,16 +60,6 @@ impl FormerFormats {
     fn forget(&mut self, present: &StreamFormat, remembered: Duration, now: Instant) {
         let is_taken = |number| present.payloads.iter().any(|format| format.payload_type == number);
         self.left.retain(|(format, left)| !is_taken(format.payload_type) && now < *left + remembered);
-        // Of a number that it has left twice only the last meaning is known.
-        for place in (0..self.left.len()).rev() {
-            let later = self.left.get(place + 1..).unwrap_or_default().iter();
-            let is_last = |(format, _): &(PayloadFormat, Instant)| {
-                later.clone().all(|(other, _)| other.payload_type != format.payload_type)
-            };
-            if !self.left.get(place).is_some_and(is_last) {
-                self.left.remove(place);
-            }
-        }
         self.left.drain(..self.left.len().saturating_sub(MOST));
     }
 }
