@@ -142,15 +142,20 @@ fn the_agreed_codec_is_recorded_again_also_where_it_comes_back_unannounced() {
     assert_eq!(said_on(&call), 1);
 }
 
-/// A call that is recorded, and whose next recorder is being invited: the first one has hung up at once.
-fn failing_over() -> Call {
+/// A call that has been recorded for three seconds by the first of two recorders, and that one's INVITE.
+fn recorded() -> (Call, Request) {
     let mut config = config("sip:a.example sip:b.example");
     config.recorder_bye = ByePolicy::FailOver;
     let mut call = Call::inviting_with(config);
     (0..2).for_each(|slot| call.packet(slot));
     let invite = call.answer_invite(&sdp(&[4000, 4002]));
     call.wait_ms(3_000);
-    change(&mut call, &[(0, "PCMU", 8000)]);
+    (call, invite)
+}
+
+/// The same whose next recorder is being invited: the first one has hung up.
+fn failing_over() -> Call {
+    let (mut call, invite) = recorded();
     call.recorder_sends(&invite, "BYE", &[], "");
     call
 }
@@ -195,12 +200,7 @@ fn the_next_recorder_is_offered_what_the_call_had_before_too_since_packets_of_it
 
 #[test]
 fn what_the_call_has_left_before_its_recorder_is_lost_is_offered_to_the_next_one() {
-    let mut config = config("sip:a.example sip:b.example");
-    config.recorder_bye = ByePolicy::FailOver;
-    let mut call = Call::inviting_with(config);
-    (0..2).for_each(|slot| call.packet(slot));
-    let invite = call.answer_invite(&sdp(&[4000, 4002]));
-    call.wait_ms(3_000);
+    let (mut call, invite) = recorded();
     change(&mut call, &[(8, "PCMA", 8000)]);
     let offer = call.request(&Method::Invite);
     assert_eq!(offered(&offer), [[8], [8]], "all of the other has left");
