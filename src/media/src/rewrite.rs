@@ -122,7 +122,7 @@ impl Rewriter {
 
     /// A doubtful packet cannot wait: see [`Numbering::doubt`](crate::numbering::Numbering::doubt).
     pub(crate) fn doubt(&mut self, header: &Header, arrival: Instant) -> Option<Doubt> {
-        self.sources.known(header.ssrc)?.numbering.doubt(header, arrival, self.clock_rate)
+        self.sources.source_mut(header.ssrc)?.numbering.doubt(header, arrival, self.clock_rate)
     }
 }
 

@@ -97,7 +97,7 @@ impl Sources {
         repair: Repair,
         sent: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
-        let source = self.known(ssrc);
+        let source = self.source_mut(ssrc);
         let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
         let Some((index, source)) = reported else { return Finding::Nothing };
         let report = Report { index, lost, at };
@@ -106,13 +106,13 @@ impl Sources {
 
     /// Whether a receiver report of a source contradicts nothing that was sent.
     pub(crate) fn is_plausible(&self, ssrc: u32, highest_sequence: u32) -> bool {
-        let source = self.active.iter().find(|source| source.sender.ssrc == ssrc);
+        let source = self.source(ssrc);
         source.is_some_and(|source| source.report(highest_sequence).is_some())
     }
 
     /// What the recorder has of a source.
     pub(crate) fn acknowledged(&self, ssrc: u32) -> Option<Report> {
-        self.active.iter().find(|source| source.sender.ssrc == ssrc)?.receipts.taken()
+        self.source(ssrc)?.receipts.taken()
     }
 
     /// What the recorder has missed at once, where it was not certain and nothing comes that says more.
@@ -127,18 +127,22 @@ impl Sources {
 
     /// The highest index that was given to a packet of a source.
     pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {
-        let source = self.active.iter().find(|source| source.sender.ssrc == ssrc)?;
+        let source = self.source(ssrc)?;
         Some(source.numbering.highest())
     }
 
     /// The source of this name, if it is active.
-    pub(crate) fn known(&mut self, ssrc: u32) -> Option<&mut Source> {
+    pub(crate) fn source_mut(&mut self, ssrc: u32) -> Option<&mut Source> {
         self.active.iter_mut().find(|source| source.sender.ssrc == ssrc)
+    }
+
+    fn source(&self, ssrc: u32) -> Option<&Source> {
+        self.active.iter().find(|source| source.sender.ssrc == ssrc)
     }
 
     /// Whether a packet of a source would be newer than all that has left in its present run of numbers.
     pub(crate) fn would_be_new(&self, header: &Header) -> bool {
-        let source = self.active.iter().find(|source| source.sender.ssrc == header.ssrc);
+        let source = self.source(header.ssrc);
         source.is_some_and(|source| source.numbering.is_new(header.sequence))
     }
 

@@ -7,16 +7,13 @@ use siprec_sip::{HeaderName, Headers, Termination};
 
 use super::{Advice, Notice, Phase, RecordingSession};
 
-/// How long after our BYE or CANCEL the answer of a recorder that was given up is waited for: one round trip, a new connection
-/// included, until the first repetition by UDP has left (T1, RFC 3261 §17.1.2.2).
+/// One round trip, a new connection included: so long after our BYE or CANCEL its first repetition by UDP leaves (T1, RFC 3261
+/// §17.1.2.2). Who has not answered a BYE by then may be lost, and for one that was given up nobody waits any longer.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// How many times the limit of OPTIONS the answer to a BYE may take: as long as a recorder that goes silent in the middle of
 /// a call has from the first question to the verdict.
 const PATIENCE: u32 = 2;
-
-/// Who has not answered a BYE by then may be lost: the first repetition of one by UDP is due.
-const SOON: Duration = GRACE;
 
 /// Whether the recorder has answered our BYE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +88,7 @@ impl RecordingSession {
     /// Whether the recorder should have answered the BYE of [`Self::part`] by now, and has not.
     pub(crate) fn owes_farewell(&self, now: Instant) -> bool {
         match self.farewell {
-            Farewell::Awaited { until, within } => now + within >= until + SOON,
+            Farewell::Awaited { until, within } => now + within >= until + GRACE,
             Farewell::Unasked | Farewell::Missed | Farewell::Heard => false,
         }
     }
