@@ -305,7 +305,6 @@ impl Branch {
         while self.hold.ring.is_over() {
             evicted |= self.evict(None);
         }
-        self.hold.ring.fit();
         if evicted {
             self.rewriter.begin_interval();
             self.look_again();

@@ -47,6 +47,7 @@
 #![forbid(unsafe_code)]
 
 mod account;
+mod blocks;
 mod branch;
 mod branch_clock;
 mod clock;

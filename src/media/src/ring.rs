@@ -1,29 +1,24 @@
-//! Packets that wait, behind those that were sent and are kept: a packed, bounded ring of bytes.
+//! Packets that wait, behind those that were sent and are kept: packed and bounded.
 
 use std::fmt;
 
+use crate::blocks::{Blocks, Place};
 use crate::entry::{Entry, Fate, Left, PREFIX, Times};
-use crate::memory::{HoldMemory, Purpose, Share};
+use crate::memory::{HoldMemory, Purpose};
 use crate::receipts::Passage;
-use crate::rtp::{Header, RtpView};
+use crate::rtp::RtpView;
 
-/// Capacity of the first allocation, and the most that an emptied ring keeps, in bytes.
-const SMALL: usize = 16 * 1024;
-/// After so many packets it is seen whether the ring has more memory than it needs.
-const INSPECTION: u16 = 2048;
-
-/// Packets in the order in which they came, back to back in one circular buffer that grows up to its limit.
+/// Packets in the order in which they came, up to a limit.
 ///
 /// ```text
 ///   oldest ── kept: they have left ──▶ front ── waiting ──▶ newest
 /// ```
-/// A packet that leaves stays where it is, and becomes one that is kept. Memory follows what there is: the buffer grows
-/// by a quarter when it is full, shrinks when it has been a third empty for a while, and goes with its last packet.
+/// A packet that leaves stays where it is, and becomes one that is kept. Memory follows what there is.
 pub(crate) struct Ring {
-    buffer: Box<[u8]>,
-    share: Share,
-    /// Where the oldest packet starts; less than the buffer's length unless that is 0.
-    start: usize,
+    blocks: Blocks,
+    /// Where the oldest packet is, and where the first one that waits.
+    start: Place,
+    front: Place,
     /// Bytes in use.
     used: usize,
     /// How many of them, from the oldest on, are of packets that are kept.
@@ -37,18 +32,15 @@ pub(crate) struct Ring {
     /// Length of the newest entry.
     newest: u16,
     limit: usize,
-    /// Most bytes in use since the last inspection, and packets since.
-    peak: usize,
-    pushed: u16,
 }
 
 impl Ring {
     /// An empty ring that holds at most `limit` bytes, a few bytes of bookkeeping for each packet included.
     pub(crate) fn new(limit: usize) -> Self {
         Self {
-            buffer: Box::default(),
-            share: Share::default(),
-            start: 0,
+            blocks: Blocks::new(limit),
+            start: Place::default(),
+            front: Place::default(),
             used: 0,
             kept_bytes: 0,
             kept: 0,
@@ -57,14 +49,12 @@ impl Ring {
             groups: 0,
             newest: 0,
             limit,
-            peak: 0,
-            pushed: 0,
         }
     }
 
     /// Shares this budget with other rings.
     pub(crate) fn join(&mut self, memory: HoldMemory) {
-        self.share.join(memory);
+        self.blocks.share.join(memory);
     }
 
     /// Whether nothing waits.
@@ -92,21 +82,15 @@ impl Ring {
         self.groups
     }
 
-    /// Another limit. The caller throws out what is beyond it, then calls [`Ring::fit`].
+    /// Another limit. The caller throws out what is beyond it.
     pub(crate) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+        self.blocks.set_limit(limit);
     }
 
     /// Whether more is held than may be.
     pub(crate) fn is_over(&self) -> bool {
         self.used > self.limit
-    }
-
-    /// Gives back the memory beyond the limit.
-    pub(crate) fn fit(&mut self) {
-        if self.buffer.len() > self.limit.max(SMALL) {
-            self.resize_to(self.limit.max(self.used));
-        }
     }
 
     /// Whether it may hold anything at all.
@@ -119,22 +103,10 @@ impl Ring {
         PREFIX + packet.bytes().len() <= self.limit
     }
 
-    /// Whether the packet fits beside what there is, after the buffer has grown if that is allowed.
+    /// Whether the packet fits beside what there is, with more memory if that is allowed.
     pub(crate) fn makes_room_for(&mut self, packet: &RtpView<'_>, purpose: Purpose) -> bool {
-        let needed = self.used + PREFIX + packet.bytes().len();
-        if needed > self.limit {
-            return false;
-        }
-        if needed <= self.buffer.len() {
-            return true;
-        }
-        let capacity = self.buffer.len() + self.buffer.len() / 4;
-        let capacity = capacity.max(needed).max(SMALL).min(self.limit.max(needed));
-        let allowed = self.share.resize(capacity, purpose);
-        if allowed {
-            self.move_to(capacity);
-        }
-        allowed
+        let size = PREFIX + packet.bytes().len();
+        self.used + size <= self.limit && self.blocks.make_room(size, purpose)
     }
 
     /// Appends a packet that waits, which `begins` a group or not. The caller has made room.
@@ -150,40 +122,38 @@ impl Ring {
         self.append(&entry, packet.bytes());
         self.kept += 1;
         self.kept_bytes = self.used;
+        self.front = self.blocks.behind(self.front, entry.size());
     }
 
     /// Judges anew, from the oldest on, which packets begin a group.
     pub(crate) fn regroup(&mut self, mut begins: impl FnMut(&RtpView<'_>) -> bool) {
         let mut at = self.start;
-        let mut bytes = Vec::new();
         self.groups = 0;
         for place in 0..self.kept + self.rest {
             let Some(entry) = self.read(at) else { return };
-            bytes.clear();
-            self.copy(at, &entry, &mut bytes);
-            let begins = RtpView::parse(&bytes).is_ok_and(|packet| begins(&packet));
+            let begins = RtpView::parse(self.packet(at, &entry)).is_ok_and(|packet| begins(&packet));
             self.groups += usize::from(begins && place >= self.kept && entry.fate() != Fate::Void);
             self.write(at, &entry.beginning(begins));
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
         }
     }
 
     /// The payload types of what waits, one bit each. Not of what has left before, to a recorder that was lost.
     pub(crate) fn payload_types(&self) -> u128 {
-        let (mut at, mut types) = (self.front_at(), 0);
+        let (mut at, mut types) = (self.front, 0);
         for _ in 0..self.rest {
             let Some(entry) = self.read(at) else { break };
             if entry.fate() != Fate::Void && !entry.is_recalled() {
                 types |= 1u128.checked_shl(entry.header.payload_type.into()).unwrap_or(0);
             }
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
         }
         types
     }
 
     /// The first packet that waits.
     pub(crate) fn front(&self) -> Option<Entry> {
-        if self.rest == 0 { None } else { self.read(self.front_at()) }
+        if self.rest == 0 { None } else { self.read(self.front) }
     }
 
     /// How many packets stand behind those that are kept, out of use or not.
@@ -193,10 +163,10 @@ impl Ring {
 
     /// The packets that wait among the first `sight` of them.
     pub(crate) fn waiting(&self, sight: usize) -> impl Iterator<Item = Entry> + '_ {
-        let mut at = self.front_at();
+        let mut at = self.front;
         let entries = (0..self.rest.min(sight)).map_while(move |_| {
             let entry = self.read(at)?;
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
             Some(entry)
         });
         entries.filter(|entry| entry.fate() != Fate::Void)
@@ -204,7 +174,7 @@ impl Ring {
 
     /// Appends the bytes of the first packet that waits to `out`.
     pub(crate) fn copy_front(&self, front: &Entry, out: &mut Vec<u8>) {
-        self.copy(self.front_at(), front, out);
+        out.extend_from_slice(self.packet(self.front, front));
     }
 
     /// The first packet that waits has left, and is kept.
@@ -231,7 +201,11 @@ impl Ring {
     /// The packet behind the oldest one, kept or not.
     pub(crate) fn second(&self) -> Option<Entry> {
         let oldest = self.oldest()?;
-        if self.kept + self.rest > 1 { self.read(self.wrap(self.start + oldest.size())) } else { None }
+        if self.kept + self.rest > 1 {
+            self.read(self.blocks.behind(self.start, oldest.size()))
+        } else {
+            None
+        }
     }
 
     /// The oldest packet of all, kept or not.
@@ -242,15 +216,15 @@ impl Ring {
     /// Forgets the oldest packet that is kept.
     pub(crate) fn forget(&mut self) -> Option<Entry> {
         let oldest = self.oldest()?;
-        self.start = self.wrap(self.start + oldest.size());
+        self.start = self.blocks.behind(self.start, oldest.size());
         self.used -= oldest.size();
         self.kept_bytes -= oldest.size();
         self.kept -= 1;
         if self.used == 0 {
-            self.start = 0;
-            if self.buffer.len() > SMALL {
-                self.resize_to(0);
-            }
+            self.start = self.blocks.clear();
+            self.front = self.start;
+        } else {
+            self.blocks.release_before(self.start);
         }
         Some(oldest)
     }
@@ -279,7 +253,7 @@ impl Ring {
                 break;
             }
             count += 1;
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
         }
         let count = whole.filter(|_| by_group).unwrap_or(count);
         for _ in 0..count {
@@ -294,7 +268,7 @@ impl Ring {
         let (mut at, mut passage) = (self.start, Passage::default());
         for _ in 0..self.kept {
             let Some(entry) = self.read(at) else { break };
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
             let is_between = entry.is_within(to) && !entry.is_within(behind);
             if entry.header.ssrc == ssrc && entry.is_sent() && is_between {
                 passage.add(&entry);
@@ -316,15 +290,16 @@ impl Ring {
                 self.write(at, &entry.recalled());
             }
             self.rest += 1;
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
         }
         self.kept_bytes = 0;
+        self.front = self.start;
         self.pass_void();
     }
 
     /// The `count` packets that left last did not get far: this is what became of them. Says how many of them are kept.
     pub(crate) fn fail(&mut self, count: u64, fate: Fate) -> u64 {
-        let mut at = self.front_at();
+        let mut at = self.front;
         // Behind the newest stands nobody who knows its length.
         let mut length = match self.read(at).filter(|_| self.kept_bytes < self.used) {
             Some(front) => front.previous(),
@@ -332,7 +307,7 @@ impl Ring {
         };
         let (mut left, mut found) = (self.kept, 0);
         while found < count && left > 0 {
-            at = self.wrap(at + self.buffer.len() - usize::from(length) - PREFIX);
+            at = self.blocks.before(at, usize::from(length) + PREFIX);
             let Some(entry) = self.read(at) else { break };
             if entry.fate() == Fate::Sent {
                 self.write(at, &entry.with_fate(fate));
@@ -354,14 +329,15 @@ impl Ring {
                 self.write(at, &entry.with_fate(Fate::SendFailed));
                 passage.add(&entry);
             }
-            at = self.wrap(at + entry.size());
+            at = self.blocks.behind(at, entry.size());
         }
         passage
     }
 
     /// The first packet that waits is kept from now on, as `entry` says.
     fn pass(&mut self, entry: Entry) {
-        self.write(self.front_at(), &entry);
+        self.write(self.front, &entry);
+        self.front = self.blocks.behind(self.front, entry.size());
         self.kept_bytes += entry.size();
         self.kept += 1;
         self.rest -= 1;
@@ -372,6 +348,7 @@ impl Ring {
     /// What is out of use does not wait.
     fn pass_void(&mut self) {
         while let Some(front) = self.front().filter(|front| front.fate() == Fate::Void) {
+            self.front = self.blocks.behind(self.front, front.size());
             self.kept_bytes += front.size();
             self.kept += 1;
             self.rest -= 1;
@@ -379,92 +356,23 @@ impl Ring {
         }
     }
 
-    fn front_at(&self) -> usize {
-        self.wrap(self.start + self.kept_bytes)
+    fn read(&self, at: Place) -> Option<Entry> {
+        Entry::from_bytes(self.blocks.read(at).first_chunk()?)
     }
 
-    fn read(&self, at: usize) -> Option<Entry> {
-        let mut bytes = [0; PREFIX + Header::FIXED];
-        let (head, tail) = self.slices(at, bytes.len());
-        if let Some(to) = bytes.get_mut(..head.len()) {
-            to.copy_from_slice(head);
-        }
-        if let Some(to) = bytes.get_mut(head.len()..head.len() + tail.len()) {
-            to.copy_from_slice(tail);
-        }
-        Entry::from_bytes(&bytes)
+    fn write(&mut self, at: Place, entry: &Entry) {
+        self.blocks.overwrite(at, &entry.prefix());
     }
 
-    fn write(&mut self, at: usize, entry: &Entry) {
-        self.overwrite(at, &entry.prefix());
-    }
-
-    /// Appends the bytes of the packet at position `at` to `out`.
-    fn copy(&self, at: usize, entry: &Entry, out: &mut Vec<u8>) {
-        let (head, tail) = self.slices(self.wrap(at + PREFIX), usize::from(entry.length()));
-        out.extend_from_slice(head);
-        out.extend_from_slice(tail);
-    }
-
-    /// The two parts of `length` bytes from position `at`, the second empty unless they wrap.
-    fn slices(&self, at: usize, length: usize) -> (&[u8], &[u8]) {
-        let first = length.min(self.buffer.len() - at);
-        let head = self.buffer.get(at..at + first).unwrap_or_default();
-        let tail = self.buffer.get(..length - first).unwrap_or_default();
-        (head, tail)
+    /// The bytes of the packet at that place.
+    fn packet(&self, at: Place, entry: &Entry) -> &[u8] {
+        self.blocks.read(at).get(PREFIX..entry.size()).unwrap_or_default()
     }
 
     fn append(&mut self, entry: &Entry, bytes: &[u8]) {
-        let at = self.wrap(self.start + self.used);
-        self.overwrite(at, &entry.behind(self.newest).prefix());
-        self.overwrite(self.wrap(at + PREFIX), bytes);
+        self.blocks.append(&entry.behind(self.newest).prefix(), bytes);
         self.used += PREFIX + bytes.len();
         self.newest = entry.length();
-        self.peak = self.peak.max(self.used);
-        self.pushed += 1;
-        if self.pushed >= INSPECTION {
-            self.inspect();
-        }
-    }
-
-    fn overwrite(&mut self, at: usize, bytes: &[u8]) {
-        let (head, tail) = bytes.split_at(bytes.len().min(self.buffer.len() - at));
-        if let Some(to) = self.buffer.get_mut(at..at + head.len()) {
-            to.copy_from_slice(head);
-        }
-        if let Some(to) = self.buffer.get_mut(..tail.len()) {
-            to.copy_from_slice(tail);
-        }
-    }
-
-    /// Gives back memory that has not been needed for a while.
-    fn inspect(&mut self) {
-        if self.peak + self.peak / 2 < self.buffer.len() && self.buffer.len() > SMALL {
-            self.resize_to((self.peak + self.peak / 4).max(SMALL));
-        }
-        (self.peak, self.pushed) = (self.used, 0);
-    }
-
-    /// Moves to a buffer that is not larger than the present one.
-    fn resize_to(&mut self, capacity: usize) {
-        self.share.resize(capacity, Purpose::Waiting);
-        self.move_to(capacity);
-    }
-
-    /// Moves what there is into a new buffer, which has room for it.
-    fn move_to(&mut self, capacity: usize) {
-        let mut grown = Vec::with_capacity(capacity);
-        let (head, tail) = self.slices(self.start, self.used);
-        grown.extend_from_slice(head);
-        grown.extend_from_slice(tail);
-        grown.resize(capacity, 0);
-        self.buffer = grown.into_boxed_slice();
-        self.start = 0;
-    }
-
-    /// A position of at most twice the buffer's length, brought back into the buffer.
-    fn wrap(&self, position: usize) -> usize {
-        if position >= self.buffer.len() { position - self.buffer.len() } else { position }
     }
 }
 
