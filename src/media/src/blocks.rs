@@ -8,7 +8,7 @@ use crate::memory::{Purpose, Share};
 const SMALLEST: usize = 8 * 1024;
 const LARGEST: usize = 64 * 1024;
 /// How many make up what there may be at most, where the bounds allow that.
-const BLOCKS: usize = 32;
+const BLOCKS: usize = 64;
 
 /// Records, back to back, none of them in two blocks. One block that has become empty is kept for the next one.
 pub(crate) struct Blocks {
@@ -289,7 +289,7 @@ mod tests {
         }
         rig.check();
         // What is in use, the rest of the first and the last block, and the one that is aside.
-        let most = 400 * 207 + 3 * 16 * 1024;
+        let most = 400 * 207 + 3 * SMALLEST;
         assert!(rig.memory.used() <= most, "{} of {most}", rig.memory.used());
     }
 
