@@ -12,7 +12,7 @@ mod keys;
 mod life;
 mod offer;
 mod remote;
-mod resume;
+mod waiting;
 mod watch;
 mod write;
 
@@ -136,8 +136,8 @@ struct Up {
     probe: bool,
     /// Whether what is wanted now is to be agreed soon.
     presses: bool,
-    /// Since when something is to be sent, and nothing is by agreement.
-    withheld: Option<Instant>,
+    /// Since when something waits for the recorder to agree.
+    waits_since: Option<Instant>,
     /// Keys that nothing leaves under any more.
     spent: Vec<Arc<LineKeys>>,
 }
@@ -327,7 +327,9 @@ impl RecordingSession {
             Phase::Up(up) if up.clock.expiry().is_some_and(|end| end <= now) => {
                 self.lose("the session timer expired", now)
             }
-            Phase::Up(_) if self.resume_deadline().is_some_and(|end| end <= now) => self.lose_by_delay(now),
+            Phase::Up(_) if self.agreement_deadline().is_some_and(|end| end <= now) => {
+                self.lose_by_delay(now)
+            }
             Phase::Up(_) => {
                 self.examine(now);
                 self.offer_difference(now);
@@ -356,7 +358,7 @@ impl RecordingSession {
             Phase::Up(up) => up.next_deadline(self.ua.may_offer(), &self.rules.timers),
             Phase::Ending => self.farewell.next_deadline(),
         };
-        own.into_iter().chain(self.resume_deadline()).chain(self.ua.next_timeout()).min()
+        own.into_iter().chain(self.agreement_deadline()).chain(self.ua.next_timeout()).min()
     }
 
     /// Replaces what is wanted; [`Self::offer_difference`] makes it known.
@@ -450,6 +452,7 @@ impl RecordingSession {
     }
 
     fn answered(&mut self, response: &Response, now: Instant) {
+        let resumes = self.resumes();
         match &mut self.phase {
             Phase::Inviting(inviting) => {
                 let offered = std::mem::take(&mut inviting.offered);
@@ -458,7 +461,6 @@ impl RecordingSession {
             Phase::Up(up) => {
                 up.clock.restart(&response.headers, now);
                 let sent = up.offer.sent();
-                let resumes = up.withheld.is_some();
                 if let Some(offered) = up.offer.take() {
                     let turns_secured = offered.turns_secured(&up.agreed.ours);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
@@ -512,7 +514,7 @@ impl RecordingSession {
                     life,
                     probe: false,
                     presses: false,
-                    withheld: None,
+                    waits_since: None,
                     spent: Vec::new(),
                 };
                 let former_alone = up.agreed.confine_to_former();

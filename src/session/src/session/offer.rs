@@ -240,7 +240,7 @@ impl RecordingSession {
     /// When no transaction is open, the difference between wanted and agreed makes the next offer; without one, the
     /// session timer or a doubt may want the same again.
     pub(crate) fn offer_difference(&mut self, now: Instant) {
-        self.watch_resume(now);
+        self.watch_waiting(now);
         let Phase::Up(up) = &mut self.phase else { return };
         if up.offer.is_open() || up.backs_off(now) || !self.ua.may_offer() {
             return;
