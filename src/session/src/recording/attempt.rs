@@ -264,7 +264,8 @@ impl Recording {
             signalled: flow.local.ip(),
             protection,
             may_expose: self.policy(id).allow_downgrade,
-            expects_reports: recorder.profile.expects_reports,
+            expects_reports: recorder.profile.expects_reports
+                || self.legs.get(id).is_some_and(|leg| leg.tried.is_punctual(recorder)),
             catch_up: recorder.profile.catch_up,
             retransmission: !recorder.profile.without_retransmission,
         };

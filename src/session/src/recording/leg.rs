@@ -257,8 +257,12 @@ impl Leg {
 
     /// Its recorder is left, and another one is sought. Where its recorders once sent it is forgotten: they may send it there again.
     pub(super) fn look_elsewhere(&mut self, again: Again) {
+        let is_punctual = self.session().is_some_and(RecordingSession::is_punctual);
         if let Some(recorder) = &self.recorder {
             self.tried.lose(recorder, again);
+            if is_punctual {
+                self.tried.note_punctual(recorder);
+            }
         }
         self.redirects.clear();
         self.redirected = 0;

@@ -19,6 +19,8 @@ pub(super) struct Tried {
     lost: Vec<Vec<Place>>,
     /// Of the barred, those that are tried again once no other is left, the first ones first.
     again: VecDeque<Vec<Place>>,
+    /// Those that had the session and reported as often as receivers do.
+    punctual: Vec<RecorderPlace>,
 }
 
 /// Which recorders are tried again after a loss.
@@ -75,6 +77,18 @@ impl Tried {
             self.again.push_back(ways.clone());
         }
         self.lost.push(ways);
+    }
+
+    /// It had the session, and reported as often as receivers do. So it will again, or it is deaf.
+    pub(super) fn note_punctual(&mut self, recorder: &RecorderTarget) {
+        if !self.is_punctual(recorder) {
+            self.punctual.push(RecorderPlace::of(&recorder.uri));
+        }
+    }
+
+    /// Whether it has once been so.
+    pub(super) fn is_punctual(&self, recorder: &RecorderTarget) -> bool {
+        self.punctual.contains(&RecorderPlace::of(&recorder.uri))
     }
 
     /// No recorder is left that is not barred: has the next ones tried again. Whether there are any.

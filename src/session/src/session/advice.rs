@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use siprec_sip::{NameAddr, Response, Uri};
+use siprec_sip::{ChallengeFault, NameAddr, Response, Uri};
 
 /// A recorder's advice to whom it refuses.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +32,14 @@ fn contacts(response: &Response) -> Vec<Uri> {
     let mut contacts = response.headers.contacts().unwrap_or_default();
     contacts.sort_by_key(|contact| Reverse(thousandths(contact)));
     contacts.into_iter().map(|contact| contact.uri).collect()
+}
+
+/// A refusal with the reason why it was not answered.
+pub(super) fn explained(mut response: Response, fault: Option<Box<ChallengeFault>>) -> Response {
+    if let Some(fault) = fault {
+        response.reason = format!("{}: {fault}", response.reason);
+    }
+    response
 }
 
 fn thousandths(contact: &NameAddr) -> u32 {

@@ -11,6 +11,7 @@ mod incoming;
 mod keys;
 mod life;
 mod offer;
+mod punctuality;
 mod remote;
 mod waiting;
 mod watch;
@@ -23,8 +24,8 @@ use std::time::Instant;
 
 use siprec_model::{BranchId, FailureReason, HangUp, OpenBranch, RtcpMode};
 use siprec_sip::{
-    Body, ChallengeFault, DialogEvent, DialogNote, DialogUa, HeaderName, Headers, Message, Method, Random,
-    RequestToken, Response, Termination, TransactionFailure, UacConfig, Uri,
+    Body, DialogEvent, DialogNote, DialogUa, HeaderName, Headers, Message, Method, Random, RequestToken,
+    Response, Termination, TransactionFailure, UacConfig, Uri,
 };
 
 use crate::branches::BranchMode;
@@ -33,6 +34,7 @@ use crate::dialect::Dialect;
 use crate::recorder::PayloadTypes;
 use crate::security::Protection;
 pub(crate) use advice::Advice;
+use advice::explained;
 use agreement::Agreement;
 pub(crate) use agreement::Verdict;
 use clock::{SESSION_EXPIRES, SessionClock};
@@ -44,6 +46,7 @@ use farewell::{Farewell, Leave};
 use keys::{KeyMaker, LineKeys};
 use life::Life;
 use offer::{Offer, Refusal};
+use punctuality::Punctuality;
 use remote::{RemoteDescription, sdp_of};
 use write::Writer;
 
@@ -88,6 +91,7 @@ pub(crate) struct RecordingSession {
     lived: Option<Lived>,
     /// Streams that its host refused when it was lost, and since when.
     refusals: Option<Box<[(BranchId, Instant)]>>,
+    punctuality: Punctuality,
     farewell: Farewell,
     leave: Leave,
     /// The call has ended: what is offered is to be answered soon, or not in time for another recorder.
@@ -199,6 +203,7 @@ impl RecordingSession {
             phase: Phase::Inviting(inviting),
             lived: None,
             refusals: None,
+            punctuality: Punctuality::default(),
             farewell: Farewell::default(),
             leave: Leave::default(),
             hurries: false,
@@ -234,6 +239,11 @@ impl RecordingSession {
             (Phase::Up(up), Some(lived)) => Some(Lived { proof: up.life.proof(), ..lived }),
             (_, lived) => lived,
         }
+    }
+
+    /// Whether the recorder has sent receiver reports as often as receivers do; also when the session is over.
+    pub(crate) fn is_punctual(&self) -> bool {
+        self.punctuality.is_shown()
     }
 
     /// The dialog's Call-ID.
@@ -685,12 +695,4 @@ impl RecordingSession {
         // Where the dialog has ended already, there is nobody to say it to.
         let _ = self.ua.request(Method::Bye, Headers::new(), None, now);
     }
-}
-
-/// A refusal with the reason why it was not answered.
-fn explained(mut response: Response, fault: Option<Box<ChallengeFault>>) -> Response {
-    if let Some(fault) = fault {
-        response.reason = format!("{}: {fault}", response.reason);
-    }
-    response
 }

@@ -76,6 +76,7 @@ impl RecordingSession {
     /// A receiver report of the recorder has come. It shows that the recorder heard all until now, or until `missing_since`.
     pub(crate) fn hear_report(&mut self, stream: BranchId, missing_since: Option<Instant>, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
+            self.punctuality.note(stream, now);
             up.doubt.dispel(stream);
             up.life.report(missing_since.unwrap_or(now), &self.rules.timers, now);
         }
