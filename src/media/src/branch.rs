@@ -333,13 +333,11 @@ impl Branch {
         }
     }
 
-    /// Stops sending and forgets what waits: the stream is off at this recorder.
+    /// Stops sending and forgets what waits: the stream is off at this recorder. What had gone to a recorder that was lost is lost
+    /// with that, and told as a gap.
     pub fn disable(&mut self, now: Instant) {
         self.leave_state(now);
-        let packets = self.hold.ring.packets();
-        while self.hold.ring.discard().is_some() {}
-        let at = self.clock.times(now).arrival;
-        self.account.dropped(DropCause::Closed, packets as u64, Duration::ZERO, at);
+        self.lose_waiting(DropCause::Closed);
         self.account.gaps.end(now);
     }
 
@@ -362,13 +360,7 @@ impl Branch {
         }
         self.hold.forget_all(judge(&self.groups, &self.rewriter, &self.account));
         self.account.given_up(self.hold.take_given_up());
-        while let Some(held) = self.hold.ring.discard() {
-            let next = self.hold.ring.front();
-            let span = self.groups.span(&held, next.as_ref(), self.rewriter.clock_rate());
-            let cause = if held.is_recalled() { DropCause::RecorderLost } else { DropCause::NotDrained };
-            let span = span.unwrap_or(self.account.spacing);
-            self.account.dropped(cause, 1, span, held.times.arrival);
-        }
+        self.lose_waiting(DropCause::NotDrained);
         self.account.gaps.end(now);
     }
 
@@ -562,6 +554,21 @@ impl Branch {
             self.hold.keep(packet, times, begins, sent.index, judge);
         }
         Some((rewrite, sent))
+    }
+
+    /// All that waits is lost, for this cause or with the recorder that had it.
+    fn lose_waiting(&mut self, cause: DropCause) {
+        while let Some(held) = self.hold.ring.discard() {
+            self.lose(&held, cause);
+        }
+    }
+
+    /// A packet that waited as the first one is lost, for this cause or with the recorder that had it.
+    fn lose(&mut self, held: &Entry, cause: DropCause) {
+        let next = self.hold.ring.front();
+        let span = self.groups.span(held, next.as_ref(), self.rewriter.clock_rate());
+        let cause = if held.is_recalled() { DropCause::RecorderLost } else { cause };
+        self.account.dropped(cause, 1, span.unwrap_or(self.account.spacing), held.times.arrival);
     }
 
     /// Throws out the first packet that waits and what belongs to it; whether there was one. `next` is the one behind

@@ -38,6 +38,8 @@ pub(crate) struct Hold {
     pub(crate) waits_until: u64,
     /// How often its recorder was lost.
     pub(crate) recalls: u32,
+    /// The last packet that had to go belongs to a group with the one behind it.
+    torn: bool,
 }
 
 /// Packets that did not leave, and that no recorder gets any more, by the cause.
@@ -66,6 +68,7 @@ impl Hold {
             begun: None,
             waits_until: 0,
             recalls: 0,
+            torn: false,
         }
     }
 
@@ -119,6 +122,7 @@ impl Hold {
     pub(crate) fn forget(&mut self, judge: Judge<'_>) -> bool {
         let second = self.ring.second();
         let Some(oldest) = self.ring.forget() else { return false };
+        self.torn = second.is_some_and(|second| !second.begins());
         if oldest.counts_as_lost() {
             self.given_up.add(&oldest, judge.span(&oldest, second.as_ref()));
         } else if oldest.is_sent() && !judge.is_acknowledged(&oldest) {
@@ -179,6 +183,11 @@ impl Hold {
     /// lost.
     pub(crate) fn lose_between(&mut self, from: u64, to: u64) -> Lost {
         self.forgotten.take_between(from, to)
+    }
+
+    /// Whether what waits begins in the middle of a group whose beginning had to go, and another group is behind it.
+    pub(crate) fn begins_torn(&self) -> bool {
+        self.torn && self.ring.groups() > 0 && self.ring.front().is_some_and(|front| !front.begins())
     }
 
     /// Forgets everything that is kept, for good.

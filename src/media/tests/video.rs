@@ -195,6 +195,45 @@ fn what_the_next_recorder_gets_of_video_begins_with_the_key_frame_of_what_the_la
 }
 
 #[test]
+fn what_the_ring_has_no_room_for_goes_so_that_the_next_recorder_gets_whole_groups() {
+    // Room for 15 pictures and two packets.
+    let limits = BranchLimits { video_hold_bytes: 147 * 47, ..BranchLimits::default() };
+    for (pictures, first) in [(34, 20), (32, 20), (40, 30), (41, 30)] {
+        let mut call = Call::vp8(limits.clone());
+        call.deliver();
+        call.pictures(pictures);
+        call.branch.recall(call.start, call.now());
+        call.sent.clear();
+        call.deliver();
+        assert_eq!(call.sent, all(first..pictures));
+        assert_eq!(call.gaps(), [(first * PACKETS, first * PICTURE_MS, DropCause::RecorderLost)]);
+    }
+}
+
+#[test]
+fn where_no_other_group_is_behind_what_is_left_of_one_is_sent_again() {
+    let limits = BranchLimits { video_hold_bytes: 147 * 15, ..BranchLimits::default() };
+    let mut call = Call::vp8(limits);
+    call.deliver();
+    call.pictures(9);
+    call.branch.recall(call.start, call.now());
+    call.sent.clear();
+    call.deliver();
+    assert_eq!(call.sent, all(4..9));
+}
+
+#[test]
+fn what_a_lost_recorder_may_not_have_and_the_next_one_refuses_is_a_gap() {
+    let mut call = lost(|_| {});
+    call.pictures(10);
+    call.branch.disable(call.now());
+    assert_eq!(call.gaps(), [(70 * PACKETS, 70 * PICTURE_MS, DropCause::RecorderLost)]);
+    let drops = call.branch.report().drops;
+    assert_eq!(drops.of(DropCause::Closed), 10 * PACKETS, "what the lost one was never sent");
+    assert_eq!(call.branch.report().sent + drops.total(), 510 * PACKETS);
+}
+
+#[test]
 fn a_recorder_that_is_lost_in_a_pause_costs_nothing_and_nothing_of_the_pause_is_sent() {
     let mut call = lost(|call| {
         call.branch.pause(call.now());

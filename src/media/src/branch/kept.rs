@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use siprec_model::DropCause;
+
 use super::{Branch, Drain, State, judge};
 use crate::receipts::{Finding, Repair};
 
@@ -53,6 +55,12 @@ impl Branch {
         let judge = judge(&self.groups, &self.rewriter, &self.account);
         let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
         self.account.lost(lost);
+        // What is left of a group whose beginning had to go can be decoded by nobody.
+        while self.hold.begins_torn()
+            && let Some(rest) = self.hold.ring.discard()
+        {
+            self.lose(&rest, DropCause::RecorderLost);
+        }
         self.rewriter.sources.forget_reports();
         self.cut = None;
         if let State::Open(_) = self.state {

@@ -78,7 +78,7 @@ impl Bench {
             Step::Disable => {
                 self.branch.disable(self.at());
                 self.model.enter(State::Closed, self.now);
-                self.model.drops.add(DropCause::Closed, self.model.waiting() as u64);
+                self.lose_waiting(DropCause::Closed);
                 while !self.model.held.is_empty() {
                     self.model.discard();
                 }
@@ -242,6 +242,13 @@ impl Bench {
         }
     }
 
+    /// What waits is lost for this cause, or with the recorder that had it.
+    fn lose_waiting(&mut self, cause: DropCause) {
+        for held in self.model.held.iter().filter(|held| !held.is_void) {
+            self.model.drops.add(if held.again { DropCause::RecorderLost } else { cause }, 1);
+        }
+    }
+
     pub(super) fn finish(mut self) {
         let late_before = self.branch.report().drops.of(DropCause::Stale);
         self.branch.close(self.at());
@@ -250,10 +257,7 @@ impl Bench {
             assert_eq!(self.model.look_ahead(), Err(Verdict::Late));
             self.model.discard_late();
         }
-        for held in self.model.held.iter().filter(|held| !held.is_void) {
-            let cause = if held.again { DropCause::RecorderLost } else { DropCause::NotDrained };
-            self.model.drops.add(cause, 1);
-        }
+        self.lose_waiting(DropCause::NotDrained);
         self.model.held.clear();
         self.model.kept.clear();
         self.check();
