@@ -16,6 +16,9 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 /// What share of that is left for branches to give their account, and for the application to hear it.
 const VERDICT_SHARE: u32 = 5;
 
+/// So long branches may take for their account, however short the time was for everything else.
+const ACCOUNT_TIME: Duration = Duration::from_millis(100);
+
 /// The end of the agent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stopping {
@@ -37,10 +40,10 @@ impl Worker {
     pub(crate) fn shut_down(&mut self, deadline: Instant) {
         let begun = self.stopping.is_some();
         let deadline = self.stopping.map_or(deadline, |stopping| stopping.deadline.min(deadline));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let last = (left / 4).min(LAST_CALL);
+        let now = Instant::now();
+        let last = (deadline.saturating_duration_since(now) / 4).min(LAST_CALL);
         let (last_call, verdict) = (Some(deadline - last), Some(deadline - last / VERDICT_SHARE));
-        self.stopping = Some(Stopping { last_call, verdict, deadline });
+        self.stopping = Some(Stopping { last_call, verdict, deadline: deadline.max(now + ACCOUNT_TIME) });
         if !begun {
             self.command_all(&Command::Stop(StopReason::Shutdown));
         }

@@ -146,3 +146,27 @@ fn a_disabled_branch_sends_nothing_and_stores_nothing_until_it_is_opened() {
     let after = recorder.packet();
     assert_eq!((after.number(), after.sequence), (2, before.sequence.wrapping_add(1)));
 }
+
+/// As where the agent is shut down in the middle of a call: nobody shuts its gates.
+#[test]
+fn what_comes_once_a_branch_drains_is_not_for_it_although_the_gate_is_open_and_is_for_others() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder, other) = (rig.tap(), Recorder::new(), Recorder::new());
+    let ending = rig.create(&tap, 0, common::FAST);
+    let (lasting, _) = rig.open_branch(&tap, 1, &other);
+    rig.bind(ending, LOCAL, RtcpMode::Pair);
+    (0..5).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    rig.command(BranchCommand::Drain { branch: ending });
+    // The command has been executed when the next one has.
+    rig.bind(ending, LOCAL, RtcpMode::Pair);
+    (5..10).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    assert_in_order(&other.packets(10), 0);
+    rig.open(ending, &recorder);
+    assert_in_order(&recorder.packets(5), 0);
+    rig.expect(ending, |event| matches!(event, BranchEvent::BacklogEmpty { .. }).then_some(()));
+    (10..15).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    assert_in_order(&other.packets(5), 10);
+    recorder.assert_silence();
+    let reports = [ending, lasting].map(|branch| rig.close(branch).1);
+    assert_eq!(reports.each_ref().map(|report| (report.seen, report.sent)), [(5, 5), (15, 15)]);
+}

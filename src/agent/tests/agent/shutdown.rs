@@ -59,3 +59,24 @@ fn a_shutdown_of_a_recorder_that_answers_in_the_last_half_second_is_no_failure()
     assert!(seen.contains(&stopped(StopReason::Shutdown)), "{seen:?}");
     assert!(!media.commands().iter().any(|command| matches!(command, BranchCommand::Recall { .. })));
 }
+
+#[test]
+fn however_short_the_time_each_stream_gives_its_account_and_a_failure_is_told_once() {
+    for longest in [0, 1, 5] {
+        let (recorder, media) = (Recorder::start(Script::DeafAfterAnswer), FakeMedia::new());
+        let agent = agent(&media);
+        media.holds_backlog.store(true, std::sync::atomic::Ordering::Relaxed);
+        let mut call = Call::open(&agent, config(&recorder.uri()));
+        call.wait_for_state(RecordingState::Recording);
+        feed(&agent, &media);
+        let (started, longest) = (Instant::now(), Duration::from_millis(longest));
+        assert!(!agent.shutdown(longest), "not all has ended");
+        assert!(started.elapsed() < Duration::from_secs(1), "nobody waits for the accounts");
+        assert!(agent.wait_idle(Duration::from_secs(20)));
+        let seen = call.seen();
+        let count = |is_told: fn(&Kind) -> bool| seen.iter().filter(|kind| is_told(kind)).count();
+        assert_eq!(count(|kind| matches!(kind, Kind::Report { .. })), 2, "{longest:?}: {seen:?}");
+        assert_eq!(count(|kind| matches!(kind, Kind::Failed { .. })), 1, "{longest:?}: {seen:?}");
+        assert_eq!(recorder.wait_for(&Method::Bye, 1).len(), 1);
+    }
+}

@@ -20,13 +20,15 @@ const MAX_ALLOWANCE: u32 = 64;
 const REAL_TIME_PACKET: Duration = Duration::from_millis(20);
 
 impl Outlet {
-    /// Takes what came from the tap; what may leave at once leaves.
+    /// Takes what came from the tap; what may leave at once leaves. What the call says once the recording is over is not for it, whether
+    /// its gate was shut or not.
     pub(crate) fn accept(&mut self, batch: &Packed, gate: Gate<'_>, kit: &mut Kit, now: Instant) {
         #[cfg(test)]
         crate::fault::strike(self.id);
         let mut section = if self.is_open() { gate.enter(self.draining) } else { None };
         for item in batch.items() {
             match item {
+                Item::Packet(..) | Item::Lost(..) if self.draining => {}
                 Item::Packet(bytes, arrival) => match RtpView::parse(bytes) {
                     Ok(packet) if section.is_some() => {
                         let trunk = self.trunk();
@@ -67,7 +69,7 @@ impl Outlet {
         }
         self.transmit(kit, now);
         drop(section);
-        if batch.overflow() > 0 {
+        if batch.overflow() > 0 && !self.draining {
             self.branch.handle_loss(DropCause::QueueFull, batch.overflow());
         }
         self.branch.tell_lasting_losses(now);
