@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::{Args, Parser, Subcommand};
@@ -61,7 +61,10 @@ struct Run {
     /// Rows; all that can be had without it
     #[arg(long, value_delimiter = ',')]
     rows: Vec<Row>,
-    /// How long each row is measured, each time
+    /// For how many seconds packets come before each measurement, at least: rings are as large as they become after some ten
+    #[arg(long, default_value_t = 0)]
+    warm_up: u64,
+    /// How many seconds each row is measured, each time
     #[arg(long, default_value_t = 10)]
     seconds: u64,
     /// All recorders take their packets on one address
@@ -155,6 +158,7 @@ impl Run {
                         streams,
                         one_address: self.one_address,
                         reports: self.reports,
+                        warm_up: Duration::from_secs(self.warm_up),
                         seconds: self.seconds,
                         folder: folder.path().to_owned(),
                     };

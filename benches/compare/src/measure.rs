@@ -41,7 +41,9 @@ pub struct Measurement {
     pub one_address: bool,
     /// Recorders send receiver reports, where what is measured has told them a port for that.
     pub reports: bool,
-    /// How long.
+    /// For how long packets come before anything is measured, at least.
+    pub warm_up: Duration,
+    /// How long, in seconds.
     pub seconds: u64,
     /// A folder for what the programs share.
     pub folder: PathBuf,
@@ -123,7 +125,8 @@ impl Measurement {
 
     /// Sends until every stream has come through on both paths, and whatever was held meanwhile.
     fn warm_up(&self, sender: &mut Program, receiver: &mut Program, relay: &Relay) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.warm_up + PATIENCE;
+        let is_cold_until = Instant::now() + self.warm_up;
         let mut sent = 0;
         loop {
             sender.say(&format!("go {}", RATE / 2))?;
@@ -137,6 +140,9 @@ impl Measurement {
             receiver.say("status")?;
             let status = receiver.hear("status", PATIENCE)?;
             let (call, recording) = (status.value("call")?, status.value("recording")?);
+            if Instant::now() < is_cold_until {
+                continue;
+            }
             if !self.row.records() && call > 0.0 {
                 break;
             }
