@@ -558,7 +558,7 @@ fn absent(call: &mut Call, attempt: u32) {
 }
 
 #[test]
-fn recorders_that_are_not_there_after_a_loss_get_four_seconds_to_come_back() {
+fn recorders_that_are_not_there_after_a_loss_are_sought_for_as_long_as_all_is_kept() {
     for comes_back in [true, false] {
         let mut call = recording(probed());
         call.wait(PROBE);
@@ -584,11 +584,68 @@ fn recorders_that_are_not_there_after_a_loss_get_four_seconds_to_come_back() {
             assert!(lines.contains(&"* started".to_owned()), "{lines:?}");
             assert_eq!(call.recording.state(), RecordingState::Recording);
         } else {
-            // Each has one more chance, and that is all.
-            (4..8).for_each(|attempt| absent(&mut call, attempt));
-            assert_eq!(call.recording.state(), RecordingState::Failed);
-            assert_eq!(call.now - lost, Duration::from_secs(4));
+            // They are sought each four seconds for as long as all is kept: for 30 s from the last proof of life on.
+            let mut attempts = 4..;
+            while call.recording.state() != RecordingState::Failed {
+                attempts.by_ref().take(2).for_each(|attempt| absent(&mut call, attempt));
+                call.wait_ms(500);
+            }
+            let lasted = call.now - lost;
+            assert!((Duration::from_secs(20)..Duration::from_secs(30)).contains(&lasted), "{lasted:?}");
         }
+    }
+}
+
+#[test]
+fn who_answers_refreshes_and_no_questions_is_asked_about_refusals_all_the_same() {
+    let mut call = recording(probed());
+    // A question is not answered, and the refresh is.
+    call.wait_ms(7_000);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    let lines = call.take();
+    assert!(lines.contains(&"* suspected: it does not answer".to_owned()), "{lines:?}");
+    call.wait_ms(500);
+    for _ in 0..4 {
+        call.media(0, REFUSED);
+        call.wait_ms(400);
+    }
+    assert!(call.take().contains(&SUSPECTED.to_owned()));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    for _ in 0..4 {
+        call.media(0, REFUSED);
+        call.wait_ms(400);
+    }
+    let lines = call.take();
+    assert!(lines.iter().any(|line| line.starts_with("* failed: the recorder takes no media")), "{lines:?}");
+}
+
+/// As where our own link is down, or DNS, or all ports are taken by what has just been lost.
+#[test]
+fn who_cannot_be_asked_after_a_loss_is_sought_again_too() {
+    let reason = || "no way".to_owned();
+    for why in ["no address", "no ports", "silence"] {
+        let mut call = recording(RecordingConfig { timers: probed().timers, ..config("sip:a.example") });
+        call.wait(PROBE);
+        call.resolves = why != "no address";
+        call.engine.binds = why != "no ports";
+        absent(&mut call, 1);
+        absent(&mut call, 1);
+        match why {
+            "no address" => {
+                let unresolved = TransportEvent::Unresolved { attempt: 2, reason: reason() };
+                call.input(Input::Transport(unresolved));
+            }
+            "no ports" => call.media(0, BranchEvent::PortsFailed { reason: reason() }),
+            _ => call.wait_ms(2_000),
+        }
+        assert_eq!(call.recording.state(), RecordingState::Starting, "{why}: {:?}", call.take());
+        (call.resolves, call.engine.binds) = (true, true);
+        call.take();
+        call.wire.clear();
+        // Four seconds after the loss.
+        call.wait_ms(if why == "silence" { 2_000 } else { 4_000 });
+        call.answer_invite(&sdp(&[6000, 6002]));
+        assert_eq!(call.recording.state(), RecordingState::Recording, "{why}: {:?}", call.take());
     }
 }
 

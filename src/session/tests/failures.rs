@@ -204,7 +204,12 @@ fn a_reinvite_that_nobody_answers_loses_the_dialog_and_the_recorder_is_tried_onc
     let lines = call.take();
     assert_eq!(lines.iter().filter(|line| *line == "> BYE").count(), 1, "{lines:?}");
     assert!(lines.contains(&"> INVITE inactive/inactive v1".to_owned()), "{lines:?}");
-    call.wait_ms(2_000);
+    // Four seconds after the loss once more, since it did not answer.
+    call.wait_ms(5_999);
+    let lines = call.take();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("resolve")).count(), 1, "{lines:?}");
+    assert_eq!(call.recording.state(), RecordingState::Starting);
+    call.wait_ms(1);
     assert!(call.take().contains(&"= failed".to_owned()));
 }
 

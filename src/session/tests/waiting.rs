@@ -23,8 +23,8 @@ enum Change {
 /// How the recorder takes the offer of that.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reply {
-    /// `491`, or `503` with a long Retry-After, again and again.
-    Later(u16),
+    /// This status, with a Retry-After of so many seconds, again and again.
+    Later(u16, &'static str),
     /// It works on it.
     Trying,
     None,
@@ -77,7 +77,7 @@ fn wait(call: &mut Call, reply: Reply, mut offer: Option<Request>, tenths: u32) 
         }
         if let Some(offer) = offer.take() {
             match reply {
-                Reply::Later(status) => call.answer(&offer, status, &[("Retry-After", "20")], ""),
+                Reply::Later(status, after) => call.answer(&offer, status, &[("Retry-After", after)], ""),
                 Reply::Trying => call.answer(&offer, 100, &[], ""),
                 Reply::None | Reply::Blocked => {}
             }
@@ -88,8 +88,15 @@ fn wait(call: &mut Call, reply: Reply, mut offer: Option<Request>, tenths: u32) 
     said
 }
 
-const REPLIES: [Reply; 5] =
-    [Reply::Later(491), Reply::Later(503), Reply::Trying, Reply::None, Reply::Blocked];
+const REPLIES: [Reply; 7] = [
+    Reply::Later(491, "0"),
+    Reply::Later(500, "1"),
+    Reply::Later(503, "1"),
+    Reply::Later(503, "20"),
+    Reply::Trying,
+    Reply::None,
+    Reply::Blocked,
+];
 
 #[test]
 fn who_does_not_agree_to_a_change_within_ten_seconds_is_left_for_the_next_one() {
@@ -147,6 +154,41 @@ fn who_agrees_in_the_end_is_not_left() {
         said.extend(wait(&mut call, Reply::None, None, 200));
         assert!(!said.iter().any(|line| line.starts_with("* failed")), "{what:?}: {said:?}");
         assert_eq!(call.recording.state(), RecordingState::Recording);
+    }
+}
+
+#[test]
+fn what_changes_while_another_change_is_agreed_has_its_own_time() {
+    let (mut call, offer) = disagreeing(Change::Codec, Reply::Trying);
+    let offer = offer.unwrap();
+    call.answer(&offer, 100, &[], "");
+    call.wait_ms(5_000);
+    change(&mut call, Change::Third);
+    call.wait_ms(900);
+    call.answer(&offer, 200, &[], &sdp(&[4000, 4002]));
+    let begun = call.now;
+    let again = call.request(&Method::Invite);
+    let before = wait(&mut call, Reply::Trying, Some(again), 58);
+    assert!(!before.iter().any(|line| line.starts_with("* failed")), "{before:?}");
+    let said = wait(&mut call, Reply::Trying, None, 60);
+    assert!(said.contains(&FAILED.to_owned()), "{said:?}");
+    assert!((9_900..10_200).contains(&(call.now - begun).as_millis()));
+}
+
+#[test]
+fn who_works_on_an_offer_when_the_call_ends_has_six_seconds_for_it() {
+    for works in [true, false] {
+        let (mut call, offer) = disagreeing(Change::Codec, Reply::None);
+        call.engine.drains = false;
+        let offer = offer.unwrap();
+        if works {
+            call.answer(&offer, 183, &[], "");
+        }
+        call.wait_ms(300);
+        call.command(Command::Stop(StopReason::CallEnded));
+        call.wait_ms(3_000);
+        let is_lost = call.take().iter().any(|line| line.starts_with("* failed"));
+        assert_eq!(is_lost, !works);
     }
 }
 

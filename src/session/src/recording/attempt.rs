@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{FailureReason, HangUp, Medium, SessionEventKind, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
-use super::leg::{Asked, Comeback, Leg, LegEnd, Lost, Step};
+use super::leg::{Asked, COMEBACK, Comeback, Leg, LegEnd, Lost, Step};
 use super::slot::Slot;
 use super::tell::Scope;
 use super::tried::Again;
@@ -21,9 +21,6 @@ use crate::session::{Advice, Notice, RecordingSession, Rules};
 
 /// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
 const STABLE: Duration = Duration::from_secs(30);
-
-/// Recorders that are not there after a loss are tried once more after so long: a service is restarted within seconds.
-const COMEBACK: Duration = Duration::from_secs(4);
 
 /// How many losses in a row, one after the other, have recorders tried again: after the next one those are left that were not tried yet.
 const LOSSES: u32 = 3;
@@ -60,6 +57,7 @@ impl Recording {
 
     /// Takes the recorder that was chosen, or gives up.
     pub(super) fn chosen(&mut self, attempt: u32, choice: Result<RecorderTarget, NoRecorder>, now: Instant) {
+        let has_ended = matches!(self.stage, Stage::Draining { .. });
         let is_asked =
             |leg: &Leg| leg.attempts(attempt) && leg.asked().is_some_and(|asked| asked != Asked::No);
         let Some((id, leg)) = self.legs.iter_mut().enumerate().find(|(_, leg)| is_asked(leg)) else { return };
@@ -75,7 +73,7 @@ impl Recording {
                 leg.ask(Asked::No);
             }
             Err(_) if leg.tried.release() => leg.ask(Asked::No),
-            Err(_) if leg.waits_for_a_comeback(now) => {}
+            Err(_) if leg.waits_for_a_comeback(has_ended, now) => {}
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.go_back(id, None, now),
             Err(reason) => self.go_back(id, Some(FailureReason::NoRecorder(reason.to_string())), now),
@@ -402,7 +400,9 @@ impl Recording {
         }
         let elsewhere = fails_by_host(&reason, sip_code);
         let is_silent = matches!(reason, FailureReason::Timeout(_) | FailureReason::Unreachable(_));
-        let is_unreachable = matches!(reason, FailureReason::Unreachable(_));
+        // What may be otherwise in a moment.
+        let is_absent =
+            is_silent || matches!(reason, FailureReason::Unresolved(_) | FailureReason::LocalResources(_));
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         if self.is_last_call() {
@@ -416,7 +416,7 @@ impl Recording {
             return self.give_up_tail(id, now);
         }
         let Some(leg) = self.legs.get_mut(id) else { return };
-        if is_unreachable && let Some(lost) = &mut leg.lost {
+        if is_absent && let Some(lost) = &mut leg.lost {
             lost.miss();
         }
         let attempt = leg.attempt;
@@ -458,7 +458,15 @@ impl Recording {
             (false, false) => (Again::Others, Comeback::Over),
         };
         leg.look_elsewhere(again);
-        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, comeback });
+        let last_patience = now + COMEBACK;
+        let patience = last_patience.max(lived.proof + self.config.limits.hold_time);
+        leg.lost.get_or_insert(Lost {
+            recorder: shown,
+            proof: lived.proof,
+            comeback,
+            patience,
+            last_patience,
+        });
         let is_tail = leg.parting.is_some();
         if is_tail {
             leg.lose_tail();

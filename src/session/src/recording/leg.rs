@@ -1,7 +1,7 @@
 //! One session of a recording: the attempts at recorders, and the m-lines of the one that takes it.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_model::{BranchId, HangUp, OpenBranch, RecordingState, StopReason};
 
@@ -106,11 +106,16 @@ pub(super) struct Lost {
     /// When it was last alive for sure.
     pub(super) proof: Instant,
     pub(super) comeback: Comeback,
+    /// For so long recorders are sought that are there again: what was sent before is kept no longer.
+    pub(super) patience: Instant,
+    /// The same once the call has ended: nobody waits longer then for recorders that are gone.
+    pub(super) last_patience: Instant,
 }
 
-/// Whether recorders that are not there after a loss get time to be restarted.
+/// Whether recorders that are not there after a loss get time to be restarted, or to be reached again.
 ///
-/// Where a host says at once that nobody is there (ICMP, TCP), all of them can have failed before any can be back.
+/// Where a host says at once that nobody is there (ICMP, TCP), or our own link is down, all of them can have failed before any can be
+/// back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comeback {
     /// They would get it until then. All are there so far.
@@ -121,8 +126,12 @@ pub(super) enum Comeback {
     Over,
 }
 
+/// How long after the loss, and after each try, they are tried again; after one that took longer, so soon.
+pub(super) const COMEBACK: Duration = Duration::from_secs(4);
+const PAUSE: Duration = Duration::from_secs(1);
+
 impl Lost {
-    /// A recorder could not be reached.
+    /// A recorder was not there.
     pub(super) fn miss(&mut self) {
         if let Comeback::Unneeded { until } = self.comeback {
             self.comeback = Comeback::Due { until };
@@ -136,11 +145,14 @@ impl Lost {
         }
     }
 
-    /// Until when those that are not there get time, once.
-    fn await_comeback(&mut self, now: Instant) -> Option<Instant> {
+    /// Until when those that are not there get time.
+    fn await_comeback(&mut self, has_ended: bool, now: Instant) -> Option<Instant> {
         let Comeback::Due { until } = self.comeback else { return None };
-        self.comeback = Comeback::Over;
-        Some(until).filter(|until| now < *until)
+        let until = if now < until { until } else { now + PAUSE };
+        let is_in_time = until <= if has_ended { self.last_patience } else { self.patience };
+        self.comeback =
+            if is_in_time { Comeback::Unneeded { until: until + COMEBACK } } else { Comeback::Over };
+        is_in_time.then_some(until)
     }
 }
 
@@ -269,8 +281,8 @@ impl Leg {
     }
 
     /// No recorder is left; whether those that are not there get time to come back.
-    pub(super) fn waits_for_a_comeback(&mut self, now: Instant) -> bool {
-        let until = self.lost.as_mut().and_then(|lost| lost.await_comeback(now));
+    pub(super) fn waits_for_a_comeback(&mut self, has_ended: bool, now: Instant) -> bool {
+        let until = self.lost.as_mut().and_then(|lost| lost.await_comeback(has_ended, now));
         if let Some(until) = until {
             self.step = Step::Waiting { until };
         }

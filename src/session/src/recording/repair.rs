@@ -94,7 +94,13 @@ impl Recording {
             (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
             // Another recorder is better, whose way was not cut; the same one will do.
             leg.look_elsewhere(Again::All);
-            leg.lost = Some(Lost { recorder: shown, proof, comeback: Comeback::Over });
+            leg.lost = Some(Lost {
+                recorder: shown,
+                proof,
+                comeback: Comeback::Over,
+                patience: now,
+                last_patience: now,
+            });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
             for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {

@@ -120,7 +120,11 @@ impl Doubt {
     pub(super) fn grow(&mut self, sign: Sign, now: Instant) -> Growth {
         match self.asked {
             // Silence is asked about each time: an answer to the last question says nothing of this one.
-            Some((_, at)) if now < at + PATIENCE && (sign != Sign::Silent || !self.answered) => Growth::None,
+            Some((asked, at))
+                if now < at + PATIENCE && (!self.answered || asked == sign && sign != Sign::Silent) =>
+            {
+                Growth::None
+            }
             _ => {
                 self.refusals = Refusals::default();
                 (self.asked, self.asked_of, self.answered) = (Some((sign, now)), None, false);

@@ -472,6 +472,8 @@ impl RecordingSession {
                 up.clock.restart(&response.headers, now);
                 let sent = up.offer.sent();
                 if let Some(offered) = up.offer.take() {
+                    // What has changed meanwhile has its time from here on.
+                    up.waits_since = None;
                     let turns_secured = offered.turns_secured(&up.agreed.ours);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);

@@ -29,6 +29,8 @@ pub(super) enum Offer {
         token: RequestToken,
         sent: Instant,
         deadline: Instant,
+        /// Whoever has it has said that it works on it.
+        is_worked_on: bool,
     },
     /// In our 200 to an INVITE without an offer; the ACK brings the answer.
     InAnswer {
@@ -71,10 +73,11 @@ impl Offer {
         matches!(self, Self::Sent { token, .. } if *token == request)
     }
 
-    /// The recorder has less time for its answer than it had.
-    pub(super) fn hasten(&mut self, latest: Instant) {
-        if let Self::Sent { deadline, .. } = self {
-            *deadline = latest.min(*deadline);
+    /// The recorder has no more time for its answer than it has for one to a question, or where it works on it to a first offer.
+    pub(super) fn hasten(&mut self, timers: &Timers, now: Instant) {
+        if let Self::Sent { deadline, is_worked_on, .. } = self {
+            let time = if *is_worked_on { timers.answer } else { timers.probe_answer };
+            *deadline = (now + time).min(*deadline);
         }
     }
 
@@ -88,8 +91,9 @@ impl Offer {
 
     /// Whoever has it works on it: it may take so long since it was sent.
     pub(super) fn grant(&mut self, time: Duration) {
-        if let Self::Sent { sent, deadline, .. } = self {
+        if let Self::Sent { sent, deadline, is_worked_on, .. } = self {
             *deadline = (*sent + time).max(*deadline);
+            *is_worked_on = true;
         }
     }
 
@@ -219,9 +223,11 @@ impl Up {
         let retry_after = response.headers.retry_after().ok().flatten();
         let (retry, retries) = match (response.status, retry_after) {
             (491, _) => (Some(now + glare_delay), retries),
-            (500 | 503, Some(seconds)) if retries < RETRIES => {
-                (Some(now + Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER).into())), retries + 1)
-            }
+            // While something waits, the time for that is the bound.
+            (500 | 503, Some(seconds)) if retries < RETRIES || self.waits_since.is_some() => (
+                Some(now + Duration::from_secs(seconds.min(LONGEST_RETRY_AFTER).into())),
+                retries.saturating_add(1),
+            ),
             _ => (None, 0),
         };
         let said = format!("{} {}", response.status, response.reason);
@@ -265,7 +271,8 @@ impl RecordingSession {
             let probe = std::mem::take(&mut up.probe);
             let is_urgent = probe || up.presses || self.hurries;
             let time = if is_urgent { self.rules.timers.probe_answer } else { ANSWER_TIME };
-            up.offer = Offer::Sent { description, token, sent: now, deadline: now + time };
+            up.offer =
+                Offer::Sent { description, token, sent: now, deadline: now + time, is_worked_on: false };
         }
     }
 }

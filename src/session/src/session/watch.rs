@@ -66,7 +66,7 @@ impl RecordingSession {
             Growth::None => {}
             Growth::Ask => {
                 up.probe = true;
-                up.offer.hasten(now + self.rules.timers.probe_answer);
+                up.offer.hasten(&self.rules.timers, now);
                 self.notices.push_back(Notice::Suspected(sign));
             }
             Growth::Lost => self.lose_media(sign, now),
@@ -175,7 +175,7 @@ impl RecordingSession {
     pub(crate) fn hurry(&mut self, now: Instant) {
         self.hurries = true;
         if let Phase::Up(up) = &mut self.phase {
-            up.offer.hasten(now + self.rules.timers.probe_answer);
+            up.offer.hasten(&self.rules.timers, now);
         }
     }
 
@@ -183,7 +183,7 @@ impl RecordingSession {
     pub(crate) fn press(&mut self, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {
             up.presses = true;
-            up.offer.hasten(now + self.rules.timers.probe_answer);
+            up.offer.hasten(&self.rules.timers, now);
         }
     }
 
@@ -199,7 +199,7 @@ impl RecordingSession {
             }
             Some(Question::Refresh) => {
                 up.probe = true;
-                up.offer.hasten(now + timers.probe_answer);
+                up.offer.hasten(&timers, now);
                 up.life.ask(None, &timers, now);
             }
             None => {}
