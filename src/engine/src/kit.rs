@@ -10,6 +10,7 @@ use siprec_model::Component;
 use crate::budget::Budget;
 use crate::burst::{Burst, MAX_BURST};
 use crate::config::MediaSource;
+use crate::hosts::RefusingHosts;
 use crate::late::LateRoom;
 use crate::ports::{PortPool, Ports};
 use crate::sys::Epoll;
@@ -38,6 +39,7 @@ pub(crate) struct Kit {
     pub(crate) late_room: LateRoom,
     /// How far a key may be used.
     pub(crate) key_limits: KeyLimits,
+    pub(crate) refusing_hosts: RefusingHosts,
 }
 
 impl Kit {

@@ -30,6 +30,7 @@ mod fault;
 mod gate;
 mod gathering;
 mod handshake;
+mod hosts;
 mod keyring;
 mod kit;
 mod late;

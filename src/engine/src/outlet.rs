@@ -77,6 +77,8 @@ pub(crate) struct Outlet {
     allowance: u32,
     next_allowance: Instant,
     refusals: Refusals,
+    /// Since when its recorder's host has refused something, once it has refused something of this branch.
+    refused_since: Option<Instant>,
     departures: Departures,
     events: VecDeque<BranchEvent>,
 }
@@ -155,6 +157,7 @@ impl Outlet {
             allowance: 0,
             next_allowance: now,
             refusals: Refusals::default(),
+            refused_since: None,
             departures: Departures::new(now),
             events: VecDeque::new(),
         }
@@ -274,6 +277,7 @@ impl Outlet {
         self.early = Early::default();
         self.remote = None;
         self.refusals = Refusals::default();
+        let since = self.refused_since.take().map_or(since, |refused| refused.min(since));
         self.reporter.restart(now);
         self.begins_anew = true;
         self.forget_departed();
@@ -284,9 +288,12 @@ impl Outlet {
         }
     }
 
-    /// The recorder lived at `since`.
-    pub(crate) fn confirm(&mut self, since: Instant) {
-        self.branch.confirm(since);
+    /// The recorder lived at `since`. Where its host refuses something it may refuse this, too, without saying so.
+    pub(crate) fn confirm(&mut self, since: Instant, kit: &Kit, now: Instant) {
+        let rtp = self.remote_address(Component::Rtp);
+        if rtp.is_none_or(|rtp| !kit.refusing_hosts.is_refusing(rtp.ip(), now)) {
+            self.branch.confirm(since);
+        }
     }
 
     /// Keeps what is held and stores nothing.
@@ -383,7 +390,8 @@ impl Outlet {
         self.break_ending();
         self.flush(gate, kit, now);
         kit.trunks.flush();
-        self.settle(kit.trunks.take_outcome(self.id), now);
+        let outcome = kit.trunks.take_outcome(self.id);
+        self.settle(outcome, kit, now);
         self.branch.close(now);
         self.say_goodbye(kit, now);
         let (receiver_lost, rtcp_unsent) = (self.reporter.receiver_lost(), self.rtcp_unsent);

@@ -181,7 +181,8 @@ impl Stream {
     pub(crate) fn settle(&mut self, kit: &mut Kit, events: &mut Events, now: Instant) {
         if kit.trunks.untold().is_some() {
             self.each(kit, events, now, |outlet, kit| {
-                outlet.settle(kit.trunks.take_outcome(outlet.id()), now);
+                let outcome = kit.trunks.take_outcome(outlet.id());
+                outlet.settle(outcome, kit, now);
             });
         }
     }
@@ -194,7 +195,7 @@ impl Stream {
         events: &mut Events,
         now: Instant,
     ) {
-        self.each(kit, events, now, |outlet, _| outlet.hear_refusals(refusing, now));
+        self.each(kit, events, now, |outlet, kit| outlet.hear_refusals(refusing, kit, now));
     }
 
     /// Takes what the tap has queued to all branches; whether there was any.
@@ -449,6 +450,7 @@ mod tests {
     use crate::budget::Budget;
     use crate::burst::{Burst, Outcome};
     use crate::config::MediaSource;
+    use crate::hosts::RefusingHosts;
     use crate::kit::Token;
     use crate::late::LateRoom;
     use crate::outlet::Creation;
@@ -498,6 +500,7 @@ mod tests {
                 scratch: Vec::new(),
                 segmentation: false,
                 key_limits: KeyLimits::default(),
+                refusing_hosts: RefusingHosts::default(),
                 late_room: LateRoom::default(),
             };
             let (tap, state) = Tap::new(tap, shared.clone());
@@ -904,13 +907,14 @@ mod tests {
     #[test]
     fn that_the_next_recorder_refuses_too_is_told_at_once() {
         let mut rig = Rig::new(1.0);
-        let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+        let told = BranchEvent::RemoteRefused { component: Component::Rtp };
         for sequence in 0..2 {
             rig.open();
             rig.push(sequence, rig.now);
             rig.serve();
-            rig.act(|outlet, _, now| outlet.settle(Outcome { refused: true, ..Outcome::default() }, now));
-            assert_eq!(rig.told().iter().filter(|event| **event == refused).count(), 1);
+            let refused = Outcome { refused: true, ..Outcome::default() };
+            rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
+            assert_eq!(rig.told().iter().filter(|event| **event == told).count(), 1);
             rig.now += Duration::from_millis(20);
             rig.act(|outlet, _, now| outlet.recall(now, now));
         }
@@ -958,7 +962,7 @@ mod tests {
             rig.now += Duration::from_millis(20);
             rig.push(sequence, rig.now);
             rig.serve();
-            rig.act(|outlet, _, now| outlet.settle(refused(), now));
+            rig.act(|outlet, kit, now| outlet.settle(refused(), kit, now));
             let first = rig.told().into_iter().filter(|event| *event == told).count();
             assert_eq!(first, usize::from(sequence == 0), "that of the last round goes on");
             let sent = packets(&rig.recorder, 1).remove(0);
@@ -973,7 +977,7 @@ mod tests {
                 let token = Token::of(1, Component::Rtp);
                 let errors = outlet.receive_errors(token, now);
                 outlet.receive(token, errors, Gate::new(&shared.section, None), kit, now);
-                outlet.settle(refused(), now);
+                outlet.settle(refused(), kit, now);
             });
             let heard = rig.told();
             assert!(heard.ends_with(&[end, told.clone()]), "{heard:?}");

@@ -14,6 +14,7 @@ use siprec_model::{BranchCommand, BranchEvent, BranchId, StreamId};
 use crate::budget::Budget;
 use crate::burst::Burst;
 use crate::config::EngineConfig;
+use crate::hosts::RefusingHosts;
 use crate::kit::{Kit, Token};
 use crate::late::LateRoom;
 use crate::outlet::{Creation, Outlet};
@@ -77,6 +78,7 @@ impl Worker {
             segmentation: config.segmentation_offload && sys::has_segmentation_offload(),
             late_room: LateRoom::default(),
             key_limits: config.key_limits,
+            refusing_hosts: RefusingHosts::default(),
         };
         Ok(Self {
             shared,
@@ -207,7 +209,7 @@ impl Worker {
                 self.act(branch, now, |outlet, _| outlet.recall(since, now));
             }
             BranchCommand::Confirm { since, .. } => {
-                self.act(branch, now, |outlet, _| outlet.confirm(since));
+                self.act(branch, now, |outlet, kit| outlet.confirm(since, kit, now));
             }
             BranchCommand::Drain { .. } => {
                 let id = self.routes.branches.get(&branch).map(|route| route.stream);

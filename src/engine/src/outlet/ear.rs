@@ -105,7 +105,7 @@ impl Outlet {
             self.advance(kit, now);
         }
         if let Some(left) = refused.rtp {
-            self.suspect(&left, now);
+            self.suspect(&left, kit, now);
         }
         if refused.rtcp {
             self.tell_refusal(Component::Rtcp, now);
@@ -117,15 +117,16 @@ impl Outlet {
         let event = self.reporter.poll_event();
         if let Some(BranchEvent::RefusalRefuted | BranchEvent::RefusalsOver) = event {
             self.refusals.end();
+            self.refused_since = None;
         }
         event
     }
 
     /// Some addresses were found to refuse what came by a trunk.
-    pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, now: Instant) {
+    pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, kit: &mut Kit, now: Instant) {
         let concerns = |rtp: SocketAddr| refusing.contains(&SocketAddr::new(rtp.ip(), rtp.port()));
         if self.trunk().is_some() && self.remote_address(Component::Rtp).is_some_and(concerns) {
-            self.suspect(&self.left_last(now), now);
+            self.suspect(&self.left_last(now), kit, now);
         }
     }
 
@@ -136,13 +137,29 @@ impl Outlet {
     }
 
     /// The recorder refuses RTP that left within this time.
-    pub(super) fn suspect(&mut self, left: &RangeInclusive<Instant>, now: Instant) {
+    pub(super) fn suspect(&mut self, left: &RangeInclusive<Instant>, kit: &mut Kit, now: Instant) {
         // What ended the refusals before says nothing of this one.
         while let Some(event) = self.poll_reporter() {
             self.events.push_back(event);
         }
         self.reporter.suspect(&self.branch, left, now);
+        if let Some(rtp) = self.remote_address(Component::Rtp) {
+            let since = kit.refusing_hosts.note(rtp.ip(), *left.start(), now);
+            self.refused_since = Some(self.refused_since.map_or(since, |earlier| earlier.min(since)));
+        }
         self.tell_refusal(Component::Rtp, now);
+    }
+
+    /// Where the recorder's host has refused something of this branch, and goes on refusing, of whatever branch, this one is
+    /// still refused, as far as can be told.
+    pub(super) fn suspect_further(&mut self, kit: &Kit, now: Instant) {
+        let refuses = |suspected| {
+            let rtp = self.remote_address(Component::Rtp);
+            rtp.is_some_and(|rtp| kit.refusing_hosts.has_refused_since(rtp.ip(), suspected))
+        };
+        if self.reporter.suspected().is_some_and(refuses) {
+            self.reporter.suspect(&self.branch, &self.left_last(now), now);
+        }
     }
 
     /// The recorder refuses what is sent to one of its ports.

@@ -249,7 +249,7 @@ impl Outlet {
                 kit.burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
             }
         }
-        self.settle(outcome, now);
+        self.settle(outcome, kit, now);
         looked_for
     }
 }

@@ -36,6 +36,7 @@ impl Outlet {
         if !self.may_report() {
             return;
         }
+        self.suspect_further(kit, now);
         kit.scratch.clear();
         if self.reporter.poll_report(&mut self.branch, &kit.clock, now, &mut kit.scratch).is_some() {
             self.send_rtcp(&mut kit.scratch, now);

@@ -110,7 +110,7 @@ impl Outlet {
     }
 
     /// Takes what became of packets that left by a trunk.
-    pub(crate) fn settle(&mut self, outcome: Outcome, now: Instant) {
+    pub(crate) fn settle(&mut self, outcome: Outcome, kit: &mut Kit, now: Instant) {
         let Outcome { failed, failed_bytes, refused, indivisible } = outcome;
         if failed > 0 {
             let tags = failed * self.shield.as_ref().map_or(0, |shield| shield.overhead() as u64);
@@ -118,7 +118,7 @@ impl Outlet {
         }
         self.segmentation &= !indivisible;
         if refused {
-            self.suspect(&self.left_last(now), now);
+            self.suspect(&self.left_last(now), kit, now);
         }
     }
 
@@ -156,7 +156,7 @@ impl Outlet {
         let (Some(ports), Some(remote)) = (&self.ports, &self.remote) else {
             // An open branch lost its ports to a bind that failed.
             let outcome = burst.fail_unassigned();
-            return self.settle(outcome, now);
+            return self.settle(outcome, kit, now);
         };
         self.departures.note(now);
         let segmentation = self.segmentation;
@@ -175,7 +175,7 @@ impl Outlet {
                 burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
             }
         }
-        self.settle(outcome, now);
+        self.settle(outcome, kit, now);
     }
 
     /// Whether a held packet may leave: as many as come leave at no cost, those beyond take from the budget.

@@ -199,6 +199,11 @@ impl Reporter {
         self.suspicion.begin(branch, refused, now);
     }
 
+    /// When the recorder's host was last said to refuse media, for as long as that is not over.
+    pub fn suspected(&self) -> Option<Instant> {
+        self.suspicion.noted()
+    }
+
     /// When the next report is due.
     pub fn next_timeout(&self) -> Instant {
         let expected = self.reception.expected.as_ref().and_then(Expected::next);

@@ -37,6 +37,8 @@ struct Refusal {
     /// What left from the first moment to the last may have been refused.
     first: Instant,
     last: Instant,
+    /// When that was said.
+    noted: Instant,
     /// Packets that had left when that was last looked at, and when the last of them had.
     sent: u64,
     at: Instant,
@@ -64,8 +66,21 @@ impl Suspicion {
             None => (*refused.start(), branch.is_reported(), false),
         };
         let (sent, taken) = (sent(branch), Duration::ZERO);
-        self.refusal =
-            Some(Refusal { first, last: *refused.end(), sent, at: now, taken, was_reported, is_other });
+        self.refusal = Some(Refusal {
+            first,
+            last: *refused.end(),
+            noted: now,
+            sent,
+            at: now,
+            taken,
+            was_reported,
+            is_other,
+        });
+    }
+
+    /// When a refusal was last told that is not over.
+    pub(crate) fn noted(&self) -> Option<Instant> {
+        self.refusal.as_ref().map(|refusal| refusal.noted)
     }
 
     /// Packets may have left. Whether the refusal has ended, since none of them was refused for long enough.
