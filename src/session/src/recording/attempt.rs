@@ -290,6 +290,15 @@ impl Recording {
     /// Acts on what the sessions have to say. Says whether there was anything.
     pub(super) fn take_notices(&mut self, now: Instant) -> bool {
         let mut any = false;
+        // One that fails may have others fail with it.
+        while self.take_round_of_notices(now) {
+            any = true;
+        }
+        any
+    }
+
+    fn take_round_of_notices(&mut self, now: Instant) -> bool {
+        let mut any = false;
         for id in 0..self.legs.len() {
             while let Some(notice) = self
                 .legs
@@ -403,6 +412,11 @@ impl Recording {
         // What may be otherwise in a moment.
         let is_absent =
             is_silent || matches!(reason, FailureReason::Unresolved(_) | FailureReason::LocalResources(_));
+        let refused = self.legs.get(id).and_then(Leg::session).map(RecordingSession::refused_streams);
+        let refused_since = refused.into_iter().flatten().map(|(_, since)| since).min();
+        if let Some(since) = refused_since.filter(|_| matches!(reason, FailureReason::MediaLost(_))) {
+            self.lose_companions(id, since, now);
+        }
         self.recall(id, may_come_back(&reason), now);
         self.tell_failed(id, reason, sip_code);
         if self.is_last_call() {

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod belief;
+mod companions;
 mod end;
 mod kept;
 mod last_call;

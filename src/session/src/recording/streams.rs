@@ -199,8 +199,12 @@ impl Recording {
             SlotNews::KeyWanted { session, used_up } => self.key_wanted(id.slot, session, used_up),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
             SlotNews::Missed(packets) => self.missed(id, packets, now),
+            SlotNews::Refused => {
+                if let Some(leg) = leg {
+                    self.hear_refusal(leg, id, now);
+                }
+            }
             SlotNews::Unreported
-            | SlotNews::Refused
             | SlotNews::Unrefused
             | SlotNews::Reported { .. }
             | SlotNews::Overdue
@@ -209,7 +213,6 @@ impl Recording {
                 let Some(session) = leg.and_then(|leg| leg.session_mut()) else { return };
                 match news {
                     SlotNews::Unreported => session.miss_reports(id, now),
-                    SlotNews::Refused => session.hear_refusal(id, now),
                     SlotNews::Unrefused => session.end_refusals(id),
                     SlotNews::Refuted => session.hear_refutation(id, now),
                     SlotNews::Overdue => session.miss_report(id),

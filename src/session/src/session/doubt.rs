@@ -207,6 +207,11 @@ impl Doubt {
         self.reported.contains(&stream)
     }
 
+    /// Whether receiver reports of any stream have come.
+    pub(super) fn has_reports(&self) -> bool {
+        !self.reported.is_empty()
+    }
+
     /// A report of a stream is overdue.
     pub(super) fn miss(&mut self, stream: BranchId) {
         if !self.overdue.contains(&stream) {

@@ -241,6 +241,18 @@ impl RecordingSession {
         }
     }
 
+    /// The recorder's host refuses another session of the call, and so it may this one, since then, without saying so. Who reports is
+    /// judged by that.
+    pub(crate) fn lose_with_another(&mut self, since: Instant, now: Instant) {
+        if let Phase::Up(up) = &mut self.phase
+            && self.lived.is_some()
+            && !up.doubt.has_reports()
+        {
+            up.life.deny(Some(since));
+            self.lose_media(Sign::MediaRefused, now);
+        }
+    }
+
     /// Gives up a recorder that lives and takes no media.
     pub(crate) fn lose_media(&mut self, sign: Sign, now: Instant) {
         if let Phase::Up(up) = &mut self.phase {

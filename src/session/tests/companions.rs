@@ -1,0 +1,90 @@
+//! Sessions of one call with one recorder whose host refuses the media, and says so now and then only.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use siprec_model::{BranchEvent, Component};
+use siprec_session::{Party, RecordingConfig, SessionMode};
+use siprec_sip::{Message, Method, Request};
+use support::*;
+
+const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Answers all INVITEs and re-INVITEs that wait.
+fn answer_all(call: &mut Call) -> Vec<Request> {
+    let mut invites = Vec::new();
+    for (_, message) in std::mem::take(&mut call.wire) {
+        let Message::Request(request) = message else { continue };
+        if request.method == Method::Invite {
+            call.answer(&request, 200, &[], &sdp(&[4000 + 2 * invites.len() as u16]));
+            invites.push(request);
+        }
+    }
+    invites
+}
+
+/// Four parties, each with a session of its own at the first of two recorders.
+fn four_sessions() -> Call {
+    let parties = ["1001", "1002", "1003", "1004"].map(|dn| Party { dn: dn.into() }).to_vec();
+    let config =
+        RecordingConfig { parties, mode: SessionMode::PerParty, ..config("sip:a.example sip:b.example") };
+    let mut call = Call::new(config);
+    for slot in 0..4 {
+        call.add(slot);
+        call.format(slot, pcmu());
+        call.packet(slot);
+    }
+    assert_eq!(answer_all(&mut call).len(), 4);
+    call.take();
+    call
+}
+
+fn recalled(call: &Call) -> Vec<(u16, Instant)> {
+    let mut recalled = call.recalled();
+    recalled.sort();
+    recalled
+}
+
+#[test]
+fn refusals_of_all_sessions_with_a_recorder_count_together_and_those_that_heard_of_none_are_lost_with_them() {
+    let mut call = four_sessions();
+    call.wait(SECOND);
+    let first = call.now;
+    // One a second, in turns.
+    for number in 0..8 {
+        call.media(number % 2, REFUSED);
+        answer_all(&mut call);
+        call.wait(SECOND);
+    }
+    let lines = call.take();
+    let failed =
+        lines.iter().filter(|line| line.starts_with("* failed: the recorder takes no media")).count();
+    assert_eq!(failed, 4, "{lines:?}");
+    let since = |slot| recalled(&call).into_iter().find(|(other, _)| *other == slot).unwrap().1;
+    assert!((0..4).all(|slot| since(slot) <= first + SECOND), "as of when the first was refused");
+}
+
+#[test]
+fn a_session_of_which_the_recorder_reports_is_judged_by_its_reports() {
+    let mut call = four_sessions();
+    call.media(2, REPORT);
+    for _ in 0..3 {
+        (0..3).for_each(|_| {
+            call.media(0, REFUSED);
+            call.wait(SECOND / 2);
+        });
+        answer_all(&mut call);
+    }
+    let lost: Vec<u16> = recalled(&call).into_iter().map(|(slot, _)| slot).collect();
+    assert_eq!(lost, [0, 1, 3]);
+}
