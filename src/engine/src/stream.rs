@@ -920,6 +920,69 @@ mod tests {
         }
     }
 
+    /// As where the host tells of another stream each time (ICMP is rate limited).
+    #[test]
+    fn what_was_refused_once_is_refused_for_as_long_as_its_host_refuses_anything() {
+        let mut rig = Rig::new(1.0);
+        rig.open();
+        let host = rig.recorder.local_addr().unwrap().ip();
+        let mut over = None;
+        let begun = rig.now;
+        for number in 0..200u8 {
+            rig.push(number, rig.now);
+            rig.serve();
+            match number {
+                10 => {
+                    let refused = Outcome { refused: true, ..Outcome::default() };
+                    rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
+                }
+                11..60 if number % 10 == 0 => {
+                    rig.kit.refusing_hosts.note(host, rig.now, rig.now);
+                }
+                _ => {}
+            }
+            over = over.or(rig.told().contains(&BranchEvent::RefusalsOver).then_some(rig.now));
+            rig.now += Duration::from_millis(100);
+        }
+        let over = over.unwrap().duration_since(begun);
+        assert!((Duration::from_millis(7_400)..Duration::from_millis(7_800)).contains(&over), "{over:?}");
+    }
+
+    #[test]
+    fn the_next_recorder_gets_all_since_the_host_of_the_lost_one_began_to_refuse_anything() {
+        for hears_of_it in [true, false] {
+            let mut rig = Rig::new(100.0);
+            rig.open();
+            let host = rig.recorder.local_addr().unwrap().ip();
+            for number in 0..100u8 {
+                rig.push(number, rig.now);
+                rig.serve();
+                if number >= 40 && number % 10 == 0 {
+                    // Of another stream, but for one time.
+                    let is_own = hears_of_it && number == 70;
+                    let refused = Outcome { refused: is_own, ..Outcome::default() };
+                    rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
+                    rig.kit.refusing_hosts.note(host, rig.now, rig.now);
+                    rig.act(|outlet, kit, now| outlet.confirm(now, kit, now));
+                }
+                rig.now += Duration::from_millis(100);
+            }
+            assert_eq!(packets(&rig.recorder, 100).len(), 100);
+            rig.act(|outlet, _, now| outlet.recall(now, now));
+            let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+            rig.act(|outlet, kit, now| outlet.bind(local, RtcpMode::Mux, 2, kit, now));
+            rig.open();
+            for _ in 0..50 {
+                rig.now += Duration::from_millis(20);
+                rig.serve();
+            }
+            // And two seconds more.
+            let expected = if hears_of_it { 100 - 40 + 20 } else { 20 };
+            let resent = rig.received();
+            assert!(resent.abs_diff(expected) <= 2, "{hears_of_it}: {resent} of {expected}");
+        }
+    }
+
     #[test]
     fn reports_that_came_and_stay_away_are_told_once() {
         let mut rig = Rig::new(1.0);
