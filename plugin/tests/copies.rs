@@ -206,6 +206,8 @@ fn one_that_dies_is_told_and_the_other_has_the_call_without_a_hole() {
     let doomed = Recorder::start(Script::Accept);
     let call = call(&recorder.uri(), &doomed.uri(), |siprec| {
         siprec.set_property("probe-interval", gst::ClockTime::from_mseconds(500).nseconds());
+        // As long as this it is sought.
+        siprec.set_property("hold-time", gst::ClockTime::from_seconds(5).nseconds());
     });
     call.begin();
     (0..10).for_each(|number| call.speak(number));
