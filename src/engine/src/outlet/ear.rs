@@ -48,6 +48,16 @@ impl Outlet {
         refused
     }
 
+    /// Whether the error that a send by its own socket has told is of what goes to the present recorder, and not of what went to the one
+    /// before.
+    pub(super) fn concerns_recorder(&self, socket: &UdpSocket) -> bool {
+        let mut errors = (0..MAX_READS).map_while(|_| sys::receive_error(socket).ok()).peekable();
+        let is_told = errors.peek().is_some();
+        let rtp = self.remote_address(Component::Rtp);
+        let is_ours = errors.filter(|it| it.destination.is_none() || it.destination == rtp).count() > 0;
+        is_ours || !is_told
+    }
+
     /// A socket has something to tell: handshakes and RTCP. What its errors have said comes after that.
     pub(crate) fn receive(
         &mut self,

@@ -173,6 +173,7 @@ impl Outlet {
             None => {
                 burst.assign(way);
                 burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
+                outcome.refused = outcome.refused && self.concerns_recorder(&ports.rtp);
             }
         }
         self.settle(outcome, kit, now);
