@@ -199,7 +199,7 @@ fn what_the_ring_has_no_room_for_goes_so_that_the_next_recorder_gets_whole_group
     // Room for 15 pictures and two packets.
     let limits = BranchLimits { video_hold_bytes: 147 * 47, ..BranchLimits::default() };
     for (pictures, first) in [(34, 20), (32, 20), (40, 30), (41, 30)] {
-        let mut call = Call::vp8(limits.clone());
+        let mut call = Call::vp8(limits);
         call.deliver();
         call.pictures(pictures);
         call.branch.recall(call.start, call.now());

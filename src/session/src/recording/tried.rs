@@ -88,7 +88,7 @@ impl Tried {
 
     /// Whether it has once been so.
     pub(super) fn is_punctual(&self, recorder: &RecorderTarget) -> bool {
-        self.punctual.contains(&RecorderPlace::of(&recorder.uri))
+        !self.punctual.is_empty() && self.punctual.contains(&RecorderPlace::of(&recorder.uri))
     }
 
     /// No recorder is left that is not barred: has the next ones tried again. Whether there are any.
