@@ -290,8 +290,7 @@ impl Outlet {
 
     /// The recorder lived at `since`. Where its host refuses something it may refuse this, too, without saying so.
     pub(crate) fn confirm(&mut self, since: Instant, kit: &Kit, now: Instant) {
-        let rtp = self.remote_address(Component::Rtp);
-        if rtp.is_none_or(|rtp| !kit.refusing_hosts.is_refusing(rtp.ip(), now)) {
+        if self.host().is_none_or(|host| !kit.refusing_hosts.is_refusing(host, now)) {
             self.branch.confirm(since);
         }
     }
@@ -435,6 +434,11 @@ impl Outlet {
 
     fn remote_address(&self, component: Component) -> Option<SocketAddr> {
         self.remote.as_ref()?.address(component)
+    }
+
+    /// The recorder's host, where its media goes.
+    fn host(&self) -> Option<IpAddr> {
+        self.remote_address(Component::Rtp).map(|rtp| rtp.ip())
     }
 }
 

@@ -31,31 +31,24 @@ impl Outlet {
             return Refused::default();
         };
         // Whichever has spoken, the next packet would run into an error of the others.
-        let rtp = self.is_refused(Component::Rtp, &ports.rtp).then(|| self.left_last(now));
-        let rtcp = ports.rtcp.as_ref().is_some_and(|socket| self.is_refused(Component::Rtcp, socket));
+        let is_refused = |component, socket| self.told_refused(component, socket) == Some(true);
+        let rtp = is_refused(Component::Rtp, &ports.rtp).then(|| self.left_last(now));
+        let rtcp = ports.rtcp.as_ref().is_some_and(|socket| is_refused(Component::Rtcp, socket));
         Refused { rtp, rtcp }
     }
 
-    fn is_refused(&self, component: Component, socket: &UdpSocket) -> bool {
-        let mut refused = false;
+    /// Whether the errors that wait at a socket say that the recorder refuses; None where there are none.
+    pub(super) fn told_refused(&self, component: Component, socket: &UdpSocket) -> Option<bool> {
+        let mut told = None;
         for _ in 0..MAX_READS {
             let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
             // What a router says of sizes is no refusal, and an error of an address that the branch has left says
             // nothing of the recorder.
-            refused |= errno != libc::EMSGSIZE
+            let is_refusal = errno != libc::EMSGSIZE
                 && (destination.is_none() || destination == self.remote_address(component));
+            told = Some(told == Some(true) || is_refusal);
         }
-        refused
-    }
-
-    /// Whether the error that a send by its own socket has told is of what goes to the present recorder, and not of what went to the one
-    /// before.
-    pub(super) fn concerns_recorder(&self, socket: &UdpSocket) -> bool {
-        let mut errors = (0..MAX_READS).map_while(|_| sys::receive_error(socket).ok()).peekable();
-        let is_told = errors.peek().is_some();
-        let rtp = self.remote_address(Component::Rtp);
-        let is_ours = errors.filter(|it| it.destination.is_none() || it.destination == rtp).count() > 0;
-        is_ours || !is_told
+        told
     }
 
     /// A socket has something to tell: handshakes and RTCP. What its errors have said comes after that.
@@ -153,8 +146,8 @@ impl Outlet {
             self.events.push_back(event);
         }
         self.reporter.suspect(&self.branch, left, now);
-        if let Some(rtp) = self.remote_address(Component::Rtp) {
-            let since = kit.refusing_hosts.note(rtp.ip(), *left.start(), now);
+        if let Some(host) = self.host() {
+            let since = kit.refusing_hosts.note(host, *left.start(), now);
             self.refused_since = Some(self.refused_since.map_or(since, |earlier| earlier.min(since)));
         }
         self.tell_refusal(Component::Rtp, now);
@@ -163,11 +156,9 @@ impl Outlet {
     /// Where the recorder's host has refused something of this branch, and goes on refusing, of whatever branch, this one is
     /// still refused, as far as can be told.
     pub(super) fn suspect_further(&mut self, kit: &Kit, now: Instant) {
-        let refuses = |suspected| {
-            let rtp = self.remote_address(Component::Rtp);
-            rtp.is_some_and(|rtp| kit.refusing_hosts.has_refused_since(rtp.ip(), suspected))
-        };
-        if self.reporter.suspected().is_some_and(refuses) {
+        if let (Some(suspected), Some(host)) = (self.reporter.suspected(), self.host())
+            && kit.refusing_hosts.has_refused_since(host, suspected)
+        {
             self.reporter.suspect(&self.branch, &self.left_last(now), now);
         }
     }

@@ -7,7 +7,7 @@ use siprec_media::rtcp::{Feedback, feedback};
 use siprec_model::{BranchReport, Medium};
 
 use super::Outlet;
-use crate::burst::{Errors, Outcome, Way};
+use crate::burst::{Outcome, Way};
 use crate::gate::Gate;
 use crate::kit::Kit;
 
@@ -246,7 +246,7 @@ impl Outlet {
             Some(trunk) => kit.trunks.assign(trunk, way),
             None => {
                 kit.burst.assign(way);
-                kit.burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
+                outcome = self.send_by_own(&mut kit.burst, &ports.rtp);
             }
         }
         self.settle(outcome, kit, now);

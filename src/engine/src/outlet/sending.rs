@@ -1,9 +1,10 @@
 //! What leaves: as it comes, or as it is due.
 
+use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use siprec_media::{RtpView, Sent};
-use siprec_model::{BranchEvent, DropCause};
+use siprec_model::{BranchEvent, Component, DropCause};
 
 use super::{Outlet, State};
 use crate::budget::Budget;
@@ -172,11 +173,18 @@ impl Outlet {
             }
             None => {
                 burst.assign(way);
-                burst.send(&ports.rtp, Errors::Own, |_, told| outcome = told);
-                outcome.refused = outcome.refused && self.concerns_recorder(&ports.rtp);
+                outcome = self.send_by_own(burst, &ports.rtp);
             }
         }
         self.settle(outcome, kit, now);
+    }
+
+    /// Sends what is assigned by the branch's own socket. An error that the send has told may be of what went to the recorder before.
+    pub(super) fn send_by_own(&self, burst: &mut Burst, rtp: &UdpSocket) -> Outcome {
+        let mut outcome = Outcome::default();
+        burst.send(rtp, Errors::Own, |_, told| outcome = told);
+        outcome.refused = outcome.refused && self.told_refused(Component::Rtp, rtp) != Some(false);
+        outcome
     }
 
     /// Whether a held packet may leave: as many as come leave at no cost, those beyond take from the budget.

@@ -57,7 +57,9 @@ impl Recording {
 
     /// Takes the recorder that was chosen, or gives up.
     pub(super) fn chosen(&mut self, attempt: u32, choice: Result<RecorderTarget, NoRecorder>, now: Instant) {
+        // Once the call has ended nobody waits for recorders that are gone.
         let has_ended = matches!(self.stage, Stage::Draining { .. });
+        let kept_for = if has_ended { Duration::ZERO } else { self.config.limits.hold_time };
         let is_asked =
             |leg: &Leg| leg.attempts(attempt) && leg.asked().is_some_and(|asked| asked != Asked::No);
         let Some((id, leg)) = self.legs.iter_mut().enumerate().find(|(_, leg)| is_asked(leg)) else { return };
@@ -73,7 +75,7 @@ impl Recording {
                 leg.ask(Asked::No);
             }
             Err(_) if leg.tried.release() => leg.ask(Asked::No),
-            Err(_) if leg.waits_for_a_comeback(has_ended, now) => {}
+            Err(_) if leg.waits_for_a_comeback(kept_for, now) => {}
             // Each has told why it failed.
             Err(reason) if reason.is_exhausted() => self.go_back(id, None, now),
             Err(reason) => self.go_back(id, Some(FailureReason::NoRecorder(reason.to_string())), now),
@@ -412,12 +414,7 @@ impl Recording {
         // What may be otherwise in a moment.
         let is_absent =
             is_silent || matches!(reason, FailureReason::Unresolved(_) | FailureReason::LocalResources(_));
-        let refused = self.legs.get(id).and_then(Leg::session).map(RecordingSession::refused_streams);
-        let refused_since = refused.into_iter().flatten().map(|(_, since)| since).min();
-        if let Some(since) = refused_since.filter(|_| matches!(reason, FailureReason::MediaLost(_))) {
-            self.lose_companions(id, since, now);
-        }
-        self.recall(id, may_come_back(&reason), now);
+        self.recall(id, &reason, now);
         self.tell_failed(id, reason, sip_code);
         if self.is_last_call() {
             return self.end_leg(id, LegEnd::Failed, now);
@@ -458,29 +455,26 @@ impl Recording {
     }
 
     /// A session has failed that its recorder had accepted: what that may not have goes to the next one.
-    fn recall(&mut self, id: usize, may_come_back: bool, now: Instant) {
+    fn recall(&mut self, id: usize, reason: &FailureReason, now: Instant) {
         let shown = self.recorder_shown(id);
-        let Some(leg) = self.legs.get_mut(id) else { return };
-        let Some(session) = leg.session() else { return };
+        let Some(session) = self.legs.get(id).and_then(Leg::session) else { return };
         let Some(lived) = session.lived() else { return };
         let refused = session.refused_streams();
+        if matches!(reason, FailureReason::MediaLost(_))
+            && let Some(since) = refused.iter().map(|(_, since)| *since).min()
+        {
+            self.lose_companions(id, since, now);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return };
         self.output.push_back(Output::SessionLost { attempt: leg.attempt });
         leg.losses = if now >= lived.since + STABLE { 1 } else { leg.losses + 1 };
-        let (again, comeback) = match (leg.losses > LOSSES, may_come_back) {
+        let (again, comeback) = match (leg.losses > LOSSES, may_come_back(reason)) {
             (true, _) => (Again::Nobody, Comeback::Over),
             (false, true) => (Again::All, Comeback::Unneeded { until: now + COMEBACK }),
             (false, false) => (Again::Others, Comeback::Over),
         };
         leg.look_elsewhere(again);
-        let last_patience = now + COMEBACK;
-        let patience = last_patience.max(lived.proof + self.config.limits.hold_time);
-        leg.lost.get_or_insert(Lost {
-            recorder: shown,
-            proof: lived.proof,
-            comeback,
-            patience,
-            last_patience,
-        });
+        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, at: now, comeback });
         let is_tail = leg.parting.is_some();
         if is_tail {
             leg.lose_tail();

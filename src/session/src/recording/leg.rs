@@ -105,11 +105,9 @@ pub(super) struct Lost {
     pub(super) recorder: String,
     /// When it was last alive for sure.
     pub(super) proof: Instant,
+    /// When it was lost.
+    pub(super) at: Instant,
     pub(super) comeback: Comeback,
-    /// For so long recorders are sought that are there again: what was sent before is kept no longer.
-    pub(super) patience: Instant,
-    /// The same once the call has ended: nobody waits longer then for recorders that are gone.
-    pub(super) last_patience: Instant,
 }
 
 /// Whether recorders that are not there after a loss get time to be restarted, or to be reached again.
@@ -145,11 +143,12 @@ impl Lost {
         }
     }
 
-    /// Until when those that are not there get time.
-    fn await_comeback(&mut self, has_ended: bool, now: Instant) -> Option<Instant> {
+    /// Until when those that are not there get time: what was sent is kept for `kept_for`, and they are tried again once however short
+    /// that is.
+    fn await_comeback(&mut self, kept_for: Duration, now: Instant) -> Option<Instant> {
         let Comeback::Due { until } = self.comeback else { return None };
         let until = if now < until { until } else { now + PAUSE };
-        let is_in_time = until <= if has_ended { self.last_patience } else { self.patience };
+        let is_in_time = until <= (self.proof + kept_for).max(self.at + COMEBACK);
         self.comeback =
             if is_in_time { Comeback::Unneeded { until: until + COMEBACK } } else { Comeback::Over };
         is_in_time.then_some(until)
@@ -281,8 +280,8 @@ impl Leg {
     }
 
     /// No recorder is left; whether those that are not there get time to come back.
-    pub(super) fn waits_for_a_comeback(&mut self, has_ended: bool, now: Instant) -> bool {
-        let until = self.lost.as_mut().and_then(|lost| lost.await_comeback(has_ended, now));
+    pub(super) fn waits_for_a_comeback(&mut self, kept_for: Duration, now: Instant) -> bool {
+        let until = self.lost.as_mut().and_then(|lost| lost.await_comeback(kept_for, now));
         if let Some(until) = until {
             self.step = Step::Waiting { until };
         }

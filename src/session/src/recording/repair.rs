@@ -94,13 +94,7 @@ impl Recording {
             (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
             // Another recorder is better, whose way was not cut; the same one will do.
             leg.look_elsewhere(Again::All);
-            leg.lost = Some(Lost {
-                recorder: shown,
-                proof,
-                comeback: Comeback::Over,
-                patience: now,
-                last_patience: now,
-            });
+            leg.lost = Some(Lost { recorder: shown, proof, at: now, comeback: Comeback::Over });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
             for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
