@@ -70,6 +70,10 @@ struct Run {
     /// All recorders take their packets on one address
     #[arg(long)]
     one_address: bool,
+    /// The receiver waits for packets, and whoever sends wakes it, at the sender's cost: so it is where the recorder runs on the same
+    /// machine. Without it, the receiver looks each 2 ms
+    #[arg(long)]
+    waits: bool,
     /// Recorders send receiver reports, as real ones do; `false`: none, so that each session has to ask its recorder
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     reports: bool,
@@ -91,6 +95,8 @@ struct Role {
     row: Option<Row>,
     #[arg(long)]
     one_address: bool,
+    #[arg(long)]
+    waits: bool,
     stamps: Option<PathBuf>,
 }
 
@@ -118,9 +124,14 @@ fn main() -> Result<()> {
         What::Run(run) => run.run(),
         What::Report { samples, into } => report(&samples, into.as_deref()),
         What::Send(role) => sender::run(role.mode, role.streams, &role.stamps()?),
-        What::Receive(role) => {
-            receiver::run(role.mode, role.streams, role.one_address, &role.stamps()?, &Libsrtp::judge)
-        }
+        What::Receive(role) => receiver::run(
+            role.mode,
+            role.streams,
+            role.one_address,
+            role.waits,
+            &role.stamps()?,
+            &Libsrtp::judge,
+        ),
         What::Relay(role) => relay::run(role.row.context("which row?")?, role.mode, role.streams),
     }
 }
@@ -157,6 +168,7 @@ impl Run {
                         mode,
                         streams,
                         one_address: self.one_address,
+                        waits: self.waits,
                         reports: self.reports,
                         warm_up: Duration::from_secs(self.warm_up),
                         seconds: self.seconds,

@@ -39,6 +39,8 @@ pub struct Measurement {
     pub streams: usize,
     /// All recorders take their packets on one address.
     pub one_address: bool,
+    /// The receiver waits for packets, so that who sends wakes it, instead of looking for them.
+    pub waits: bool,
     /// Recorders send receiver reports, where what is measured has told them a port for that.
     pub reports: bool,
     /// For how long packets come before anything is measured, at least.
@@ -232,6 +234,9 @@ impl Measurement {
         command.arg(role).arg("--mode").arg(self.mode.name()).arg("--streams").arg(self.streams.to_string());
         if role == "receive" && self.one_address {
             command.arg("--one-address");
+        }
+        if role == "receive" && self.waits {
+            command.arg("--waits");
         }
         if role == "relay" {
             // target/<profile>/examples/compare

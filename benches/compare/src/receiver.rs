@@ -50,6 +50,7 @@ pub fn run(
     mode: Mode,
     streams: usize,
     one_address: bool,
+    waits: bool,
     stamps: &Stamps,
     make_judge: MakeJudge<'_>,
 ) -> Result<()> {
@@ -59,9 +60,12 @@ pub fn run(
     loop {
         receiver.report();
         // Who waits for packets is woken by whoever sends them, at the sender's cost: phones and recorders are elsewhere.
-        std::thread::sleep(LOOK);
+        if !waits {
+            std::thread::sleep(LOOK);
+        }
+        let mut longest = if waits { LOOK } else { Duration::ZERO };
         loop {
-            receiver.poller.wait(&mut readable, Duration::ZERO);
+            receiver.poller.wait(&mut readable, std::mem::take(&mut longest));
             if readable.is_empty() {
                 break;
             }
