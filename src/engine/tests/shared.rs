@@ -200,8 +200,8 @@ fn a_gate_that_is_shut_stops_its_stream_in_the_middle_of_a_batch() {
     let paused = 3;
     let (tap, ..) = &streams[paused];
     let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
+    let last = std::thread::scope(|scope| {
+        let calls = scope.spawn(|| {
             let mut number = 0;
             while !stop.load(Ordering::Relaxed) {
                 for (source, (tap, ..)) in streams.iter().enumerate() {
@@ -211,6 +211,7 @@ fn a_gate_that_is_shut_stops_its_stream_in_the_middle_of_a_batch() {
                 // As fast as the engine is asked to run, not faster than it can.
                 std::thread::park_timeout(Duration::from_micros(500));
             }
+            number
         });
         for _ in 0..50 {
             // Until it sends again.
@@ -225,7 +226,11 @@ fn a_gate_that_is_shut_stops_its_stream_in_the_middle_of_a_batch() {
             tap.open_gate();
         }
         stop.store(true, Ordering::Relaxed);
+        calls.join().unwrap()
     });
+    // Until what the shut gate has kept from leaving has left, which a closing branch does not wait for.
+    tap.push(&numbered(paused as u32, last), Instant::now());
+    while recorder.packet().timestamp != last.wrapping_mul(160) {}
     for (tap, branch, _) in &streams {
         let (_, report) = rig.close(*branch);
         let stats = tap.stats();
