@@ -113,7 +113,7 @@ impl Hold {
 
     /// Forgets the kept packets that left before `oldest`, a moment of [`Entry::ages_from`].
     pub(crate) fn forget_older(&mut self, oldest: u64, judge: Judge<'_>) {
-        while self.ring.oldest().is_some_and(|entry| entry.ages_from() < oldest) {
+        while self.ring.ages_from().is_some_and(|ages_from| ages_from < oldest) {
             self.forget(judge);
         }
     }

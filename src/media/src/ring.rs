@@ -24,6 +24,9 @@ pub(crate) struct Ring {
     /// How many of them, from the oldest on, are of packets that are kept.
     kept_bytes: usize,
     kept: usize,
+    /// From when on the oldest of them [grows old](Entry::ages_from), if there is any. It stands here since its entry has long left
+    /// every cache, and is asked for with each packet.
+    ages_from: u64,
     /// Packets behind those, and how many of them are out of use: the others wait. The first one does.
     rest: usize,
     void: usize,
@@ -44,6 +47,7 @@ impl Ring {
             used: 0,
             kept_bytes: 0,
             kept: 0,
+            ages_from: 0,
             rest: 0,
             void: 0,
             groups: 0,
@@ -120,8 +124,7 @@ impl Ring {
     pub(crate) fn push_left(&mut self, packet: &RtpView<'_>, times: Times, begins: bool, left: Left) {
         let entry = Entry::arriving(packet, times).beginning(begins).left(left);
         self.append(&entry, packet.bytes());
-        self.kept += 1;
-        self.kept_bytes = self.used;
+        self.count_kept(&entry);
         self.front = self.blocks.behind(self.front, entry.size());
     }
 
@@ -193,6 +196,11 @@ impl Ring {
         Some(front)
     }
 
+    /// From when on the oldest packet that is kept grows old, out of use or not.
+    pub(crate) fn ages_from(&self) -> Option<u64> {
+        (self.kept > 0).then_some(self.ages_from)
+    }
+
     /// The oldest packet that is kept, out of use or not.
     pub(crate) fn oldest(&self) -> Option<Entry> {
         if self.kept == 0 { None } else { self.read(self.start) }
@@ -225,6 +233,7 @@ impl Ring {
             self.front = self.start;
         } else {
             self.blocks.release_before(self.start);
+            self.ages_from = self.oldest().map_or(0, |oldest| oldest.ages_from());
         }
         Some(oldest)
     }
@@ -338,19 +347,26 @@ impl Ring {
     fn pass(&mut self, entry: Entry) {
         self.write(self.front, &entry);
         self.front = self.blocks.behind(self.front, entry.size());
-        self.kept_bytes += entry.size();
-        self.kept += 1;
+        self.count_kept(&entry);
         self.rest -= 1;
         self.groups -= usize::from(entry.begins());
         self.pass_void();
+    }
+
+    /// One more packet is kept, behind the others.
+    fn count_kept(&mut self, entry: &Entry) {
+        if self.kept == 0 {
+            self.ages_from = entry.ages_from();
+        }
+        self.kept += 1;
+        self.kept_bytes += entry.size();
     }
 
     /// What is out of use does not wait.
     fn pass_void(&mut self) {
         while let Some(front) = self.front().filter(|front| front.fate() == Fate::Void) {
             self.front = self.blocks.behind(self.front, front.size());
-            self.kept_bytes += front.size();
-            self.kept += 1;
+            self.count_kept(&front);
             self.rest -= 1;
             self.void -= 1;
         }
