@@ -30,6 +30,7 @@ use crate::remote::{Departures, Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::trunk::TrunkId;
 
+pub(crate) use self::ear::Refusing;
 use self::ending::Ending;
 use self::repeats::Repeats;
 
@@ -288,9 +289,11 @@ impl Outlet {
         }
     }
 
-    /// The recorder lived at `since`. Where its host refuses something it may refuse this, too, without saying so.
+    /// The recorder lived at `since`. Where its host refuses something it may refuse this, too, without saying so; and what it has
+    /// refused of this is not over before more has left without that.
     pub(crate) fn confirm(&mut self, since: Instant, kit: &Kit, now: Instant) {
-        if self.host().is_none_or(|host| !kit.refusing_hosts.is_refusing(host, now)) {
+        let is_suspected = self.reporter.suspected().is_some();
+        if !is_suspected && self.host().is_none_or(|host| !kit.refusing_hosts.is_refusing(host, now)) {
             self.branch.confirm(since);
         }
     }

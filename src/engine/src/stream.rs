@@ -1,7 +1,7 @@
 //! One stream of a call on the media thread: from its tap to its branches.
 
-use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::gate::Gate;
 use crate::gathering::Gathering;
 use crate::kit::{Kit, Token};
 use crate::losses::Losses;
-use crate::outlet::Outlet;
+use crate::outlet::{Outlet, Refusing};
 use crate::rota::Rota;
 use crate::section::SendSection;
 use crate::tap::TapState;
@@ -190,12 +190,24 @@ impl Stream {
     /// Some addresses were found to refuse what came by a trunk.
     pub(crate) fn hear_refusals(
         &mut self,
-        refusing: &HashSet<SocketAddr>,
+        refusing: &Refusing,
         kit: &mut Kit,
         events: &mut Events,
         now: Instant,
     ) {
         self.each(kit, events, now, |outlet, kit| outlet.hear_refusals(refusing, kit, now));
+    }
+
+    /// A host has refused streams of several calls since then.
+    pub(crate) fn hear_host(
+        &mut self,
+        host: IpAddr,
+        since: Instant,
+        kit: &mut Kit,
+        events: &mut Events,
+        now: Instant,
+    ) {
+        self.each(kit, events, now, |outlet, _| outlet.hear_host(host, since, now));
     }
 
     /// Takes what the tap has queued to all branches; whether there was any.
@@ -433,7 +445,7 @@ fn crashed(panic: &(dyn std::any::Any + Send), kit: &mut Kit) -> BranchEvent {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+    use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
     use std::time::{Duration, SystemTime};
 
     use rtcp_types::prelude::*;
@@ -920,6 +932,73 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_the_host_refuses_of_several_calls_it_refuses_of_all_that_do_not_report() {
+        let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+        for (reports, expected) in [(false, 3), (true, 0)] {
+            let mut rig = Rig::new(1.0);
+            rig.open();
+            let Some(BranchEvent::PortsReady { rtp, .. }) = rig.told().into_iter().next() else { panic!() };
+            let host = rig.recorder.local_addr().unwrap().ip();
+            let others = [RecordingKey::unique(), RecordingKey::unique()];
+            for number in 0..50u8 {
+                rig.push(number, rig.now);
+                rig.serve();
+                if reports && number == 1 {
+                    let sent = packets(&rig.recorder, 1).remove(0);
+                    let number = u16::from_be_bytes([sent[2], sent[3]]);
+                    let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
+                    let mut report = [0; 32];
+                    ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
+                    rig.recorder.send_to(&report, rtp).unwrap();
+                    rig.hear();
+                }
+                if number >= 10 && number % 5 == 0 {
+                    let other = others[usize::from(number / 5 % 2)];
+                    rig.kit.refusing_hosts.note(host, other, rig.now, rig.now);
+                }
+                while let Some((host, since)) = rig.kit.refusing_hosts.take_general(rig.now) {
+                    let Rig { stream, kit, events, now, .. } = &mut rig;
+                    stream.hear_host(host, since, kit, events, *now);
+                }
+                rig.now += Duration::from_millis(100);
+            }
+            // Of the four seconds in which it does, the first says too little.
+            let told = rig.told().into_iter().filter(|event| *event == refused).count();
+            assert_eq!(told, expected, "reports: {reports}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_is_kept_through_a_silence_whatever_the_recorder_answers() {
+        let mut rig = Rig::new(100.0);
+        rig.open();
+        for number in 0..200u8 {
+            rig.push(number, rig.now);
+            rig.serve();
+            if number == 180 {
+                let refused = Outcome { refused: true, ..Outcome::default() };
+                rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
+            }
+            rig.now += Duration::from_millis(100);
+        }
+        assert_eq!(rig.received(), 200);
+        rig.now += Duration::from_secs(8);
+        rig.act(|outlet, kit, now| {
+            outlet.confirm(now, kit, now);
+            outlet.recall(now, now);
+            outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
+        });
+        rig.open();
+        for _ in 0..50 {
+            rig.now += Duration::from_millis(20);
+            rig.serve();
+        }
+        // And two seconds more.
+        let resent = rig.received();
+        assert!((20 + 20..20 + 23).contains(&resent), "{resent}");
+    }
+
     /// As where the host tells of another stream each time (ICMP is rate limited).
     #[test]
     fn what_was_refused_once_is_refused_for_as_long_as_its_host_refuses_anything() {
@@ -937,7 +1016,7 @@ mod tests {
                     rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
                 }
                 11..60 if number % 10 == 0 => {
-                    rig.kit.refusing_hosts.note(host, rig.now, rig.now);
+                    rig.kit.refusing_hosts.note(host, RecordingKey::unique(), rig.now, rig.now);
                 }
                 _ => {}
             }
@@ -945,7 +1024,7 @@ mod tests {
             rig.now += Duration::from_millis(100);
         }
         let over = over.unwrap().duration_since(begun);
-        assert!((Duration::from_millis(7_400)..Duration::from_millis(7_800)).contains(&over), "{over:?}");
+        assert!((Duration::from_millis(8_900)..Duration::from_millis(9_300)).contains(&over), "{over:?}");
     }
 
     #[test]
@@ -962,7 +1041,7 @@ mod tests {
                     let is_own = hears_of_it && number == 70;
                     let refused = Outcome { refused: is_own, ..Outcome::default() };
                     rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
-                    rig.kit.refusing_hosts.note(host, rig.now, rig.now);
+                    rig.kit.refusing_hosts.note(host, RecordingKey::unique(), rig.now, rig.now);
                     rig.act(|outlet, kit, now| outlet.confirm(now, kit, now));
                 }
                 rig.now += Duration::from_millis(100);

@@ -224,6 +224,20 @@ pub(crate) struct Undelivered {
     pub(crate) destination: Option<SocketAddr>,
     /// What the error would be called if a system call gave it; 0 when it is not known.
     pub(crate) errno: i32,
+    /// Source and sequence number, if it is RTP.
+    pub(crate) rtp: Option<(u32, u16)>,
+}
+
+impl Undelivered {
+    /// Whether its destination does not take it. What a router says of sizes is no refusal.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.errno != libc::EMSGSIZE
+    }
+
+    /// The packet, if it may have waited for seconds at a router, which has found nobody on the link to give it to.
+    pub(crate) fn waited(&self) -> Option<(u32, u16)> {
+        self.rtp.filter(|_| matches!(self.errno, libc::EHOSTUNREACH | libc::ENETUNREACH))
+    }
 }
 
 /// The oldest datagram of `socket` that is known not to have arrived.
@@ -286,7 +300,13 @@ pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Undelivered> {
             message = libc::CMSG_NXTHDR(&header, message);
         }
     };
-    Ok(Undelivered { destination, errno })
+    let rtp = match payload.get(..usize::try_from(size).unwrap_or(0)) {
+        Some([0x80..=0xBF, _, high, low, _, _, _, _, a, b, c, d, ..]) => {
+            Some((u32::from_be_bytes([*a, *b, *c, *d]), u16::from_be_bytes([*high, *low])))
+        }
+        _ => None,
+    };
+    Ok(Undelivered { destination, errno, rtp })
 }
 
 /// Gives the calling thread `nice` steps less priority than it has, where that is permitted.

@@ -1,7 +1,7 @@
 //! Sockets that the RTP of many branches leaves by.
 
-use std::collections::{BTreeMap, HashSet};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,9 +9,10 @@ use siprec_model::BranchId;
 
 use crate::burst::{Burst, Errors, MAX_BURST, Outcome, Way};
 use crate::kit::Token;
+use crate::outlet::Refusing;
 use crate::ports::PortPool;
 use crate::section::{SendGuard, SendSection};
-use crate::sys::{self, Epoll, Undelivered};
+use crate::sys::{self, Epoll};
 
 /// How many errors of one trunk a slice reads: a flood costs others nothing.
 const MAX_ERRORS: usize = 256;
@@ -120,13 +121,13 @@ impl Trunks {
     }
 
     /// Which addresses were found to refuse, since this was last asked, what went there by a trunk.
-    pub(crate) fn refusing(&mut self, id: TrunkId, refusing: &mut HashSet<SocketAddr>) {
+    pub(crate) fn refusing(&mut self, id: TrunkId, refusing: &mut Refusing) {
         let Some(Trunk { socket, .. }) = self.trunks.get(id.0) else { return };
         for _ in 0..MAX_ERRORS {
-            let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
-            // What a router says of sizes is no refusal.
-            if errno != libc::EMSGSIZE {
-                refusing.extend(destination);
+            let Ok(undelivered) = sys::receive_error(socket) else { break };
+            if let Some(destination) = undelivered.destination.filter(|_| undelivered.is_refused()) {
+                let waited = refusing.entry(destination).or_default();
+                *waited = waited.or(undelivered.waited());
             }
         }
         // Where the queue was full, the socket goes on telling of an error that is not in it.
@@ -140,7 +141,7 @@ impl Trunks {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::net::{Ipv4Addr, SocketAddr};
     use std::time::Duration;
 
     use siprec_model::RecordingKey;
@@ -249,9 +250,9 @@ mod tests {
         let mut ready = Vec::new();
         rig.epoll.ready(&mut ready);
         assert_eq!(ready, [Token::of_trunk(rig.id).raw()]);
-        let mut refusing = HashSet::new();
+        let mut refusing = Refusing::new();
         rig.trunks.refusing(rig.id, &mut refusing);
-        assert_eq!(refusing, HashSet::from([dead]));
+        assert_eq!(refusing, Refusing::from([(dead, None)]));
         ready.clear();
         rig.epoll.ready(&mut ready);
         assert_eq!(ready, Vec::<u64>::new(), "nothing is left to tell");

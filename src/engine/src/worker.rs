@@ -1,9 +1,8 @@
 //! The media thread.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -17,7 +16,7 @@ use crate::config::EngineConfig;
 use crate::hosts::RefusingHosts;
 use crate::kit::{Kit, Token};
 use crate::late::LateRoom;
-use crate::outlet::{Creation, Outlet};
+use crate::outlet::{Creation, Outlet, Refusing};
 use crate::ports::PortPool;
 use crate::rota::{Rota, TICK};
 use crate::shared::Shared;
@@ -49,7 +48,7 @@ pub(crate) struct Worker {
     awake_until: Instant,
     events: Events,
     ready: Vec<u64>,
-    refusing: HashSet<SocketAddr>,
+    refusing: Refusing,
     random: Random,
 }
 
@@ -94,7 +93,7 @@ impl Worker {
             awake_until: now,
             events: Events::new(),
             ready: Vec::new(),
-            refusing: HashSet::new(),
+            refusing: Refusing::new(),
             random: Random(seed),
         })
     }
@@ -302,6 +301,11 @@ impl Worker {
             }
         }
         self.ready = ready;
+        while let Some((host, since)) = self.kit.refusing_hosts.take_general(now) {
+            for stream in self.streams.values_mut() {
+                stream.hear_host(host, since, &mut self.kit, &mut self.events, now);
+            }
+        }
         self.tell(now);
     }
 

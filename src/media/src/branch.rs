@@ -500,7 +500,7 @@ impl Branch {
     }
 
     /// Whether receiver reports have come that make sense.
-    pub(crate) fn is_reported(&self) -> bool {
+    pub fn is_reported(&self) -> bool {
         self.rewriter.sources.have_reports()
     }
 

@@ -32,7 +32,12 @@ impl BranchClock {
     }
 
     pub(crate) fn arrival(&self, times: Times) -> Instant {
-        self.start + Duration::from_nanos(times.arrival)
+        self.moment(times.arrival)
+    }
+
+    /// So many nanoseconds since the branch was made.
+    pub(crate) fn moment(&self, nanos: u64) -> Instant {
+        self.start + Duration::from_nanos(nanos)
     }
 }
 

@@ -155,6 +155,11 @@ impl Entry {
         (index as u32).wrapping_sub(self.index).cast_signed() >= 0
     }
 
+    /// The sequence number under which it left.
+    pub(crate) fn sequence(&self) -> u16 {
+        self.index as u16
+    }
+
     /// When it left, or came where it has not left yet; in nanoseconds since the branch was made.
     pub(crate) fn left_at(&self) -> u64 {
         self.times.arrival.saturating_add(u64::from(self.delay_ms) * MS)

@@ -286,6 +286,19 @@ impl Ring {
         passage
     }
 
+    /// What left last of a source under this sequence number, and is kept.
+    pub(crate) fn sent_as(&self, ssrc: u32, sequence: u16) -> Option<Entry> {
+        let (mut at, mut found) = (self.start, None);
+        for _ in 0..self.kept {
+            let Some(entry) = self.read(at) else { break };
+            at = self.blocks.behind(at, entry.size());
+            if entry.header.ssrc == ssrc && entry.is_sent() && entry.sequence() == sequence {
+                found = Some(entry);
+            }
+        }
+        found
+    }
+
     /// Everything that is kept waits again, in front of what waits. Each packet is told of as it was kept.
     pub(crate) fn recall(&mut self, mut told: impl FnMut(&Entry)) {
         let mut at = self.start;

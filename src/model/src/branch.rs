@@ -13,6 +13,10 @@ pub const RECALL_OVERLAP: Duration = Duration::from_secs(2);
 /// A receiver that reports does so within this time: three of the usual intervals (RFC 3550 §6.2).
 pub const REPORTS_WITHIN: Duration = Duration::from_secs(15);
 
+/// Where nobody has refused media for so long that is sent to a host (ICMP), it takes it. A host says so once a second at most (Linux:
+/// `icmp_ratelimit`), and a router that looks for a neighbour in vain each 3 s (RFC 1122 §2.3.2.1, RFC 4861 §7.2.2).
+pub const REFUSED_WITHIN: Duration = Duration::from_secs(4);
+
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
     /// Queues a command for the engine. Never blocks.
@@ -377,7 +381,8 @@ pub enum BranchEvent {
         /// The payload type, 0-127.
         payload_type: u8,
     },
-    /// The recorder's host answered "port unreachable", or sending failed. At most one event a second; at once behind
+    /// The recorder's host or a router on the way refused it (ICMP: port, host or network unreachable, or prohibited), or sending
+    /// failed. At most one event a second; at once behind
     /// [`BranchEvent::RefusalRefuted`] and [`BranchEvent::RefusalsOver`].
     RemoteRefused {
         /// The port concerned.
@@ -386,7 +391,7 @@ pub enum BranchEvent {
     /// After [`BranchEvent::RemoteRefused`] of RTP: a receiver report acknowledges what was sent since, so that those errors
     /// are forged or over. Once until the next refusal.
     RefusalRefuted,
-    /// After [`BranchEvent::RemoteRefused`] of RTP: packets have left for 2.5 s since, and none was refused. Once until the next
+    /// After [`BranchEvent::RemoteRefused`] of RTP: packets have left for 4 s since, and none was refused. Once until the next
     /// refusal. What was refused before counts as not sent, unless receiver reports go on that say what has come.
     RefusalsOver,
     /// The recorder sent a receiver report of more than it had received before, or of as much where nothing has left since and it

@@ -22,7 +22,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     fraction_lost: 0,
     missing_since: None,
 };
-const SUSPECTED: &str = "* suspected: its host refuses the media (port unreachable)";
+const SUSPECTED: &str = "* suspected: its host refuses the media (ICMP)";
 const PROBE: Duration = Duration::from_secs(5);
 
 fn two_recorders() -> RecordingConfig {

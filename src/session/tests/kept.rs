@@ -232,7 +232,13 @@ fn a_recorder_that_does_not_answer_the_bye_may_miss_what_a_released_stream_has_s
 #[test]
 fn what_is_kept_while_the_recorder_is_in_doubt_is_given_up_when_that_is_over_or_has_lasted_too_long() {
     let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
-    for (refused_at, over_at) in [(&[25][..], 35), (&[15], 30), (&[24, 33, 42, 51, 59], 60)] {
+    let cases = [
+        (&[25][..], Some(35), 35),
+        (&[15], Some(20), 30),
+        (&[25], None, 60),
+        (&[24, 33, 42, 51, 59], None, 60),
+    ];
+    for (refused_at, taken_at, over_at) in cases {
         let mut call = recording(two_recorders());
         release(&mut call);
         call.answer_invite(&sdp(&[4000, 0]));
@@ -249,9 +255,16 @@ fn what_is_kept_while_the_recorder_is_in_doubt_is_given_up_when_that_is_over_or_
                 call.answer(&question, 200, &[], &sdp(&[4000, 0]));
             }
         }
+        if let Some(at) = taken_at.filter(|at| *at < over_at) {
+            wait_until(&mut call, at);
+            call.media(0, BranchEvent::RefusalsOver);
+        }
         wait_until(&mut call, over_at - 1);
         assert!(!call.take().contains(&"close 1".to_owned()), "at {refused_at:?}");
         wait_until(&mut call, over_at);
+        if taken_at == Some(over_at) {
+            call.media(0, BranchEvent::RefusalsOver);
+        }
         assert!(call.take().contains(&"close 1".to_owned()), "at {refused_at:?}: not after {over_at} s");
     }
 }

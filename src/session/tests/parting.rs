@@ -330,6 +330,33 @@ fn a_shutdown_whose_time_is_up_is_a_shutdown() {
 }
 
 #[test]
+fn a_stop_at_once_tells_as_lost_what_was_refused_before_a_long_silence() {
+    let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+    for streams in [1, 2] {
+        let mut config = two_recorders();
+        config.timers.probe = Duration::from_secs(5);
+        let mut call = Call::established_with(config);
+        (0..2).for_each(|slot| call.packet(slot));
+        call.wait_ms(1_000);
+        let since = call.now;
+        (0..streams).for_each(|slot| call.media(slot, refused.clone()));
+        for _ in 0..24 {
+            call.wait_ms(1_000);
+            if let Some(options) = call.find_request(&Method::Options) {
+                call.answer(&options, 200, &[], "");
+            }
+        }
+        call.take();
+        call.command(Command::StopNow);
+        call.take();
+        let recalled = call.recalled();
+        let of_all: Vec<_> = (0..streams).map(|slot| slot as u16).collect();
+        assert_eq!(recalled.iter().map(|(slot, _)| *slot as u16).collect::<Vec<_>>(), of_all);
+        assert!(recalled.iter().all(|(_, from)| *from <= since), "{recalled:?}");
+    }
+}
+
+#[test]
 fn a_stop_at_once_tells_as_lost_what_a_suspected_recorder_may_not_have() {
     let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
     // Who answers may be deaf: only its reports say that it is not.

@@ -1,7 +1,7 @@
 //! What the sockets of a branch have to tell: RTCP and handshakes of the recorder, and errors of what was sent to it.
 
-use std::collections::HashSet;
-use std::net::{SocketAddr, UdpSocket};
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
@@ -11,10 +11,13 @@ use siprec_model::{BranchEvent, Component};
 use super::Outlet;
 use crate::gate::Gate;
 use crate::kit::{Kit, Token};
-use crate::sys::{self, Undelivered};
+use crate::sys;
 
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
 const MAX_READS: usize = 16;
+
+/// Addresses that refuse what came by a trunk, with the first packet that [may have waited](sys::Undelivered::waited).
+pub(crate) type Refusing = HashMap<SocketAddr, Option<(u32, u16)>>;
 
 /// What errors say of what was sent.
 #[derive(Debug, Default)]
@@ -24,6 +27,15 @@ pub(crate) struct Refused {
     rtcp: bool,
 }
 
+/// What the errors say that wait at a socket.
+#[derive(Debug)]
+pub(super) struct Told {
+    /// The recorder refuses what is sent to it.
+    pub(super) refuses: bool,
+    /// The first of its packets that [may have waited](sys::Undelivered::waited).
+    waited: Option<(u32, u16)>,
+}
+
 impl Outlet {
     /// A socket has something to tell: the errors, which are of what left last, if more has not left since.
     pub(crate) fn receive_errors(&self, token: Token, now: Instant) -> Refused {
@@ -31,22 +43,25 @@ impl Outlet {
             return Refused::default();
         };
         // Whichever has spoken, the next packet would run into an error of the others.
-        let is_refused = |component, socket| self.told_refused(component, socket) == Some(true);
-        let rtp = is_refused(Component::Rtp, &ports.rtp).then(|| self.left_last(now));
-        let rtcp = ports.rtcp.as_ref().is_some_and(|socket| is_refused(Component::Rtcp, socket));
+        let refusals = |component, socket| self.errors(component, socket).filter(|told| told.refuses);
+        let rtp = refusals(Component::Rtp, &ports.rtp).map(|told| self.left(told.waited, now));
+        let rtcp = ports.rtcp.as_ref().is_some_and(|socket| refusals(Component::Rtcp, socket).is_some());
         Refused { rtp, rtcp }
     }
 
-    /// Whether the errors that wait at a socket say that the recorder refuses; None where there are none.
-    pub(super) fn told_refused(&self, component: Component, socket: &UdpSocket) -> Option<bool> {
+    /// What the errors say that wait at a socket; None where there are none.
+    pub(super) fn errors(&self, component: Component, socket: &UdpSocket) -> Option<Told> {
         let mut told = None;
         for _ in 0..MAX_READS {
-            let Ok(Undelivered { destination, errno }) = sys::receive_error(socket) else { break };
-            // What a router says of sizes is no refusal, and an error of an address that the branch has left says
-            // nothing of the recorder.
-            let is_refusal = errno != libc::EMSGSIZE
-                && (destination.is_none() || destination == self.remote_address(component));
-            told = Some(told == Some(true) || is_refusal);
+            let Ok(undelivered) = sys::receive_error(socket) else { break };
+            // An error of an address that the branch has left says nothing of the recorder.
+            let destination = undelivered.destination;
+            let is_its = destination.is_none() || destination == self.remote_address(component);
+            let told = told.get_or_insert(Told { refuses: false, waited: None });
+            if is_its && undelivered.is_refused() {
+                told.refuses = true;
+                told.waited = told.waited.or(undelivered.waited());
+            }
         }
         told
     }
@@ -126,10 +141,21 @@ impl Outlet {
     }
 
     /// Some addresses were found to refuse what came by a trunk.
-    pub(crate) fn hear_refusals(&mut self, refusing: &HashSet<SocketAddr>, kit: &mut Kit, now: Instant) {
-        let concerns = |rtp: SocketAddr| refusing.contains(&SocketAddr::new(rtp.ip(), rtp.port()));
-        if self.trunk().is_some() && self.remote_address(Component::Rtp).is_some_and(concerns) {
-            self.suspect(&self.left_last(now), kit, now);
+    pub(crate) fn hear_refusals(&mut self, refusing: &Refusing, kit: &mut Kit, now: Instant) {
+        let told = |rtp: SocketAddr| refusing.get(&SocketAddr::new(rtp.ip(), rtp.port()));
+        if self.trunk().is_some()
+            && let Some(waited) = self.remote_address(Component::Rtp).and_then(told)
+        {
+            self.suspect(&self.left(*waited, now), kit, now);
+        }
+    }
+
+    /// When that left which errors may be of that are read at `now`, of which the first may be of a packet that has `waited`.
+    fn left(&self, waited: Option<(u32, u16)>, now: Instant) -> RangeInclusive<Instant> {
+        let last = self.left_last(now);
+        match waited.and_then(|(ssrc, sequence)| self.branch.left_at(ssrc, sequence)) {
+            Some(left) if left < *last.start() => left..=*last.end(),
+            _ => last,
         }
     }
 
@@ -139,17 +165,31 @@ impl Outlet {
         self.departures.refused(newest, now)
     }
 
+    /// A host has refused streams of several calls since then, and so it does this one, as far as can be told: whose recorder reports is
+    /// judged by that.
+    pub(crate) fn hear_host(&mut self, host: IpAddr, since: Instant, now: Instant) {
+        let last = *self.left_last(now).end();
+        if self.host() == Some(host) && last >= since && !self.branch.is_reported() {
+            self.be_refused(&(since..=last), since, now);
+        }
+    }
+
     /// The recorder refuses RTP that left within this time.
     pub(super) fn suspect(&mut self, left: &RangeInclusive<Instant>, kit: &mut Kit, now: Instant) {
+        let (start, recording) = (*left.start(), self.id.recording);
+        let note = |host| kit.refusing_hosts.note(host, recording, start, now);
+        let since = self.host().map_or(start, note);
+        self.be_refused(left, since, now);
+    }
+
+    /// The recorder refuses RTP that left within this time, and its host something since then.
+    fn be_refused(&mut self, left: &RangeInclusive<Instant>, since: Instant, now: Instant) {
         // What ended the refusals before says nothing of this one.
         while let Some(event) = self.poll_reporter() {
             self.events.push_back(event);
         }
         self.reporter.suspect(&self.branch, left, now);
-        if let Some(host) = self.host() {
-            let since = kit.refusing_hosts.note(host, *left.start(), now);
-            self.refused_since = Some(self.refused_since.map_or(since, |earlier| earlier.min(since)));
-        }
+        self.refused_since = Some(self.refused_since.map_or(since, |earlier| earlier.min(since)));
         self.tell_refusal(Component::Rtp, now);
     }
 

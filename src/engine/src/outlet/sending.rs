@@ -183,7 +183,7 @@ impl Outlet {
     pub(super) fn send_by_own(&self, burst: &mut Burst, rtp: &UdpSocket) -> Outcome {
         let mut outcome = Outcome::default();
         burst.send(rtp, Errors::Own, |_, told| outcome = told);
-        outcome.refused = outcome.refused && self.told_refused(Component::Rtp, rtp) != Some(false);
+        outcome.refused = outcome.refused && self.errors(Component::Rtp, rtp).is_none_or(|told| told.refuses);
         outcome
     }
 

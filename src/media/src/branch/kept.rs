@@ -83,6 +83,11 @@ impl Branch {
         self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));
     }
 
+    /// When that left which left last of a source under this sequence number, if it is kept. To the millisecond where it had waited.
+    pub fn left_at(&self, ssrc: u32, sequence: u16) -> Option<Instant> {
+        self.hold.ring.sent_as(ssrc, sequence).map(|entry| self.clock.moment(entry.left_at()))
+    }
+
     /// How often its recorder was lost.
     pub fn recalls(&self) -> u32 {
         self.hold.recalls

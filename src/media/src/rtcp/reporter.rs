@@ -193,7 +193,7 @@ impl Reporter {
     }
 
     /// The recorder's host is said to refuse media of what left within `refused`: the next report of what is sent from here on disproves
-    /// that, and gives [`BranchEvent::RefusalRefuted`]. Where packets leave without one that is refused, for 2.5 s, that is over
+    /// that, and gives [`BranchEvent::RefusalRefuted`]. Where packets leave without one that is refused, for 4 s, that is over
     /// ([`BranchEvent::RefusalsOver`]).
     pub fn suspect(&mut self, branch: &Branch, refused: &RangeInclusive<Instant>, now: Instant) {
         self.suspicion.begin(branch, refused, now);

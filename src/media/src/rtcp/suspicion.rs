@@ -3,12 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use siprec_model::REFUSED_WITHIN;
+
 use super::reporter::sent;
 use crate::Branch;
-
-/// Where nothing was refused in so much time in which packets left, the recorder takes them. A host may say once a second that it
-/// refuses, and we heed it no oftener.
-const LULL: Duration = Duration::from_millis(2_500);
 
 /// Packets that leave at longer intervals count for so much time: in a silence nothing is refused, and nothing taken.
 const STEP: Duration = Duration::from_millis(200);
@@ -42,7 +40,7 @@ struct Refusal {
     /// Packets that had left when that was last looked at, and when the last of them had.
     sent: u64,
     at: Instant,
-    /// For how long packets have left since without one that was refused.
+    /// For how long packets have left since without one that was refused; we heed what is refused once a second.
     taken: Duration,
     /// Reports had come before.
     was_reported: bool,
@@ -92,7 +90,7 @@ impl Suspicion {
         }
         refusal.taken += now.saturating_duration_since(refusal.at).min(STEP);
         (refusal.sent, refusal.at) = (sent, now);
-        let is_over = refusal.taken >= LULL;
+        let is_over = refusal.taken >= REFUSED_WITHIN;
         if is_over {
             self.end(branch);
         }

@@ -65,7 +65,7 @@ fn acknowledge_as(session: &mut Session, reporter: u32) -> Option<BranchEvent> {
 }
 
 #[test]
-fn a_refusal_is_over_when_packets_leave_without_one_for_two_and_a_half_seconds() {
+fn a_refusal_is_over_when_packets_leave_without_one_for_four_seconds() {
     let mut session = Session::new();
     session.open();
     assert_eq!(talk(&mut session, 1_000), []);
@@ -76,7 +76,7 @@ fn a_refusal_is_over_when_packets_leave_without_one_for_two_and_a_half_seconds()
     assert_eq!(talk(&mut session, 1_000), []);
     session.ms += 10_000;
     session.report();
-    assert_eq!(talk(&mut session, 1_000), []);
+    assert_eq!(talk(&mut session, 2_500), []);
     let told = talk(&mut session, 1_000);
     // Nobody reports: what was refused has not been sent.
     let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
@@ -89,7 +89,7 @@ fn a_refusal_is_over_when_packets_leave_without_one_for_two_and_a_half_seconds()
     assert_eq!(talk(&mut session, 5_000), []);
     // The next one begins anew.
     session.suspect();
-    let told = talk(&mut session, 3_000);
+    let told = talk(&mut session, 4_500);
     assert_eq!(told, [BranchEvent::RefusalsOver], "a moment is worth no other session");
 }
 
@@ -122,7 +122,7 @@ fn what_a_refusal_has_cost_is_told_once_it_is_not_kept_any_more() {
     session.open();
     assert_eq!(talk(&mut session, 1_000), []);
     session.suspect();
-    assert_eq!(talk(&mut session, 3_000), [BranchEvent::RefusalsOver]);
+    assert_eq!(talk(&mut session, 4_500), [BranchEvent::RefusalsOver]);
     let told = talk(&mut session, 40_000);
     let [BranchEvent::Gap(hole)] = told[..] else { panic!("{told:?}") };
     assert_eq!(hole.cause, DropCause::SendFailed);
@@ -143,7 +143,7 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
         assert_eq!(talk(&mut session, 1_000), []);
         let told = acknowledge_as(&mut session, if same { 1 } else { 2 });
         assert!(matches!(told, Some(BranchEvent::ReportReceived { .. })), "{told:?}");
-        let told = talk(&mut session, 2_000);
+        let told = talk(&mut session, 3_500);
         let lost = session.branch.report().drops.of(DropCause::SendFailed);
         if same {
             assert_eq!((told, lost), (vec![BranchEvent::RefusalRefuted], 0));
@@ -157,6 +157,19 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
         session.branch.recall(session.now(), session.now());
         assert_eq!(session.branch.report().drops.of(DropCause::SendFailed), 0);
     }
+}
+
+#[test]
+fn when_a_packet_left_is_known_by_its_number_for_as_long_as_it_is_kept() {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    let (left, number) = (session.now(), session.branch.senders().next().unwrap().packets as u16 + 299);
+    assert_eq!(talk(&mut session, 20_000), []);
+    assert_eq!(session.branch.left_at(A, number), Some(left));
+    assert_eq!(session.branch.left_at(A + 1, number), None);
+    talk(&mut session, 20_000);
+    assert_eq!(session.branch.left_at(A, number), None);
 }
 
 #[test]

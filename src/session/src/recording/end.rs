@@ -207,18 +207,29 @@ impl Recording {
         }
     }
 
-    /// What a recorder may not have that is in doubt when all ends at once is told as lost: nobody waits for what it has to say.
+    /// What a recorder may not have that is in doubt when all ends at once is told as lost: nobody waits for what it has to say. What its
+    /// host has refused of a stream that has long been silent speaks against that stream alone.
     fn recall_doubtful(&mut self, id: usize, now: Instant) {
         let Some(leg) = self.legs.get(id).filter(|leg| leg.is_active()) else { return };
-        let since = leg.session().and_then(|session| match leg.parting {
+        let Some(session) = leg.session() else { return };
+        let since = match leg.parting {
             Some(parting) => session.owes_farewell(now).then_some(parting.proof),
             None => session.in_doubt_since(now),
-        });
+        };
         if let Some(since) = since {
             if let Some(session) = self.legs.get_mut(id).and_then(Leg::session_mut) {
                 session.give_up();
             }
             self.recall_since(id, since);
+        } else if leg.parting.is_none() {
+            let refused = session.refused_streams();
+            let mut commands = Vec::new();
+            for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+                if let Some((_, since)) = refused.iter().find(|(stream, _)| *stream == slot.branch()) {
+                    slot.recall(*since, &mut commands);
+                }
+            }
+            self.branches(commands);
         }
     }
 

@@ -135,13 +135,13 @@ impl Agreement {
         })
     }
 
-    /// Whether the recorder takes any stream.
-    pub(super) fn takes_any(&self, rules: &Rules) -> bool {
+    /// How many streams the recorder takes.
+    pub(super) fn taken(&self, rules: &Rules) -> usize {
         let is_taken = |(index, line): (usize, &Line)| {
             line.stream()
                 .is_some_and(|stream| stream.ports.is_some() && self.target(index, stream, rules).is_ok())
         };
-        self.ours.lines.iter().enumerate().any(is_taken)
+        self.ours.lines.iter().enumerate().filter(|line| is_taken(*line)).count()
     }
 
     /// Leaves only what is so in the lines of which the recorder's answer has nothing but what the stream had before. Gives those.

@@ -42,7 +42,7 @@ impl std::fmt::Display for Sign {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Silent => "it does not answer",
-            Self::MediaRefused => "its host refuses the media (port unreachable)",
+            Self::MediaRefused => "its host refuses the media (ICMP)",
             Self::ReportsStopped => "its receiver reports have stopped",
             Self::NoReports => "it has sent no receiver report",
         })
@@ -77,6 +77,8 @@ pub(super) struct Doubt {
     refusals: Refusals,
     /// Streams that are refused, for as long as nothing says that this is over.
     refused: Vec<Refused>,
+    /// How many there are in the session.
+    streams: usize,
     /// Streams that receiver reports have come of.
     reported: Vec<BranchId>,
     /// Those that should have been reported on again, or at all.
@@ -133,8 +135,9 @@ impl Doubt {
         }
     }
 
-    /// The recorder's host has refused a packet of a stream.
-    pub(super) fn refuse(&mut self, stream: BranchId, now: Instant) -> Growth {
+    /// The recorder's host has refused a packet of a stream, one of so many that the recorder has agreed to.
+    pub(super) fn refuse(&mut self, stream: BranchId, streams: usize, now: Instant) -> Growth {
+        self.streams = streams;
         let first = self.note(stream, now);
         if !self.refusals.insist(now) {
             return Growth::None;
@@ -170,9 +173,11 @@ impl Doubt {
     }
 
     /// Since when the media has been refused, as far as that says something of all streams: that of one that has long been silent
-    /// does not.
+    /// does not, unless there is no other that has not been refused.
     pub(super) fn refused_since(&self, now: Instant) -> Option<Instant> {
-        self.refused.iter().filter(|refused| refused.is_recent(now)).map(|refused| refused.first).min()
+        let are_all = self.refused.len() >= self.streams;
+        let heeded = self.refused.iter().filter(|refused| are_all || refused.is_recent(now));
+        heeded.map(|refused| refused.first).min()
     }
 
     /// When [`Self::refused_since`] says nothing any more, if nothing more is refused.
@@ -337,7 +342,7 @@ mod tests {
 
     /// What follows from a refusal of the first stream in each of these seconds.
     fn refused(doubt: &mut Doubt, start: Instant, seconds: Range<u32>) -> Vec<Growth> {
-        seconds.map(|second| doubt.refuse(stream(0), start + SECOND * second)).collect()
+        seconds.map(|second| doubt.refuse(stream(0), 2, start + SECOND * second)).collect()
     }
 
     #[test]
@@ -400,9 +405,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_refused_of_a_silent_stream_says_nothing_of_others_in_the_end_unless_all_are_refused() {
+        for (streams, remains) in [(1, true), (2, false)] {
+            let (mut doubt, start) = (Doubt::default(), Instant::now());
+            doubt.refuse(stream(0), streams, start);
+            assert!(doubt.speaks_against(start + MEMORY / 2), "{streams}");
+            assert_eq!(doubt.speaks_against(start + MEMORY * 3), remains, "{streams}");
+            doubt.end_refusals(stream(0));
+            assert!(!doubt.speaks_against(start), "{streams}");
+        }
+    }
+
+    #[test]
     fn refusals_that_are_far_apart_are_accidents() {
         let (mut doubt, start) = (Doubt::default(), Instant::now());
-        assert!((0..9).all(|n| doubt.refuse(stream(0), start + SECOND * n * 11) == Growth::None));
+        assert!((0..9).all(|n| doubt.refuse(stream(0), 2, start + SECOND * n * 11) == Growth::None));
     }
 
     #[test]

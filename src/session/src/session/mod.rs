@@ -483,12 +483,12 @@ impl RecordingSession {
                         self.fail_insecure(reason, now);
                         return;
                     }
-                    if turns_secured && !up.agreed.takes_any(&self.rules) {
+                    if turns_secured && up.agreed.taken(&self.rules) == 0 {
                         let reason = "the call is encrypted, and the recorder refuses to take it so";
                         self.fail_insecure(reason.to_owned(), now);
                         return;
                     }
-                    if resumes && !up.agreed.takes_any(&self.rules) {
+                    if resumes && up.agreed.taken(&self.rules) == 0 {
                         self.lose_by_answer(now);
                         return;
                     }

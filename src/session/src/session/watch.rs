@@ -25,7 +25,7 @@ impl RecordingSession {
     /// The recorder's host has refused a packet of a stream.
     pub(crate) fn hear_refusal(&mut self, stream: BranchId, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
-        let growth = up.doubt.refuse(stream, now);
+        let growth = up.doubt.refuse(stream, up.agreed.taken(&self.rules), now);
         self.suspect(Sign::MediaRefused, growth, now);
     }
 
