@@ -456,7 +456,8 @@ impl Branch {
         }
         let ends = self.drain == Drain::Asked && self.held_packets() == 0;
         if ends && !self.keeps_time() {
-            for missed in self.rewriter.sources.conclude() {
+            let kept = |ssrc, behind, to| self.hold.ring.sent_between(ssrc, behind, to);
+            for missed in self.rewriter.sources.conclude(kept) {
                 self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
             }
         }

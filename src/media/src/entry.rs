@@ -150,6 +150,11 @@ impl Entry {
         matches!(self.fate(), Fate::SendFailed | Fate::NotProtected)
     }
 
+    /// The low 32 bits of its index on the branch.
+    pub(crate) fn index(&self) -> u32 {
+        self.index
+    }
+
     /// Whether its index on the branch is that one or an earlier one, not half of all indices away.
     pub(crate) fn is_within(&self, index: u64) -> bool {
         (index as u32).wrapping_sub(self.index).cast_signed() >= 0

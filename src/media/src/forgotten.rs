@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::entry::Entry;
-use crate::receipts::Missed;
+use crate::entry::{Entry, Times};
+use crate::receipts::{Missed, Passage, Shortfall};
 
 /// Losses that follow each other within this time are remembered as one, in nanoseconds.
 const MERGE: u64 = 1_000_000_000;
@@ -15,8 +15,9 @@ const AT_ONCE: usize = 4;
 
 /// Packets that were sent and were thrown out of the ring before their recorder had acknowledged them.
 ///
-/// They count as lost only if the recorder is, and only those that left after its last sign of life. So this remembers when
-/// they left, as exactly as its bound allows: second by second, less so what was long ago.
+/// They count as lost only if the recorder is, and only those that left after its last sign of life, or where its reports say that
+/// they have not come. So this remembers when they left, and under which indices, as exactly as its bound allows: second by
+/// second, less so what was long ago.
 #[derive(Debug, Default)]
 pub(crate) struct Forgotten {
     stretches: VecDeque<Stretch>,
@@ -25,9 +26,13 @@ pub(crate) struct Forgotten {
 /// Packets of one source that left one after the other.
 #[derive(Debug)]
 struct Stretch {
-    newest: Entry,
-    /// When the first of them came.
-    came: u64,
+    ssrc: u32,
+    /// The lowest and the highest index under which one of them left, the low 32 bits.
+    lowest: u32,
+    highest: u32,
+    /// When the first and the last of them came.
+    came: Times,
+    last_came: Times,
     /// When the first and the last of them left, in nanoseconds since the branch was made.
     from: u64,
     to: u64,
@@ -65,48 +70,75 @@ impl Forgotten {
     /// Remembers a packet, after which the stream goes on `duration` later.
     pub(crate) fn note(&mut self, entry: &Entry, duration: Duration) {
         let at = entry.left_at();
-        let of_source = |stretch: &&mut Stretch| stretch.newest.header.ssrc == entry.header.ssrc;
+        let ssrc = entry.header.ssrc;
+        let of_source = |stretch: &&mut Stretch| stretch.ssrc == ssrc;
         let mut recent = self.stretches.iter_mut().rev().take(AT_ONCE);
         if let Some(last) = recent.find(of_source)
             && at.saturating_sub(last.from) < MERGE
         {
-            last.newest = *entry;
-            last.to = last.to.max(at);
-            last.packets += 1;
-            last.duration += duration;
+            last.add(entry, duration);
             return;
         }
         // One allocation, in a stream's life.
         self.stretches.reserve(MOST.saturating_sub(self.stretches.len()));
         if self.stretches.len() >= MOST
             && let Some(oldest) = self.stretches.pop_front()
-            && let Some(next) = self.next_of(oldest.newest.header.ssrc)
+            && let Some(next) = self.next_of(oldest.ssrc)
         {
             next.from = oldest.from;
             next.came = oldest.came;
+            if next.ssrc == oldest.ssrc {
+                next.lowest = oldest.lowest;
+            }
             next.packets += oldest.packets;
             next.duration += oldest.duration;
         }
-        let came = entry.times.arrival;
-        self.stretches.push_back(Stretch { newest: *entry, came, from: at, to: at, packets: 1, duration });
+        self.stretches.push_back(Stretch::of(entry, duration));
     }
 
     /// The oldest stretch of a source, or of any.
     fn next_of(&mut self, ssrc: u32) -> Option<&mut Stretch> {
-        let place = self.stretches.iter().position(|stretch| stretch.newest.header.ssrc == ssrc);
+        let place = self.stretches.iter().position(|stretch| stretch.ssrc == ssrc);
         self.stretches.get_mut(place.unwrap_or(0))
     }
 
-    /// Forgets for good what a recorder has acknowledged.
-    pub(crate) fn settle(&mut self, settled: impl Fn(&Entry) -> bool) {
-        self.stretches.retain(|stretch| !settled(&stretch.newest));
+    /// Forgets for good what a recorder has `acknowledged` of each source: all up to an index.
+    pub(crate) fn settle(&mut self, acknowledged: impl Fn(u32) -> Option<u64>) {
+        self.stretches.retain_mut(|stretch| {
+            if let Some(index) = acknowledged(stretch.ssrc) {
+                stretch.forget_up_to(index);
+            }
+            stretch.packets > 0
+        });
+    }
+
+    /// What is remembered of a source behind an index up to another one; rather too many packets than too few.
+    pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
+        let mut passage = Passage::default();
+        for stretch in self.stretches.iter().filter(|stretch| stretch.ssrc == ssrc) {
+            stretch.pass(behind, to, &mut passage);
+        }
+        passage
+    }
+
+    /// Of a source not all has failed to come between two indices: what is more than that is forgotten for good, the newest first, since
+    /// the hole may begin with the oldest.
+    pub(crate) fn limit(&mut self, ssrc: u32, shortfall: Shortfall) {
+        let Shortfall { behind, to, packets } = shortfall;
+        let mut excess = self.sent_between(ssrc, behind, to).packets.saturating_sub(packets);
+        for stretch in self.stretches.iter_mut().rev().filter(|stretch| stretch.ssrc == ssrc) {
+            let come = stretch.packets_between(behind, to).min(excess);
+            stretch.keep(stretch.packets - come);
+            excess -= come;
+        }
+        self.stretches.retain(|stretch| stretch.packets > 0);
     }
 
     /// The recorder is lost, and so is what is remembered here: of sources that it has `reported` on all, of others what
     /// left at `since` or later, in nanoseconds since the branch was made.
     pub(crate) fn take(&mut self, since: u64, reported: impl Fn(u32) -> bool) -> Lost {
         let lost = self.add_up(|stretch| {
-            let from = if reported(stretch.newest.header.ssrc) { 0 } else { since };
+            let from = if reported(stretch.ssrc) { 0 } else { since };
             stretch.take_between(from, u64::MAX)
         });
         self.stretches.clear();
@@ -136,6 +168,91 @@ impl Forgotten {
 }
 
 impl Stretch {
+    fn of(entry: &Entry, duration: Duration) -> Self {
+        let (ssrc, index, came, at) = (entry.header.ssrc, entry.index(), entry.times, entry.left_at());
+        Self {
+            ssrc,
+            lowest: index,
+            highest: index,
+            came,
+            last_came: came,
+            from: at,
+            to: at,
+            packets: 1,
+            duration,
+        }
+    }
+
+    fn add(&mut self, entry: &Entry, duration: Duration) {
+        let index = entry.index();
+        if index.wrapping_sub(self.lowest).cast_signed() < 0 {
+            self.lowest = index;
+        } else if index.wrapping_sub(self.highest).cast_signed() > 0 {
+            self.highest = index;
+        }
+        self.last_came = entry.times;
+        self.to = self.to.max(entry.left_at());
+        self.packets += 1;
+        self.duration += duration;
+    }
+
+    /// How many indices it has: as many as packets, unless the call itself has lost some.
+    fn width(&self) -> u64 {
+        u64::from(self.highest.wrapping_sub(self.lowest)) + 1
+    }
+
+    /// How many of its indices are that one or an earlier one.
+    fn up_to(&self, index: u64) -> u64 {
+        let offset = i64::from((index as u32).wrapping_sub(self.lowest).cast_signed());
+        u64::try_from(offset + 1).unwrap_or(0).min(self.width())
+    }
+
+    /// How many of its packets left behind an index up to another one, at most: it is not known which of its indices the call has lost.
+    fn packets_between(&self, behind: u64, to: u64) -> u64 {
+        self.up_to(to).saturating_sub(self.up_to(behind)).min(self.packets)
+    }
+
+    /// Adds what left behind an index up to another one.
+    fn pass(&self, behind: u64, to: u64, passage: &mut Passage) {
+        let packets = self.packets_between(behind, to);
+        if packets > 0 {
+            let (first, end) = (self.up_to(behind), self.up_to(to));
+            passage.add_many(packets, self.came_at(first), self.came_at(end - 1));
+        }
+    }
+
+    /// When about that of its indices came.
+    fn came_at(&self, place: u64) -> Times {
+        Times {
+            arrival: self.part_way(self.came.arrival, self.last_came.arrival, place),
+            paused: self.part_way(self.came.paused, self.last_came.paused, place),
+        }
+    }
+
+    /// What is as far between two moments as that of its indices between the first and the last.
+    fn part_way(&self, from: u64, to: u64, place: u64) -> u64 {
+        let way = u128::from(to.saturating_sub(from)) * u128::from(place);
+        from + u64::try_from(way / u128::from(self.width().saturating_sub(1).max(1))).unwrap_or(0)
+    }
+
+    /// Forgets what left up to this index.
+    fn forget_up_to(&mut self, index: u64) {
+        let gone = self.up_to(index);
+        if gone == 0 {
+            return;
+        }
+        self.keep(self.packets.min(self.width() - gone));
+        self.came = self.came_at(gone);
+        self.from = self.part_way(self.from, self.to, gone);
+        self.lowest = self.lowest.wrapping_add(gone as u32);
+    }
+
+    /// Only so many of its packets count from now on.
+    fn keep(&mut self, packets: u64) {
+        let part = packets as f64 / self.packets.max(1) as f64;
+        (self.packets, self.duration) = (packets, self.duration.mul_f64(part));
+    }
+
     /// Takes out what left from `from` to `to`, as exactly as is remembered.
     fn take_between(&mut self, from: u64, to: u64) -> Lost {
         if to < self.from || self.to < from {
@@ -151,7 +268,7 @@ impl Stretch {
         self.duration = self.duration.saturating_sub(duration);
         // What is left lies behind it, or in front of it; on both sides it is remembered as one.
         if first == self.from && last < self.to {
-            (self.from, self.came) = (last, end);
+            (self.from, self.came.arrival) = (last, end);
         } else if last == self.to && first > self.from {
             self.to = first;
         }
@@ -160,8 +277,8 @@ impl Stretch {
 
     /// When the first packet of its last `part` came.
     fn start_of(&self, part: f64) -> u64 {
-        let span = self.newest.times.arrival.saturating_sub(self.came);
-        self.came + (span as f64 * (1.0 - part)) as u64
+        let span = self.last_came.arrival.saturating_sub(self.came.arrival);
+        self.came.arrival + (span as f64 * (1.0 - part)) as u64
     }
 
     /// How much of it left at `since` or later, 0 to 1.
@@ -179,7 +296,7 @@ impl Stretch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::entry::Times;
+    use crate::entry::Left;
     use crate::rtp::RtpView;
 
     const SPACING: Duration = Duration::from_millis(20);
@@ -187,7 +304,8 @@ mod tests {
     fn entry(ssrc: u8, number: u64) -> Entry {
         let packet = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ssrc];
         let times = Times { arrival: number * 20_000_000, paused: 0 };
-        Entry::arriving(&RtpView::parse(&packet).unwrap(), times)
+        let left = Left { index: number, at: times, afresh: false, waited: false };
+        Entry::arriving(&RtpView::parse(&packet).unwrap(), times).left(left)
     }
 
     fn of(packets: std::ops::Range<u64>) -> Forgotten {
@@ -233,7 +351,7 @@ mod tests {
     fn sources_that_take_turns_are_remembered_each_for_itself() {
         let mut forgotten = Forgotten::default();
         (0..1000).for_each(|number| forgotten.note(&entry(1 + (number % 2) as u8, number), SPACING));
-        forgotten.settle(|entry| entry.header.ssrc == 1);
+        forgotten.settle(|ssrc| (ssrc == 1).then_some(1000));
         assert_eq!(take(&mut forgotten, 0, false), lost(500), "what was acknowledged is one source's alone");
     }
 
@@ -258,7 +376,61 @@ mod tests {
     fn what_was_acknowledged_is_not_lost() {
         let mut forgotten = of(0..500);
         forgotten.note(&entry(2, 500), SPACING);
-        forgotten.settle(|entry| entry.header.ssrc == 1);
+        forgotten.settle(|ssrc| (ssrc == 1).then_some(499));
         assert_eq!(take(&mut forgotten, 0, false), lost(1));
+    }
+
+    #[test]
+    fn of_what_was_acknowledged_in_part_the_rest_is_remembered_to_the_packet() {
+        for acknowledged in [0, 49, 50, 51, 98, 100, 317, 498, 499] {
+            let mut forgotten = of(0..500);
+            forgotten.settle(|_| Some(acknowledged));
+            let rest = forgotten.take(0, |_| true);
+            assert_eq!((rest.packets, rest.duration), lost(499 - acknowledged), "up to {acknowledged}");
+            let start = if acknowledged == 499 { 0 } else { acknowledged + 1 };
+            assert_eq!(rest.start / 20_000_000, start, "up to {acknowledged}");
+        }
+    }
+
+    #[test]
+    fn it_is_known_how_many_left_between_two_indices_and_when_they_came() {
+        let forgotten = of(0..500);
+        for (behind, to) in [(0, 499), (49, 51), (75, 76), (99, 230), (480, 700), (500, 700), (99, 99)] {
+            let passage = forgotten.sent_between(1, behind, to);
+            let packets = to.min(499).saturating_sub(behind);
+            assert_eq!(passage.packets, packets, "behind {behind} up to {to}");
+            assert_eq!(passage.span() / 20_000_000, packets.saturating_sub(1), "behind {behind} up to {to}");
+            let start = if packets == 0 { 0 } else { behind + 1 };
+            assert_eq!(passage.start / 20_000_000, start, "behind {behind} up to {to}");
+        }
+        assert_eq!(forgotten.sent_between(2, 0, 499), Passage::default());
+    }
+
+    #[test]
+    fn what_the_call_has_lost_is_never_taken_for_too_few_packets() {
+        let mut forgotten = Forgotten::default();
+        let left: Vec<u64> = (0..500).filter(|number| number % 7 != 3).collect();
+        left.iter().for_each(|number| forgotten.note(&entry(1, *number), SPACING));
+        for (behind, to) in [(10, 480), (99, 149), (120, 125)] {
+            let sent = left.iter().filter(|number| (behind + 1..=to).contains(*number)).count() as u64;
+            let passage = forgotten.sent_between(1, behind, to);
+            assert!(passage.packets >= sent, "behind {behind} up to {to}");
+            assert!(
+                passage.packets - sent <= 14,
+                "behind {behind} up to {to}: {} of {sent}",
+                passage.packets
+            );
+        }
+    }
+
+    #[test]
+    fn no_more_is_lost_than_reports_say_and_what_they_do_not_speak_of() {
+        for (packets, rest) in [(0, 250), (1, 251), (100, 350), (200, 450), (300, 450)] {
+            let mut forgotten = of(0..500);
+            forgotten.settle(|_| Some(49));
+            forgotten.limit(1, Shortfall { behind: 49, to: 249, packets });
+            let expected = lost(rest);
+            assert_eq!(take(&mut forgotten, 0, true), expected, "{packets} have not come");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::entry::{Entry, Fate, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
 use crate::memory::Purpose;
-use crate::receipts::Report;
+use crate::receipts::{Passage, Report};
 use crate::rewrite::Rewriter;
 use crate::ring::Ring;
 use crate::rtp::RtpView;
@@ -147,7 +147,7 @@ impl Hold {
     /// Receiver reports have come: what they acknowledge is the recorder's.
     pub(crate) fn settle(&mut self, judge: Judge<'_>) {
         self.settle_until(None, judge);
-        self.forgotten.settle(|entry| judge.is_acknowledged(entry));
+        self.forgotten.settle(|ssrc| judge.acknowledged(ssrc).map(|report| report.index));
     }
 
     /// The recorder gave a sign of life at `since`, in nanoseconds since the branch was made, by anything but reports: where
@@ -168,7 +168,16 @@ impl Hold {
         self.ring.recall(told);
         (self.opening, self.begun, self.waits_until) = (None, None, 0);
         self.recalls += 1;
-        self.forgotten.take(since, |ssrc| judge.rewriter.sources.acknowledged(ssrc).is_some())
+        for (ssrc, shortfall) in judge.rewriter.sources.shortfalls() {
+            self.forgotten.limit(ssrc, shortfall);
+        }
+        self.forgotten.take(since, |ssrc| judge.acknowledged(ssrc).is_some())
+    }
+
+    /// What was sent of a source behind an index up to another one, kept or not.
+    pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
+        let gone = self.forgotten.sent_between(ssrc, behind, to);
+        gone.and(self.ring.sent_between(ssrc, behind, to))
     }
 
     /// Forgets what is the recorder's by its reports, or where there are none by a sign of life at `since`.
@@ -233,15 +242,18 @@ impl Judge<'_> {
     /// Whether the recorder has it for certain: received a while ago.
     fn is_settled(&self, entry: &Entry, since: Option<u64>) -> bool {
         let safe = entry.left_at().saturating_add(OVERLAP);
-        match self.rewriter.sources.acknowledged(entry.header.ssrc) {
+        match self.acknowledged(entry.header.ssrc) {
             Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at,
             None => since.is_some_and(|since| safe < since),
         }
     }
 
     fn is_acknowledged(&self, entry: &Entry) -> bool {
-        let acknowledged = self.rewriter.sources.acknowledged(entry.header.ssrc);
-        acknowledged.is_some_and(|Report { index, .. }| entry.is_within(index))
+        self.acknowledged(entry.header.ssrc).is_some_and(|Report { index, .. }| entry.is_within(index))
+    }
+
+    fn acknowledged(&self, ssrc: u32) -> Option<Report> {
+        self.rewriter.sources.acknowledged(ssrc)
     }
 
     fn span(&self, from: &Entry, to: Option<&Entry>) -> Duration {

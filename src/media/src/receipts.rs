@@ -1,6 +1,6 @@
 //! What a recorder has of one source, as its receiver reports say, and where it missed a stretch at once.
 
-use crate::entry::Entry;
+use crate::entry::{Entry, Times};
 
 /// A report tells of a cut where so much of the stream was missed behind the last one, in nanoseconds of the call.
 const CUT: u64 = 1_000_000_000;
@@ -24,7 +24,8 @@ const HASTE: u64 = 200_000_000;
 /// | at most 5 % missed, or single losses | | all up to it is the recorder's |
 /// | a second or more missed at once | more than 5 % missed, or no report | the same: the network is lossy |
 /// | a second or more missed at once | at most 5 % missed | all up to the report *before* is its, until the next one decides |
-/// | at most 5 % missed, as the next one | a second or more | a cut: still only that is its, for a while |
+/// | at most 5 % missed, as the next one | a second or more, of which some may be kept | a cut: still only that is its, for a while |
+/// | the same | a second or more, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
 /// | more than that, as the next one | a second or more | the network has become lossy: all up to it is the recorder's |
 /// | that of what was missed nearly all has come late | a second or more | it was sent again in time: all up to it is its |
 ///
@@ -68,14 +69,29 @@ pub(crate) struct Passage {
 impl Passage {
     /// One packet more.
     pub(crate) fn add(&mut self, entry: &Entry) {
-        let came = entry.times.active();
-        let (first, last) = self.bounds.unwrap_or((came, came));
-        self.bounds = Some((came.min(first), came.max(last)));
-        if self.packets == 0 {
-            self.start = entry.times.arrival;
-        }
-        self.packets += 1;
+        self.add_many(1, entry.times, entry.times);
         self.bytes += u64::from(entry.length());
+    }
+
+    /// Some packets more, of which the `first` and the `last` came then.
+    pub(crate) fn add_many(&mut self, packets: u64, first: Times, last: Times) {
+        let (from, to) = self.bounds.unwrap_or((first.active(), last.active()));
+        self.bounds = Some((from.min(first.active()), to.max(last.active())));
+        if self.packets == 0 {
+            self.start = first.arrival;
+        }
+        self.packets += packets;
+    }
+
+    /// Together with what came behind it.
+    pub(crate) fn and(self, next: Self) -> Self {
+        let bounds = match (self.bounds, next.bounds) {
+            (Some((first, last)), Some((from, to))) => Some((first.min(from), last.max(to))),
+            (bounds, other) => bounds.or(other),
+        };
+        let start = if self.packets == 0 { next.start } else { self.start };
+        let (packets, bytes) = (self.packets + next.packets, self.bytes + next.bytes);
+        Self { packets, bytes, start, bounds }
     }
 
     /// The time over which they came, pauses left out, in nanoseconds.
@@ -99,6 +115,14 @@ pub(crate) struct Missed {
     pub(crate) behind: u64,
 }
 
+/// How many packets have not come of those that left behind one index up to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortfall {
+    pub(crate) behind: u64,
+    pub(crate) to: u64,
+    pub(crate) packets: u64,
+}
+
 /// What follows from a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
@@ -106,7 +130,7 @@ pub(crate) enum Finding {
     Nothing,
     /// More of the source is the recorder's.
     Taken,
-    /// It has missed this, and all since is still kept.
+    /// It has missed this, and at least a part of where that may be is still kept.
     Cut(Missed),
     /// It has missed this for good.
     Lost(Missed),
@@ -153,14 +177,21 @@ impl Receipts {
         self.newest.or(self.taken)
     }
 
+    /// What is known to have been missed at once, and not given up.
+    pub(crate) fn shortfall(&self) -> Option<Shortfall> {
+        let (taken, newest, burst) = (self.taken?, self.newest?, self.burst?);
+        Some(Shortfall { behind: taken.index, to: newest.index, packets: burst.missed.packets })
+    }
+
     /// Takes a report that contradicts nothing. `first` is the first index that was sent, `sent` counts what was sent of the
-    /// source behind one index up to another, as far as it is kept.
+    /// source behind one index up to another, and `kept` what of that is kept.
     pub(crate) fn take(
         &mut self,
         report: Report,
         first: u64,
         repair: Repair,
         sent: impl Fn(u64, u64) -> Passage,
+        kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         let begin = Report { index: first.saturating_sub(1), lost: 0, at: report.at };
         let before = self.newest().unwrap_or(begin);
@@ -191,7 +222,9 @@ impl Receipts {
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, told: None }), Course::Clean) if repair != Repair::Never => {
+            (Some(Burst { missed, told: None }), Course::Clean)
+                if repair != Repair::Never && self.may_be_kept(kept) =>
+            {
                 self.burst = Some(Burst { missed, told: Some(report.at) });
                 self.newest = Some(report);
                 Finding::Cut(missed)
@@ -208,9 +241,10 @@ impl Receipts {
         }
     }
 
-    /// Nothing more comes that could tell a cut from a lossy network: what was missed at once, where that is not known.
-    pub(crate) fn conclude(&mut self) -> Option<Missed> {
-        let newest = self.newest?;
+    /// Nothing more comes that could tell a cut from a lossy network: what was missed at once, where that is not known and a part of
+    /// it may be `kept`.
+    pub(crate) fn conclude(&mut self, kept: impl Fn(u64, u64) -> Passage) -> Option<Missed> {
+        let newest = self.newest.filter(|_| self.may_be_kept(kept))?;
         let burst = self.burst.as_mut().filter(|burst| burst.told.is_none())?;
         burst.told = Some(newest.at);
         Some(burst.missed)
@@ -219,6 +253,11 @@ impl Receipts {
     /// What was missed at once and will not be sent again, since nothing more comes of the source.
     pub(crate) fn give_up(&mut self) -> Option<Missed> {
         self.burst.take().map(|burst| burst.missed)
+    }
+
+    /// Whether so much of where the missed packets are is kept that they may be sent again: a living recorder is not left for less.
+    fn may_be_kept(&self, kept: impl Fn(u64, u64) -> Passage) -> bool {
+        self.shortfall().is_some_and(|Shortfall { behind, to, .. }| kept(behind, to).is_stretch())
     }
 
     /// What the recorder has missed at once and got late, because it asked for it again (RFC 4585 §6.2.1), is no longer
@@ -254,7 +293,8 @@ impl Receipts {
             return Course::Lossy;
         };
         let passage = sent(before.index, report.index);
-        let packets = passage.packets.saturating_sub(received);
+        // What is no longer kept is not always known to the packet.
+        let packets = passage.packets.saturating_sub(received).min(lost);
         if packets * LOSSY <= passage.packets {
             return Course::Clean;
         }

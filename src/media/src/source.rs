@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::numbering::Numbering;
-use crate::receipts::{Finding, Missed, Passage, Receipts, Repair, Report};
+use crate::receipts::{Finding, Missed, Passage, Receipts, Repair, Report, Shortfall};
 use crate::rtp::Header;
 
 /// Sources that a stream has at once (`protocol` section 3).
@@ -96,12 +96,13 @@ impl Sources {
         at: u64,
         repair: Repair,
         sent: impl Fn(u64, u64) -> Passage,
+        kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         let source = self.source_mut(ssrc);
         let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
         let Some((index, source)) = reported else { return Finding::Nothing };
         let report = Report { index, lost, at };
-        source.receipts.take(report, source.first_index.unwrap_or(index), repair, sent)
+        source.receipts.take(report, source.first_index.unwrap_or(index), repair, sent, kept)
     }
 
     /// Whether a receiver report of a source contradicts nothing that was sent.
@@ -115,9 +116,21 @@ impl Sources {
         self.source(ssrc)?.receipts.taken()
     }
 
-    /// What the recorder has missed at once, where it was not certain and nothing comes that says more.
-    pub(crate) fn conclude(&mut self) -> impl Iterator<Item = Missed> + '_ {
-        self.active.iter_mut().filter_map(|source| source.receipts.conclude())
+    /// What the recorder has missed at once, where it was not certain, nothing comes that says more, and a part of it may be `kept`: what
+    /// of a source left behind one index up to another.
+    pub(crate) fn conclude(
+        &mut self,
+        kept: impl Fn(u32, u64, u64) -> Passage,
+    ) -> impl Iterator<Item = Missed> {
+        self.active.iter_mut().filter_map(move |source| {
+            let ssrc = source.sender.ssrc;
+            source.receipts.conclude(|behind, to| kept(ssrc, behind, to))
+        })
+    }
+
+    /// What is known to have been missed at once of each source, and not given up.
+    pub(crate) fn shortfalls(&self) -> impl Iterator<Item = (u32, Shortfall)> + '_ {
+        self.active.iter().filter_map(|source| Some((source.sender.ssrc, source.receipts.shortfall()?)))
     }
 
     /// What the recorder has missed at once and will not get any more.

@@ -281,6 +281,62 @@ fn a_cut_that_nobody_mends_is_told_as_a_hole_and_what_was_kept_for_it_goes() {
     assert_eq!(line.gaps, [200, 200], "and the end of the call tells of it, too");
 }
 
+/// What a branch may keep, the rest as usual.
+fn keeping(hold_bytes: usize, hold_seconds: u64) -> BranchLimits {
+    let hold_time = Duration::from_secs(hold_seconds);
+    BranchLimits { hold_bytes, hold_time, ..BranchLimits::default() }
+}
+
+#[test]
+fn what_was_missed_and_is_kept_no_more_is_told_as_a_hole_and_no_recorder_is_left_for_it() {
+    // 207 bytes a packet: four to six seconds.
+    for limits in [keeping(40_000, 30), keeping(60_000, 30), keeping(512 * 1024, 3), keeping(512 * 1024, 5)] {
+        let mut line = Line::new(limits, 20);
+        line.works(11_000);
+        line.is_cut(4000);
+        line.works(9_000);
+        assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[][..]), "{limits:?}");
+        line.works(1_020);
+        assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[200][..]), "{limits:?}");
+        line.works(20_000);
+        line.branch.close(line.now());
+        line.hear();
+        assert_eq!(line.gaps, [200], "once: {limits:?}");
+        let report = line.branch.report();
+        assert_eq!((report.seen - report.sent, report.drops.total()), (200, 200));
+    }
+}
+
+#[test]
+fn where_a_part_of_what_was_missed_may_be_kept_another_recorder_gets_that_and_no_more_is_told_than_was_missed()
+ {
+    // The hole is of packets 550 to 749, and reports say that it is of 500 to 999.
+    for (seconds, oldest, told) in [(8, 850, 200), (12, 650, 150), (14, 550, 50), (15, 500, 0)] {
+        let mut line = Line::new(keeping(512 * 1024, seconds), 20);
+        line.works(11_000);
+        line.is_cut(4000);
+        line.works(10_000);
+        assert_eq!((&line.found[..], &line.gaps[..]), (&[200][..], &[][..]), "{seconds} s");
+        let resent = line.recalled();
+        assert_eq!(resent.first(), Some(&oldest), "{seconds} s");
+        assert_eq!(line.gaps.iter().sum::<u64>(), told, "{seconds} s");
+    }
+}
+
+#[test]
+fn a_call_that_ends_when_nothing_is_kept_of_what_was_missed_tells_of_the_hole_and_seeks_nobody() {
+    let mut line = Line::new(keeping(40_000, 30), 20);
+    line.works(11_000);
+    line.is_cut(4000);
+    line.works(9_000);
+    line.branch.drain();
+    line.hear();
+    assert_eq!(line.found, []);
+    line.branch.close(line.now());
+    line.hear();
+    assert_eq!(line.gaps, [200]);
+}
+
 #[test]
 fn where_nothing_is_caught_up_a_cut_is_a_hole_at_once() {
     let mut line = Line::new(BranchLimits { catch_up: 0.0, ..BranchLimits::default() }, 20);
@@ -386,6 +442,56 @@ proptest! {
             // By chance, more was lost than a clean network loses.
             prop_assert!(percent > 0);
         }
+    }
+
+    #[test]
+    fn all_that_was_missed_is_sent_again_or_told_whatever_is_kept(
+        before in 10_000u64..20_000,
+        length in 1500u64..8000,
+        interval in 2500u64..7500,
+        hold_bytes in 1000usize..300_000,
+        hold_seconds in 0u64..40,
+        ends in any::<bool>(),
+        lost in 0u64..9,
+    ) {
+        let mut line = Line::new(keeping(hold_bytes, hold_seconds), 20);
+        line.interval = interval;
+        // The call itself has lost a second.
+        line.works(before / 2);
+        line.report();
+        line.ms += 1000;
+        line.works(before / 2);
+        line.is_cut(length);
+        let missed = line.missed.len() as u64;
+        if ends {
+            line.go_on(interval + 100, false, |_| false);
+            line.branch.drain();
+            line.hear();
+        } else {
+            for _ in 0..1000 {
+                line.works(20);
+                if !line.found.is_empty() || !line.gaps.is_empty() {
+                    break;
+                }
+            }
+            // Its last words.
+            line.go_on(lost * 200, true, |_| true);
+        }
+        if line.found.is_empty() {
+            line.branch.close(line.now());
+            line.hear();
+            prop_assert_eq!(line.gaps.iter().sum::<u64>(), missed);
+        } else {
+            prop_assert!(line.gaps.is_empty());
+            prop_assert_eq!(line.found.iter().sum::<u64>(), missed);
+            let newest = line.ms / 20;
+            let oldest = line.recalled().first().copied().unwrap_or(newest);
+            let gone = line.missed.iter().filter(|number| **number < oldest).count() as u64;
+            let told = line.gaps.iter().sum::<u64>();
+            prop_assert!(told >= gone && told <= missed, "{told} of {gone}");
+        }
+        let report = line.branch.report();
+        prop_assert_eq!(report.seen, report.sent + report.drops.total());
     }
 
     #[test]

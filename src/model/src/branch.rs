@@ -119,7 +119,8 @@ pub enum BranchCommand {
     /// Either way what left in the last two seconds before the evidence is sent again too: a recorder that dies has received
     /// more than it has written. A report that contradicts what was sent (ahead of it, or going backwards) is none.
     ///
-    /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]. What is put
+    /// What is gone from the ring by then is lost: [`BranchEvent::Gap`] with [`DropCause::RecorderLost`]; between two reports of which
+    /// the second says how much was missed at once, no more than that. What is put
     /// back counts as waiting again, not as sent, and as [`BranchReport::resent`] once it has left again. After
     /// [`BranchCommand::Drain`], [`BranchEvent::BacklogEmpty`] comes (again) when all of it has left.
     Recall {
@@ -417,8 +418,9 @@ pub enum BranchEvent {
     /// three intervals more in which packets leave.
     ReportsStopped,
     /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the
-    /// way to it was cut. All since the last report before is kept; with [`BranchCommand::Recall`] at once it is sent again,
-    /// and without it the hole is told as [`BranchEvent::Gap`] when further reports have come.
+    /// way to it was cut. All since the last report before is kept, or a second of it at least; with [`BranchCommand::Recall`] at once
+    /// that is sent again, and without it the hole is told as [`BranchEvent::Gap`] when further reports have come. Where less than
+    /// that is kept, the hole is told at once, and this event does not come.
     StretchMissed {
         /// Packets that it has missed.
         packets: u64,

@@ -17,7 +17,8 @@ impl Branch {
     /// all behind the last report before is kept, and [`BranchEvent::StretchMissed`] says so; at the end of the call also where
     /// no report has come that says what was lost behind it. What is not
     /// [recalled](Branch::recall) by the next report but one is lost, and told as a hole; at once where the branch catches
-    /// nothing up.
+    /// nothing up, or where so little is still kept of what left between the two reports, less than a second of it, that nothing is to
+    /// be had by a recall.
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
@@ -30,10 +31,11 @@ impl Branch {
             State::Open(_) => Repair::Possible,
             State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
         };
-        let ring = &self.hold.ring;
-        let sent = |behind, to| ring.sent_between(ssrc, behind, to);
+        let hold = &self.hold;
+        let sent = |behind, to| hold.sent_between(ssrc, behind, to);
+        let kept = |behind, to| hold.ring.sent_between(ssrc, behind, to);
         let told = (highest_sequence, cumulative_lost);
-        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, sent) {
+        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, sent, kept) {
             Finding::Nothing => return,
             Finding::Taken => {}
             Finding::Cut(missed) => {
@@ -52,6 +54,10 @@ impl Branch {
     /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
     pub fn recall(&mut self, since: Instant, now: Instant) {
         let since = self.clock.times(since).arrival;
+        if !matches!(self.state, State::Paused(_)) {
+            // What is too old to leave again is not kept, and judged as that.
+            self.forget_older(self.clock.times(now));
+        }
         let judge = judge(&self.groups, &self.rewriter, &self.account);
         let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
         self.account.lost(lost);
