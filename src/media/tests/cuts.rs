@@ -47,6 +47,8 @@ struct Line {
     missed: Vec<u64>,
     found: Vec<u64>,
     gaps: Vec<u64>,
+    /// When each of them began at the earliest, in milliseconds.
+    starts: Vec<u128>,
 }
 
 impl Line {
@@ -56,8 +58,8 @@ impl Line {
         let mut branch = Branch::new(settings, 300, start);
         branch.open(RULES, start);
         let receiver = Receiver::default();
-        let (missed, found, gaps) = (Vec::new(), Vec::new(), Vec::new());
-        Self { branch, start, ms: 0, ptime, interval: 5000, receiver, before: 0, missed, found, gaps }
+        let (missed, found, gaps, starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { branch, start, ms: 0, ptime, interval: 5000, receiver, before: 0, missed, found, gaps, starts }
     }
 
     fn usual() -> Self {
@@ -108,6 +110,7 @@ impl Line {
                 BranchEvent::Gap(hole) => {
                     assert_eq!(hole.cause, DropCause::RecorderLost);
                     self.gaps.push(hole.packets);
+                    self.starts.push(hole.start.duration_since(self.start).as_millis());
                 }
                 _ => {}
             }
@@ -320,6 +323,23 @@ fn where_a_part_of_what_was_missed_may_be_kept_another_recorder_gets_that_and_no
         let resent = line.recalled();
         assert_eq!(resent.first(), Some(&oldest), "{seconds} s");
         assert_eq!(line.gaps.iter().sum::<u64>(), told, "{seconds} s");
+    }
+}
+
+#[test]
+fn a_hole_that_reports_show_begins_behind_what_the_last_one_before_it_acknowledged_at_the_earliest() {
+    for limits in [BranchLimits::default(), keeping(40_000, 30), keeping(512 * 1024, 3)] {
+        let mut line = Line::new(limits, 20);
+        line.works(11_000);
+        line.is_cut(4000);
+        line.works(16_000);
+        assert_eq!((&line.gaps[..], &line.starts[..]), (&[200][..], &[10_000][..]), "{limits:?}");
+        // A way that loses packets and no reports: this one lacks the last of what had left.
+        line.go_on(3000, true, |number| number >= 1600);
+        line.report();
+        line.is_cut(1000);
+        line.works(20_000);
+        assert_eq!((&line.gaps[1..], &line.starts[1..]), (&[150][..], &[32_000][..]), "{limits:?}");
     }
 }
 

@@ -447,11 +447,13 @@ pub enum BranchEvent {
 /// A hole in the recording of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
-    /// When the first packet of it came from the call; about when, of packets that nobody has seen.
+    /// When the first packet of it came from the call; about when, of packets that nobody has seen. Of what receiver reports have shown
+    /// to be missed ([`BranchEvent::StretchMissed`]), the earliest that it may be: when the first packet came behind what the last
+    /// report before had acknowledged. The hole lies between that and the next report, nobody knows where.
     pub start: Instant,
     /// Packets lost.
     pub packets: u64,
-    /// Their span in the stream's own time.
+    /// Their span in the stream's own time; of what reports have shown, what so many take on the average of those sent in between.
     pub duration: Duration,
     /// Why.
     pub cause: DropCause,

@@ -161,7 +161,7 @@ pub enum SessionEventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gap {
     /// When the first lost packet came, counted from the first packet of any stream of the recording. Time of the call: it
-    /// goes on in pauses.
+    /// goes on in pauses. Of a hole that receiver reports have shown, the earliest that it may be ([`Hole::start`]).
     pub start: Duration,
     /// Their span.
     pub duration: Duration,
