@@ -26,7 +26,8 @@ const HASTE: u64 = 200_000_000;
 /// | a second or more missed at once | at most 5 % missed | all up to the report *before* is its, until the next one decides |
 /// | at most 5 % missed, as the next one | a second or more, of which some may be kept | a cut: still only that is its, for a while |
 /// | the same | a second or more, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
-/// | more than that, as the next one | a second or more | the network has become lossy: all up to it is the recorder's |
+/// | a second or more missed at once, as the next one | a second or more | the way was cut twice, if the one behind that says so: both are one |
+/// | more than 5 %, else | a second or more, or twice that | the network has become lossy: all up to it is the recorder's |
 /// | that of what was missed nearly all has come late | a second or more | it was sent again in time: all up to it is its |
 ///
 /// *Missed* is what was sent and not received. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
@@ -115,6 +116,14 @@ pub(crate) struct Missed {
     pub(crate) behind: u64,
 }
 
+impl Missed {
+    /// Together with what was missed behind it.
+    fn and(self, next: Self) -> Self {
+        let Self { packets, duration, behind } = self;
+        Self { packets: packets + next.packets, duration: duration.saturating_add(next.duration), behind }
+    }
+}
+
 /// How many packets have not come of those that left behind one index up to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortfall {
@@ -150,6 +159,8 @@ pub(crate) enum Repair {
 #[derive(Clone, Copy, Debug)]
 struct Burst {
     missed: Missed,
+    /// Two reports have told of it.
+    is_double: bool,
     /// When it was told of, once it is known to be a cut.
     told: Option<u64>,
 }
@@ -218,23 +229,36 @@ impl Receipts {
                 Finding::Taken
             }
             (None, Course::Burst(missed)) if self.is_clean && self.taken.is_some() => {
-                self.burst = Some(Burst { missed, told: None });
+                self.burst = Some(Burst { missed, is_double: false, told: None });
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, told: None }), Course::Clean)
+            (Some(Burst { missed, is_double: false, told: None }), Course::Burst(more)) => {
+                self.burst = Some(Burst { missed: missed.and(more), is_double: true, told: None });
+                self.newest = Some(report);
+                Finding::Nothing
+            }
+            (Some(Burst { missed, is_double, told: None }), Course::Clean)
                 if repair != Repair::Never && self.may_be_kept(kept) =>
             {
-                self.burst = Some(Burst { missed, told: Some(report.at) });
+                self.burst = Some(Burst { missed, is_double, told: Some(report.at) });
                 self.newest = Some(report);
                 Finding::Cut(missed)
+            }
+            (Some(Burst { missed, told: Some(_), .. }), Course::Burst(next)) => {
+                // What was told of is over, and the way was clean behind it.
+                self.burst = Some(Burst { missed: next, is_double: false, told: None });
+                self.taken = self.newest.replace(report);
+                Finding::Lost(missed)
             }
             (burst, course) => {
                 self.is_clean = course == Course::Clean;
                 self.taken = Some(report);
                 (self.newest, self.burst) = (None, None);
                 match burst {
-                    Some(Burst { missed, told }) if told.is_some() || self.is_clean => Finding::Lost(missed),
+                    Some(Burst { missed, told, .. }) if told.is_some() || self.is_clean => {
+                        Finding::Lost(missed)
+                    }
                     _ => Finding::Taken,
                 }
             }

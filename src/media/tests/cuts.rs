@@ -207,6 +207,51 @@ fn a_cut_is_found_although_the_network_loses_a_little() {
 }
 
 #[test]
+fn a_way_that_is_cut_twice_in_a_row_is_no_lossy_network() {
+    for (limits, found, gaps) in
+        [(BranchLimits::default(), &[250][..], &[][..]), (keeping(40_000, 30), &[], &[250])]
+    {
+        let mut line = Line::new(limits, 20);
+        line.works(11_000);
+        line.is_cut(2000);
+        line.works(3000);
+        line.is_cut(3000);
+        line.works(9000);
+        assert_eq!((&line.found[..], &line.gaps[..]), (found, gaps), "{limits:?}");
+        let first = line.missed[0];
+        if gaps.is_empty() {
+            assert!(line.recalled()[0] <= first);
+        }
+        assert_eq!(line.gaps, gaps, "{limits:?}");
+    }
+    // Where that goes on, the network is lossy.
+    let mut line = Line::usual();
+    line.works(11_000);
+    for _ in 0..6 {
+        line.is_cut(2000);
+        line.works(3000);
+    }
+    line.works(20_000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[][..]));
+}
+
+#[test]
+fn a_cut_that_is_found_as_another_one_is_given_up_is_not_forgotten() {
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(2000);
+    line.works(8000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[100][..], &[][..]));
+    line.is_cut(3000);
+    line.works(3000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[100][..], &[100][..]));
+    line.works(4000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[100, 150][..], &[100][..]));
+    line.works(6000);
+    assert_eq!(line.gaps, [100, 150]);
+}
+
+#[test]
 fn what_the_call_itself_has_lost_was_not_missed() {
     let mut line = Line::usual();
     line.works(11_000);
