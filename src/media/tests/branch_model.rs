@@ -6,6 +6,8 @@
 mod bench;
 #[path = "branch_model/doubts.rs"]
 mod doubts;
+#[path = "branch_model/steps.rs"]
+mod steps;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
 use siprec_model::{BranchEvent, BranchLimits, DropCause, DropCounts, Medium, PayloadRule};
+use steps::{Pattern, Step, step};
 
 const FIRST: u16 = 0x7FF0;
 const CLOCK_RATE: u32 = 8000;
@@ -31,81 +34,6 @@ const PATIENCE: u64 = 500;
 const REPORTS_WITHIN: u64 = 15_000;
 const RULES: [&[PayloadRule]; 2] =
     [&[PayloadRule { from: 0, to: 0 }, PayloadRule { from: 101, to: 96 }], &[PayloadRule { from: 0, to: 8 }]];
-
-#[derive(Clone, Debug)]
-enum Step {
-    Packets {
-        source: u32,
-        payload_type: u8,
-        pattern: Pattern,
-        count: u8,
-        length: usize,
-    },
-    QueueFull(u64),
-    Open(usize),
-    Move,
-    Pause,
-    Hold,
-    Disable,
-    Wait(u64),
-    SendFailure,
-    /// A receiver report on a source, so far behind what was sent, or ahead of it.
-    Report(u32, i64),
-    /// The recorder gave a sign of life so many ms ago.
-    Confirm(u64),
-    /// The recorder is lost, whose last sign of life is so many ms ago. The next one has another key, or none.
-    Recall(u64, bool),
-}
-
-#[derive(Clone, Debug)]
-enum Pattern {
-    InOrder,
-    Lossy(u16),
-    Swapped,
-    Doubled,
-    /// The call's sequence number goes anywhere.
-    Reset(u16, u32),
-    /// The source starts again as it was so many packets ago.
-    Back(u16),
-    /// What was said so many packets ago comes again, so many ms apart.
-    Again(u16, u64),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let pattern = prop_oneof![
-        6 => Just(Pattern::InOrder),
-        2 => (1u16..3200).prop_map(Pattern::Lossy),
-        2 => Just(Pattern::Swapped),
-        2 => Just(Pattern::Doubled),
-        2 => prop_oneof![1u16..100, 100u16..3200].prop_map(Pattern::Back),
-        2 => (1u16..140, prop_oneof![Just(0u64), Just(1), Just(20)]).prop_map(|(ago, apart)| Pattern::Again(ago, apart)),
-        1 => (any::<u16>(), any::<u32>()).prop_map(|(sequence, timestamp)| Pattern::Reset(sequence, timestamp)),
-    ];
-    let packets = (
-        prop_oneof![8 => Just(1u32), 2 => 2u32..4, 1 => 4u32..14],
-        prop_oneof![8 => Just(0u8), 2 => Just(101), 1 => Just(13)],
-        pattern,
-        1u8..60,
-        prop_oneof![8 => Just(160usize), 1 => 0usize..7000],
-    );
-    prop_oneof![
-        12 => packets.prop_map(|(source, payload_type, pattern, count, length)| {
-            Step::Packets { source, payload_type, pattern, count, length }
-        }),
-        1 => (1u64..5).prop_map(Step::QueueFull),
-        3 => (0usize..2).prop_map(Step::Open),
-        1 => Just(Step::Move),
-        2 => Just(Step::Pause),
-        2 => Just(Step::Hold),
-        1 => Just(Step::Disable),
-        3 => prop_oneof![5 => 1u64..500, 1 => 500u64..800_000].prop_map(Step::Wait),
-        1 => Just(Step::SendFailure),
-        2 => (prop_oneof![4 => Just(1u32), 1 => 2u32..4], prop_oneof![6 => 0i64..40, 1 => -3i64..0, 1 => Just(65_530)])
-            .prop_map(|(source, back)| Step::Report(source, back)),
-        1 => (0u64..6000).prop_map(Step::Confirm),
-        2 => (0u64..6000, any::<bool>()).prop_map(|(ago, renews)| Step::Recall(ago, renews)),
-    ]
-}
 
 /// What the rules say, one packet at a time.
 struct Model {
