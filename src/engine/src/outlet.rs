@@ -117,7 +117,7 @@ enum State {
     Holding,
     Open,
     Paused,
-    Disabled,
+    Off,
 }
 
 impl Outlet {
@@ -325,14 +325,25 @@ impl Outlet {
         self.reopened = false;
     }
 
+    /// Keeps what is held, and stores nothing: the recorder asks for silence.
+    pub(crate) fn freeze(&mut self, now: Instant) {
+        self.branch.freeze(now);
+        self.switch_off(now);
+    }
+
     /// Forgets what is held and stores nothing.
     pub(crate) fn disable(&mut self, now: Instant) {
+        self.branch.disable(now);
+        self.switch_off(now);
+    }
+
+    /// The recorder does not take what comes.
+    fn switch_off(&mut self, now: Instant) {
         self.pending = None;
         self.discretion.revoke();
         self.forget_departed();
-        self.branch.disable(now);
         self.reporter.rest(now);
-        self.state = State::Disabled;
+        self.state = State::Off;
         self.reopened = false;
     }
 
@@ -431,7 +442,7 @@ impl Outlet {
                 self.branch.begin_interval();
                 self.reopened = true;
             }
-            State::Disabled => {}
+            State::Off => {}
         }
     }
 

@@ -201,6 +201,9 @@ impl Worker {
             BranchCommand::Hold { .. } => {
                 self.act(branch, now, |outlet, _| outlet.hold(now));
             }
+            BranchCommand::Freeze { .. } => {
+                self.act(branch, now, |outlet, _| outlet.freeze(now));
+            }
             BranchCommand::Disable { .. } => {
                 self.act(branch, now, |outlet, _| outlet.disable(now));
             }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::{LOCAL, Recorder, Rig, assert_in_order, numbered};
 use siprec_engine::{EngineConfig, Gate, TapConfig};
-use siprec_model::{BranchCommand, BranchEvent, RtcpMode};
+use siprec_model::{BranchCommand, BranchEvent, DropCause, RtcpMode};
 
 const SSRC: u32 = 77;
 
@@ -145,6 +145,30 @@ fn a_disabled_branch_sends_nothing_and_stores_nothing_until_it_is_opened() {
     tap.push(&numbered(SSRC, 2), Instant::now());
     let after = recorder.packet();
     assert_eq!((after.number(), after.sequence), (2, before.sequence.wrapping_add(1)));
+}
+
+#[test]
+fn what_waits_when_the_recorder_asks_for_silence_leaves_first_when_it_opens_the_stream_again() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, recorder) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, common::FAST);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    (0..5).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    rig.command(BranchCommand::Freeze { branch });
+    // Answered after the command before it: ports that are held are kept.
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    (5..8).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    recorder.assert_silence();
+    rig.open(branch, &recorder);
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    tap.push(&numbered(SSRC, 8), Instant::now());
+    let packets = recorder.packets(6);
+    assert_in_order(&packets[..5], 0);
+    assert_eq!(packets[5].number(), 8);
+    assert_eq!(packets[5].sequence, packets[4].sequence.wrapping_add(1));
+    let (events, report) = rig.close(branch);
+    assert_eq!((report.seen, report.sent, report.drops.of(DropCause::Closed)), (9, 6, 3));
+    assert!(!events.iter().any(|event| matches!(event, BranchEvent::Gap(_))), "{events:?}");
 }
 
 /// As where the agent is shut down in the middle of a call: nobody shuts its gates.

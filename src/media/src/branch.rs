@@ -31,6 +31,7 @@ use crate::source::Sender;
 /// | *holding* (at first) | waits | stays; the oldest goes when time or bytes run out, of video whole groups of pictures |
 /// | *open* | leaves at once, or joins the tail while something is held, or waits if its payload type is unknown, or if the next ones tell whether it is late | leaves in order, paced |
 /// | *paused* | is not stored and not counted | stays, unsent |
+/// | *frozen* | is counted as [`DropCause::Closed`] | stays, unsent |
 /// | *closed* | is counted as [`DropCause::Closed`] | nothing |
 ///
 /// What has left is kept in any state, behind what waits, until receiver reports acknowledge it, or without any the
@@ -41,8 +42,8 @@ use crate::source::Sender;
 /// 1. Packets: [`RtpView::parse`], then [`Branch::handle_packet`]; what cannot be parsed, or never got here, goes to
 ///    [`Branch::handle_loss`]. While the caller's gate is shut, [`Branch::store_packet`] instead.
 /// 2. Commands: [`open`](Branch::open), [`pause`](Branch::pause), [`hold`](Branch::hold),
-///    [`disable`](Branch::disable), [`recall`](Branch::recall), [`drain`](Branch::drain), [`close`](Branch::close), in any
-///    state.
+///    [`freeze`](Branch::freeze), [`disable`](Branch::disable), [`recall`](Branch::recall), [`drain`](Branch::drain),
+///    [`close`](Branch::close), in any state.
 /// 3. Sending: [`Branch::next_packet`] until `None`, again at [`Branch::next_timeout`]. A branch that is not asked
 ///    keeps what it holds. What the socket refused goes to [`Branch::handle_send_failure`] before anything else leaves,
 ///    what receiver reports say to [`Branch::acknowledge`].
@@ -101,6 +102,8 @@ enum State {
     Holding,
     Open(Open),
     Paused(Paused),
+    /// As paused, but what comes is lost to the recording.
+    Frozen(Paused),
 }
 
 /// Packets leave.
@@ -195,9 +198,16 @@ impl Branch {
                 return;
             }
             State::Paused(paused) if arrival >= paused.since => return,
+            State::Frozen(frozen) if arrival >= frozen.since => {
+                // What is kept does not grow old meanwhile.
+                self.account.seen(arrival);
+                self.account.dropped(DropCause::Closed, 1, Duration::ZERO, times.arrival);
+                self.torn = true;
+                return;
+            }
             State::Holding => true,
             // Time does not count once packets may leave: a slow drain must not lose what it has promised.
-            State::Paused(_) | State::Open(_) => false,
+            State::Paused(_) | State::Frozen(_) | State::Open(_) => false,
         };
         if let State::Open(open) = &mut self.state {
             open.payloads.note(packet.payload_type());
@@ -325,6 +335,16 @@ impl Branch {
         }
     }
 
+    /// The recorder asks for silence, and may open the stream again: what is held stays, and goes first then. What comes meanwhile is
+    /// not for it, then or later.
+    pub fn freeze(&mut self, now: Instant) {
+        if !matches!(self.state, State::Frozen(_)) {
+            self.leave_state(now);
+            self.state = State::Frozen(Paused { since: now });
+            self.account.gaps.end(now);
+        }
+    }
+
     /// Waits for the next opening, storing what comes.
     pub fn hold(&mut self, now: Instant) {
         if !matches!(self.state, State::Holding) {
@@ -433,7 +453,7 @@ impl Branch {
                 let due = open.pacer.due(held.times.active(), now).max(open.payloads.wait(&held, now));
                 Some(open.doubt.map_or(due, |until| due.max(until)))
             }
-            State::Closed | State::Holding | State::Paused(_) => None,
+            State::Closed | State::Holding | State::Paused(_) | State::Frozen(_) => None,
         }
     }
 
@@ -518,8 +538,10 @@ impl Branch {
 
     /// Ends the present state, leaving *closed*.
     fn leave_state(&mut self, now: Instant) {
-        if let State::Paused(paused) = std::mem::replace(&mut self.state, State::Closed) {
-            self.clock.stood_still(now.saturating_duration_since(paused.since));
+        if let State::Paused(silent) | State::Frozen(silent) =
+            std::mem::replace(&mut self.state, State::Closed)
+        {
+            self.clock.stood_still(now.saturating_duration_since(silent.since));
         }
     }
 

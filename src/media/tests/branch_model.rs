@@ -85,6 +85,7 @@ enum State {
     Holding,
     Open,
     Paused,
+    Frozen,
     Closed,
 }
 
@@ -198,6 +199,10 @@ impl Model {
         };
         match self.state {
             State::Paused => return None,
+            State::Frozen => {
+                self.drop(DropCause::Closed);
+                self.torn = true;
+            }
             State::Closed => {
                 self.drop(DropCause::Closed);
                 self.torn = true;
@@ -569,10 +574,11 @@ impl Model {
         if self.state == state {
             return;
         }
-        if self.state == State::Paused {
+        let stands_still = |state| matches!(state, State::Paused | State::Frozen);
+        if stands_still(self.state) {
             self.paused += now - self.paused_since;
         }
-        if state == State::Paused {
+        if stands_still(state) {
             self.paused_since = now;
         }
         self.state = state;

@@ -6,6 +6,8 @@
 mod backlog;
 #[path = "rules/call.rs"]
 mod call;
+#[path = "rules/frozen.rs"]
+mod frozen;
 #[path = "rules/kept.rs"]
 mod kept;
 #[path = "rules/numbers.rs"]

@@ -98,6 +98,13 @@ pub enum BranchCommand {
         /// The branch.
         branch: BranchId,
     },
+    /// Stops sending at the recorder's own wish, which it may take back (state *frozen*): what is held stays in the ring, unsent, does
+    /// not grow old, and goes first after the next [`BranchCommand::Open`]. Packets that come are counted as
+    /// [`DropCause::Closed`] until then, or until [`BranchCommand::Hold`]. RTCP goes on.
+    Freeze {
+        /// The branch.
+        branch: BranchId,
+    },
     /// Stops sending and forgets what is held; packets are counted as [`DropCause::Closed`] until the next
     /// [`BranchCommand::Hold`] or [`BranchCommand::Open`] (a refused or removed stream). RTCP goes on.
     Disable {
@@ -105,7 +112,7 @@ pub enum BranchCommand {
         branch: BranchId,
     },
     /// The recorder is lost: nothing more goes to it, neither RTP nor RTCP, and what it may not have is put back in front
-    /// of what is held, in order. An open branch waits (state *holding*); one that is paused or disabled stays so. The
+    /// of what is held, in order. An open branch waits (state *holding*); one that is paused, frozen or disabled stays so. The
     /// next [`BranchCommand::Open`] begins a session with a receiver that knows nothing: other keys, sequence numbers
     /// and RTCP that begin anew, and what was put back first, paced by `catch_up`.
     ///
@@ -171,6 +178,7 @@ impl BranchCommand {
             | Self::Bind { branch, .. }
             | Self::Pause { branch }
             | Self::Hold { branch }
+            | Self::Freeze { branch }
             | Self::Disable { branch }
             | Self::Recall { branch, .. }
             | Self::Confirm { branch, .. }

@@ -412,6 +412,7 @@ impl Model {
             (
                 BranchCommand::Pause { .. }
                 | BranchCommand::Hold { .. }
+                | BranchCommand::Freeze { .. }
                 | BranchCommand::Disable { .. }
                 | BranchCommand::Part { .. }
                 | BranchCommand::Recall { .. },

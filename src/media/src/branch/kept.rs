@@ -29,7 +29,7 @@ impl Branch {
         let repair = match self.state {
             _ if self.keeps_time() => Repair::Never,
             State::Open(_) => Repair::Possible,
-            State::Closed | State::Holding | State::Paused(_) => Repair::Suspended,
+            State::Closed | State::Holding | State::Paused(_) | State::Frozen(_) => Repair::Suspended,
         };
         let hold = &self.hold;
         let sent = |behind, to| hold.sent_between(ssrc, behind, to);
@@ -49,7 +49,7 @@ impl Branch {
 
     /// The recorder is lost, which gave its last sign of life at `since`, but for its receiver reports. What it may not
     /// have waits again, in front of what waits, as [`BranchCommand::Recall`] says. An open branch holds; one that is
-    /// paused or closed stays so.
+    /// paused, frozen or closed stays so.
     ///
     /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
     pub fn recall(&mut self, since: Instant, now: Instant) {

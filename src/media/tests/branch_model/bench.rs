@@ -75,6 +75,10 @@ impl Bench {
                 self.branch.hold(self.at());
                 self.model.enter(State::Holding, self.now);
             }
+            Step::Freeze => {
+                self.branch.freeze(self.at());
+                self.model.enter(State::Frozen, self.now);
+            }
             Step::Disable => {
                 self.branch.disable(self.at());
                 self.model.enter(State::Closed, self.now);

@@ -477,6 +477,7 @@ impl Call {
                 None
             }
             BranchCommand::Hold { .. }
+            | BranchCommand::Freeze { .. }
             | BranchCommand::Disable { .. }
             | BranchCommand::Part { .. }
             | BranchCommand::Recall { .. } => {
@@ -526,6 +527,7 @@ impl Call {
                     BranchCommand::Associate(open) => format!("associate {slot} with {}", open.rtp),
                     BranchCommand::Pause { .. } => format!("pause {slot}"),
                     BranchCommand::Hold { .. } => format!("hold {slot}"),
+                    BranchCommand::Freeze { .. } => format!("freeze {slot}"),
                     BranchCommand::Disable { .. } => format!("disable {slot}"),
                     BranchCommand::Recall { .. } => format!("recall {slot}"),
                     BranchCommand::Drain { .. } => format!("drain {slot}"),
