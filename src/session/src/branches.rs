@@ -12,6 +12,8 @@ pub(crate) enum BranchMode {
     Open(OpenBranch),
     /// Neither sends nor keeps; what was held stays held.
     Paused,
+    /// Neither sends nor keeps, since the recorder asks for that, and may take it back; what was held stays held.
+    Frozen,
     /// Neither sends nor keeps; what was held is forgotten.
     Disabled,
 }
@@ -45,6 +47,7 @@ pub(crate) fn difference(branch: BranchId, old: &BranchMode, new: &BranchMode) -
         BranchMode::Holding => BranchCommand::Hold { branch },
         BranchMode::Open(open) => BranchCommand::Open(open.clone()),
         BranchMode::Paused => BranchCommand::Pause { branch },
+        BranchMode::Frozen => BranchCommand::Freeze { branch },
         BranchMode::Disabled => BranchCommand::Disable { branch },
     })
 }
@@ -75,7 +78,8 @@ mod tests {
 
     #[test]
     fn nothing_is_commanded_where_nothing_changes() {
-        for mode in [BranchMode::Holding, open(4000), BranchMode::Paused, BranchMode::Disabled] {
+        let silent = [BranchMode::Holding, BranchMode::Paused, BranchMode::Frozen, BranchMode::Disabled];
+        for mode in silent.into_iter().chain([open(4000)]) {
             assert_eq!(difference(BRANCH, &mode, &mode), None);
         }
     }
@@ -85,6 +89,7 @@ mod tests {
         let command = |new| difference(BRANCH, &open(4000), &new);
         assert_eq!(command(BranchMode::Holding), Some(BranchCommand::Hold { branch: BRANCH }));
         assert_eq!(command(BranchMode::Paused), Some(BranchCommand::Pause { branch: BRANCH }));
+        assert_eq!(command(BranchMode::Frozen), Some(BranchCommand::Freeze { branch: BRANCH }));
         assert_eq!(command(BranchMode::Disabled), Some(BranchCommand::Disable { branch: BRANCH }));
     }
 

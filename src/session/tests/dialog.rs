@@ -268,7 +268,7 @@ fn what_the_recorder_switches_off_is_off_until_it_opens_it() {
     for (body, expected, reason) in cases {
         let (mut call, invite) = established();
         call.recorder_sends(&invite, "INVITE", &[], &body);
-        call.expect(&["disable 1", &format!("* audio of 1002 off: {reason}"), "> 200 INVITE"]);
+        call.expect(&["freeze 1", &format!("* audio of 1002 off: {reason}"), "> 200 INVITE"]);
         let answer = SessionDescription::parse(&call.response().body).unwrap();
         assert_eq!(support::lines(&answer), expected);
         acknowledge(&mut call, &invite, "");

@@ -23,7 +23,9 @@ pub(super) struct Agreement {
     pub(super) ours: Description,
     pub(super) theirs: RemoteDescription,
     /// Whether the recorder made the offer.
-    pub(super) offered_by_recorder: bool,
+    offered_by_recorder: bool,
+    /// The m-lines in which it has asked for silence by an offer of its own, and has not taken that back. Ours have something to send.
+    silenced: Vec<usize>,
 }
 
 /// What a branch is to do, and why the recorder does not take its stream, if so.
@@ -65,7 +67,13 @@ impl Verdict {
 impl Agreement {
     /// The recorder has answered our offer.
     pub(super) fn new(ours: Description, theirs: RemoteDescription) -> Self {
-        Self { ours, theirs, offered_by_recorder: false }
+        Self { ours, theirs, offered_by_recorder: false, silenced: Vec::new() }
+    }
+
+    /// The recorder has made an offer, which we have answered.
+    pub(super) fn follow(&mut self, ours: Description, theirs: RemoteDescription, rules: &Rules) {
+        *self = Self { ours, theirs, offered_by_recorder: true, silenced: Vec::new() };
+        self.silenced = (0..self.ours.lines.len()).filter(|index| self.declines(*index, rules)).collect();
     }
 
     /// The first answer must take at least one stream (`protocol` 1.2: port 0 for every stream is a failure).
@@ -184,12 +192,24 @@ impl Agreement {
 
     /// The recorder has answered a later offer of ours; without a readable description everything stays where it was.
     /// Gives the encrypted lines that now go to another address.
-    pub(super) fn renew(&mut self, ours: Description, theirs: Option<RemoteDescription>) -> Vec<usize> {
+    pub(super) fn renew(
+        &mut self,
+        ours: Description,
+        theirs: Option<RemoteDescription>,
+        rules: &Rules,
+    ) -> Vec<usize> {
         let theirs = theirs.unwrap_or_else(|| self.theirs.clone().unsaid());
         let moved = self.moved(&theirs);
-        self.ours = ours;
+        let before = std::mem::replace(&mut self.ours, ours);
         self.theirs = theirs;
         self.offered_by_recorder = false;
+        let mut silenced = std::mem::take(&mut self.silenced);
+        let ports = |description: &Description, index| description.stream(index).and_then(|line| line.ports);
+        silenced.retain(|index| {
+            // Another stream has an answer of its own.
+            ports(&before, *index) == ports(&self.ours, *index) && self.declines(*index, rules)
+        });
+        self.silenced = silenced;
         moved
     }
 
@@ -206,6 +226,19 @@ impl Agreement {
         (0..self.ours.lines.len()).filter(is_secured).filter(has_moved).collect()
     }
 
+    /// Whether the recorder has asked for silence in an m-line, and has not taken that back.
+    pub(super) fn is_silenced(&self, index: usize) -> bool {
+        self.silenced.contains(&index)
+    }
+
+    /// Whether the recorder does not take what we have for an m-line, whatever it is.
+    fn declines(&self, index: usize, rules: &Rules) -> bool {
+        let ours = self.ours.stream(index).filter(|ours| ours.send);
+        ours.is_some_and(|ours| {
+            !self.target(index, ours, rules).is_ok_and(|(_, line)| self.takes_media(line.direction, rules))
+        })
+    }
+
     /// What the branch of the m-line `index` is to do. `proposed` is an offer of ours that is not answered yet.
     pub(super) fn verdict(
         &self,
@@ -217,15 +250,17 @@ impl Agreement {
         let waiting = Verdict { mode: BranchMode::Holding, off: None };
         let Some(ours) = self.ours.stream(index).filter(|ours| ours.send) else { return waiting };
         let disabled = |reason| Verdict { mode: BranchMode::Disabled, off: Some(reason) };
+        let frozen = self.is_silenced(index).then_some(BranchMode::Frozen);
         let (target, line) = match self.target(index, ours, rules) {
             Ok(found) => found,
-            Err(reason) => return disabled(reason),
+            Err(reason) => {
+                return Verdict { mode: frozen.unwrap_or(BranchMode::Disabled), off: Some(reason) };
+            }
         };
         if !self.takes_media(line.direction, rules) {
             let reason = "the recorder set it inactive".to_owned();
-            // What the recorder switches off is off; an answer that is inactive may be opened by its next offer.
-            let mode = if self.offered_by_recorder { BranchMode::Disabled } else { BranchMode::Holding };
-            return Verdict { mode, off: Some(reason) };
+            // An answer that is inactive may be opened by its next offer.
+            return Verdict { mode: frozen.unwrap_or(BranchMode::Holding), off: Some(reason) };
         }
         // While our own "inactive" is open, nothing is sent that it might end.
         if proposed.and_then(|proposed| proposed.stream(index)).is_some_and(|line| !line.send) {

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use siprec_sip::{Body, HeaderName, Headers, Method, Request, ServerToken};
 
-use super::agreement::Agreement;
 use super::description::{Description, Line, StreamLine};
 use super::keys::LineKeys;
 use super::offer::Offer;
@@ -105,7 +104,7 @@ impl RecordingSession {
         up.clock = clock;
         self.layout.extend(offer.foreign());
         if !unchanged {
-            up.agreed = Agreement { ours: Description { lines }, theirs: offer, offered_by_recorder: true };
+            up.agreed.follow(Description { lines }, offer, &self.rules);
             // The m-lines that only the recorder wanted stay, switched off.
             for description in [&mut up.agreed.ours, &mut self.wanted] {
                 let rejected: Vec<Line> = self.layout.rejected(description.lines.len()).collect();
@@ -121,7 +120,7 @@ impl RecordingSession {
         if let Some(description) = up.offer.take_answered(token)
             && let Ok(theirs) = sdp_of(&ack.headers, &ack.body).and_then(RemoteDescription::parse)
         {
-            let moved = up.agreed.renew(description, Some(theirs));
+            let moved = up.agreed.renew(description, Some(theirs), &self.rules);
             // As in any answer: never a silent fall back to something less (`protocol` section 3).
             if let Err(reason) = up.agreed.check_security(&self.rules) {
                 self.fail_insecure(reason, now);

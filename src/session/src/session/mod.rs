@@ -477,7 +477,7 @@ impl RecordingSession {
                     let turns_secured = offered.turns_secured(&up.agreed.ours);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
-                    let moved = up.agreed.renew(offered, theirs.ok());
+                    let moved = up.agreed.renew(offered, theirs.ok(), &self.rules);
                     up.forget_refusal();
                     if let Err(reason) = up.agreed.check_security(&self.rules) {
                         self.fail_insecure(reason, now);

@@ -146,10 +146,12 @@ impl Up {
             .stream(index)
             .zip(wanted.stream(index))
             .is_some_and(|(agreed, wanted)| pending && agreed.formats != wanted.formats);
-        if renewed || self.has_other_ports(index, wanted) {
+        // What the call changes to while the recorder asks for silence is not for it either.
+        let silenced = self.agreed.is_silenced(index);
+        if renewed && !silenced || self.has_other_ports(index, wanted) {
             return Verdict { mode: BranchMode::Holding, off: None };
         }
-        if self.is_spent(index) {
+        if self.is_spent(index) && !silenced {
             let off =
                 (!pending).then(|| "its key is used up, and the recorder refuses another one".to_owned());
             return Verdict { mode: BranchMode::Holding, off };

@@ -328,13 +328,13 @@ impl Slot {
         }
         match branch.mode {
             BranchMode::Open(_) => false,
-            BranchMode::Holding if branch.fed => !may_open,
+            BranchMode::Holding | BranchMode::Frozen if branch.fed => !may_open,
             BranchMode::Holding => !may_open || now >= at + GRACE,
             BranchMode::Paused if branch.parked => true,
             // Where nothing is frozen, the engine says so at once.
             BranchMode::Paused if branch.fed => !may_open && now >= at + GRACE,
             BranchMode::Paused => now >= at + REPLY_TIME,
-            BranchMode::Disabled => true,
+            BranchMode::Frozen | BranchMode::Disabled => true,
         }
     }
 
@@ -513,7 +513,7 @@ impl Branch {
                 }
             }
             // What waited before goes first afterwards.
-            BranchMode::Paused => {}
+            BranchMode::Paused | BranchMode::Frozen => {}
             BranchMode::Disabled => {
                 (self.waiting, self.is_recalled, self.behind_until) = (None, false, None);
             }
