@@ -12,6 +12,12 @@ use siprec_sip::{Method, Request};
 use support::*;
 
 const CUT: BranchEvent = BranchEvent::StretchMissed { packets: 200 };
+const REPORT: BranchEvent = BranchEvent::ReportReceived {
+    highest_sequence: 1,
+    cumulative_lost: 0,
+    fraction_lost: 0,
+    missing_since: None,
+};
 const SUSPECTED: &str = "* suspected: it has missed 200 packets at once";
 const LEFT: &str = "* failed: the recorder has missed 200 packets at once";
 
@@ -299,6 +305,45 @@ fn a_cut_that_the_end_of_the_call_tells_of_is_made_good_before_the_recording_end
             first
         };
         assert!(call.take().contains(&"> BYE".to_owned()), "{accepts}");
+        call.answer_bye_of(&last);
+        assert_eq!(call.recording.state(), RecordingState::Stopped);
+    }
+}
+
+#[test]
+fn a_cut_that_the_report_tells_of_for_which_the_bye_waits_is_made_good_as_well() {
+    for accepts in [true, false] {
+        let (mut call, first) = recording("sip:a.example sip:b.example");
+        (0..2).for_each(|slot| call.media(slot, REPORT));
+        call.wait_ms(8_000);
+        (0..2).for_each(|slot| call.media(slot, BranchEvent::ReportOverdue));
+        call.command(Command::Stop(StopReason::CallEnded));
+        call.wait_ms(2_000);
+        assert!(!call.take().contains(&"> BYE".to_owned()));
+        // The engine tells what a report shows before that it has come.
+        for slot in 0..2 {
+            call.media(slot, CUT);
+            call.media(slot, REPORT);
+        }
+        let lines = call.take();
+        assert!(lines.contains(&SUSPECTED.to_owned()) && !lines.contains(&"> BYE".to_owned()), "{lines:?}");
+        let last = if accepts {
+            let next = call.answer_invite(&sdp(&[6000, 6002]));
+            call.answer_bye_of(&first);
+            let lines = call.take();
+            for line in ["recall 0", "recall 1", LEFT, "open 0 to 192.0.2.9:6000", "open 1 to 192.0.2.9:6002"]
+            {
+                assert!(lines.iter().any(|other| other == line), "{line}: {lines:?}");
+            }
+            next
+        } else {
+            for _ in 0..2 {
+                let invite = call.request(&Method::Invite);
+                call.answer(&invite, 486, &[], "");
+            }
+            assert!(call.take().contains(&"> BYE".to_owned()));
+            first
+        };
         call.answer_bye_of(&last);
         assert_eq!(call.recording.state(), RecordingState::Stopped);
     }

@@ -175,6 +175,14 @@ impl Recording {
         }
     }
 
+    /// The session whose recorder reports: while another one is sought, the one that stands.
+    pub(super) fn session_reported_on(&mut self, id: usize) -> Option<&mut RecordingSession> {
+        let leg = self.legs.get_mut(id)?;
+        let Some(standing) = &leg.repairs.standing else { return leg.session_mut() };
+        let former = self.former.iter_mut().find(|(attempt, _)| *attempt == standing.attempt);
+        former.map(|(_, session)| session)
+    }
+
     /// Tells of a session: while another one is sought, of the one that stands.
     pub(super) fn tell_of_standing(&mut self, id: usize, kind: SessionEventKind) {
         let standing = self.legs.get(id).and_then(|leg| leg.repairs.standing.as_ref());

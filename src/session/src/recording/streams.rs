@@ -204,11 +204,12 @@ impl Recording {
                     self.hear_refusal(leg, id, now);
                 }
             }
-            SlotNews::Unreported
-            | SlotNews::Unrefused
-            | SlotNews::Reported { .. }
-            | SlotNews::Overdue
-            | SlotNews::Refuted => {
+            SlotNews::Reported { missing_since } => {
+                if let Some(session) = leg.and_then(|leg| self.session_reported_on(leg)) {
+                    session.hear_report(id, missing_since, now);
+                }
+            }
+            SlotNews::Unreported | SlotNews::Unrefused | SlotNews::Overdue | SlotNews::Refuted => {
                 let leg = leg.and_then(|id| self.legs.get_mut(id));
                 let Some(session) = leg.and_then(|leg| leg.session_mut()) else { return };
                 match news {
@@ -216,7 +217,6 @@ impl Recording {
                     SlotNews::Unrefused => session.end_refusals(id),
                     SlotNews::Refuted => session.hear_refutation(id, now),
                     SlotNews::Overdue => session.miss_report(id),
-                    SlotNews::Reported { missing_since } => session.hear_report(id, missing_since, now),
                     _ => {}
                 }
             }
