@@ -224,6 +224,37 @@ fn what_a_recorder_has_missed_at_once_by_its_reports_goes_to_the_next_one() {
     }
 }
 
+/// The session says BYE as soon as the report has come for which it waits.
+#[test]
+fn what_a_report_shows_after_the_end_is_told_before_the_report() {
+    let rig = Rig::new(EngineConfig::default());
+    let (tap, cut) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, FAST);
+    let (_, local) = rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, &cut);
+    let start = Instant::now() - Duration::from_secs(20);
+    (0..300).for_each(|number| tap.push(&numbered(SSRC, number), start + SPACING * number));
+    let first = cut.packets(300)[0].sequence;
+    report(&cut, local, first.wrapping_add(299), 0);
+    rig.expect(branch, |event| matches!(event, BranchEvent::ReportReceived { .. }).then_some(()));
+    (300..700).for_each(|number| tap.push(&numbered(SSRC, number), start + SPACING * number));
+    cut.packets(400);
+    rig.command(BranchCommand::Drain { branch });
+    rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 0 }).then_some(()));
+    // Packets 400 to 599 did not arrive.
+    report(&cut, local, first.wrapping_add(699), 200);
+    let mut is_missed = false;
+    rig.expect(branch, |event| match event {
+        BranchEvent::StretchMissed { packets: 200 } => {
+            is_missed = true;
+            None
+        }
+        BranchEvent::ReportReceived { .. } => Some(()),
+        _ => None,
+    });
+    assert!(is_missed);
+}
+
 /// Whether an RTCP compound packet has a BYE (RFC 3550 §6.6).
 fn says_goodbye(mut compound: &[u8]) -> bool {
     while let [_, kind, high, low, ..] = compound {

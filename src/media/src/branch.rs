@@ -474,8 +474,9 @@ impl Branch {
         if let Some(hole) = self.account.poll_hole() {
             return Some(BranchEvent::Gap(hole));
         }
-        let ends = self.drain == Drain::Asked && self.held_packets() == 0;
-        if ends && !self.keeps_time() {
+        let has_ended = self.drain != Drain::NotAsked && self.held_packets() == 0;
+        // A report may come for as long as the session waits for one.
+        if has_ended && !self.keeps_time() {
             let kept = |ssrc, behind, to| self.hold.ring.sent_between(ssrc, behind, to);
             for missed in self.rewriter.sources.conclude(kept) {
                 self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
@@ -484,7 +485,7 @@ impl Branch {
         if let Some(packets) = self.cut.take() {
             return Some(BranchEvent::StretchMissed { packets });
         }
-        if ends {
+        if has_ended && self.drain == Drain::Asked {
             self.drain = Drain::Told;
             return Some(BranchEvent::BacklogEmpty { recalls: self.recalls() });
         }

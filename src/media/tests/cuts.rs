@@ -460,6 +460,47 @@ fn a_call_that_ends_before_a_cut_is_certain_tells_of_it_before_all_is_delivered(
 }
 
 #[test]
+fn a_cut_that_a_report_tells_of_after_the_end_of_the_call_is_told_as_one() {
+    for catch_up in [2.0, 0.0] {
+        let mut line = Line::new(BranchLimits { catch_up, ..BranchLimits::default() }, 20);
+        line.works(11_000);
+        line.is_cut(3000);
+        line.works(900);
+        let first = line.missed[0];
+        line.branch.drain();
+        assert_eq!(line.branch.poll_event(), Some(BranchEvent::BacklogEmpty { recalls: 0 }));
+        line.ms += 1500;
+        line.report();
+        assert_eq!(line.found, if catch_up == 0.0 { vec![] } else { vec![150] });
+        // Nothing more comes of it.
+        for _ in 0..3 {
+            line.ms += 2000;
+            line.report();
+        }
+        assert_eq!((line.found.len(), &line.gaps[..]), (usize::from(catch_up != 0.0), &[][..]));
+        if catch_up != 0.0 {
+            assert!(line.recalled()[0] <= first);
+        }
+        line.branch.close(line.now());
+        line.hear();
+        assert_eq!(line.gaps, if catch_up == 0.0 { vec![150] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_network_that_was_lossy_before_is_no_cut_after_the_end_of_the_call_either() {
+    let mut line = Line::usual();
+    line.go_on(11_000, false, chance(20));
+    line.is_cut(3000);
+    line.go_on(900, false, chance(20));
+    line.branch.drain();
+    line.hear();
+    line.ms += 1500;
+    line.report();
+    assert_eq!(line.found, []);
+}
+
+#[test]
 fn what_is_kept_does_not_grow_where_nothing_is_cut() {
     let mut line = Line::usual();
     let second = 50 * (35 + packet(0, 20).len());
