@@ -17,7 +17,7 @@ use crate::parties::PartyKey;
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::{FirstHop, RecorderTarget};
 use crate::security;
-use crate::session::{Advice, Notice, RecordingSession, Rules};
+use crate::session::{Advice, Notice, RecordingSession, Reporting, Rules};
 
 /// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
 const STABLE: Duration = Duration::from_secs(30);
@@ -254,8 +254,10 @@ impl Recording {
             to: invite.to,
             route: recorder.outbound_proxy(&self.config.outbound_proxy).hops().to_vec(),
         };
+        let leg = self.legs.get(id);
+        let reports_again = leg.is_some_and(|leg| leg.tried.is_punctual(recorder));
         let rules = Rules {
-            number: self.legs.get(id).map_or(0, |leg| leg.attempt),
+            number: leg.map_or(0, |leg| leg.attempt),
             dialect,
             payload_types: recorder.profile.payload_types.unwrap_or(dialect.payload_types()),
             rtcp: self.config.rtcp_mode,
@@ -264,8 +266,10 @@ impl Recording {
             signalled: flow.local.ip(),
             protection,
             may_expose: self.policy(id).allow_downgrade,
-            expects_reports: recorder.profile.expects_reports
-                || self.legs.get(id).is_some_and(|leg| leg.tried.is_punctual(recorder)),
+            reporting: match recorder.profile.expects_reports {
+                true => Reporting::Certain,
+                false => Reporting::likely(reports_again, leg.map_or(0, |leg| leg.unreported)),
+            },
             catch_up: recorder.profile.catch_up,
             retransmission: !recorder.profile.without_retransmission,
         };

@@ -40,6 +40,8 @@ pub(super) struct Leg {
     pub(super) lost: Option<Lost>,
     /// How often the session was lost in a row.
     pub(super) losses: u32,
+    /// How many of its recorders were left since they did not report, although they answered and nothing was said of that.
+    pub(super) unreported: u32,
     /// Why each recorder failed, in order.
     pub(super) failures: Vec<String>,
     /// Where the session is, as last told.
@@ -221,6 +223,7 @@ impl Leg {
             told: RecordingState::Starting,
             lost: None,
             losses: 0,
+            unreported: 0,
             weaknesses: Weaknesses::default(),
             takes_nothing: None,
             parting: None,
@@ -269,6 +272,7 @@ impl Leg {
     /// Its recorder is left, and another one is sought. Where its recorders once sent it is forgotten: they may send it there again.
     pub(super) fn look_elsewhere(&mut self, again: Again) {
         let is_punctual = self.session().is_some_and(RecordingSession::is_punctual);
+        self.unreported += u32::from(self.session().is_some_and(RecordingSession::was_unreported));
         if let Some(recorder) = &self.recorder {
             self.tried.lose(recorder, again);
             if is_punctual {

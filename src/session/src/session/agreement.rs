@@ -282,7 +282,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads,
             catch_up: rules.catch_up,
-            expects_reports: rules.expects_reports,
+            expects_reports: rules.reporting.is_expected(),
             retransmission: ours.feedback.and(line.feedback).packets,
         };
         Verdict { mode: BranchMode::Open(open), off: None }
@@ -302,7 +302,7 @@ impl Agreement {
             may_expose: rules.may_expose,
             payloads: payload_rules(ours, line, rules.payload_types),
             catch_up: rules.catch_up,
-            expects_reports: rules.expects_reports,
+            expects_reports: rules.reporting.is_expected(),
             retransmission: ours.feedback.and(line.feedback).packets,
         })
     }

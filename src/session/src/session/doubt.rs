@@ -83,6 +83,8 @@ pub(super) struct Doubt {
     reported: Vec<BranchId>,
     /// Those that should have been reported on again, or at all.
     overdue: Vec<BranchId>,
+    /// How often in a row three intervals have passed without a report of a stream.
+    missing: Vec<(BranchId, u32)>,
     /// When reports last disproved refusals.
     refuted: Option<Instant>,
     asked: Option<(Sign, Instant)>,
@@ -217,6 +219,20 @@ impl Doubt {
         !self.reported.is_empty()
     }
 
+    /// Three intervals have passed without a report of a stream, or three more; how often that was so in a row.
+    pub(super) fn count_missing(&mut self, stream: BranchId) -> u32 {
+        match self.missing.iter_mut().find(|(missing, _)| *missing == stream) {
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                self.missing.push((stream, 1));
+                1
+            }
+        }
+    }
+
     /// A report of a stream is overdue.
     pub(super) fn miss(&mut self, stream: BranchId) {
         if !self.overdue.contains(&stream) {
@@ -286,6 +302,7 @@ impl Doubt {
             self.reported.push(stream);
         }
         self.overdue.retain(|overdue| *overdue != stream);
+        self.missing.retain(|(missing, _)| *missing != stream);
         let is_refused = !self.refused.is_empty();
         if !is_refused {
             self.refusals = Refusals::default();

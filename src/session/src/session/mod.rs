@@ -47,6 +47,7 @@ use keys::{KeyMaker, LineKeys};
 use life::Life;
 use offer::{Offer, Refusal};
 use punctuality::Punctuality;
+pub(crate) use punctuality::Reporting;
 use remote::{RemoteDescription, sdp_of};
 use write::Writer;
 
@@ -67,8 +68,8 @@ pub(crate) struct Rules {
     pub(crate) protection: Protection,
     /// Whether what the call encrypts may be sent in the clear.
     pub(crate) may_expose: bool,
-    /// The recorder always sends receiver reports.
-    pub(crate) expects_reports: bool,
+    /// What is expected of its receiver reports.
+    pub(crate) reporting: Reporting,
     /// How fast the recorder takes what was held, where it is particular about that.
     pub(crate) catch_up: Option<f32>,
     /// Whether the recorder may ask for packets that it has not got.
@@ -513,8 +514,7 @@ impl RecordingSession {
         match agreed {
             Ok(agreed) => {
                 let clock = SessionClock::start(self.rules.timers.ahead, &response.headers, now);
-                let doubt = Doubt::default();
-                let life = Life::begin(&self.rules.timers, self.rules.expects_reports, now);
+                let life = Life::begin(&self.rules.timers, self.rules.reporting.is_expected(), now);
                 let waits = agreed.has_association(&self.rules);
                 self.notices.extend(agreed.weak_keys(&self.rules).into_iter().map(Notice::Weak));
                 let mut up = Up {
@@ -522,7 +522,7 @@ impl RecordingSession {
                     offer: Offer::None,
                     refused: None,
                     clock,
-                    doubt,
+                    doubt: Doubt::default(),
                     life,
                     probe: false,
                     presses: false,

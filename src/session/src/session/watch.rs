@@ -7,7 +7,7 @@ use siprec_sip::{Headers, Method, RequestToken, Response};
 
 use super::doubt::{Belief, Growth, LAST_REPORT, Sign};
 use super::life::Question;
-use super::{Notice, Phase, RecordingSession};
+use super::{Notice, Phase, RecordingSession, Reporting};
 
 /// A receiver reports within this time: each 5 s on average, at random from half to one and a half times as often, divided by
 /// 1.21828 (RFC 3550 §6.3.1), and on its way.
@@ -122,23 +122,31 @@ impl RecordingSession {
         }
     }
 
-    /// A receiver report of a stream is overdue although packets of it have left since the last one, or the first.
+    /// A receiver report of a stream is overdue although packets of it have left since the last one, or the first. Behind a
+    /// recorder that was left for no more than that it says nothing.
     pub(crate) fn miss_report(&mut self, stream: BranchId) {
         if let Phase::Up(up) = &mut self.phase
+            && self.rules.reporting.patience() == 1
             && (up.life.expects_reports() || up.doubt.is_reported(stream))
         {
             up.doubt.miss(stream);
         }
     }
 
-    /// Reports of a stream have stayed away although packets of it have left. A recorder that always reports, and has not of this
-    /// stream, hears where it has of another.
+    /// Reports of a stream have stayed away for three intervals, or for three more, although packets of it have left. A recorder that
+    /// always reports, and has not of this stream, hears where it has of another.
     pub(crate) fn miss_reports(&mut self, stream: BranchId, now: Instant) {
         let Phase::Up(up) = &mut self.phase else { return };
-        if up.doubt.is_reported(stream) || !up.life.expects_reports() {
-            let growth = up.doubt.miss_reports(stream, now);
-            self.suspect(Sign::ReportsStopped, growth, now);
-        } else if !up.life.had_heard(REPORTS_WITHIN, now) {
+        let (reporting, count) = (self.rules.reporting, up.doubt.count_missing(stream));
+        if up.doubt.is_reported(stream) || !reporting.is_expected() {
+            if count >= reporting.patience() {
+                let growth = up.doubt.miss_reports(stream, now);
+                self.suspect(Sign::ReportsStopped, growth, now);
+            }
+        } else if count >= reporting.first_patience()
+            && !up.life.had_heard(REPORTS_WITHIN, now)
+            && (reporting == Reporting::Certain || up.life.owes_first_report())
+        {
             self.doubt(Sign::NoReports, now);
         }
     }
@@ -253,8 +261,16 @@ impl RecordingSession {
         }
     }
 
+    /// Whether it was given up since it did not report, although its profile does not say that it does.
+    pub(crate) fn was_unreported(&self) -> bool {
+        self.rules.reporting != Reporting::Certain && self.punctuality.has_ceased()
+    }
+
     /// Gives up a recorder that lives and takes no media.
     pub(crate) fn lose_media(&mut self, sign: Sign, now: Instant) {
+        if matches!(sign, Sign::ReportsStopped | Sign::NoReports) {
+            self.punctuality.cease();
+        }
         if let Phase::Up(up) = &mut self.phase {
             up.life.deny(up.doubt.refused_since(now).or(Some(now)).filter(|_| sign == Sign::MediaRefused));
         }
