@@ -429,6 +429,8 @@ pub enum BranchEvent {
     /// way to it was cut. All since the last report before is kept, or a second of it at least; with [`BranchCommand::Recall`] at once
     /// that is sent again, and without it the hole is told as [`BranchEvent::Gap`] when further reports have come. Where less than
     /// that is kept, the hole is told at once, and this event does not come.
+    /// It comes before the [`BranchEvent::ReportReceived`] of the report that shows it; after [`BranchCommand::Drain`] it may come
+    /// behind [`BranchEvent::BacklogEmpty`], too.
     StretchMissed {
         /// Packets that it has missed.
         packets: u64,
