@@ -182,7 +182,11 @@ impl Worker {
         }
     }
 
-    fn fail(&mut self, Dialog { key, attempt }: Dialog, reason: String) {
+    /// A message of a dialog cannot be sent.
+    pub(crate) fn fail(&mut self, Dialog { key, attempt }: Dialog, reason: String) {
+        if let Some(entry) = self.recordings.get_mut(&key) {
+            entry.unsent.insert(attempt, reason.clone());
+        }
         self.pending.push_back((key, Input::Transport(TransportEvent::Failed { attempt, reason })));
     }
 

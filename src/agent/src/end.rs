@@ -101,10 +101,7 @@ impl Worker {
             entry.shared.set_state(RecordingState::Failed);
             self.tell_failed(key, &entry.info, reason);
         }
-        if let Some(entry) = self.recordings.get_mut(&key) {
-            // Nobody has answered their BYE: they are left to the next process.
-            entry.noted.clear();
-        }
+        self.leave_notes(key);
         self.remove(key);
     }
 
@@ -160,9 +157,7 @@ impl Worker {
     /// The loop ends: dialogs with recorders that were given up are left to the next process.
     pub(crate) fn let_go(&mut self) {
         for key in self.keys() {
-            if let Some(entry) = self.recordings.get_mut(&key) {
-                entry.noted.clear();
-            }
+            self.leave_notes(key);
             self.remove(key);
         }
     }

@@ -22,6 +22,8 @@ pub(crate) struct Entry {
     pub(crate) call_ids: Vec<String>,
     /// The numbers under which its dialogs are written down, by attempt and the recorder's tag.
     pub(crate) noted: HashMap<(u32, Option<String>), u64>,
+    /// By attempt: why its last message that could not be sent was not.
+    pub(crate) unsent: HashMap<u32, String>,
     /// Branches that the engine has for it.
     pub(crate) branches: BTreeSet<BranchId>,
     /// Which session its last event spoke of.
@@ -51,6 +53,7 @@ impl Entry {
             kept: HashMap::new(),
             call_ids: Vec::new(),
             noted: HashMap::new(),
+            unsent: HashMap::new(),
             branches: BTreeSet::new(),
             info,
             is_released: false,

@@ -1,13 +1,13 @@
 //! The end of dialogs that another process has left behind, within the loop: few at a time, and not for ever.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use siprec_session::LeftDialog;
 use siprec_sip::{
-    Credentials, DialogEvent, DialogNote, DialogUa, Endpoint, Message, NameAddr, Random, Request,
-    TRANSACTION_TIMEOUT, UriBuilder,
+    Credentials, DialogEvent, DialogNote, DialogUa, Endpoint, LEFT_BEHIND_STEP, Message, NameAddr, Random,
+    Request, TRANSACTION_TIMEOUT, UriBuilder,
 };
 use siprec_transport::{Destination, ResolveError, Target};
 use tracing::instrument::WithSubscriber as _;
@@ -22,6 +22,8 @@ use crate::worker::{Worker, call_id};
 const AT_ONCE: usize = 32;
 /// The time from one BYE to the next.
 const PACE: Duration = Duration::from_millis(10);
+/// The time from a BYE that could not be sent to the next one in its dialog.
+const AGAIN: Duration = Duration::from_secs(4);
 /// After this time the recorders have most likely ended the rest by their session timers, or are gone for good.
 const WHOLE: Duration = Duration::from_secs(600);
 
@@ -34,7 +36,11 @@ pub(crate) struct Farewells {
     who: Identity,
     credentials: Vec<Credentials>,
     random: Random,
-    waiting: VecDeque<Left>,
+    waiting: VecDeque<Waiting>,
+    /// Those whose BYE could not be sent, and when they wait again: the next one first.
+    put_off: VecDeque<(Instant, Waiting)>,
+    /// Where no BYE can be sent, as the log was told.
+    unreached: HashSet<SocketAddr>,
     /// By Call-ID.
     open: HashMap<String, Farewell>,
     /// When the next one may begin.
@@ -44,9 +50,18 @@ pub(crate) struct Farewells {
     ended: usize,
 }
 
+/// A dialog whose BYE is to be sent.
+#[derive(Debug)]
+struct Waiting {
+    left: Left,
+    /// The number that was written down of it when this process first tried.
+    written: Option<u32>,
+}
+
 #[derive(Debug)]
 struct Farewell {
     left: Left,
+    written: Option<u32>,
     ua: DialogUa,
     routes: Routes,
     begun: Instant,
@@ -59,6 +74,8 @@ impl Farewells {
             credentials,
             random,
             waiting: VecDeque::new(),
+            put_off: VecDeque::new(),
+            unreached: HashSet::new(),
             open: HashMap::new(),
             next: None,
             end: None,
@@ -69,9 +86,10 @@ impl Farewells {
     /// When [`Worker::run_farewells`] has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let begins = self.next.filter(|_| !self.waiting.is_empty() && self.open.len() < AT_ONCE);
-        let ends = self.end.filter(|_| !self.waiting.is_empty());
+        let returns = self.put_off.front().map(|(due, _)| *due);
+        let ends = self.end.filter(|_| self.waits());
         let open = self.open.values().filter_map(|farewell| farewell.ua.next_timeout());
-        open.chain(begins).chain(ends).min()
+        open.chain(begins).chain(returns).chain(ends).min()
     }
 
     /// Whether the Call-ID is that of a dialog that is being ended.
@@ -79,12 +97,20 @@ impl Farewells {
         self.open.contains_key(call_id)
     }
 
+    /// Whether any is still to be begun.
+    fn waits(&self) -> bool {
+        !self.waiting.is_empty() || !self.put_off.is_empty()
+    }
+
     /// The next to begin, if one may: a dialog whose Call-ID is not in use (another branch of a fork).
-    fn draw(&mut self, now: Instant) -> Option<Left> {
+    fn draw(&mut self, now: Instant) -> Option<Waiting> {
+        while let Some((_, waiting)) = self.put_off.pop_front_if(|(due, _)| *due <= now) {
+            self.waiting.push_back(waiting);
+        }
         if self.open.len() >= AT_ONCE || self.next.is_some_and(|next| now < next) {
             return None;
         }
-        let free = |left: &Left| !self.open.contains_key(&name(&left.dialog));
+        let free = |waiting: &Waiting| !self.open.contains_key(&name(&waiting.left.dialog));
         let index = self.waiting.iter().position(free);
         self.next = Some(now + PACE);
         self.waiting.remove(index?)
@@ -92,21 +118,24 @@ impl Farewells {
 
     /// Those who wait for the same place as one that said nothing wait behind all others.
     fn put_back(&mut self, silent: SocketAddr) {
-        let (behind, before) = self.waiting.drain(..).partition(|left| left.dialog.way.remote == silent);
+        let is_there = |waiting: &Waiting| waiting.left.dialog.way.remote == silent;
+        let (behind, before) = self.waiting.drain(..).partition(is_there);
         let (behind, before): (VecDeque<_>, VecDeque<_>) = (behind, before);
         self.waiting = before;
         self.waiting.extend(behind);
     }
 
     /// The dialog as ours to end, with the message that does.
-    fn take_on(&mut self, left: &LeftDialog, local: IpAddr, port: u16, now: Instant) -> Option<DialogUa> {
+    fn take_on(&mut self, waiting: &Waiting, local: IpAddr, port: u16, now: Instant) -> Option<DialogUa> {
+        let left = &waiting.left.dialog;
         let host = local.to_string();
         let contact = UriBuilder::sip(&host).user(&self.who.user).port(port).build().ok()?;
         let mut endpoint =
             Endpoint::new(left.way.transport, &host, Some(port), NameAddr::new(contact)).ok()?;
         endpoint.user_agent = Some(self.who.user_agent.clone()).filter(|agent| !agent.is_empty());
         endpoint.credentials = self.credentials.clone();
-        Some(DialogUa::bye_left_behind(endpoint, left.dialog.clone(), &mut self.random, now))
+        let bye = if waiting.written.is_some() { DialogUa::bye_again } else { DialogUa::bye_left_behind };
+        Some(bye(endpoint, left.dialog.clone(), &mut self.random, now))
     }
 }
 
@@ -114,7 +143,8 @@ impl Worker {
     /// Takes the dialogs that were found.
     pub(crate) fn take_left(&mut self) {
         let Some(keeper) = &self.parts.keeper else { return };
-        self.farewells.waiting.extend(keeper.take_found());
+        let found = keeper.take_found().into_iter().map(|left| Waiting { left, written: None });
+        self.farewells.waiting.extend(found);
         let now = Instant::now();
         self.farewells.end = Some(now + WHOLE);
         self.farewells.next.get_or_insert(now);
@@ -136,10 +166,10 @@ impl Worker {
         if self.farewells.end.is_some_and(|end| end <= now) {
             self.give_up_waiting();
         }
-        while let Some(left) = self.farewells.draw(now) {
-            self.begin_farewell(left, now);
+        while let Some(waiting) = self.farewells.draw(now) {
+            self.begin_farewell(waiting, now);
         }
-        if self.farewells.waiting.is_empty() && self.farewells.open.is_empty() && self.farewells.ended > 0 {
+        if !self.farewells.waits() && self.farewells.open.is_empty() && self.farewells.ended > 0 {
             let dialogs = std::mem::take(&mut self.farewells.ended);
             tracing::info!(dialogs, "no dialog that was left behind is open any more");
         }
@@ -155,9 +185,15 @@ impl Worker {
         foreign.map(|message| *message)
     }
 
-    /// A message of a dialog that is being ended was not delivered.
-    pub(crate) fn fail_farewell(&mut self, call_id: &str) {
-        self.with_farewell(call_id, |ua| ua.handle_transport_error(Instant::now()));
+    /// A message of a dialog that is being ended was not delivered: that says nothing of the recorder, and may pass.
+    pub(crate) fn fail_farewell(&mut self, call_id: &str, reason: &str) {
+        let Some(Farewell { mut left, written, ua, .. }) = self.farewells.open.remove(call_id) else {
+            return;
+        };
+        if let Some(dialog) = ua.dialog() {
+            left.dialog.dialog = dialog.clone();
+        }
+        self.put_off(Waiting { left, written }, reason, Instant::now());
     }
 
     pub(crate) fn take_sought(&mut self, (call_id, target, outcome): Sought) {
@@ -167,30 +203,50 @@ impl Worker {
         }
     }
 
-    fn begin_farewell(&mut self, left: Left, now: Instant) {
-        let way = &left.dialog.way;
-        let routes = Routes::found_before(way).map_err(|error| error.to_string());
-        let local = self.parts.transport.local_towards(way.remote).map_err(|error| error.to_string());
-        let begun = routes.and_then(|routes| {
-            let local = self.parts.advertised.unwrap_or(local?);
-            let port =
-                self.parts.transport.port(routes.protocol().unwrap_or(siprec_transport::Protocol::Udp));
-            let ua = self.farewells.take_on(&left.dialog, local, port, now);
-            Ok((routes, ua.ok_or("our address stands in no message")?))
-        });
-        match begun {
-            Ok((routes, ua)) => {
-                let call_id = name(&left.dialog);
-                self.farewells.open.insert(call_id.clone(), Farewell { left, ua, routes, begun: now });
-                self.with_farewell(&call_id, |_| ());
-            }
-            Err(reason) => {
-                let LeftDialog { recording_id, way, .. } = &left.dialog;
-                let (recording, remote) = (recording_id.as_str(), way.remote);
-                tracing::warn!(recording, %remote, reason, "a dialog that was left behind cannot be ended");
-                self.forget_left(left.key);
-            }
+    fn begin_farewell(&mut self, waiting: Waiting, now: Instant) {
+        let way = &waiting.left.dialog.way;
+        let routes = match Routes::found_before(way) {
+            Ok(routes) => routes,
+            Err(error) => return self.give_up_farewell(&waiting.left, &error.to_string()),
+        };
+        let local = match self.parts.transport.local_towards(way.remote) {
+            Ok(local) => self.parts.advertised.unwrap_or(local),
+            Err(error) => return self.put_off(waiting, &error.to_string(), now),
+        };
+        let port = self.parts.transport.port(routes.protocol().unwrap_or(siprec_transport::Protocol::Udp));
+        let Some(ua) = self.farewells.take_on(&waiting, local, port, now) else {
+            return self.give_up_farewell(&waiting.left, "our address stands in no message");
+        };
+        let call_id = name(&waiting.left.dialog);
+        let Waiting { left, written } = waiting;
+        self.farewells.open.insert(call_id.clone(), Farewell { left, written, ua, routes, begun: now });
+        self.with_farewell(&call_id, |_| ());
+    }
+
+    /// The BYE of a dialog cannot be sent. It goes again, as long as there is time.
+    fn put_off(&mut self, waiting: Waiting, reason: &str, now: Instant) {
+        let remote = waiting.left.dialog.way.remote;
+        if self.farewells.end.is_none_or(|end| end <= now) {
+            return self.give_up_farewell(&waiting.left, reason);
         }
+        let recording = waiting.left.dialog.recording_id.as_str();
+        if self.farewells.unreached.insert(remote) {
+            tracing::warn!(
+                recording, %remote, reason,
+                "the BYE of a dialog that was left behind cannot be sent; it is tried again"
+            );
+        } else {
+            tracing::debug!(recording, %remote, reason, "a BYE cannot be sent there yet");
+        }
+        self.farewells.put_back(remote);
+        self.farewells.put_off.push_back((now + AGAIN, waiting));
+    }
+
+    fn give_up_farewell(&mut self, left: &Left, reason: &str) {
+        let LeftDialog { recording_id, way, .. } = &left.dialog;
+        let (recording, remote) = (recording_id.as_str(), way.remote);
+        tracing::warn!(recording, %remote, reason, "a dialog that was left behind cannot be ended");
+        self.forget_left(left.key);
     }
 
     /// Has something happen to a dialog, and does what follows.
@@ -201,8 +257,13 @@ impl Worker {
         loop {
             let Some(farewell) = self.farewells.open.get_mut(call_id) else { return };
             while let Some(note) = farewell.ua.poll_note() {
-                // That it is over is told below.
-                if let (DialogNote::Stands(dialog), Some(keeper)) = (note, &self.parts.keeper) {
+                // That it is over is told below. Numbers of later tries need not be written down before they run away.
+                if let (DialogNote::Stands(dialog), Some(keeper)) = (note, &self.parts.keeper)
+                    && farewell
+                        .written
+                        .is_none_or(|written| dialog.local_cseq() >= written + LEFT_BEHIND_STEP / 2)
+                {
+                    farewell.written = Some(dialog.local_cseq());
                     let now = LeftDialog { dialog: *dialog, ..farewell.left.dialog.clone() };
                     keeper.left(farewell.left.key, Some(&now));
                 }
@@ -243,21 +304,14 @@ impl Worker {
                 tokio::spawn(task.with_current_subscriber());
             }
             Way::Wait => {}
-            Way::Lost(reason) => self.fail_unsent(call_id, reason),
+            Way::Lost(reason) => self.fail_farewell(call_id, reason),
         }
     }
 
     fn send_farewell(&mut self, call_id: &str, request: Request, destination: Destination) {
         tracing::debug!("sent to {}\n{}", destination.remote, Redacted(&request.to_bytes()));
         if let Err(error) = self.parts.transport.send(request, destination) {
-            self.fail_unsent(call_id, &error.to_string());
-        }
-    }
-
-    fn fail_unsent(&mut self, call_id: &str, reason: &str) {
-        tracing::info!(reason, "the BYE of a dialog that was left behind cannot be sent");
-        if let Some(farewell) = self.farewells.open.get_mut(call_id) {
-            farewell.ua.handle_transport_error(Instant::now());
+            self.fail_farewell(call_id, &error.to_string());
         }
     }
 
@@ -270,6 +324,7 @@ impl Worker {
             self.farewells.put_back(remote);
         } else {
             tracing::info!(recording, call, %remote, "a dialog that was left behind has ended");
+            self.farewells.unreached.remove(&remote);
         }
         self.forget_left(left.key);
     }
@@ -282,16 +337,17 @@ impl Worker {
     }
 
     fn give_up_waiting(&mut self) {
-        let waiting = std::mem::take(&mut self.farewells.waiting);
+        let mut waiting = std::mem::take(&mut self.farewells.waiting);
+        waiting.extend(std::mem::take(&mut self.farewells.put_off).into_iter().map(|(_, waiting)| waiting));
         if !waiting.is_empty() {
             let dialogs = waiting.len();
             tracing::warn!(
                 dialogs,
-                "dialogs that were left behind are given up: too many recorders do not answer"
+                "dialogs that were left behind are given up: recorders cannot be reached, or too many do not answer"
             );
         }
         self.farewells.end = None;
-        waiting.into_iter().for_each(|left| self.forget_left(left.key));
+        waiting.into_iter().for_each(|waiting| self.forget_left(waiting.left.key));
     }
 }
 

@@ -24,18 +24,37 @@ impl Worker {
                 let number = keeper.stands(entry.noted.get(&of).copied(), &left);
                 entry.noted.insert(of, number);
             }
-            DialogNote::Over { remote_tag } => {
-                if let Some(number) = entry.noted.remove(&(attempt, remote_tag)) {
-                    keeper.is_over(number);
+            DialogNote::Over { remote_tag, is_unanswered } => {
+                let Some(number) = entry.noted.remove(&(attempt, remote_tag)) else { return };
+                if is_unanswered {
+                    let recording = entry.info.recording_id.as_str();
+                    let reason = entry.unsent.get(&attempt).map_or("nobody has answered it", String::as_str);
+                    tracing::warn!(
+                        recording,
+                        reason,
+                        "a dialog has not ended by its BYE, and is given up: its recorder may keep it"
+                    );
                 }
+                keeper.is_over(number);
             }
+        }
+    }
+
+    /// Nobody has ended these dialogs of a recording: they are left to the next process.
+    pub(crate) fn leave_notes(&mut self, key: RecordingKey) {
+        let Some(entry) = self.recordings.get_mut(&key) else { return };
+        for ((attempt, _), _) in entry.noted.drain() {
+            let recording = entry.info.recording_id.as_str();
+            let reason = entry.unsent.get(&attempt).map_or("nobody has answered its BYE", String::as_str);
+            tracing::warn!(recording, reason, "a dialog has not ended, and is left to the next start");
         }
     }
 
     /// No dialog of the attempt is waited for any more: those of other branches have their BYE.
     pub(crate) fn forget_notes(&mut self, key: RecordingKey, attempt: Option<u32>) {
-        let Some(keeper) = &self.parts.keeper else { return };
         let Some(entry) = self.recordings.get_mut(&key) else { return };
+        entry.unsent.retain(|of, _| attempt.is_some_and(|attempt| attempt != *of));
+        let Some(keeper) = &self.parts.keeper else { return };
         for (_, number) in entry.noted.extract_if(|(of, _), _| attempt.is_none_or(|attempt| attempt == *of)) {
             keeper.is_over(number);
         }

@@ -253,10 +253,12 @@ impl Worker {
     fn take_failure(&mut self, SendFailure { message, remote, error }: SendFailure) {
         tracing::info!(%remote, %error, "a message was not delivered");
         if let (Some(claim), Message::Request(_)) = (self.claim(&message), &message) {
-            let Dialog { key, attempt } = claim.dialog;
-            self.feed(key, Input::Transport(TransportEvent::Failed { attempt, reason: error.to_string() }));
-        } else if let Some(call_id) = call_id(message.headers()).filter(|id| self.farewells.knows(id)) {
-            self.fail_farewell(&call_id);
+            self.fail(claim.dialog, error.to_string());
+            self.run_pending();
+        } else if let (Some(call_id), Message::Request(_)) =
+            (call_id(message.headers()).filter(|id| self.farewells.knows(id)), &message)
+        {
+            self.fail_farewell(&call_id, &error.to_string());
         } else {
             self.take_unasked(&message, error.to_string());
         }

@@ -20,6 +20,8 @@ mod restart;
 #[path = "agent/shutdown.rs"]
 mod shutdown;
 mod support;
+#[path = "agent/unreached.rs"]
+mod unreached;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::sync::atomic::Ordering;
@@ -120,7 +122,8 @@ fn a_recorder_that_is_gone_is_lost_with_the_first_question_that_nobody_takes() {
     call.wait_for("failure", is_failed);
     call.wait_for("failover", |kind| matches!(kind, Kind::FailedOver { .. }));
     call.stop();
-    call.seen();
+    call.wait_for_state(RecordingState::Stopped);
+    assert!(agent.wait_idle(DEADLINE));
 }
 
 #[test]

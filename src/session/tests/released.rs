@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{RecordingState, StopReason};
 use siprec_session::{Command, Input, TransportEvent};
-use siprec_sip::{Message, Method, Request};
+use siprec_sip::{Message, Method, Request, Transport};
 use support::*;
 
 /// Recorder a is lost, whose BYE nobody answers, and b has the call, which ends so much later. That BYE, and when it was sent.
@@ -69,6 +69,33 @@ fn a_lost_recorder_that_answers_its_bye_is_over() {
     let (mut call, bye, _) = ended_after(100);
     call.answer(&bye, 200, &[], "");
     assert_eq!((call.released, call.finished), (None, 1));
+}
+
+#[test]
+fn a_recorder_that_our_bye_does_not_reach_is_waited_for_half_a_second_and_has_its_time_all_the_same() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut call = Call::new(config("sip:a.example"));
+        call.transport = transport;
+        (0..2).for_each(|slot| call.add(slot));
+        (0..2).for_each(|slot| call.format(slot, pcmu()));
+        call.answer_invite(&sdp(&[4000, 4002]));
+        (0..2).for_each(|slot| call.packet(slot));
+        call.command(Command::StopNow);
+        let bye = call.request(&Method::Bye);
+        let unsent = || Input::Transport(TransportEvent::Failed { attempt: 1, reason: "no route".into() });
+        call.input(unsent());
+        assert_eq!((call.released, call.finished), (None, 0));
+        call.wait_ms(500);
+        assert_eq!(call.released, Some(call.now));
+        for _ in 0..6 {
+            call.take();
+            call.wait_ms(4_000);
+            assert!(call.take().contains(&"> BYE".to_owned()), "{transport:?}: it is sent again");
+            call.input(unsent());
+        }
+        call.answer(&bye, 200, &[], "");
+        assert_eq!(call.finished, 1);
+    }
 }
 
 #[test]

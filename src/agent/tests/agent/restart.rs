@@ -16,10 +16,10 @@ use crate::released::lost_and_ended;
 use crate::support::{Call, DEADLINE, FakeMedia, Recorder, Script, Seen, agent_with, config};
 
 /// A folder, and agents that write their dialogs down in it.
-struct State(tempfile::TempDir);
+pub(crate) struct State(tempfile::TempDir);
 
 impl State {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -27,21 +27,21 @@ impl State {
         self.0.path()
     }
 
-    fn config(&self) -> AgentConfig {
+    pub(crate) fn config(&self) -> AgentConfig {
         AgentConfig { state_dir: Some(self.path().to_owned()), ..AgentConfig::default() }
     }
 
-    fn agent(&self) -> Arc<Agent> {
+    pub(crate) fn agent(&self) -> Arc<Agent> {
         agent_with(&FakeMedia::new(), self.config())
     }
 
-    fn files(&self) -> Vec<PathBuf> {
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.path()).unwrap();
         entries.map(|entry| entry.unwrap().path()).collect()
     }
 
     /// The one file of a folder in which the dialogs of one agent stand.
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         wait_until("one file", || match self.files().as_slice() {
             [file] => Some(file.clone()),
             _ => None,
@@ -49,7 +49,12 @@ impl State {
     }
 
     /// The dialogs in a file, once it says what is wanted.
-    fn wait_for(&self, what: &str, file: &Path, is_so: impl Fn(&[LeftDialog]) -> bool) -> Vec<LeftDialog> {
+    pub(crate) fn wait_for(
+        &self,
+        what: &str,
+        file: &Path,
+        is_so: impl Fn(&[LeftDialog]) -> bool,
+    ) -> Vec<LeftDialog> {
         wait_until(what, || {
             let journal = Journal::read(&fs::read(file).ok()?).ok()?;
             assert_eq!(journal.damaged, 0);
@@ -59,7 +64,7 @@ impl State {
     }
 
     /// A recording that has ended since, and the file in which it stood when it had not.
-    fn crashed(&self, recorder: &str) -> (PathBuf, LeftDialog) {
+    pub(crate) fn crashed(&self, recorder: &str) -> (PathBuf, LeftDialog) {
         self.crashed_with(recorder, Vec::new())
     }
 
@@ -87,7 +92,7 @@ impl State {
     }
 }
 
-fn wait_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + DEADLINE;
     loop {
         if let Some(found) = probe() {
@@ -98,7 +103,7 @@ fn wait_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-fn number(seen: &Seen) -> u32 {
+pub(crate) fn number(seen: &Seen) -> u32 {
     seen.request.headers.cseq().unwrap().number
 }
 

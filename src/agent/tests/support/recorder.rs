@@ -72,10 +72,16 @@ impl Recorder {
     }
 
     pub(crate) fn start_on(local: IpAddr, script: Script) -> Self {
+        Self::start_at((local, 0).into(), script)
+    }
+
+    /// On a port that another one had.
+    pub(crate) fn start_at(own: SocketAddr, script: Script) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let entered = runtime.enter();
-        let config = TransportConfig { local: Some(local), ..TransportConfig::default() };
+        let config =
+            TransportConfig { local: Some(own.ip()), port: own.port(), ..TransportConfig::default() };
         let (transport, arrivals) = Transport::bind(config).unwrap();
         drop(entered);
         let log = Arc::new(Log::default());

@@ -121,15 +121,23 @@ impl RecordingSession {
                 }
             }
             Termination::LocalBye { status } if is_awaited => {
-                let why = match (status, &self.undelivered) {
-                    (Some(status), _) => format!("answered by {status}"),
-                    (None, Some(reason)) => format!("not delivered: {reason}"),
-                    (None, None) => "not answered".to_owned(),
+                let why = match status {
+                    Some(status) => format!("answered by {status}"),
+                    None => "not answered".to_owned(),
                 };
                 self.miss_farewell(&why, *status);
             }
             _ if is_awaited => self.miss_farewell("not answered", None),
             _ => {}
+        }
+    }
+
+    /// A message could not be sent while our BYE is out, which goes on being sent: its answer may still come, and nobody need wait for it.
+    pub(super) fn miss_undelivered(&mut self) {
+        let Some(reason) = self.undelivered.take().filter(|_| self.ua.is_hanging_up()) else { return };
+        self.leave.give_up();
+        if matches!(self.farewell, Farewell::Awaited { .. }) {
+            self.miss_farewell(&format!("not delivered: {reason}"), None);
         }
     }
 

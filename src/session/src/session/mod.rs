@@ -357,7 +357,7 @@ impl RecordingSession {
         }
         self.undelivered = Some(reason.into());
         self.take_events(now);
-        self.undelivered = None;
+        self.miss_undelivered();
     }
 
     /// When to call [`Self::handle_timeout`].

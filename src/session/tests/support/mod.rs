@@ -417,7 +417,7 @@ impl Call {
                 let key = (*attempt, dialog.remote_tag().map(str::to_owned));
                 self.noted.insert(key, dialog.local_cseq());
             }
-            Output::Note { attempt, note: DialogNote::Over { remote_tag } } => {
+            Output::Note { attempt, note: DialogNote::Over { remote_tag, .. } } => {
                 let noted = self.noted.remove(&(*attempt, remote_tag.clone()));
                 assert!(noted.is_some(), "over, but it never stood: {output:?}");
             }

@@ -97,6 +97,14 @@ impl ClientTransaction {
         }
     }
 
+    /// The transport cannot send to the peer now, which may pass: the request goes again, after T2 where nothing repeats it anyway, for
+    /// as long as its answer has time. An INVITE is not sent so.
+    pub(crate) fn send_later(&mut self, now: Instant) {
+        if let Machine::Other(other) = &mut self.machine {
+            other.send_later(now);
+        }
+    }
+
     /// When to call [`handle_timeout`](Self::handle_timeout).
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.machine {

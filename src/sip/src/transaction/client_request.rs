@@ -81,7 +81,10 @@ impl RequestClient {
                         }
                         _ => T2,
                     };
-                    self.timers.set(Timer::E, now + next);
+                    // What a stream has taken needs no repetition, and what it has not is repeated by [`Self::send_later`].
+                    if !self.reliable {
+                        self.timers.set(Timer::E, now + next);
+                    }
                     out.push_back(Message::Request(self.request.clone()));
                 }
                 Timer::F => {
@@ -101,6 +104,12 @@ impl RequestClient {
                 Some(TransactionFailure::Transport)
             }
             State::Completed | State::Terminated => None,
+        }
+    }
+
+    pub(super) fn send_later(&mut self, now: Instant) {
+        if matches!(self.state, State::Trying { .. } | State::Proceeding) && !self.timers.is_set(Timer::E) {
+            self.timers.set(Timer::E, now + T2);
         }
     }
 

@@ -30,6 +30,10 @@ impl<T: Copy + PartialEq> Timers<T> {
         self.armed.push((timer, at));
     }
 
+    pub(crate) fn is_set(&self, timer: T) -> bool {
+        self.armed.iter().any(|(armed, _)| *armed == timer)
+    }
+
     pub(crate) fn stop(&mut self, timer: T) {
         self.armed.retain(|(armed, _)| *armed != timer);
     }

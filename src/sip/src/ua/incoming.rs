@@ -215,8 +215,8 @@ impl DialogUa {
             State::Ringing(Ringing { dialog })
             | State::Confirmed(Confirmed { dialog })
             | State::Ending(Ending { dialog, .. })
-            | State::Ended(Ended { dialog: Some(dialog) }) => std::slice::from_mut(dialog).iter_mut(),
-            State::Ended(Ended { dialog: None }) => return None,
+            | State::Ended(Ended { dialog: Some(dialog), .. }) => std::slice::from_mut(dialog).iter_mut(),
+            State::Ended(Ended { dialog: None, .. }) => return None,
         };
         dialogs.into_iter().find(|dialog| dialog.is_match(local, remote))
     }

@@ -22,14 +22,14 @@ pub use event::{
 
 use crate::auth::Keyring;
 use crate::dialog::Dialog;
+use crate::transaction::TRANSACTION_TIMEOUT;
 use crate::transaction::timer::{Timers, earliest};
-use crate::transaction::{ClientTransaction, TRANSACTION_TIMEOUT};
 use crate::{HeaderName, HeaderValue, Headers, Message, NameAddr, Random, Request, Uri};
 use memory::ForgottenInvites;
 use note::Noted;
 pub use note::{DialogNote, LEFT_BEHIND_STEP};
 use repeat::MinSe;
-use slots::{ClientSlot, Fork, ServerSlot};
+use slots::{ClientSlot, Fork, Kind, ServerSlot};
 
 /// Whom to invite, and how.
 #[derive(Debug, Clone)]
@@ -171,6 +171,8 @@ struct HeldBye {
 #[derive(Debug)]
 struct Ended {
     dialog: Option<Dialog>,
+    /// Our BYE had no answer.
+    is_unanswered: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -203,7 +205,7 @@ impl DialogUa {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
-        self.fail_clients(now, |transaction| transaction.handle_timeout(now));
+        self.fail_clients(now, |slot| slot.transaction.handle_timeout(now));
         self.time_out_servers(now);
         for fork in &mut self.forks {
             fork.bye.handle_timeout(now);
@@ -222,11 +224,19 @@ impl DialogUa {
     }
 
     /// The transport cannot send to the peer: requests of ours that wait for an answer fail at once, save an INVITE that
-    /// has a provisional response, whose answer can still come.
+    /// has a provisional response, whose answer can still come, and BYE. That is sent again for as long as its answer has time, every 4 s
+    /// at least: the peer keeps the dialog until it hears of the end.
     pub fn handle_transport_error(&mut self, now: Instant) {
-        self.fail_clients(now, ClientTransaction::handle_transport_error);
+        let hangs_up = self.is_hanging_up();
+        self.fail_clients(now, |slot| {
+            if hangs_up && slot.kind() == Kind::Bye {
+                slot.transaction.send_later(now);
+                return None;
+            }
+            slot.transaction.handle_transport_error()
+        });
         for fork in &mut self.forks {
-            fork.bye.handle_transport_error();
+            fork.bye.send_later(now);
         }
         self.collect();
     }
@@ -305,6 +315,11 @@ impl DialogUa {
         matches!(self.state, State::Confirmed(_))
     }
 
+    /// Whether our BYE is due or out, and neither its answer has come nor its time is over.
+    pub fn is_hanging_up(&self) -> bool {
+        matches!(self.state, State::Ending(_))
+    }
+
     /// Whether the dialog is over.
     pub fn is_terminated(&self) -> bool {
         matches!(self.state, State::Ended(_))
@@ -381,14 +396,14 @@ impl DialogUa {
             // The peer has forgotten the dialog: what it has not answered in it, it will not any more.
             self.clients.iter_mut().for_each(|slot| slot.transaction.fall_silent());
         }
-        self.state = State::Ended(Ended { dialog });
+        self.state = State::Ended(Ended { dialog, is_unanswered: false });
         self.timers.clear();
         self.timers.set(Timer::Linger, now + TRANSACTION_TIMEOUT);
     }
 
     /// Moves the state out, to be replaced at once.
     fn take_state(&mut self) -> State {
-        std::mem::replace(&mut self.state, State::Ended(Ended { dialog: None }))
+        std::mem::replace(&mut self.state, State::Ended(Ended { dialog: None, is_unanswered: false }))
     }
 
     /// Takes what the transactions want to send, and forgets those that are done.
@@ -415,7 +430,7 @@ impl State {
     fn dialog(&self) -> Option<&Dialog> {
         match self {
             State::Confirmed(Confirmed { dialog }) | State::Ending(Ending { dialog, .. }) => Some(dialog),
-            State::Ended(Ended { dialog }) => dialog.as_ref(),
+            State::Ended(Ended { dialog, .. }) => dialog.as_ref(),
             State::Calling(_) | State::Ringing(_) => None,
         }
     }
@@ -423,7 +438,7 @@ impl State {
     fn dialog_mut(&mut self) -> Option<&mut Dialog> {
         match self {
             State::Confirmed(Confirmed { dialog }) | State::Ending(Ending { dialog, .. }) => Some(dialog),
-            State::Ended(Ended { dialog }) => dialog.as_mut(),
+            State::Ended(Ended { dialog, .. }) => dialog.as_mut(),
             State::Calling(_) | State::Ringing(_) => None,
         }
     }

@@ -23,6 +23,8 @@ pub enum DialogNote {
     Over {
         /// The peer's tag.
         remote_tag: Option<String>,
+        /// Our BYE had no answer, so that the peer may keep the dialog.
+        is_unanswered: bool,
     },
 }
 
@@ -49,7 +51,10 @@ impl DialogUa {
             State::Ended(ended) => {
                 if self.noted.take().is_some() {
                     let remote_tag = ended.dialog.as_ref().and_then(Dialog::remote_tag);
-                    return Some(DialogNote::Over { remote_tag: remote_tag.map(str::to_owned) });
+                    return Some(DialogNote::Over {
+                        remote_tag: remote_tag.map(str::to_owned),
+                        is_unanswered: ended.is_unanswered,
+                    });
                 }
             }
             State::Calling(_) | State::Ringing(_) => {}
@@ -62,7 +67,7 @@ impl DialogUa {
             ForkNote::Stands if fork.bye.is_answered() || fork.bye.is_terminated() => {
                 fork.note = ForkNote::Over;
                 let remote_tag = fork.dialog.remote_tag().map(str::to_owned);
-                Some(DialogNote::Over { remote_tag })
+                Some(DialogNote::Over { remote_tag, is_unanswered: !fork.is_answered })
             }
             ForkNote::Stands | ForkNote::Over => None,
         });
@@ -82,6 +87,11 @@ impl DialogUa {
         now: Instant,
     ) -> DialogUa {
         dialog.skip_numbers(LEFT_BEHIND_STEP - 1);
+        DialogUa::bye_again(endpoint, dialog, random, now)
+    }
+
+    /// The same, with the next number: for a BYE of ours that could not be sent, in the [dialog](Self::dialog) as that has left it.
+    pub fn bye_again(endpoint: Endpoint, dialog: Dialog, random: &mut Random, now: Instant) -> DialogUa {
         let state = State::Confirmed(Confirmed { dialog: dialog.clone() });
         let mut ua = DialogUa::new(endpoint, random.fork(), Role::Caller, dialog, state);
         // A confirmed dialog takes a BYE.

@@ -19,7 +19,8 @@ impl DialogUa {
     pub(super) fn handle_response(&mut self, response: Response, now: Instant) {
         let Some(key) = ClientKey::of_response(&response) else { return };
         if let Some(fork) = self.forks.iter_mut().find(|fork| fork.bye.has_key(&key)) {
-            fork.bye.handle_response(response, now);
+            let is_final = response.status >= 200;
+            fork.is_answered |= fork.bye.handle_response(response, now).is_some() && is_final;
             return;
         }
         let Some(index) = self.clients.iter().position(|slot| slot.transaction.has_key(&key)) else {
@@ -36,9 +37,12 @@ impl DialogUa {
     pub(super) fn fail_clients(
         &mut self,
         now: Instant,
-        go_on: impl Fn(&mut ClientTransaction) -> Option<TransactionFailure>,
+        go_on: impl Fn(&mut ClientSlot) -> Option<TransactionFailure>,
     ) {
-        let fail = |slot: &mut ClientSlot| Some((slot.token, slot.kind(), go_on(&mut slot.transaction)?));
+        let fail = |slot: &mut ClientSlot| {
+            let failure = go_on(slot)?;
+            Some((slot.token, slot.kind(), failure))
+        };
         let failed: Vec<_> = self.clients.iter_mut().filter_map(fail).collect();
         for (token, kind, failure) in failed {
             self.on_failure(token, kind, failure, now);
@@ -171,7 +175,7 @@ impl DialogUa {
         self.complete(&mut bye, Headers::new(), None);
         self.keyring.authorize(&mut bye);
         let bye = ClientTransaction::new(bye, self.endpoint.transport(), now);
-        self.forks.push(Fork { dialog, ack, bye, note: ForkNote::No });
+        self.forks.push(Fork { dialog, ack, bye, is_answered: false, note: ForkNote::No });
     }
 
     /// A response without a transaction is dropped (RFC 6026 §8.1), save a 2xx to an INVITE: if that was given up, it
@@ -181,7 +185,7 @@ impl DialogUa {
         let is_ours = headers.from().is_ok_and(|from| from.tag() == Some(self.origin.local_tag()));
         let is_invite = headers.cseq().is_ok_and(|cseq| cseq.method == Method::Invite);
         let is_given_up =
-            matches!(self.state, State::Ended(Ended { dialog: None })) && self.role == Role::Caller;
+            matches!(self.state, State::Ended(Ended { dialog: None, .. })) && self.role == Role::Caller;
         if !(response.is_success() && is_ours && is_invite) {
             return;
         }
@@ -215,6 +219,9 @@ impl DialogUa {
                 other => other,
             };
             self.terminate(why, now);
+            if let State::Ended(ended) = &mut self.state {
+                ended.is_unanswered = status.is_none();
+            }
         }
     }
 

@@ -154,6 +154,8 @@ pub(super) struct Fork {
     pub(super) dialog: Dialog,
     pub(super) ack: Request,
     pub(super) bye: ClientTransaction,
+    /// The BYE has its final answer.
+    pub(super) is_answered: bool,
     pub(super) note: ForkNote,
 }
 

@@ -6,7 +6,7 @@ use siprec_sip::{
     Body, DialogEvent, HeaderName, Headers, Message, Method, ServerToken, Termination, Transport,
 };
 
-use crate::pair::{ANSWER, OFFER, Pair, Side};
+use crate::pair::{ANSWER, OFFER, Pair, Side, describe};
 use crate::solo::Solo;
 
 /// The peer sends an INVITE or UPDATE, which goes to the user.
@@ -187,11 +187,42 @@ fn our_bye_without_an_answer_ends_the_dialog_all_the_same() {
     assert!(solo.events().is_empty());
     solo.wait(Duration::from_millis(1));
     assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
+}
 
-    let mut solo = Solo::caller();
+#[test]
+fn a_bye_that_cannot_be_sent_is_sent_again_for_as_long_as_its_answer_has_time() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut solo = Solo::caller_by(transport);
+        let start = solo.now;
+        solo.ua.request(Method::Bye, Headers::new(), None, solo.now).unwrap();
+        let mut tries = Vec::new();
+        while !solo.ua.is_terminated() {
+            for message in solo.messages() {
+                assert_eq!(describe(&message), "BYE 2");
+                tries.push((solo.now - start).as_secs());
+                solo.ua.handle_transport_error(solo.now);
+            }
+            assert!(solo.events().is_empty() && solo.ua.is_hanging_up());
+            solo.wait(solo.ua.next_timeout().unwrap() - solo.now);
+        }
+        assert_eq!(solo.now - start, Duration::from_secs(32));
+        assert!(matches!(
+            solo.events()[..],
+            [DialogEvent::Terminated(Termination::LocalBye { status: None })]
+        ));
+        assert!(tries.windows(2).all(|pair| pair[1] - pair[0] <= 4), "{tries:?}");
+        assert!(tries.last() >= Some(&27), "{tries:?}");
+    }
+}
+
+#[test]
+fn a_bye_that_a_stream_has_taken_at_last_is_not_repeated() {
+    let mut solo = Solo::caller_by(Transport::Tcp);
     solo.ua.request(Method::Bye, Headers::new(), None, solo.now).unwrap();
+    assert_eq!(solo.sent(), ["BYE 2"]);
     solo.ua.handle_transport_error(solo.now);
-    assert!(matches!(solo.events()[..], [DialogEvent::Terminated(Termination::LocalBye { .. })]));
+    solo.wait(Duration::from_secs(31));
+    assert_eq!(solo.sent(), ["BYE 2"]);
 }
 
 #[test]

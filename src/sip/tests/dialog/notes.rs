@@ -22,7 +22,11 @@ fn stands(solo: &mut Solo) -> Dialog {
 }
 
 fn over(tag: &str) -> [DialogNote; 1] {
-    [DialogNote::Over { remote_tag: Some(tag.to_owned()) }]
+    [DialogNote::Over { remote_tag: Some(tag.to_owned()), is_unanswered: false }]
+}
+
+fn unanswered(tag: &str) -> [DialogNote; 1] {
+    [DialogNote::Over { remote_tag: Some(tag.to_owned()), is_unanswered: true }]
 }
 
 #[test]
@@ -70,7 +74,26 @@ fn a_bye_of_the_peer_and_one_that_nobody_answers_end_what_stood() {
     solo.wait(Duration::from_secs(31));
     assert_eq!(notes(&mut solo), []);
     solo.wait(Duration::from_secs(2));
-    assert_eq!(notes(&mut solo), over("peer"));
+    assert_eq!(notes(&mut solo), unanswered("peer"));
+}
+
+#[test]
+fn a_dialog_whose_bye_cannot_be_sent_stands_until_it_is_answered_or_has_had_its_time() {
+    for is_answered in [true, false] {
+        let mut solo = Solo::caller_by(Transport::Tcp);
+        stands(&mut solo);
+        solo.ua.request(Method::Bye, Headers::new(), None, solo.now).unwrap();
+        let bye = solo.next_request();
+        solo.ua.handle_transport_error(solo.now);
+        solo.wait(Duration::from_secs(20));
+        assert_eq!(notes(&mut solo), []);
+        if is_answered {
+            solo.deliver(solo.response(&bye, 200, &[]));
+            assert_eq!(notes(&mut solo), over("peer"));
+        }
+        solo.wait(Duration::from_secs(12));
+        assert_eq!(notes(&mut solo).is_empty(), is_answered);
+    }
 }
 
 #[test]
@@ -107,8 +130,10 @@ fn another_branch_whose_bye_nobody_answers_is_over_in_time() {
     solo.tag = "other";
     solo.answer_invite(200, None);
     stands(&mut solo);
+    solo.ua.handle_transport_error(solo.now);
+    assert_eq!(notes(&mut solo), [], "it is sent again");
     solo.wait(Duration::from_secs(40));
-    assert_eq!(notes(&mut solo), over("other"));
+    assert_eq!(notes(&mut solo), unanswered("other"));
 }
 
 #[test]
