@@ -134,3 +134,37 @@ fn an_invitation_that_was_given_up_is_not_waited_for_longer() {
     call.wait_ms(600);
     assert_eq!(call.released, Some(left + Duration::from_millis(500)));
 }
+
+/// A call whose re-INVITE to pause it the recorder leaves unanswered.
+fn pausing() -> (Call, Request) {
+    let mut call = Call::inviting();
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp(&[4000, 4002]));
+    call.wait_ms(1_000);
+    call.command(Command::Pause);
+    assert_ne!(call.request(&Method::Invite), invite, "the offer of silence");
+    (call, invite)
+}
+
+#[test]
+fn an_offer_that_the_recorder_left_open_when_it_hung_up_is_not_waited_for_longer() {
+    let (mut call, invite) = pausing();
+    call.recorder_sends(&invite, "BYE", &[], "");
+    assert_eq!(call.recording.state(), RecordingState::Stopped);
+    assert_eq!((call.released, call.finished), (None, 0));
+    call.wait_ms(500);
+    assert_eq!((call.released, call.finished), (Some(call.now), 0));
+    // Its refusal would still get an ACK.
+    call.wait_ms(32_000);
+    assert_eq!(call.finished, 1);
+}
+
+#[test]
+fn an_offer_that_the_recorder_left_open_when_it_answered_our_bye_is_not_waited_for_longer() {
+    let (mut call, _) = pausing();
+    call.command(Command::StopNow);
+    call.answer_bye();
+    assert_eq!((call.recording.state(), call.finished), (RecordingState::Stopped, 0));
+    call.wait_ms(500);
+    assert_eq!((call.released, call.finished), (Some(call.now), 0));
+}

@@ -43,6 +43,8 @@ impl Farewell {
 pub(super) struct Leave {
     /// When our BYE or CANCEL was first sent.
     said: Option<Instant>,
+    /// When the dialog was over, of which only an INVITE of ours may still be refused.
+    over: Option<Instant>,
     /// Its recorder was given up: another one has what it may not have, or that was told as lost.
     is_given_up: bool,
 }
@@ -52,16 +54,21 @@ impl Leave {
         self.said.get_or_insert(now);
     }
 
+    pub(super) fn end(&mut self, now: Instant) {
+        self.over.get_or_insert(now);
+    }
+
     pub(super) fn give_up(&mut self) {
         self.is_given_up = true;
     }
 }
 
 impl RecordingSession {
-    /// From when on nobody need wait for the end of the dialog, since its recorder was given up. None where the answer still
-    /// means something.
+    /// From when on nobody need wait for the end of the dialog, since its recorder was given up, or for the end of an INVITE that it has
+    /// left open when it hung up or answered our BYE (RFC 3261 §15.1.2 has it refuse that). None where an answer still means something.
     pub(crate) fn may_be_left_at(&self) -> Option<Instant> {
-        self.leave.said.filter(|_| self.leave.is_given_up).map(|said| said + GRACE)
+        let said = self.leave.said.filter(|_| self.leave.is_given_up);
+        said.into_iter().chain(self.leave.over).min().map(|since| since + GRACE)
     }
 
     /// What the recorder may not have is told as lost, whatever it answers.

@@ -640,13 +640,12 @@ impl RecordingSession {
     }
 
     fn terminated(&mut self, how: &Termination, now: Instant) {
+        self.leave.end(now);
         match (&self.phase, how) {
             (Phase::Ending, _) => self.hear_farewell(how),
             (Phase::Up(_), Termination::RemoteBye(bye)) => {
                 self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
-                self.refusals = Some(self.refused_streams())
-                    .filter(|refused| !refused.is_empty())
-                    .map(Vec::into_boxed_slice);
+                self.keep_refusals();
                 self.phase = Phase::Ending;
                 self.notices.push_back(Notice::EndedByRecorder(farewell::hang_up(&bye.headers)));
             }
@@ -681,8 +680,7 @@ impl RecordingSession {
     fn fail(&mut self, reason: FailureReason, sip_code: Option<u16>) {
         self.leave.give_up();
         self.lived = self.lived();
-        self.refusals =
-            Some(self.refused_streams()).filter(|refused| !refused.is_empty()).map(Vec::into_boxed_slice);
+        self.keep_refusals();
         self.phase = Phase::Ending;
         self.notices.push_back(Notice::Failed { reason, sip_code, advice: Advice::default() });
     }

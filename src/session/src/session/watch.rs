@@ -50,6 +50,12 @@ impl RecordingSession {
         }
     }
 
+    /// The session ends: what is refused now is known from here on.
+    pub(super) fn keep_refusals(&mut self) {
+        self.refusals =
+            Some(self.refused_streams()).filter(|refused| !refused.is_empty()).map(Vec::into_boxed_slice);
+    }
+
     /// Streams that its host refuses, and since when, or did when it was lost.
     pub(crate) fn refused_streams(&self) -> Vec<(BranchId, Instant)> {
         match &self.phase {
