@@ -12,7 +12,7 @@ use tracing::instrument::WithSubscriber as _;
 use crate::outbox::Refused;
 use crate::redact::Redacted;
 use crate::routes::{Way, sip_transport};
-use crate::worker::{Claim, Dialog, Resolution, Worker, call_id};
+use crate::worker::{Claim, Dialog, Resolution, Worker, call_id, tell};
 
 impl Worker {
     pub(crate) fn carry_out(&mut self, key: RecordingKey, output: Output) {
@@ -83,14 +83,12 @@ impl Worker {
 
     fn look_up(&self, dialog: Dialog, target: Target, first: bool) {
         let transport = self.parts.transport.clone();
-        let resolving = self.resolving.clone();
         let deadline = self.parts.resolve_timeout;
-        let task = async move {
+        let search = async move {
             let outcome = transport.resolve_target(&target, deadline).await;
-            // The loop may be over.
-            let _ = resolving.send(Resolution { dialog, target, first, outcome }).await;
+            Resolution { dialog, target, first, outcome }
         };
-        tokio::spawn(task.with_current_subscriber());
+        tokio::spawn(tell(self.resolving.clone(), search).with_current_subscriber());
     }
 
     /// Begins an attempt at the address after the one that failed.

@@ -16,7 +16,7 @@ use crate::pool::Identity;
 use crate::redact::Redacted;
 use crate::routes::{ONLY, Routes, Way};
 use crate::state::{Keeper, Left, LeftKey};
-use crate::worker::{Worker, call_id};
+use crate::worker::{Worker, call_id, tell};
 
 /// Most BYEs that wait for their answers.
 const AT_ONCE: usize = 32;
@@ -294,14 +294,13 @@ impl Worker {
         match way {
             Way::Send(request, destination) => self.send_farewell(call_id, *request, destination),
             Way::Resolve(target) => {
-                let (transport, sought) = (self.parts.transport.clone(), self.seeking.clone());
+                let transport = self.parts.transport.clone();
                 let (deadline, call_id) = (self.parts.resolve_timeout, call_id.to_owned());
-                let task = async move {
+                let search = async move {
                     let outcome = transport.resolve_target(&target, deadline).await;
-                    // The loop may be over.
-                    let _ = sought.send((call_id, target, outcome)).await;
+                    (call_id, target, outcome)
                 };
-                tokio::spawn(task.with_current_subscriber());
+                tokio::spawn(tell(self.seeking.clone(), search).with_current_subscriber());
             }
             Way::Wait => {}
             Way::Lost(reason) => self.fail_farewell(call_id, reason),

@@ -10,7 +10,7 @@ use tracing::instrument::WithSubscriber as _;
 
 use crate::pool::{self, Errand, RecorderChange, RecorderState};
 use crate::redact::Redacted;
-use crate::worker::{Worker, call_id};
+use crate::worker::{Worker, call_id, tell};
 
 /// What became of a recorder's address.
 pub(crate) type Found = (RecorderPlace, Result<Vec<Destination>, ResolveError>);
@@ -57,14 +57,9 @@ impl Worker {
         while let Some(errand) = errands.pop_front() {
             match errand {
                 Errand::Find(address, target) => {
-                    let (transport, found) = (self.parts.transport.clone(), self.finding.clone());
-                    let deadline = self.parts.resolve_timeout;
-                    let task = async move {
-                        let outcome = transport.resolve_target(&target, deadline).await;
-                        // The loop may be over.
-                        let _ = found.send((address, outcome)).await;
-                    };
-                    tokio::spawn(task.with_current_subscriber());
+                    let (transport, deadline) = (self.parts.transport.clone(), self.parts.resolve_timeout);
+                    let search = async move { (address, transport.resolve_target(&target, deadline).await) };
+                    tokio::spawn(tell(self.finding.clone(), search).with_current_subscriber());
                 }
                 Errand::Reach(address, destination) => {
                     let local = self.parts.transport.local_towards(destination.remote).ok();

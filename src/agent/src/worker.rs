@@ -170,6 +170,10 @@ impl Worker {
             self.run_timers(Instant::now());
         }
         self.let_go();
+        // Whoever still looks for a name holds the sockets.
+        self.resolved.close();
+        self.found.close();
+        self.sought.close();
         if let Some(keeper) = keeper {
             keeper.close(FLUSH);
         }
@@ -386,6 +390,15 @@ impl Claim {
             Message::Response(_) => true,
             Message::Request(request) => request.headers.to().is_ok_and(|to| to.tag() == self.tag.as_deref()),
         }
+    }
+}
+
+/// Has the outcome of a search told to the loop, unless that is over.
+pub(crate) async fn tell<T>(teller: mpsc::Sender<T>, search: impl Future<Output = T>) {
+    tokio::select! {
+        // The loop may be over by now.
+        outcome = search => drop(teller.send(outcome).await),
+        () = teller.closed() => {}
     }
 }
 

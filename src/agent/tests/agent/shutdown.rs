@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_agent::Agent;
+use siprec_agent::{Agent, AgentConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, FailureReason, RecordingState, SessionEventKind as Kind, StopReason,
 };
 use siprec_sip::Method;
 
 use crate::stopped;
-use crate::support::{Call, FakeMedia, Recorder, Script, agent, config};
+use crate::support::{Call, FakeMedia, LOCALHOST, Recorder, Script, agent, agent_with, config};
 
 /// A packet of each stream has come.
 fn feed(agent: &Agent, media: &FakeMedia) {
@@ -78,5 +78,25 @@ fn however_short_the_time_each_stream_gives_its_account_and_a_failure_is_told_on
         assert_eq!(count(|kind| matches!(kind, Kind::Report { .. })), 2, "{longest:?}: {seen:?}");
         assert_eq!(count(|kind| matches!(kind, Kind::Failed { .. })), 1, "{longest:?}: {seen:?}");
         assert_eq!(recorder.wait_for(&Method::Bye, 1).len(), 1);
+    }
+}
+
+/// Nothing needs a BYE or CANCEL. What is held waits for the recorder for as long as there is time for the rest of the end.
+#[test]
+fn a_shutdown_does_not_wait_for_a_name_that_nobody_needs_any_more() {
+    let silent = std::net::UdpSocket::bind((LOCALHOST, 0)).unwrap();
+    for (is_held, longest) in [(false, Duration::from_millis(450)), (true, Duration::from_millis(1_950))] {
+        let media = FakeMedia::new();
+        let agent = agent_with(
+            &media,
+            AgentConfig { dns_server: Some(silent.local_addr().unwrap()), ..AgentConfig::default() },
+        );
+        media.holds_backlog.store(is_held, std::sync::atomic::Ordering::Relaxed);
+        let mut call = Call::open(&agent, config("sip:recorder.test"));
+        call.wait_for_state(RecordingState::Starting);
+        feed(&agent, &media);
+        let started = Instant::now();
+        assert!(agent.shutdown(Duration::from_secs(2)), "all has ended");
+        assert!(started.elapsed() < longest, "{:?}", started.elapsed());
     }
 }
