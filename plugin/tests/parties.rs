@@ -206,6 +206,47 @@ fn a_partys_session_description_says_what_is_offered() {
 }
 
 #[test]
+fn what_was_started_in_null_records_and_what_was_stopped_again_does_not() {
+    for stopped in [false, true] {
+        let recorder = Recorder::start(Script::Accept);
+        let call = Call::new(&recorder.uri(), |siprec| {
+            siprec.set_property("auto-start", false);
+            siprec.emit_by_name::<()>("start", &[]);
+            if stopped {
+                siprec.emit_by_name::<()>("stop", &[]);
+            }
+        });
+        call.begin();
+        call.speak(0);
+        let state = call.siprec.property::<gstsiprec::SiprecState>("state");
+        assert_eq!(state == gstsiprec::SiprecState::Idle, stopped, "{state:?}");
+        if !stopped {
+            call.wait_for_state("Recording");
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_recording_is_told_to_its_end_by_messages_also_when_another_has_followed() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    let id = |state: &gst::Structure| state.get::<String>("recording-id").unwrap();
+    let first = id(&call.message("siprec-state"));
+    call.wish("stop");
+    call.wish("start");
+    call.speak(1);
+    call.wait_for_state("Recording");
+    let end = std::iter::repeat_with(|| call.message("siprec-state")).filter(|state| id(state) == first);
+    let end = end.map(|state| state.get::<gstsiprec::SiprecState>("state").unwrap());
+    let end = end.take_while(|state| *state != gstsiprec::SiprecState::Stopped);
+    assert!(end.count() < 10);
+    assert_eq!(call.siprec.property::<gstsiprec::SiprecState>("state"), gstsiprec::SiprecState::Recording);
+}
+
+#[test]
 fn a_party_that_holds_or_mutes_by_its_description_is_silent() {
     let recorder = Recorder::start(Script::Accept);
     let call = Call::new(&recorder.uri(), |_| ());

@@ -27,8 +27,7 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
             if news.as_ref().is_some_and(|news| news.whole.is_final()) {
                 element.imp().recording_ended(whole);
             }
-            // Not the element's any more where another recording has followed.
-            if let Some(news) = news.filter(|_| element.imp().progress().is_latest(whole))
+            if let Some(news) = news
                 && let Some(reason) = tell_state(element, whole, &about, &news)
             {
                 element.emit_by_name::<()>("state-changed", &[&SiprecState::from(news.whole), &reason]);
@@ -96,9 +95,10 @@ pub(super) fn tell(element: &Siprec, whole: &Arc<Whole>, copy: usize, event: &Se
     }
 }
 
-/// Tells of a copy's new state and, where its end leaves the call without a recording, what is to become of the call.
-/// Gives the reason of the whole's new state, for whoever emits the signal: last, since a handler may end everything.
-fn tell_state(element: &Siprec, whole: &Whole, about: &About<'_>, news: &News) -> Option<String> {
+/// Tells of a copy's new state and, where its end leaves the call without a recording, what is to become of the call. The state of a
+/// recording that another has followed is not the element's any more, nor the call's.
+/// Gives the reason of the element's new state, for whoever emits the signal: last, since a handler may end everything.
+fn tell_state(element: &Siprec, whole: &Arc<Whole>, about: &About<'_>, news: &News) -> Option<String> {
     let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let message = about
         .of_call("siprec-state")
@@ -108,6 +108,9 @@ fn tell_state(element: &Siprec, whole: &Whole, about: &About<'_>, news: &News) -
         .field("copies", number(whole.copies()))
         .field("copies-recording", number(news.recording));
     post(element, message);
+    if !element.imp().progress().is_latest(whole) {
+        return None;
+    }
     if let Some(reason) = news.impossible.as_ref().filter(|_| whole.is_mandatory) {
         let info = &SessionInfo { session: None, recorder: None, dn: None, ..about.info.clone() };
         post(element, About { info, ..*about }.of_whole("siprec-call-must-end").field("reason", reason));
@@ -151,7 +154,7 @@ fn tell_refusal(element: &Siprec, whole: &Arc<Whole>, copy: usize, reason: &str)
     let about = About { info, copy, indication };
     post(element, about.of_call("siprec-failed").field("reason", reason));
     gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));
-    let Some(news) = news.filter(|_| element.imp().progress().is_latest(whole)) else { return };
+    let Some(news) = news else { return };
     if let Some(reason) = tell_state(element, whole, &about, &news) {
         // On a thread of GStreamer's: a handler that starts again at once would else call itself for ever.
         element.call_async(move |element| {

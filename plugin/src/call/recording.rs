@@ -29,6 +29,8 @@ pub(super) struct Live {
     pub(super) recordings: Vec<RecordingHandle>,
     /// What the copies amount to.
     pub(super) whole: Option<Arc<Whole>>,
+    /// `start` has asked for a recording in NULL: it begins in READY.
+    pub(super) wanted: bool,
     /// The recording was asked to end. It may still deliver what it holds, but takes nothing new.
     pub(super) ending: bool,
     /// The application has asked for the end.
@@ -84,7 +86,14 @@ impl Siprec {
             let text = format!("The recording is configured wrongly: {error}");
             return Err(gst::error_msg!(gst::ResourceError::Settings, ("{text}")));
         }
-        lock(self.live()).lease = Some(lease);
+        let wanted = {
+            let mut live = lock(self.live());
+            live.lease = Some(lease);
+            std::mem::take(&mut live.wanted)
+        };
+        if wanted {
+            self.wish(Wish::Start);
+        }
         Ok(())
     }
 
@@ -117,6 +126,7 @@ impl Siprec {
     /// Does what the application or the call wants. Never waits for the recorder.
     pub(super) fn wish(&self, wish: Wish) {
         self.with_live(|live| match wish {
+            Wish::Start if live.lease.is_none() => live.wanted = true,
             Wish::Start => {
                 let over = |recording: &RecordingHandle| {
                     let state = recording.state();
@@ -133,10 +143,12 @@ impl Siprec {
             }
             Wish::Stop(reason) => {
                 live.dismissed |= reason == StopReason::Asked;
+                live.wanted = false;
                 self.stop(live, reason);
             }
             Wish::StopNow => {
                 live.dismissed = true;
+                live.wanted = false;
                 self.close_gates();
                 live.end(Command::StopNow);
                 self.sink_pads().for_each(|pad| pad.feed().disconnect());
