@@ -49,6 +49,7 @@ impl Worker {
             Output::Send { attempt, message, next_hop } => {
                 self.send(Dialog { key, attempt }, message, next_hop);
             }
+            Output::Stray(request) => self.answer_stray(&request),
             Output::Branch(command) => {
                 if let Some(entry) = self.recordings.get_mut(&key) {
                     entry.note(&command);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{RecordingKey, RecordingState, StopReason};
 use siprec_session::{Command, Input, TransportEvent};
-use siprec_sip::{HeaderName, Headers, Message};
+use siprec_sip::{HeaderName, Headers, Message, Request};
 use siprec_transport::{
     Destination, Incoming, LostConnection, Received, ResolveError, SendFailure, Target, Transport,
 };
@@ -249,7 +249,12 @@ impl Worker {
             // A late response to a dialog that is over needs no answer.
             Message::Response(response) => return self.take_health(response),
         };
-        if let Some(response) = self.parts.responder.answer(&request) {
+        self.answer_stray(&request);
+    }
+
+    /// Answers a request that belongs to no dialog.
+    pub(crate) fn answer_stray(&self, request: &Request) {
+        if let Some(response) = self.parts.responder.answer(request) {
             self.send_response(response.into());
         }
     }

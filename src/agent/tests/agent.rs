@@ -265,18 +265,29 @@ fn a_request_that_guesses_the_call_id_is_no_request_of_the_dialog() {
     let agent = agent(&media);
     let mut call = Call::open(&agent, config(&recorder.uri()));
     call.wait_for_state(RecordingState::Recording);
-    let call_id = recorder.wait_for(&Method::Invite, 1)[0].call_id();
+    let invite = &recorder.wait_for(&Method::Invite, 1)[0];
+    let (call_id, from) = (invite.call_id(), invite.request.headers.from().unwrap());
+    let own = from.tag().unwrap();
     let socket = UdpSocket::bind((LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(DEADLINE)).unwrap();
-    let request = format!(
-        "BYE sip:client@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKguess\r\nFrom: <sip:a@b>;tag=recorder\r\n\
-         To: <sip:c@d>;tag=guess\r\nCall-ID: {call_id}\r\nCSeq: 1 BYE\r\nMax-Forwards: 70\r\n\r\n",
-        socket.local_addr().unwrap()
-    );
-    socket.send_to(request.as_bytes(), agent.local()).unwrap();
-    let mut buffer = [0; 4096];
-    let length = socket.recv(&mut buffer).expect("an answer in time");
-    assert!(buffer[..length].starts_with(b"SIP/2.0 481 "));
+    let address = socket.local_addr().unwrap();
+    // A CANCEL has the tags of what it cancels, and there is nothing (RFC 3261 §9.2).
+    for (method, theirs, ours) in [
+        ("BYE", "recorder", "guess"),
+        ("BYE", "guess", own),
+        ("OPTIONS", "guess", own),
+        ("CANCEL", "recorder", own),
+    ] {
+        let request = format!(
+            "{method} sip:client@127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch=z9hG4bK{method}{theirs}\r\n\
+             From: <sip:a@b>;tag={theirs}\r\nTo: <sip:c@d>;tag={ours}\r\nCall-ID: {call_id}\r\nCSeq: 1 {method}\r\n\
+             Max-Forwards: 70\r\n\r\n"
+        );
+        socket.send_to(request.as_bytes(), agent.local()).unwrap();
+        let mut buffer = [0; 4096];
+        let length = socket.recv(&mut buffer).expect("an answer in time");
+        assert!(buffer[..length].starts_with(b"SIP/2.0 481 "), "{method} with {theirs} and {ours}");
+    }
     assert_eq!(call.handle.state(), RecordingState::Recording);
     call.stop();
     recorder.wait_for(&Method::Bye, 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, SessionEvent, StopReason, StreamFormat, StreamId, TlsProfile,
 };
-use siprec_sip::{DialogNote, Message, Transport, Uri};
+use siprec_sip::{DialogNote, Message, Request, Transport, Uri};
 
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::RecorderTarget;
@@ -235,6 +235,8 @@ pub enum Output {
         /// Where a request goes; `None` for a response, which knows its way.
         next_hop: Option<Box<Uri>>,
     },
+    /// Answer a request as one that belongs to no dialog: it has the Call-ID of one of ours, and not its tags, or cancels nothing.
+    Stray(Box<Request>),
     /// Command a branch.
     Branch(BranchCommand),
     /// Tell the application.

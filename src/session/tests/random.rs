@@ -339,6 +339,7 @@ impl Model {
             | Output::ChooseRecorder { .. }
             | Output::Event(_)
             | Output::Released
+            | Output::Stray(_)
             | Output::Finished => {}
         }
     }

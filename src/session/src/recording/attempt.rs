@@ -157,7 +157,7 @@ impl Recording {
         }
     }
 
-    /// Gives a message to the dialog that it belongs to.
+    /// Gives a message to the dialog that it belongs to. A late response to none needs no answer.
     pub(super) fn message(&mut self, message: Message, now: Instant) {
         let present = self.legs.iter_mut().filter_map(|leg| leg.session_mut());
         let former = self.former.iter_mut().map(|(_, session)| session);
@@ -167,6 +167,9 @@ impl Recording {
                 Ok(()) => return,
                 Err(unclaimed) => message = *unclaimed,
             }
+        }
+        if let Message::Request(request) = message {
+            self.output.push_back(Output::Stray(Box::new(request)));
         }
     }
 

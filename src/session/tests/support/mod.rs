@@ -370,6 +370,7 @@ impl Call {
                 | Output::RecorderAway { .. }
                 | Output::SessionLost { .. }
                 | Output::AttemptOver { .. }
+                | Output::Stray(_)
                 | Output::Note { .. } => {}
                 Output::Resolve { attempt, .. } if self.resolves => {
                     let flow = self.flow();
@@ -405,7 +406,7 @@ impl Call {
                 assert!(self.attempts.remove(attempt), "attempt {attempt} is over twice");
             }
             Output::Finished => assert!(self.attempts.is_empty(), "never over: {:?}", self.attempts),
-            Output::Branch(_) | Output::Event(_) | Output::Released => {}
+            Output::Branch(_) | Output::Event(_) | Output::Released | Output::Stray(_) => {}
         }
     }
 
@@ -512,6 +513,7 @@ impl Call {
             Output::ChooseRecorder { .. } => "choose".into(),
             Output::RecorderAway { delay, .. } => format!("away for {delay:?}"),
             Output::Resolve { uri, .. } => format!("resolve {uri}"),
+            Output::Stray(request) => format!("stray {}", request.method),
             Output::Send { message: Message::Request(request), .. } => format!("> {}", describe(request)),
             Output::Send { message: Message::Response(response), .. } => {
                 let method = response.headers.cseq().unwrap().method;
