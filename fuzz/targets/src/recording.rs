@@ -138,6 +138,7 @@ impl UnderTest {
                 | Output::SessionLost { .. }
                 | Output::AttemptOver { .. }
                 | Output::Released
+                | Output::Stray(_)
                 | Output::Note { .. } => {}
                 Output::Finished => self.finished += 1,
             }
