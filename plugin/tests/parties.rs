@@ -211,18 +211,19 @@ fn what_was_started_in_null_records_and_what_was_stopped_again_does_not() {
         let recorder = Recorder::start(Script::Accept);
         let call = Call::new(&recorder.uri(), |siprec| {
             siprec.set_property("auto-start", false);
+            siprec.set_property("recording-id", "first");
             siprec.emit_by_name::<()>("start", &[]);
             if stopped {
                 siprec.emit_by_name::<()>("stop", &[]);
             }
         });
+        // One that is there keeps its name, and `start` makes no difference to it.
+        call.siprec.set_property("recording-id", "second");
         call.begin();
-        call.speak(0);
-        let state = call.siprec.property::<gstsiprec::SiprecState>("state");
-        assert_eq!(state == gstsiprec::SiprecState::Idle, stopped, "{state:?}");
-        if !stopped {
-            call.wait_for_state("Recording");
-        }
+        call.wish("start");
+        let expected = if stopped { "record=second" } else { "record=first" };
+        let invite = recorder.request("INVITE");
+        assert!(invite.contains(expected), "{invite}");
     }
 }
 

@@ -54,8 +54,9 @@ impl Branch {
     /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
     pub fn recall(&mut self, since: Instant, now: Instant) {
         let since = self.clock.times(since).arrival;
-        if !matches!(self.state, State::Paused(_)) {
-            // What is too old to leave again is not kept, and judged as that.
+        let is_cut = self.rewriter.sources.shortfalls().next().is_some();
+        if is_cut && !matches!(self.state, State::Paused(_) | State::Frozen(_)) {
+            // What is too old to wait for long is judged with what is kept no more: not all of it has failed to come.
             self.forget_older(self.clock.times(now));
         }
         let judge = judge(&self.groups, &self.rewriter, &self.account);
