@@ -250,6 +250,7 @@ impl Outlet {
             return;
         }
         if has_moved {
+            self.departures.turn(now);
             self.forget_departed();
         }
         if self.remote_address(Component::Rtcp) != remote.address(Component::Rtcp) {

@@ -109,6 +109,8 @@ impl Refusals {
 /// When packets left last, which all leave that have come by then.
 #[derive(Debug)]
 pub(crate) struct Departures {
+    /// Since when they go where they do.
+    begun: Instant,
     last: Instant,
     /// The time before that.
     before: Instant,
@@ -116,7 +118,17 @@ pub(crate) struct Departures {
 
 impl Departures {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { last: now, before: now }
+        Self { begun: now, last: now, before: now }
+    }
+
+    /// From now on they go elsewhere.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        self.begun = now;
+    }
+
+    /// Whether packets have left for where they go now before a moment and since.
+    pub(crate) fn surround(&self, moment: Instant) -> bool {
+        self.begun < moment && self.last >= moment
     }
 
     /// Packets leave at `now`.

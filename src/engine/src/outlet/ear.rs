@@ -166,11 +166,10 @@ impl Outlet {
     }
 
     /// A host has refused streams of several calls since then, and so it does this one, as far as can be told: whose recorder reports is
-    /// judged by that.
+    /// judged by that, and one that has got its first packet later is another one on that host.
     pub(crate) fn hear_host(&mut self, host: IpAddr, since: Instant, now: Instant) {
-        let last = *self.left_last(now).end();
-        if self.host() == Some(host) && last >= since && !self.branch.is_reported() {
-            self.be_refused(&(since..=last), since, now);
+        if self.host() == Some(host) && self.departures.surround(since) && !self.branch.is_reported() {
+            self.be_refused(&(since..=*self.left_last(now).end()), since, now);
         }
     }
 
