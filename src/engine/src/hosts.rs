@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{REFUSED_WITHIN, RecordingKey};
 
+use crate::remote::REFUSAL_INTERVAL;
+
 /// Refusals of several calls over so much time are no accident of a recorder that is just opening its sockets.
 const INSISTENCE: Duration = Duration::from_millis(900);
-/// That a host refuses all is told once in so much time.
-const TOLD_AGAIN: Duration = Duration::from_secs(1);
 
 /// When hosts said that they refuse media (ICMP).
 ///
@@ -99,7 +99,7 @@ impl Refusing {
 
     fn is_news(&self, now: Instant) -> bool {
         let is_general = self.refuses_others && self.last >= self.begun + INSISTENCE;
-        is_general && self.untold && self.told.is_none_or(|told| now >= told + TOLD_AGAIN)
+        is_general && self.untold && self.told.is_none_or(|told| now >= told + REFUSAL_INTERVAL)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use siprec_model::{Component, OpenBranch};
 
 /// A recorder that goes on refusing is told of at most this often, for each of its ports.
-const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A recorder that has refused so many of our reports in a row, and sent none of its own, takes no RTCP.
 const REFUSED_REPORTS: u32 = 3;

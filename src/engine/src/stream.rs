@@ -558,6 +558,16 @@ mod tests {
             stream.act(*branch, &shared.section, kit, events, now, |outlet, kit| act(outlet, kit, now));
         }
 
+        /// The recorder takes the next packet, and reports to that address that it has.
+        fn report_next(&self, to: SocketAddr) {
+            let sent = packets(&self.recorder, 1).remove(0);
+            let number = u16::from_be_bytes([sent[2], sent[3]]);
+            let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
+            let mut report = [0; 32];
+            ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
+            self.recorder.send_to(&report, to).unwrap();
+        }
+
         fn hear(&mut self) {
             let Self { shared, kit, stream, branch, events, now, .. } = self;
             stream.receive(*branch, Token::of(1, Component::Rtp), &shared.section, kit, events, *now);
@@ -952,12 +962,7 @@ mod tests {
                 rig.push(number, rig.now);
                 rig.serve();
                 if reports && number == 1 {
-                    let sent = packets(&rig.recorder, 1).remove(0);
-                    let number = u16::from_be_bytes([sent[2], sent[3]]);
-                    let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
-                    let mut report = [0; 32];
-                    ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
-                    rig.recorder.send_to(&report, rtp).unwrap();
+                    rig.report_next(rtp);
                     rig.hear();
                 }
                 if number >= 10 && number % 5 == 0 {
@@ -1114,12 +1119,7 @@ mod tests {
             rig.act(|outlet, kit, now| outlet.settle(refused(), kit, now));
             let first = rig.told().into_iter().filter(|event| *event == told).count();
             assert_eq!(first, usize::from(sequence == 0), "that of the last round goes on");
-            let sent = packets(&rig.recorder, 1).remove(0);
-            let number = u16::from_be_bytes([sent[2], sent[3]]);
-            let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
-            let mut report = [0; 32];
-            ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
-            rig.recorder.send_to(&report, rtp).unwrap();
+            rig.report_next(rtp);
             // The report and the next refusal come in one turn.
             let shared = rig.shared.clone();
             rig.act(|outlet, kit, now| {

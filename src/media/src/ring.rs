@@ -166,13 +166,7 @@ impl Ring {
 
     /// The packets that wait among the first `sight` of them.
     pub(crate) fn waiting(&self, sight: usize) -> impl Iterator<Item = Entry> + '_ {
-        let mut at = self.front;
-        let entries = (0..self.rest.min(sight)).map_while(move |_| {
-            let entry = self.read(at)?;
-            at = self.blocks.behind(at, entry.size());
-            Some(entry)
-        });
-        entries.filter(|entry| entry.fate() != Fate::Void)
+        self.entries(self.front, self.rest.min(sight)).filter(|entry| entry.fate() != Fate::Void)
     }
 
     /// Appends the bytes of the first packet that waits to `out`.
@@ -274,10 +268,8 @@ impl Ring {
 
     /// What was sent of a source behind an index up to another one, as far as it is kept.
     pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
-        let (mut at, mut passage) = (self.start, Passage::default());
-        for _ in 0..self.kept {
-            let Some(entry) = self.read(at) else { break };
-            at = self.blocks.behind(at, entry.size());
+        let mut passage = Passage::default();
+        for entry in self.entries(self.start, self.kept) {
             let is_between = entry.is_within(to) && !entry.is_within(behind);
             if entry.header.ssrc == ssrc && entry.is_sent() && is_between {
                 passage.add(&entry);
@@ -288,15 +280,9 @@ impl Ring {
 
     /// What left last of a source under this sequence number, and is kept.
     pub(crate) fn sent_as(&self, ssrc: u32, sequence: u16) -> Option<Entry> {
-        let (mut at, mut found) = (self.start, None);
-        for _ in 0..self.kept {
-            let Some(entry) = self.read(at) else { break };
-            at = self.blocks.behind(at, entry.size());
-            if entry.header.ssrc == ssrc && entry.is_sent() && entry.sequence() == sequence {
-                found = Some(entry);
-            }
-        }
-        found
+        let is_it =
+            |entry: &Entry| entry.header.ssrc == ssrc && entry.is_sent() && entry.sequence() == sequence;
+        self.entries(self.start, self.kept).filter(is_it).last()
     }
 
     /// Everything that is kept waits again, in front of what waits. Each packet is told of as it was kept.
@@ -383,6 +369,16 @@ impl Ring {
             self.rest -= 1;
             self.void -= 1;
         }
+    }
+
+    /// So many packets from there on, out of use or not.
+    fn entries(&self, from: Place, count: usize) -> impl Iterator<Item = Entry> + '_ {
+        let mut at = from;
+        (0..count).map_while(move |_| {
+            let entry = self.read(at)?;
+            at = self.blocks.behind(at, entry.size());
+            Some(entry)
+        })
     }
 
     fn read(&self, at: Place) -> Option<Entry> {
