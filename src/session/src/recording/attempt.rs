@@ -490,12 +490,10 @@ impl Recording {
         if is_tail {
             return;
         }
-        let mut commands = Vec::new();
-        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            let since = refused.iter().find(|(stream, _)| *stream == slot.branch()).map(|(_, since)| *since);
-            slot.recall(since.map_or(lived.proof, |since| since.min(lived.proof)), &mut commands);
-        }
-        self.branches(commands);
+        self.recall_streams(id, |branch| {
+            let since = refused.iter().find(|(stream, _)| *stream == branch).map(|(_, since)| *since);
+            Some(since.map_or(lived.proof, |since| since.min(lived.proof)))
+        });
     }
 
     pub(super) fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {

@@ -223,13 +223,9 @@ impl Recording {
             self.recall_since(id, since);
         } else if leg.parting.is_none() {
             let refused = session.refused_streams();
-            let mut commands = Vec::new();
-            for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-                if let Some((_, since)) = refused.iter().find(|(stream, _)| *stream == slot.branch()) {
-                    slot.recall(*since, &mut commands);
-                }
-            }
-            self.branches(commands);
+            self.recall_streams(id, |branch| {
+                refused.iter().find(|(stream, _)| *stream == branch).map(|(_, since)| *since)
+            });
         }
     }
 

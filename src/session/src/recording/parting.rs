@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{BranchCommand, StopReason};
+use siprec_model::{BranchCommand, BranchId, StopReason};
 
 use super::leg::{Leg, LegEnd, Parting, Step};
 use super::slot::Slot;
@@ -108,9 +108,16 @@ impl Recording {
 
     /// What was sent in a session since a moment, when its recorder was alive for sure, waits again.
     pub(super) fn recall_since(&mut self, id: usize, since: Instant) {
+        self.recall_streams(id, |_| Some(since));
+    }
+
+    /// What was sent of each stream of a session since its own moment waits again, where it has one.
+    pub(super) fn recall_streams(&mut self, id: usize, since: impl Fn(BranchId) -> Option<Instant>) {
         let mut commands: Vec<BranchCommand> = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-            slot.recall(since, &mut commands);
+            if let Some(since) = since(slot.branch()) {
+                slot.recall(since, &mut commands);
+            }
         }
         self.branches(commands);
     }
