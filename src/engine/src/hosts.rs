@@ -1,14 +1,11 @@
 //! Hosts that refuse media, of whatever stream.
 
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use siprec_model::{REFUSED_WITHIN, RecordingKey};
+use siprec_model::{INSISTENT_FOR, REFUSED_WITHIN, RecordingKey};
 
 use crate::remote::REFUSAL_INTERVAL;
-
-/// Refusals of several calls over so much time are no accident of a recorder that is just opening its sockets.
-const INSISTENCE: Duration = Duration::from_millis(900);
 
 /// When hosts said that they refuse media (ICMP).
 ///
@@ -98,13 +95,15 @@ impl Refusing {
     }
 
     fn is_news(&self, now: Instant) -> bool {
-        let is_general = self.refuses_others && self.last >= self.begun + INSISTENCE;
+        let is_general = self.refuses_others && self.last >= self.begun + INSISTENT_FOR;
         is_general && self.untold && self.told.is_none_or(|told| now >= told + REFUSAL_INTERVAL)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

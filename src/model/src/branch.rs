@@ -17,6 +17,10 @@ pub const REPORTS_WITHIN: Duration = Duration::from_secs(15);
 /// `icmp_ratelimit`), and a router that looks for a neighbour in vain each 3 s (RFC 1122 §2.3.2.1, RFC 4861 §7.2.2).
 pub const REFUSED_WITHIN: Duration = Duration::from_secs(4);
 
+/// Refusals of media (ICMP) over this time are no accident of a recorder that is just opening its sockets. A little less than the
+/// second that a host waits between two of them.
+pub const INSISTENT_FOR: Duration = Duration::from_millis(900);
+
 /// How the recording session reaches the media engine. The agent knows the engine only as this.
 pub trait MediaControl: Send + Sync + 'static {
     /// Queues a command for the engine. Never blocks.

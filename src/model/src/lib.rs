@@ -15,8 +15,8 @@ mod tls;
 
 pub use branch::{
     BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts,
-    DtlsAssociation, DtlsRole, Hole, MediaControl, MediaControlError, MediaSecurity, OpenBranch, PayloadRule,
-    RECALL_OVERLAP, REFUSED_WITHIN, REPORTS_WITHIN, RtcpMode, SrtpKeys,
+    DtlsAssociation, DtlsRole, Hole, INSISTENT_FOR, MediaControl, MediaControlError, MediaSecurity,
+    OpenBranch, PayloadRule, RECALL_OVERLAP, REFUSED_WITHIN, REPORTS_WITHIN, RtcpMode, SrtpKeys,
 };
 pub use event::{
     FailureReason, Gap, HangUp, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason,

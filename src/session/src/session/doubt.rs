@@ -3,11 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::BranchId;
+use siprec_model::{BranchId, INSISTENT_FOR};
 
-/// Refusals of the media over this time, at least [`INSISTENT`] of them, are no accident of a recorder that is just opening
-/// its sockets.
-const INSISTENCE: Duration = Duration::from_millis(900);
+/// So many refusals of the media, over [`INSISTENT_FOR`], are one of all of it.
 const INSISTENT: u32 = 3;
 
 /// Refusals further apart than this have nothing to do with each other.
@@ -339,7 +337,7 @@ impl Refusals {
         }
         self.last = Some(now);
         self.count += 1;
-        self.count >= INSISTENT && self.first.is_some_and(|first| now >= first + INSISTENCE)
+        self.count >= INSISTENT && self.first.is_some_and(|first| now >= first + INSISTENT_FOR)
     }
 }
 
