@@ -1,11 +1,15 @@
 //! Hosts that refuse media, of whatever stream.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use siprec_model::{INSISTENT_FOR, REFUSED_WITHIN, RecordingKey};
 
 use crate::remote::REFUSAL_INTERVAL;
+
+/// What a host has refused is remembered for so long: until each of its receivers has reported once more.
+const REMEMBERED: Duration = Duration::from_secs(60);
 
 /// When hosts said that they refuse media (ICMP).
 ///
@@ -42,26 +46,21 @@ impl RefusingHosts {
         left: Instant,
         now: Instant,
     ) -> Instant {
-        self.0.retain(|refusing| refusing.is_refusing(now));
+        self.0.retain(|refusing| now < refusing.last + REMEMBERED);
         match self.0.iter_mut().find(|refusing| refusing.host == host) {
-            Some(refusing) => {
+            Some(refusing) if refusing.is_refusing(now) => {
                 refusing.last = now;
                 refusing.since = refusing.since.min(left);
                 refusing.refuses_others |= refusing.recording != recording;
                 refusing.untold = true;
                 refusing.since
             }
+            Some(refusing) => {
+                *refusing = Refusing::new(host, recording, left, now);
+                left
+            }
             None => {
-                self.0.push(Refusing {
-                    host,
-                    since: left,
-                    begun: now,
-                    last: now,
-                    recording,
-                    refuses_others: false,
-                    told: None,
-                    untold: true,
-                });
+                self.0.push(Refusing::new(host, recording, left, now));
                 left
             }
         }
@@ -84,26 +83,47 @@ impl RefusingHosts {
         self.of(host).is_some_and(|refusing| refusing.last > moment)
     }
 
+    /// When that left which a host has refused of late, where that was no accident.
+    pub(crate) fn refused(&self, host: IpAddr) -> Option<RangeInclusive<Instant>> {
+        let refusing = self.of(host).filter(|refusing| refusing.is_insistent())?;
+        Some(refusing.since..=refusing.last)
+    }
+
     fn of(&self, host: IpAddr) -> Option<&Refusing> {
         self.0.iter().find(|refusing| refusing.host == host)
     }
 }
 
 impl Refusing {
+    fn new(host: IpAddr, recording: RecordingKey, left: Instant, now: Instant) -> Self {
+        Self {
+            host,
+            since: left,
+            begun: now,
+            last: now,
+            recording,
+            refuses_others: false,
+            told: None,
+            untold: true,
+        }
+    }
+
     fn is_refusing(&self, now: Instant) -> bool {
         now < self.last + REFUSED_WITHIN
     }
 
+    fn is_insistent(&self) -> bool {
+        self.last >= self.begun + INSISTENT_FOR
+    }
+
     fn is_news(&self, now: Instant) -> bool {
-        let is_general = self.refuses_others && self.last >= self.begun + INSISTENT_FOR;
+        let is_general = self.refuses_others && self.is_insistent();
         is_general && self.untold && self.told.is_none_or(|told| now >= told + REFUSAL_INTERVAL)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

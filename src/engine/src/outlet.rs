@@ -30,6 +30,8 @@ use crate::remote::{Departures, Refusals, Remote};
 use crate::shield::{FormerKeys, Shield};
 use crate::trunk::TrunkId;
 
+#[cfg(test)]
+pub(crate) use self::ear::Queued;
 pub(crate) use self::ear::Refusing;
 use self::ending::Ending;
 use self::repeats::Repeats;

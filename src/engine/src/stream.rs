@@ -466,9 +466,10 @@ mod tests {
     use crate::kit::Token;
     use crate::late::LateRoom;
     use crate::outlet::Creation;
+    use crate::outlet::Queued;
     use crate::ports::PortPool;
     use crate::shared::Shared;
-    use crate::sys::{Epoll, Waker};
+    use crate::sys::{Epoll, Undelivered, Waker};
     use crate::tap::{Tap, TapConfig};
     use crate::trunk::{TrunkId, Trunks};
 
@@ -560,11 +561,15 @@ mod tests {
 
         /// The recorder takes the next packet, and reports to that address that it has.
         fn report_next(&self, to: SocketAddr) {
+            self.report_next_as(1, to);
+        }
+
+        fn report_next_as(&self, receiver: u32, to: SocketAddr) {
             let sent = packets(&self.recorder, 1).remove(0);
             let number = u16::from_be_bytes([sent[2], sent[3]]);
             let block = ReportBlock::builder(SSRC).extended_sequence_number(number.into());
             let mut report = [0; 32];
-            ReceiverReport::builder(1).add_report_block(block).write_into(&mut report).unwrap();
+            ReceiverReport::builder(receiver).add_report_block(block).write_into(&mut report).unwrap();
             self.recorder.send_to(&report, to).unwrap();
         }
 
@@ -1071,6 +1076,67 @@ mod tests {
             let expected = if hears_of_it { 100 - 40 + 20 } else { 20 };
             let resent = rig.received();
             assert!(resent.abs_diff(expected) <= 2, "{hears_of_it}: {resent} of {expected}");
+        }
+    }
+
+    #[test]
+    fn what_the_host_refused_of_another_call_a_receiver_that_begins_anew_has_not_got() {
+        let missed = |receiver: u32| {
+            let mut rig = Rig::new(1.0);
+            rig.open();
+            let Some(BranchEvent::PortsReady { rtp, .. }) = rig.told().into_iter().next() else { panic!() };
+            let host = rig.recorder.local_addr().unwrap().ip();
+            let other = RecordingKey::unique();
+            for number in 0..110u8 {
+                rig.push(number, rig.now);
+                rig.serve();
+                match number {
+                    10 => rig.report_next(rtp),
+                    20 | 30 | 40 => drop(rig.kit.refusing_hosts.note(host, other, rig.now, rig.now)),
+                    60 => {
+                        rig.received();
+                        rig.push(number + 1, rig.now);
+                        rig.serve();
+                        rig.report_next_as(receiver, rtp);
+                    }
+                    _ => {}
+                }
+                rig.hear();
+                rig.now += Duration::from_millis(100);
+            }
+            rig.told().into_iter().find_map(|event| match event {
+                BranchEvent::StretchMissed { packets } => Some(packets),
+                _ => None,
+            })
+        };
+        assert_eq!(missed(1), None);
+        let missed = missed(2).unwrap();
+        assert!((20..=22).contains(&missed), "two seconds: {missed}");
+    }
+
+    #[test]
+    fn a_router_has_lost_all_that_came_while_it_looked_for_the_host_whatever_the_error_quotes() {
+        let mut rig = Rig::new(100.0);
+        rig.open();
+        for number in 0..100u8 {
+            rig.push(number, rig.now);
+            rig.serve();
+            rig.now += Duration::from_millis(100);
+        }
+        // It quotes one that came half a second ago, since the older ones had to make room.
+        let error = |is_of_a_search| Undelivered {
+            destination: None,
+            errno: libc::EHOSTUNREACH,
+            is_of_a_search,
+            rtp: Some((SSRC, 95)),
+        };
+        for (is_of_a_search, earliest) in [(false, 500), (true, 3_100)] {
+            let mut queued = Queued::default();
+            queued.note(&error(is_of_a_search));
+            rig.act(|outlet, _, now| {
+                let left = now.duration_since(*outlet.left(queued, now).start());
+                assert_eq!(left, Duration::from_millis(earliest));
+            });
         }
     }
 

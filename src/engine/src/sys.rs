@@ -224,6 +224,8 @@ pub(crate) struct Undelivered {
     pub(crate) destination: Option<SocketAddr>,
     /// What the error would be called if a system call gave it; 0 when it is not known.
     pub(crate) errno: i32,
+    /// A router has looked for its destination on the link: host unreachable (RFC 792), address unreachable (RFC 4443 §3.1).
+    pub(crate) is_of_a_search: bool,
     /// Source and sequence number, if it is RTP.
     pub(crate) rtp: Option<(u32, u16)>,
 }
@@ -285,17 +287,17 @@ pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Undelivered> {
         }
     };
     // SAFETY: the kernel has filled `control` with whole messages and `msg_controllen` with their size, and the
-    // macros walk within it. The data of this message is a `sock_extended_err`, which begins with the number; it is
-    // read without regard to alignment.
-    let errno = unsafe {
+    // macros walk within it. The data of this message is a `sock_extended_err`, which begins with the number and has origin, type and
+    // code behind it, a byte each; it is read without regard to alignment.
+    let [errno, kind] = unsafe {
         let mut message = libc::CMSG_FIRSTHDR(&header);
         loop {
-            let Some(current) = message.as_ref() else { break 0 };
+            let Some(current) = message.as_ref() else { break [[0; 4]; 2] };
             if matches!(
                 (current.cmsg_level, current.cmsg_type),
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR)
             ) {
-                break libc::CMSG_DATA(message).cast::<u32>().read_unaligned().cast_signed();
+                break libc::CMSG_DATA(message).cast::<[[u8; 4]; 2]>().read_unaligned();
             }
             message = libc::CMSG_NXTHDR(&header, message);
         }
@@ -306,7 +308,9 @@ pub(crate) fn receive_error(socket: &UdpSocket) -> io::Result<Undelivered> {
         }
         _ => None,
     };
-    Ok(Undelivered { destination, errno, rtp })
+    let is_of_a_search =
+        matches!(kind, [libc::SO_EE_ORIGIN_ICMP, 3, 1, _] | [libc::SO_EE_ORIGIN_ICMP6, 1, 3, _]);
+    Ok(Undelivered { destination, errno: i32::from_ne_bytes(errno), is_of_a_search, rtp })
 }
 
 /// Gives the calling thread `nice` steps less priority than it has, where that is permitted.

@@ -126,8 +126,7 @@ impl Trunks {
         for _ in 0..MAX_ERRORS {
             let Ok(undelivered) = sys::receive_error(socket) else { break };
             if let Some(destination) = undelivered.destination.filter(|_| undelivered.is_refused()) {
-                let waited = refusing.entry(destination).or_default();
-                *waited = waited.or(undelivered.waited());
+                refusing.entry(destination).or_default().note(&undelivered);
             }
         }
         // Where the queue was full, the socket goes on telling of an error that is not in it.
@@ -252,7 +251,7 @@ mod tests {
         assert_eq!(ready, [Token::of_trunk(rig.id).raw()]);
         let mut refusing = Refusing::new();
         rig.trunks.refusing(rig.id, &mut refusing);
-        assert_eq!(refusing, Refusing::from([(dead, None)]));
+        assert_eq!(refusing, Refusing::from([(dead, Default::default())]));
         ready.clear();
         rig.epoll.ready(&mut ready);
         assert_eq!(ready, Vec::<u64>::new(), "nothing is left to tell");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use siprec_media::dtls::is_dtls;
 use siprec_model::{BranchEvent, Component};
@@ -16,8 +16,29 @@ use crate::sys;
 /// How many datagrams or errors one slice reads from a socket: a flood costs others nothing.
 const MAX_READS: usize = 16;
 
-/// Addresses that refuse what came by a trunk, with the first packet that [may have waited](sys::Undelivered::waited).
-pub(crate) type Refusing = HashMap<SocketAddr, Option<(u32, u16)>>;
+/// For how long a router looks for a host on the link: three questions, a second apart (RFC 1122 §2.3.2.1, RFC 4861 §7.2.2), and the
+/// way of what it says then.
+const SOUGHT_FOR: Duration = Duration::from_millis(3_100);
+
+/// Addresses that refuse what came by a trunk.
+pub(crate) type Refusing = HashMap<SocketAddr, Queued>;
+
+/// What errors say of packets that may have waited at a router.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Queued {
+    /// Source and sequence number of the first that is known.
+    first: Option<(u32, u16)>,
+    /// It has looked for the host, which takes [`SOUGHT_FOR`]. It keeps some hundred packets meanwhile, and the oldest make room: others
+    /// may have come before the first.
+    sought: bool,
+}
+
+impl Queued {
+    pub(crate) fn note(&mut self, undelivered: &sys::Undelivered) {
+        self.first = self.first.or(undelivered.waited());
+        self.sought |= undelivered.is_of_a_search;
+    }
+}
 
 /// What errors say of what was sent.
 #[derive(Debug, Default)]
@@ -32,8 +53,7 @@ pub(crate) struct Refused {
 pub(super) struct Told {
     /// The recorder refuses what is sent to it.
     pub(super) refuses: bool,
-    /// The first of its packets that [may have waited](sys::Undelivered::waited).
-    waited: Option<(u32, u16)>,
+    queued: Queued,
 }
 
 impl Outlet {
@@ -44,7 +64,7 @@ impl Outlet {
         };
         // Whichever has spoken, the next packet would run into an error of the others.
         let refusals = |component, socket| self.errors(component, socket).filter(|told| told.refuses);
-        let rtp = refusals(Component::Rtp, &ports.rtp).map(|told| self.left(told.waited, now));
+        let rtp = refusals(Component::Rtp, &ports.rtp).map(|told| self.left(told.queued, now));
         let rtcp = ports.rtcp.as_ref().is_some_and(|socket| refusals(Component::Rtcp, socket).is_some());
         Refused { rtp, rtcp }
     }
@@ -57,10 +77,10 @@ impl Outlet {
             // An error of an address that the branch has left says nothing of the recorder.
             let destination = undelivered.destination;
             let is_its = destination.is_none() || destination == self.remote_address(component);
-            let told = told.get_or_insert(Told { refuses: false, waited: None });
+            let told = told.get_or_insert(Told { refuses: false, queued: Queued::default() });
             if is_its && undelivered.is_refused() {
                 told.refuses = true;
-                told.waited = told.waited.or(undelivered.waited());
+                told.queued.note(&undelivered);
             }
         }
         told
@@ -83,6 +103,12 @@ impl Outlet {
         };
         // With a pair of ports, only handshakes come to the RTP port.
         let takes_rtcp = component == Component::Rtcp || ports.rtcp.is_none();
+        if takes_rtcp
+            && let Some(refused) = self.host().and_then(|host| kit.refusing_hosts.refused(host))
+            && self.departures.surround(*refused.start())
+        {
+            self.reporter.hear_host(refused);
+        }
         kit.scratch.resize(1 << 16, 0);
         let mut advanced = false;
         for _ in 0..MAX_READS {
@@ -144,19 +170,19 @@ impl Outlet {
     pub(crate) fn hear_refusals(&mut self, refusing: &Refusing, kit: &mut Kit, now: Instant) {
         let told = |rtp: SocketAddr| refusing.get(&SocketAddr::new(rtp.ip(), rtp.port()));
         if self.trunk().is_some()
-            && let Some(waited) = self.remote_address(Component::Rtp).and_then(told)
+            && let Some(queued) = self.remote_address(Component::Rtp).and_then(told)
         {
-            self.suspect(&self.left(*waited, now), kit, now);
+            self.suspect(&self.left(*queued, now), kit, now);
         }
     }
 
-    /// When that left which errors may be of that are read at `now`, of which the first may be of a packet that has `waited`.
-    fn left(&self, waited: Option<(u32, u16)>, now: Instant) -> RangeInclusive<Instant> {
+    /// When that left which errors may be of that are read at `now`, some perhaps of what was `queued`.
+    pub(crate) fn left(&self, queued: Queued, now: Instant) -> RangeInclusive<Instant> {
         let last = self.left_last(now);
-        match waited.and_then(|(ssrc, sequence)| self.branch.left_at(ssrc, sequence)) {
-            Some(left) if left < *last.start() => left..=*last.end(),
-            _ => last,
-        }
+        let quoted = queued.first.and_then(|(ssrc, sequence)| self.branch.left_at(ssrc, sequence));
+        let sought = if queued.sought { now.checked_sub(SOUGHT_FOR) } else { None };
+        let start = quoted.into_iter().chain(sought).fold(*last.start(), Instant::min);
+        start..=*last.end()
     }
 
     /// When that left which an error may be of that is read at `now`.

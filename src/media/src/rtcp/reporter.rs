@@ -199,6 +199,12 @@ impl Reporter {
         self.suspicion.begin(branch, refused, now);
     }
 
+    /// What left within this time the recorder's host has refused of some stream. It counts where another receiver than before comes
+    /// to report that has not been heard of since: it has begun anew, and knows nothing of what came in between.
+    pub fn hear_host(&mut self, refused: RangeInclusive<Instant>) {
+        self.suspicion.hear_host(refused);
+    }
+
     /// When the recorder's host was last said to refuse media, for as long as that is not over.
     pub fn suspected(&self) -> Option<Instant> {
         self.suspicion.noted()
@@ -263,7 +269,8 @@ impl Reporter {
             {
                 if reception.reporter.replace((reporter, from)).is_some_and(|(before, _)| before != reporter)
                 {
-                    suspicion.change_receiver();
+                    let last = reception.expected.as_ref().map(|expected| expected.begun);
+                    suspicion.change_receiver(branch, last, now);
                 }
                 let said = Received { ssrc, reporter, highest_sequence, cumulative_lost, sent: sent(branch) };
                 let makes_sense = branch.is_plausible(ssrc, highest_sequence);

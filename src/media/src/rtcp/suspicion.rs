@@ -19,6 +19,8 @@ const STEP: Duration = Duration::from_millis(200);
 pub(crate) struct Suspicion {
     marks: Vec<Mark>,
     refusal: Option<Refusal>,
+    /// When that left which the host has refused of some stream, this one or another.
+    of_host: Option<RangeInclusive<Instant>>,
 }
 
 /// What had been sent of a source when the recorder's host was first said to refuse it.
@@ -110,10 +112,27 @@ impl Suspicion {
         is_reported
     }
 
-    /// Reports come of another receiver than before. Whether what it says of what was refused is worth nothing.
-    pub(crate) fn change_receiver(&mut self) {
+    /// The host has refused something that left within this time, of whatever stream.
+    pub(crate) fn hear_host(&mut self, refused: RangeInclusive<Instant>) {
+        self.of_host = Some(refused);
+    }
+
+    /// Reports come of another receiver than before, which reported `last` at that time: what it says of what was refused is worth nothing.
+    /// Where the host has refused something since, of whatever stream, it was this one, too: ICMP is told once a second.
+    pub(crate) fn change_receiver(&mut self, branch: &Branch, last: Option<Instant>, now: Instant) {
+        let is_later = |refused: &RangeInclusive<Instant>| last.is_none_or(|last| *refused.end() >= last);
+        let of_host = self.of_host.take().filter(is_later);
+        if self.refusal.is_none()
+            && let Some(refused) = &of_host
+        {
+            self.begin(branch, refused, now);
+        }
         if let Some(refusal) = &mut self.refusal {
             refusal.is_other = true;
+            if let Some(refused) = of_host {
+                refusal.first = refusal.first.min(*refused.start());
+                refusal.last = refusal.last.max(*refused.end());
+            }
         }
     }
 

@@ -159,6 +159,38 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
     }
 }
 
+/// ICMP is told once a second, whatever the number of streams.
+#[test]
+fn what_the_host_refused_of_others_another_receiver_that_begins_to_report_has_not_got_either() {
+    for (reporter, has_reported_since, is_lost) in [(2, false, true), (1, false, false), (2, true, false)] {
+        let mut session = Session::new();
+        session.open();
+        assert_eq!(talk(&mut session, 1_000), []);
+        assert!(acknowledge_as(&mut session, 1).is_some());
+        assert_eq!(talk(&mut session, 1_000), []);
+        let begun = session.now();
+        assert_eq!(talk(&mut session, 2_500), []);
+        let refused = begun..=session.now();
+        if has_reported_since {
+            session.ms += 1;
+            assert!(acknowledge_as(&mut session, 1).is_some());
+        }
+        assert_eq!(talk(&mut session, 4_000), []);
+        session.reporter.hear_host(refused);
+        assert!(acknowledge_as(&mut session, reporter).is_some());
+        let told = talk(&mut session, 4_500);
+        let lost = session.branch.report().drops.of(DropCause::SendFailed);
+        if !is_lost {
+            assert_eq!((told, lost), (vec![], 0), "{reporter} {has_reported_since}");
+            continue;
+        }
+        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert!((125..=127).contains(&packets) && packets == lost, "{packets} {lost}");
+    }
+}
+
 #[test]
 fn when_a_packet_left_is_known_by_its_number_for_as_long_as_it_is_kept() {
     let mut session = Session::new();
