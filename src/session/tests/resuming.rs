@@ -4,7 +4,7 @@
 
 mod support;
 
-use siprec_model::{RecordingState, StopReason};
+use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
 use siprec_session::Command;
 use siprec_sip::{Method, Request};
 use support::paused::{INACTIVE, paused, two_recorders};
@@ -74,6 +74,48 @@ fn who_refuses_all_streams_in_its_answer_is_left_too_and_who_asks_for_silence_is
         assert!(!call.take().contains(&"> BYE".to_owned()));
         assert_eq!(call.recording.state(), RecordingState::Recording);
     }
+}
+
+/// What is told once a recorder has answered so that is asked by an early refresh, since its host refuses the media.
+fn refreshed(answer: &str) -> (Call, Vec<String>) {
+    let mut call = Call::inviting_with(two_recorders());
+    call.answer_invite(&sdp(&[4000, 4002]));
+    for _ in 0..3 {
+        call.media(0, BranchEvent::RemoteRefused { component: Component::Rtp });
+        call.wait_ms(500);
+    }
+    call.take();
+    call.answer_invite(answer);
+    let lines = call.take();
+    (call, lines)
+}
+
+#[test]
+fn who_takes_back_its_word_by_an_answer_that_refuses_all_streams_is_left() {
+    let (mut call, lines) = refreshed(&sdp(&[0, 0]));
+    let failed = "* failed: the recorder takes no media: its answer refuses to go on with any stream";
+    assert!(lines.iter().any(|line| line == failed), "{lines:?}");
+    accept(&mut call);
+    for answer in [sdp(&[0, 4002]), sdp_with(&[4000, 4002], INACTIVE)] {
+        let (call, lines) = refreshed(&answer);
+        assert!(!lines.contains(&"> BYE".to_owned()), "{lines:?}");
+        assert_eq!(call.recording.state(), RecordingState::Recording);
+    }
+}
+
+#[test]
+fn who_refuses_by_port_0_what_it_has_never_taken_is_not_left() {
+    let mut config = two_recorders();
+    config.parties.truncate(1);
+    let mut call = Call::new(config);
+    call.add(0);
+    call.format(0, audio(&[(0, "PCMU", 8000)]));
+    call.answer_invite(&sdp(&[4000]));
+    call.format(0, audio(&[(96, "opus", 48_000)]));
+    call.take();
+    call.answer_invite(&sdp(&[0]));
+    assert!(!call.take().contains(&"> BYE".to_owned()));
+    assert_eq!(call.recording.state(), RecordingState::Recording);
 }
 
 #[test]

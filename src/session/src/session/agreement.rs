@@ -145,11 +145,26 @@ impl Agreement {
 
     /// How many streams the recorder takes.
     pub(super) fn taken(&self, rules: &Rules) -> usize {
-        let is_taken = |(index, line): (usize, &Line)| {
-            line.stream()
-                .is_some_and(|stream| stream.ports.is_some() && self.target(index, stream, rules).is_ok())
+        (0..self.ours.lines.len()).filter(|index| self.takes(*index, rules)).count()
+    }
+
+    /// Whether the recorder takes a stream that is to be sent and that this offer offers as it was: it would take back its word by refusing
+    /// that, where it has not asked for silence.
+    pub(super) fn takes_some_of(&self, offered: &Description, rules: &Rules) -> bool {
+        let is_as_it_was = |index: usize| {
+            let pair = self.ours.stream(index).zip(offered.stream(index));
+            pair.is_some_and(|(ours, offered)| {
+                offered.send && offered.ports == ours.ports && offered.formats == ours.formats
+            })
         };
-        self.ours.lines.iter().enumerate().filter(|line| is_taken(*line)).count()
+        (0..self.ours.lines.len())
+            .any(|index| self.takes(index, rules) && !self.is_silenced(index) && is_as_it_was(index))
+    }
+
+    /// Whether the recorder takes what is sent by an m-line, or would.
+    fn takes(&self, index: usize, rules: &Rules) -> bool {
+        let ours = self.ours.stream(index).filter(|ours| ours.ports.is_some());
+        ours.is_some_and(|ours| self.target(index, ours, rules).is_ok())
     }
 
     /// Leaves only what is so in the lines of which the recorder's answer has nothing but what the stream had before. Gives those.

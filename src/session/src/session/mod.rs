@@ -476,6 +476,7 @@ impl RecordingSession {
                     // What has changed meanwhile has its time from here on.
                     up.waits_since = None;
                     let turns_secured = offered.turns_secured(&up.agreed.ours);
+                    let must_take = resumes || up.agreed.takes_some_of(&offered, &self.rules);
                     // A 200 without SDP, or with one that says nothing, keeps the last addresses (`protocol` 1.2).
                     let theirs = sdp_of(&response.headers, &response.body).and_then(RemoteDescription::parse);
                     let moved = up.agreed.renew(offered, theirs.ok(), &self.rules);
@@ -489,7 +490,7 @@ impl RecordingSession {
                         self.fail_insecure(reason.to_owned(), now);
                         return;
                     }
-                    if resumes && up.agreed.taken(&self.rules) == 0 {
+                    if must_take && up.agreed.taken(&self.rules) == 0 {
                         self.lose_by_answer(now);
                         return;
                     }

@@ -50,7 +50,7 @@ impl RecordingSession {
         self.lose_unresumed(format!("it refuses to go on: {code} {phrase}"), Some(code), now);
     }
 
-    /// Gives up a recorder whose answer refuses every stream. One that sets them inactive asks for silence, and may open them.
+    /// Gives up a recorder whose answer refuses every stream, where one was to go on, or had been taken as it is offered. One that sets them inactive asks for silence, and may open them.
     pub(super) fn lose_by_answer(&mut self, now: Instant) {
         self.lose_unresumed("its answer refuses to go on with any stream".to_owned(), None, now);
     }
