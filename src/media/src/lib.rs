@@ -72,6 +72,7 @@ pub mod rtcp;
 mod rtp;
 mod source;
 pub mod srtp;
+mod streak;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;

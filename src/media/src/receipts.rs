@@ -1,6 +1,7 @@
 //! What a recorder has of one source, as its receiver reports say, and where it missed a stretch at once.
 
 use crate::entry::{Entry, Times};
+use crate::streak::Streak;
 
 /// A report tells of a cut where so much of the stream was missed behind the last one, in nanoseconds of the call.
 const CUT: u64 = 1_000_000_000;
@@ -8,7 +9,8 @@ const CUT: u64 = 1_000_000_000;
 /// Fewer packets than these are an accident, whatever time they span.
 const FEWEST: u64 = 8;
 
-/// A network that loses more than one packet of so many is lossy: where it was before or is afterwards, nothing was cut.
+/// A report tells of losses where more than one packet of so many was missed. Where [one after the other](Streak) does,
+/// the network is lossy, and nothing was cut.
 const LOSSY: u64 = 20;
 
 /// What comes after a cut is judged over at least this time, and who was told of one has as long to act, in nanoseconds.
@@ -21,14 +23,14 @@ const HASTE: u64 = 200_000_000;
 ///
 /// | the report tells of | before | becomes of it |
 /// |---|---|---|
-/// | at most 5 % missed, or single losses | | all up to it is the recorder's |
-/// | a second or more missed at once | more than 5 % missed, or no report | the same: the network is lossy |
-/// | a second or more missed at once | at most 5 % missed | all up to the report *before* is its, until the next one decides |
-/// | at most 5 % missed, as the next one | a second or more, of which some may be kept | a cut: still only that is its, for a while |
-/// | the same | a second or more, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
-/// | a second or more missed at once, as the next one | a second or more | the way was cut twice, if the one behind that says so: both are one |
-/// | more than 5 %, else | a second or more, or twice that | the network has become lossy: all up to it is the recorder's |
-/// | that of what was missed nearly all has come late | a second or more | it was sent again in time: all up to it is its |
+/// | at most 5 % missed, or less than a second | no hole that is open | all up to it is the recorder's |
+/// | a second or more missed at once | a [streak](Streak) of losses that is long, or no report | the same: the network is lossy |
+/// | a second or more missed at once | a streak that is short, or at most 5 % missed | a hole: all up to the report *before* is its, until another one decides |
+/// | more than 5 % missed, be it less than a second or more | a hole, and the streak is short | that belongs to the hole, which stays open |
+/// | more than 5 % missed | a hole, and the streak is long | the network has become lossy: all up to it is the recorder's |
+/// | at most 5 % missed | a hole, of which some may be kept | a cut: still only that is its, for a while |
+/// | the same | a hole, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
+/// | that of what was missed nearly all has come late | a hole | it was sent again in time: all up to it is its |
 ///
 /// *Missed* is what was sent and not received. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
 /// not sent.
@@ -38,8 +40,8 @@ pub(crate) struct Receipts {
     taken: Option<Report>,
     /// The newest report that was judged, where it is another one.
     newest: Option<Report>,
-    /// Little was missed before the newest report.
-    is_clean: bool,
+    /// How long they have told of losses.
+    streak: Streak,
     burst: Option<Burst>,
     /// When packets were last counted.
     counted: Option<u64>,
@@ -107,7 +109,7 @@ impl Passage {
 }
 
 /// What a recorder has missed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Missed {
     pub(crate) packets: u64,
     /// In nanoseconds of the call.
@@ -159,8 +161,8 @@ pub(crate) enum Repair {
 #[derive(Clone, Copy, Debug)]
 struct Burst {
     missed: Missed,
-    /// Two reports have told of it.
-    is_double: bool,
+    /// Behind this index reports have told of less than a second that was missed.
+    end: u64,
     /// When it was told of, once it is known to be a cut.
     told: Option<u64>,
 }
@@ -171,7 +173,7 @@ enum Course {
     /// Nothing was received.
     Idle,
     Clean,
-    Lossy,
+    Lossy(Missed),
     Burst(Missed),
     /// It is not known yet.
     Unknown,
@@ -216,9 +218,13 @@ impl Receipts {
         }
         let repaired = self.repair(before, report);
         let course = self.course(before, report, sent);
+        match course {
+            Course::Clean => self.streak.end(),
+            Course::Lossy(_) | Course::Burst(_) => self.streak.go_on(report.at),
+            Course::Idle | Course::Unknown => {}
+        }
         match (self.burst, course) {
             (None, _) if repaired => {
-                self.is_clean = course == Course::Clean;
                 self.taken = Some(report);
                 self.newest = None;
                 Finding::Taken
@@ -228,35 +234,37 @@ impl Receipts {
                 self.taken = Some(Report { at: report.at, ..before });
                 Finding::Taken
             }
-            (None, Course::Burst(missed)) if self.is_clean && self.taken.is_some() => {
-                self.burst = Some(Burst { missed, is_double: false, told: None });
+            (None, Course::Burst(missed)) if !self.streak.is_lossy() && self.taken.is_some() => {
+                self.burst = Some(Burst { missed, end: report.index, told: None });
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, is_double: false, told: None }), Course::Burst(more)) => {
-                self.burst = Some(Burst { missed: missed.and(more), is_double: true, told: None });
+            (Some(Burst { missed, end, told: None }), Course::Lossy(more) | Course::Burst(more))
+                if !self.streak.is_lossy() =>
+            {
+                let end = if matches!(course, Course::Burst(_)) { report.index } else { end };
+                self.burst = Some(Burst { missed: missed.and(more), end, told: None });
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, is_double, told: None }), Course::Clean)
+            (Some(Burst { missed, end, told: None }), Course::Clean)
                 if repair != Repair::Never && self.may_be_kept(kept) =>
             {
-                self.burst = Some(Burst { missed, is_double, told: Some(report.at) });
+                self.burst = Some(Burst { missed, end, told: Some(report.at) });
                 self.newest = Some(report);
                 Finding::Cut(missed)
             }
             (Some(Burst { missed, told: Some(_), .. }), Course::Burst(next)) => {
                 // What was told of is over, and the way was clean behind it.
-                self.burst = Some(Burst { missed: next, is_double: false, told: None });
+                self.burst = Some(Burst { missed: next, end: report.index, told: None });
                 self.taken = self.newest.replace(report);
                 Finding::Lost(missed)
             }
             (burst, course) => {
-                self.is_clean = course == Course::Clean;
                 self.taken = Some(report);
                 (self.newest, self.burst) = (None, None);
                 match burst {
-                    Some(Burst { missed, told, .. }) if told.is_some() || self.is_clean => {
+                    Some(Burst { missed, told, .. }) if told.is_some() || course == Course::Clean => {
                         Finding::Lost(missed)
                     }
                     _ => Finding::Taken,
@@ -279,9 +287,10 @@ impl Receipts {
         self.burst.take().map(|burst| burst.missed)
     }
 
-    /// Whether so much of where the missed packets are is kept that they may be sent again: a living recorder is not left for less.
+    /// Whether so much is kept of where a second or more was missed that it may be sent again: a living recorder is not left for less.
     fn may_be_kept(&self, kept: impl Fn(u64, u64) -> Passage) -> bool {
-        self.shortfall().is_some_and(|Shortfall { behind, to, .. }| kept(behind, to).is_stretch())
+        let hole = self.taken.zip(self.burst);
+        hole.is_some_and(|(taken, burst)| kept(taken.index, burst.end).is_stretch())
     }
 
     /// What the recorder has missed at once and got late, because it asked for it again (RFC 4585 §6.2.1), is no longer
@@ -314,7 +323,7 @@ impl Receipts {
         self.counted = Some(report.at);
         // Whoever reports a highest number has received that packet.
         let Some(received) = expected.checked_sub(lost).filter(|received| *received > 0) else {
-            return Course::Lossy;
+            return Course::Lossy(Missed::default());
         };
         let passage = sent(before.index, report.index);
         // What is no longer kept is not always known to the packet.
@@ -324,10 +333,8 @@ impl Receipts {
         }
         let duration = u128::from(passage.span()) * u128::from(packets) / u128::from(passage.packets.max(1));
         let duration = u64::try_from(duration).unwrap_or(u64::MAX);
-        if packets < FEWEST || duration < CUT {
-            return Course::Lossy;
-        }
-        Course::Burst(Missed { packets, duration, behind: passage.start })
+        let missed = Missed { packets, duration, behind: passage.start };
+        if packets < FEWEST || duration < CUT { Course::Lossy(missed) } else { Course::Burst(missed) }
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+#[path = "cuts/blips.rs"]
+mod blips;
 #[path = "cuts/line.rs"]
 mod line;
 

@@ -429,7 +429,7 @@ pub enum BranchEvent {
     /// Receiver reports came, or always do, packets have left since, and three intervals have passed without one; again after each
     /// three intervals more in which packets leave.
     ReportsStopped,
-    /// The recorder has missed a second or more of the stream at once, while next to nothing is lost before and after: the
+    /// The recorder has missed a second or more of the stream at once, and next to nothing was lost some time before and is now: the
     /// way to it was cut. All since the last report before is kept, or a second of it at least; with [`BranchCommand::Recall`] at once
     /// that is sent again, and without it the hole is told as [`BranchEvent::Gap`] when further reports have come. Where less than
     /// that is kept, the hole is told at once, and this event does not come.

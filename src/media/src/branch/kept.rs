@@ -13,10 +13,10 @@ impl Branch {
     /// last two seconds before the report. What contradicts the packets that were sent is ignored.
     ///
     /// `cumulative_lost` is what it has lost since the beginning, a number of 24 bits with a sign. Where that has grown at once
-    /// by a second or more of what was sent, and before and behind it next to nothing is lost, the way to the recorder was cut:
-    /// all behind the last report before is kept, and [`BranchEvent::StretchMissed`] says so; once the call has ended
-    /// and all has left also where no report has come that says what was lost behind it. What is not
-    /// [recalled](Branch::recall) by the next report but one is lost, and told as a hole; at once where the branch catches
+    /// by a second or more of what was sent, and neither before nor behind it report after report tells of losses, the way to the
+    /// recorder was cut: all behind the last report before is kept, and once a report tells of next to none,
+    /// [`BranchEvent::StretchMissed`] says so; when the call has ended and all has left, without such a report, too. What is not
+    /// [recalled](Branch::recall) by the next report is lost, and told as a hole; at once where the branch catches
     /// nothing up, or where so little is still kept of what left between the two reports, less than a second of it, that nothing is to
     /// be had by a recall.
     ///
