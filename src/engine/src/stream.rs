@@ -1016,6 +1016,46 @@ mod tests {
         assert!((20 + 20..20 + 23).contains(&resent), "{resent}");
     }
 
+    #[test]
+    fn what_was_refused_of_who_reports_is_told_as_lost_where_all_ends_before_the_next_report() {
+        for reports_again in [false, true] {
+            let mut rig = Rig::new(1.0);
+            rig.open();
+            let Some(BranchEvent::PortsReady { rtp, .. }) = rig.told().into_iter().next() else { panic!() };
+            for number in 0..120u8 {
+                rig.push(number, rig.now);
+                rig.serve();
+                match number {
+                    5 => {
+                        rig.report_next(rtp);
+                        rig.hear();
+                    }
+                    20..=40 => {
+                        let refused = Outcome { refused: true, ..Outcome::default() };
+                        rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
+                    }
+                    _ => {}
+                }
+                rig.now += Duration::from_millis(100);
+            }
+            assert!(rig.told().contains(&BranchEvent::RefusalsOver));
+            if reports_again {
+                packets(&rig.recorder, 110);
+                rig.report_next(rtp);
+                rig.hear();
+            }
+            let Rig { shared, kit, stream, branch, events, now, .. } = &mut rig;
+            stream.close(*branch, &shared.section, kit, events, *now);
+            let told = rig.told();
+            let Some(BranchEvent::Closed(report)) = told.last() else { panic!("{told:?}") };
+            let lost = report.drops.of(DropCause::RecorderLost);
+            // And what the first error may be of.
+            assert!(if reports_again { lost == 0 } else { (21..=23).contains(&lost) }, "{lost}");
+            let gaps = told.iter().filter(|event| matches!(event, BranchEvent::Gap(_))).count();
+            assert_eq!(gaps, usize::from(!reports_again), "{told:?}");
+        }
+    }
+
     /// As where the host tells of another stream each time (ICMP is rate limited).
     #[test]
     fn what_was_refused_once_is_refused_for_as_long_as_its_host_refuses_anything() {

@@ -22,6 +22,7 @@ use crate::payload::PayloadMap;
 use crate::rewrite::{Rewrite, Rewriter, Unsent};
 use crate::rtp::RtpView;
 use crate::source::Sender;
+use crate::unproven::Unproven;
 
 /// One stream of the call on its way to one recorder.
 ///
@@ -68,6 +69,8 @@ pub struct Branch {
     torn: bool,
     /// Packets that the recorder has missed at once, to be told.
     cut: Option<u64>,
+    /// What its host has refused, and no report has spoken of yet.
+    unproven: Unproven,
 }
 
 /// What a branch is made of.
@@ -147,6 +150,7 @@ impl Branch {
             drain: Drain::NotAsked,
             torn: false,
             cut: None,
+            unproven: Unproven::default(),
         }
     }
 
@@ -378,6 +382,7 @@ impl Branch {
         for missed in self.rewriter.sources.give_up() {
             self.account.lost(missed.into());
         }
+        self.lose_unproven();
         self.hold.forget_all(judge(&self.groups, &self.rewriter, &self.account));
         self.account.given_up(self.hold.take_given_up());
         self.lose_waiting(DropCause::NotDrained);
@@ -481,6 +486,7 @@ impl Branch {
             for missed in self.rewriter.sources.conclude(kept) {
                 self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
             }
+            self.conclude_unproven();
         }
         if let Some(packets) = self.cut.take() {
             return Some(BranchEvent::StretchMissed { packets });
@@ -530,6 +536,16 @@ impl Branch {
     /// sequence number.
     pub(crate) fn highest_sent(&self, ssrc: u32) -> Option<u64> {
         self.rewriter.sources.highest_sent(ssrc)
+    }
+
+    /// Whether a source has come further than to this index, by a report that says that this is the highest sequence number received of
+    /// it (RFC 3550 §6.4.1; its low 16 bits count). Where nothing has left since, the last packet will do.
+    pub(crate) fn has_come_since(&self, index: u64, ssrc: u32, highest_sequence: u32) -> bool {
+        let Some(sent) = self.highest_sent(ssrc) else { return false };
+        let back = (sent as u16).wrapping_sub(highest_sequence as u16);
+        // Further back than that it is ahead of what was sent, and says nothing.
+        let received = sent.checked_sub(back.into()).filter(|_| back <= 0x7FFF);
+        received.is_some_and(|received| received > index || received == sent)
     }
 
     /// The last source that sent, or would have.

@@ -194,6 +194,19 @@ impl Hold {
         self.forgotten.take_between(from, to)
     }
 
+    /// What left from one moment on until another and no report acknowledges is out of use. Each packet is `told` of, with the time that it
+    /// takes.
+    pub(crate) fn void_between(
+        &mut self,
+        from: u64,
+        to: u64,
+        judge: Judge<'_>,
+        mut told: impl FnMut(&Entry, Duration),
+    ) {
+        let is_open = |entry: &Entry| !judge.is_received(entry);
+        self.ring.void_between(from, to, is_open, |entry, next| told(entry, judge.span(entry, next)));
+    }
+
     /// Whether what waits begins in the middle of a group whose beginning had to go, and another group is behind it.
     pub(crate) fn begins_torn(&self) -> bool {
         self.torn && self.ring.groups() > 0 && self.ring.front().is_some_and(|front| !front.begins())
@@ -250,6 +263,12 @@ impl Judge<'_> {
 
     fn is_acknowledged(&self, entry: &Entry) -> bool {
         self.acknowledged(entry.header.ssrc).is_some_and(|Report { index, .. }| entry.is_within(index))
+    }
+
+    /// Whether the newest report reaches so far, be it that something was missed before.
+    fn is_received(&self, entry: &Entry) -> bool {
+        let newest = self.rewriter.sources.newest_report(entry.header.ssrc);
+        newest.is_some_and(|Report { index, .. }| entry.is_within(index))
     }
 
     fn acknowledged(&self, ssrc: u32) -> Option<Report> {

@@ -73,6 +73,7 @@ mod rtp;
 mod source;
 pub mod srtp;
 mod streak;
+mod unproven;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;

@@ -342,6 +342,35 @@ impl Ring {
         passage
     }
 
+    /// What left from one moment on until another, in nanoseconds since the branch was made, as far as it is kept.
+    pub(crate) fn left_between(&self, from: u64, to: u64) -> Passage {
+        let mut passage = Passage::default();
+        let is_it = |entry: &Entry| entry.is_sent() && (from..=to).contains(&entry.left_at());
+        self.entries(self.start, self.kept).filter(is_it).for_each(|entry| passage.add(&entry));
+        passage
+    }
+
+    /// What left in the same time and `is_open` is out of use. Each packet is `told` of, with the one behind it.
+    pub(crate) fn void_between(
+        &mut self,
+        from: u64,
+        to: u64,
+        is_open: impl Fn(&Entry) -> bool,
+        mut told: impl FnMut(&Entry, Option<&Entry>),
+    ) {
+        let mut at = self.start;
+        for place in 1..=self.kept {
+            let Some(entry) = self.read(at) else { break };
+            let behind = self.blocks.behind(at, entry.size());
+            if entry.is_sent() && (from..=to).contains(&entry.left_at()) && is_open(&entry) {
+                let next = if place < self.kept + self.rest { self.read(behind) } else { None };
+                told(&entry, next.as_ref());
+                self.write(at, &entry.with_fate(Fate::Void));
+            }
+            at = behind;
+        }
+    }
+
     /// The first packet that waits is kept from now on, as `entry` says.
     fn pass(&mut self, entry: Entry) {
         self.write(self.front, &entry);

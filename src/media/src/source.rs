@@ -116,6 +116,11 @@ impl Sources {
         self.source(ssrc)?.receipts.taken()
     }
 
+    /// The newest report of a source that makes sense.
+    pub(crate) fn newest_report(&self, ssrc: u32) -> Option<Report> {
+        self.source(ssrc)?.receipts.newest()
+    }
+
     /// What the recorder has missed at once, where it was not certain, nothing comes that says more, and a part of it may be `kept`: what
     /// of a source left behind one index up to another.
     pub(crate) fn conclude(

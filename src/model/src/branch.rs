@@ -405,7 +405,8 @@ pub enum BranchEvent {
     /// are forged or over. Once until the next refusal.
     RefusalRefuted,
     /// After [`BranchEvent::RemoteRefused`] of RTP: packets have left for 4 s since, and none was refused. Once until the next
-    /// refusal. What was refused before counts as not sent, unless receiver reports go on that say what has come.
+    /// refusal. What was refused before counts as not sent, unless receiver reports go on that say what has come. Where the next one does
+    /// not come before the end, a second or more of that is a stretch that was missed ([`BranchEvent::StretchMissed`]).
     RefusalsOver,
     /// The recorder sent a receiver report of more than it had received before, or of as much where nothing has left since and it
     /// misses a second of speech at most.

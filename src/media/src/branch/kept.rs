@@ -6,6 +6,7 @@ use siprec_model::DropCause;
 
 use super::{Branch, Drain, State, judge};
 use crate::receipts::{Finding, Repair};
+use crate::unproven::Unproven;
 
 impl Branch {
     /// A receiver report of the recorder came at `now`: of this source it has received everything up to this extended
@@ -22,6 +23,7 @@ impl Branch {
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
+        self.prove(ssrc, highest_sequence);
         let at = self.clock.times(now).arrival;
         if at < self.hold.waits_until {
             return;
@@ -54,6 +56,10 @@ impl Branch {
     /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
     pub fn recall(&mut self, since: Instant, now: Instant) {
         let since = self.clock.times(since).arrival;
+        // What was refused it has not, whatever it has said by SIP since.
+        let refused = self.unproven.first();
+        let since = refused.map_or(since, |refused| refused.min(since));
+        self.unproven = Unproven::default();
         let is_cut = self.rewriter.sources.shortfalls().next().is_some();
         if is_cut && !matches!(self.state, State::Paused(_) | State::Frozen(_)) {
             // What is too old to wait for long is judged with what is kept no more: not all of it has failed to come.
@@ -84,7 +90,7 @@ impl Branch {
     /// [`BranchCommand::Confirm`]: siprec_model::BranchCommand::Confirm
     pub fn confirm(&mut self, since: Instant) {
         let since = self.clock.times(since).arrival;
-        if since < self.hold.waits_until {
+        if since < self.hold.waits_until || !self.unproven.is_empty() {
             return;
         }
         self.hold.confirm(since, judge(&self.groups, &self.rewriter, &self.account));

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use siprec_model::DropCause;
 
-use super::{Branch, State};
+use super::{Branch, State, judge};
 use crate::entry::Fate;
 
 /// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
@@ -64,16 +64,70 @@ impl Branch {
     /// [`BranchEvent::StretchMissed`] says so, unless the branch catches nothing up.
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
-    pub fn handle_refusals(&mut self, first: Instant, last: Instant) {
-        let from = self.clock.times(first).arrival;
-        let to = self.clock.times(last).arrival;
+    pub fn handle_refusals(&mut self, first: Instant, last: Instant, now: Instant) {
+        let [from, to] = [first, last].map(|moment| self.clock.times(moment).arrival);
+        self.fail_between(from, to, now);
+    }
+
+    /// The same of a recorder that had reported before: its next report says what has come, unless it never comes.
+    /// Each source had been sent up to the index of its mark when the first was refused. At the end of the call another session may get it
+    /// ([`BranchEvent::StretchMissed`]); without that, what no report acknowledges is lost.
+    ///
+    /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
+    pub(crate) fn await_proof(&mut self, first: Instant, last: Instant, marks: Vec<(u32, u64)>) {
+        let [first, last] = [first, last].map(|moment| self.clock.times(moment).arrival);
+        self.unproven.note(first, last, marks);
+    }
+
+    /// A report has come of a source: what was refused before that is known from here on.
+    pub(super) fn prove(&mut self, ssrc: u32, highest_sequence: u32) {
+        if !self.unproven.is_empty() {
+            let mut unproven = std::mem::take(&mut self.unproven);
+            unproven.prove(ssrc, |mark| self.has_come_since(mark, ssrc, highest_sequence));
+            self.unproven = unproven;
+        }
+    }
+
+    /// Whoever reports from here on knows nothing of what was refused before: it has not been sent.
+    pub(crate) fn give_up_proof(&mut self, now: Instant) {
+        for stretch in self.unproven.take() {
+            self.fail_between(stretch.first, stretch.last, now);
+        }
+    }
+
+    /// All has left, and no report has spoken of what was refused: it is worth another session.
+    pub(super) fn conclude_unproven(&mut self) {
+        for stretch in self.unproven.take_untold() {
+            let passage = self.hold.ring.left_between(stretch.first, stretch.last);
+            if passage.is_stretch() {
+                self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
+            }
+        }
+    }
+
+    /// Nothing more comes, and nobody gets what was refused: what of it no report acknowledges is lost with the recorder.
+    pub(super) fn lose_unproven(&mut self) {
+        for stretch in self.unproven.take() {
+            let (from, to) = (stretch.first, stretch.last);
+            let judge = judge(&self.groups, &self.rewriter, &self.account);
+            let account = &mut self.account;
+            self.hold.void_between(from, to, judge, |entry, span| {
+                account.recalled(entry);
+                account.dropped(DropCause::RecorderLost, 1, span, entry.times.arrival);
+            });
+            let lost = self.hold.lose_between(from, to);
+            self.account.lost(lost);
+        }
+    }
+
+    fn fail_between(&mut self, from: u64, to: u64, now: Instant) {
         let passage = self.hold.ring.fail_between(from, to);
         self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
         // What the ring has not kept so long nobody can get any more.
         self.account.gone(DropCause::SendFailed, self.hold.lose_between(from, to));
         if passage.is_stretch() && !self.keeps_time() {
             self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
-            self.hold.waits_until = to.saturating_add(SOUGHT_WITHIN);
+            self.hold.waits_until = self.clock.times(now).arrival.saturating_add(SOUGHT_WITHIN);
         }
     }
 }

@@ -282,7 +282,7 @@ impl Reporter {
                     return;
                 }
                 if !suspicion.distrusts_reports() {
-                    match suspicion.refute(branch, ssrc, highest_sequence) {
+                    match suspicion.refute(branch, ssrc, highest_sequence, now) {
                         Some(true) => reception.untold_refutation = true,
                         Some(false) => reception.untold_end = true,
                         None => {}

@@ -94,20 +94,24 @@ impl Suspicion {
         (refusal.sent, refusal.at) = (sent, now);
         let is_over = refusal.taken >= REFUSED_WITHIN;
         if is_over {
-            self.end(branch);
+            let marks = self.marks.iter().map(|mark| (mark.ssrc, mark.sent)).collect();
+            let (first, last) = (refusal.first, refusal.last);
+            if self.end(branch, now) {
+                branch.await_proof(first, last, marks);
+            }
         }
         is_over
     }
 
     /// The refusal is over. Whether reports of whom had reported before say what has come of it; else it has not been sent.
-    fn end(&mut self, branch: &mut Branch) -> bool {
+    fn end(&mut self, branch: &mut Branch, now: Instant) -> bool {
         self.marks.clear();
         let Some(Refusal { first, last, was_reported, is_other, .. }) = self.refusal.take() else {
             return false;
         };
         let is_reported = was_reported && !is_other;
         if !is_reported {
-            branch.handle_refusals(first, last);
+            branch.handle_refusals(first, last, now);
         }
         is_reported
     }
@@ -119,7 +123,7 @@ impl Suspicion {
 
     /// Reports come of another receiver than before, which reported `last` at that time: what it says of what was refused is worth nothing.
     /// Where the host has refused something since, of whatever stream, it was this one, too: ICMP is told once a second.
-    pub(crate) fn change_receiver(&mut self, branch: &Branch, last: Option<Instant>, now: Instant) {
+    pub(crate) fn change_receiver(&mut self, branch: &mut Branch, last: Option<Instant>, now: Instant) {
         let is_later = |refused: &RangeInclusive<Instant>| last.is_none_or(|last| *refused.end() >= last);
         let of_host = self.of_host.take().filter(is_later);
         if self.refusal.is_none()
@@ -134,6 +138,7 @@ impl Suspicion {
                 refusal.last = refusal.last.max(*refused.end());
             }
         }
+        branch.give_up_proof(now);
     }
 
     /// Whether what reports say now is worth nothing: one that has just begun to receive has missed nothing.
@@ -143,14 +148,15 @@ impl Suspicion {
 
     /// A report says that this is the highest sequence number received of a source (RFC 3550 §6.4.1; its low 16 bits count).
     /// Where the suspicion has ended by that, whether it was unfounded: where nobody had reported before, nobody knows.
-    pub(crate) fn refute(&mut self, branch: &mut Branch, ssrc: u32, highest_sequence: u32) -> Option<bool> {
+    pub(crate) fn refute(
+        &mut self,
+        branch: &mut Branch,
+        ssrc: u32,
+        highest_sequence: u32,
+        now: Instant,
+    ) -> Option<bool> {
         let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc)?;
-        let sent = branch.highest_sent(ssrc)?;
-        let back = (sent as u16).wrapping_sub(highest_sequence as u16);
-        // Further back than that it is ahead of what was sent, and says nothing.
-        let received = sent.checked_sub(back.into()).filter(|_| back <= 0x7FFF);
-        // Where nothing has left since, the last packet was not refused if it has come.
-        let is_refuted = received.is_some_and(|received| received > mark.sent || received == sent);
-        is_refuted.then(|| self.end(branch))
+        let is_refuted = branch.has_come_since(mark.sent, ssrc, highest_sequence);
+        is_refuted.then(|| self.end(branch, now))
     }
 }

@@ -57,10 +57,19 @@ fn talk(session: &mut Session, ms: u64) -> Vec<BranchEvent> {
     told
 }
 
+/// The number of the last packet of the source.
+fn newest(session: &Session) -> u32 {
+    session.branch.senders().find(|sender| sender.ssrc == A).unwrap().packets as u32 + 299
+}
+
 /// What it has received of the source by now, as a receiver says that calls itself so.
 fn acknowledge_as(session: &mut Session, reporter: u32) -> Option<BranchEvent> {
-    let highest = session.branch.senders().find(|sender| sender.ssrc == A).unwrap().packets + 299;
-    let block = ReportBlock::builder(A).extended_sequence_number(highest as u32);
+    report_as(session, reporter, newest(session), 0)
+}
+
+/// What a receiver says that calls itself so.
+fn report_as(session: &mut Session, reporter: u32, highest: u32, lost: u32) -> Option<BranchEvent> {
+    let block = ReportBlock::builder(A).extended_sequence_number(highest).cumulative_lost(lost);
     session.hear(&written(ReceiverReport::builder(reporter).add_report_block(block)))
 }
 
@@ -224,4 +233,110 @@ fn what_was_refused_and_is_kept_no_more_is_told_as_a_hole() {
             .any(|event| matches!(event, BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed)),
         "{told:?}"
     );
+}
+
+/// A host of a recorder that reports has refused two seconds, and has taken four since; no report has come.
+fn healed() -> Session {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    assert!(acknowledge_as(&mut session, 1).is_some());
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 2_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 4_500), [BranchEvent::RefusalsOver]);
+    session
+}
+
+/// The recording ends at once: how many packets are told as lost, the first of which came so many milliseconds after the beginning.
+fn close(session: &mut Session) -> Option<(u64, u128)> {
+    session.branch.close(session.now());
+    let hole = std::iter::from_fn(|| session.branch.poll_event()).find_map(|event| match event {
+        BranchEvent::Gap(hole) => Some(hole),
+        _ => None,
+    });
+    let report = session.branch.report();
+    assert_eq!(report.sent + report.drops.total(), report.seen);
+    assert_eq!(report.drops.of(DropCause::RecorderLost), hole.map_or(0, |hole| hole.packets));
+    let hole = hole?;
+    assert_eq!(hole.cause, DropCause::RecorderLost);
+    let length = u128::from(hole.packets) * 20;
+    assert!(hole.duration.as_millis().abs_diff(length) < 20, "{hole:?}");
+    Some((hole.packets, hole.start.duration_since(session.start).as_millis()))
+}
+
+#[test]
+fn what_was_refused_and_no_report_has_spoken_of_is_lost_where_all_ends_at_once() {
+    // From the first that may have been refused to the last.
+    assert_eq!(close(&mut healed()), Some((106, 1_900)));
+}
+
+#[test]
+fn what_was_refused_and_a_report_has_spoken_of_since_is_not_lost_unless_that_says_so() {
+    let mut session = healed();
+    assert!(acknowledge_as(&mut session, 1).is_some());
+    assert_eq!(close(&mut session), None, "forged, as none is missing");
+    let mut session = healed();
+    let highest = newest(&session);
+    assert!(report_as(&mut session, 1, highest, 101).is_some());
+    session.branch.close(session.now());
+    assert_eq!(session.branch.report().drops.of(DropCause::RecorderLost), 101);
+}
+
+#[test]
+fn a_report_of_before_says_nothing_of_what_was_refused_later() {
+    let mut session = healed();
+    assert!(report_as(&mut session, 1, 399, 0).is_some());
+    assert_eq!(close(&mut session), Some((100, 2_020)));
+}
+
+#[test]
+fn what_was_refused_for_less_than_a_second_is_not_told_without_a_report() {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    assert!(acknowledge_as(&mut session, 1).is_some());
+    assert_eq!(talk(&mut session, 1_000), []);
+    session.suspect();
+    assert_eq!(talk(&mut session, 4_500), [BranchEvent::RefusalsOver]);
+    assert_eq!(close(&mut session), None);
+}
+
+#[test]
+fn what_was_refused_and_no_report_has_spoken_of_is_worth_another_session_at_the_end_of_the_call() {
+    for is_recalled in [true, false] {
+        let mut session = healed();
+        session.branch.drain();
+        let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
+        let empty = BranchEvent::BacklogEmpty { recalls: 0 };
+        assert_eq!(told, [BranchEvent::StretchMissed { packets: 106 }, empty]);
+        if is_recalled {
+            session.branch.recall(session.now(), session.now());
+            let held = session.branch.held_packets();
+            assert!((400..430).contains(&held), "all since two seconds before the last report: {held}");
+        } else {
+            assert_eq!(close(&mut session), Some((106, 1_900)));
+        }
+    }
+}
+
+#[test]
+fn of_what_was_refused_before_another_receiver_reports_nothing_has_come() {
+    let mut session = healed();
+    talk(&mut session, 12_000);
+    assert!(acknowledge_as(&mut session, 2).is_some());
+    let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
+    assert_eq!(told, [BranchEvent::StretchMissed { packets: 106 }]);
+    session.branch.recall(session.now(), session.now());
+    assert!(session.branch.held_packets() >= 106);
+}
+
+#[test]
+fn what_was_refused_and_is_kept_no_more_is_lost_all_the_same_where_all_ends_at_once() {
+    let mut session = healed();
+    // Longer than it is kept, without a report.
+    talk(&mut session, 40_000);
+    let (lost, _) = close(&mut session).unwrap();
+    assert!((104..=108).contains(&lost), "{lost}");
 }
