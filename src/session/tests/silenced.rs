@@ -5,7 +5,7 @@
 mod support;
 
 use siprec_model::StopReason;
-use siprec_session::{Command, RecordingConfig};
+use siprec_session::{Command, Input, RecordingConfig, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
 
@@ -21,6 +21,7 @@ fn silences() -> [String; 2] {
 /// A session whose recorder has asked for silence, and the INVITE that made it.
 fn silenced_by(config: RecordingConfig, silence: &str) -> (Call, Request) {
     let mut call = Call::inviting_with(config);
+    call.engine.freezes = true;
     (0..2).for_each(|slot| call.packet(slot));
     let invite = call.answer_invite(&sdp(&[4000, 4002]));
     call.take();
@@ -139,15 +140,96 @@ fn the_next_recorder_gets_what_is_frozen_where_the_silent_one_is_lost() {
     }
 }
 
+/// The recorder shows that it lives, long after it was last sent anything.
+fn lives_on(call: &mut Call, invite: &Request, silence: &str) {
+    call.wait_ms(10_000);
+    demand(call, invite, silence);
+    call.take();
+}
+
+/// What is done but for the BYE, which goes again and again.
+fn deeds(call: &mut Call) -> Vec<String> {
+    call.take().into_iter().filter(|line| line != "> BYE").collect()
+}
+
 #[test]
-fn the_end_of_the_call_ends_the_session_at_once_and_what_is_frozen_is_lost() {
+fn what_is_frozen_at_the_end_of_the_call_is_lost_where_the_recorder_answers_the_bye() {
     for silence in silences() {
-        let (mut call, _) = silenced(&silence);
+        let (mut call, invite) = silenced_by(config("sip:a.example sip:b.example"), &silence);
+        lives_on(&mut call, &invite, &silence);
         call.command(Command::Stop(StopReason::CallEnded));
-        call.expect(&["drain 0", "drain 1", "part 0", "part 1", "> BYE", "= draining"]);
+        call.wait_ms(100);
+        call.expect(&["drain 0", "drain 1", "= draining", "part 0", "part 1", "> BYE"]);
+        call.wait_ms(3_900);
+        assert_eq!(deeds(&mut call), Vec::<String>::new());
         call.answer_bye();
         call.expect(&["close 0", "close 1", "* stopped: call-ended", "= stopped", "finished"]);
     }
+}
+
+#[test]
+fn the_next_recorder_gets_what_is_frozen_where_the_silent_one_does_not_answer_the_bye() {
+    for silence in silences() {
+        for is_delivered in [true, false] {
+            let (mut call, invite) = silenced_by(config("sip:a.example sip:b.example"), &silence);
+            lives_on(&mut call, &invite, &silence);
+            call.command(Command::Stop(StopReason::CallEnded));
+            call.wait_ms(100);
+            call.take();
+            if is_delivered {
+                call.wait_ms(3_999);
+                assert_eq!(deeds(&mut call), Vec::<String>::new());
+                call.wait_ms(1);
+            } else {
+                let reason = "connection refused".into();
+                call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason }));
+            }
+            let offer = call.request(&Method::Invite);
+            let lines = call.take();
+            assert!(lines.iter().any(|line| line.starts_with("* failed: ")), "{lines:?}");
+            call.engine.freezes = false;
+            call.answer(&offer, 200, &[], &sdp(&[6000, 6002]));
+            let lines = call.take();
+            assert!(lines.contains(&"open 0 to 192.0.2.9:6000".to_owned()), "{lines:?}");
+            assert!(lines.contains(&"open 1 to 192.0.2.9:6002".to_owned()), "{lines:?}");
+            call.answer_bye();
+            assert!(call.take().contains(&"* stopped: call-ended".to_owned()));
+        }
+    }
+}
+
+#[test]
+fn where_nothing_is_frozen_the_session_of_a_silent_recorder_ends_with_the_bye() {
+    let (mut call, invite) = silenced(&silences()[0]);
+    call.engine.freezes = false;
+    lives_on(&mut call, &invite, &silences()[0]);
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.expect(&[
+        "drain 0",
+        "drain 1",
+        "= draining",
+        "close 0",
+        "close 1",
+        "> BYE",
+        "* stopped: call-ended",
+        "= stopped",
+    ]);
+}
+
+#[test]
+fn the_next_recorder_gets_what_the_first_answer_held_up_where_the_bye_is_not_answered() {
+    let mut call = Call::inviting_with(config("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    let invite = call.answer_invite(&sdp_with(&[4000, 4002], INACTIVE));
+    lives_on(&mut call, &invite, &silences()[0]);
+    call.command(Command::Stop(StopReason::CallEnded));
+    call.expect(&["drain 0", "drain 1", "part 0", "part 1", "> BYE", "= draining"]);
+    call.wait_ms(4_000);
+    call.answer_invite(&sdp(&[6000, 6002]));
+    let lines = call.take();
+    assert!(lines.contains(&"open 0 to 192.0.2.9:6000".to_owned()), "{lines:?}");
+    call.answer_bye();
+    assert!(call.take().contains(&"* stopped: call-ended".to_owned()));
 }
 
 #[test]
@@ -172,9 +254,12 @@ fn another_stream_in_the_line_of_a_silent_one_is_held_until_the_recorder_opens_i
         Command::AddStream { slot: 1, stream: stream(7) },
         Command::StreamFormat { stream: stream(7), format: pcmu() },
     ]));
+    // The engine has as long to say that nothing is frozen of the one that ends.
+    call.wait_ms(100);
     let offer = call.request(&Method::Invite);
     call.answer(&offer, 200, &[], &sdp_with(&[4000, 4002], INACTIVE));
-    assert_eq!(commands(&mut call).last().unwrap(), "hold 64");
+    // A branch holds from the beginning.
+    assert_eq!(commands(&mut call), Vec::<String>::new());
     demand(&mut call, &invite, &sdp(&[4000, 4002]));
     assert_eq!(commands(&mut call), [OPEN[0], "open 64 to 192.0.2.9:4002"]);
 }

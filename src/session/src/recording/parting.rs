@@ -13,12 +13,16 @@ use crate::session::RecordingSession;
 
 impl Recording {
     /// Ends a session that has delivered everything, or has no time left for it. Its branches stay until the recorder has
-    /// answered the BYE, where anything was sent that it has not confirmed.
+    /// answered the BYE, where anything was sent that it has not confirmed, or waits that it has not taken: if it does not live, another
+    /// one gets that.
     fn part(&mut self, id: usize, reason: StopReason, now: Instant) {
         let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_running()) else { return };
         let attempt = leg.attempt;
         let lived = leg.session().filter(|session| session.is_up()).and_then(RecordingSession::lived);
-        let is_doubtful = |proof| self.slots.values().any(|slot| slot.is_of(id) && slot.may_be_lost(proof));
+        let is_doubtful = |proof| {
+            let may_be_lost = |slot: &Slot| slot.may_be_lost(proof) || slot.is_withheld();
+            self.slots.values().any(|slot| slot.is_of(id) && may_be_lost(slot))
+        };
         let Some(lived) = lived.filter(|lived| is_doubtful(lived.proof)) else {
             return self.end_leg(id, LegEnd::Stopped { reason, told: false }, now);
         };

@@ -472,13 +472,12 @@ impl Call {
                 let is_open = self.open.contains(&id.slot) && self.engine.drains;
                 (is_open || is_empty).then_some(empty)
             }
-            BranchCommand::Pause { .. } => {
+            BranchCommand::Pause { .. } | BranchCommand::Freeze { .. } => {
                 self.open.remove(&id.slot);
                 self.paused.insert(id.slot);
                 None
             }
             BranchCommand::Hold { .. }
-            | BranchCommand::Freeze { .. }
             | BranchCommand::Disable { .. }
             | BranchCommand::Part { .. }
             | BranchCommand::Recall { .. } => {

@@ -205,6 +205,12 @@ impl Slot {
         self.branch.as_ref().is_some_and(|branch| branch.is_sending() || sent_later(branch))
     }
 
+    /// Whether something of it waits that its recorder does not take.
+    pub(in crate::recording) fn is_withheld(&self) -> bool {
+        let waits = |branch: &Branch| matches!(branch.mode, BranchMode::Holding | BranchMode::Frozen);
+        self.branch.as_ref().is_some_and(|branch| branch.fed && !branch.drained && waits(branch))
+    }
+
     /// What an ended stream left may be delivered until then, at least.
     pub(in crate::recording) fn prolong(&mut self, until: Instant) {
         if let Some(end) = &mut self.ended {
@@ -328,11 +334,11 @@ impl Slot {
         }
         match branch.mode {
             BranchMode::Open(_) => false,
-            BranchMode::Holding | BranchMode::Frozen if branch.fed => !may_open,
+            BranchMode::Holding if branch.fed => !may_open,
             BranchMode::Holding => !may_open || now >= at + GRACE,
             BranchMode::Paused if branch.parked => true,
             // Where nothing is frozen, the engine says so at once.
-            BranchMode::Paused if branch.fed => !may_open && now >= at + GRACE,
+            BranchMode::Paused | BranchMode::Frozen if branch.fed => !may_open && now >= at + GRACE,
             BranchMode::Paused => now >= at + REPLY_TIME,
             BranchMode::Frozen | BranchMode::Disabled => true,
         }
