@@ -450,6 +450,34 @@ fn what_a_copy_could_not_keep_until_it_began_anew_is_told_as_one_gap() {
 }
 
 #[test]
+fn all_parties_of_a_copy_whose_sessions_failed_one_after_the_other_are_sent_after_start_or_counted() {
+    for begins_anew in [true, false] {
+        let recorder = Recorder::start(Script::Accept);
+        let again = Recorder::start(Script::Refuse(603));
+        let call = call(&recorder.uri(), &again.uri(), |siprec| {
+            siprec.set_property_from_str("session-mode", "per-party");
+        });
+        call.begin();
+        states_until(&call, 2, Failed);
+        (0..20).for_each(|number| call.speak(number));
+        if begins_anew {
+            again.set_script(Script::Accept);
+            call.wish("start");
+            (0..2).for_each(|_| drop(of_copy(&call, "siprec-started", 2)));
+        }
+        call.end();
+        let mut accounts: Vec<(u32, u64, u64)> = (0..6)
+            .map(|_| call.message("siprec-report"))
+            .map(|it| (it.get("copy").unwrap(), it.get("seen").unwrap(), it.get("sent").unwrap()))
+            .collect();
+        accounts.sort_unstable();
+        call.wait_for_state("Stopped");
+        let late = (2, 20, if begins_anew { 20 } else { 0 });
+        assert_eq!(accounts, [(1, 20, 20), (1, 20, 20), (2, 0, 0), (2, 0, 0), late, late]);
+    }
+}
+
+#[test]
 fn a_copy_that_begins_anew_is_paused_where_the_recording_is() {
     let recorder = Recorder::start(Script::Accept);
     let again = Recorder::start(Script::Refuse(603));

@@ -63,7 +63,7 @@ pub struct RecordingConfig {
     pub pre_record: bool,
     /// Once it has failed, it can be told to begin anew: its state is `failed`, and it holds what comes from there on, until
     /// [`Command::Start`](crate::Command::Start) begins it again, with the same names, or a command ends it. Default off:
-    /// it is over then.
+    /// it is over then. With a session for each party it holds that party from where its own has failed.
     pub begins_anew: bool,
     /// Whether video is recorded, too.
     pub record_video: bool,

@@ -112,7 +112,7 @@ fn a_party_whose_session_is_refused_is_named_and_the_other_is_recorded() {
     call.answer(&invites[0], 200, &[], &sdp(&[4000]));
     call.take();
     call.answer(&invites[1], 486, &[], "");
-    call.expect(&["* failed: the recorder refused: 486 Busy Here", "close 1", "> ACK"]);
+    call.expect(&["* failed: the recorder refused: 486 Busy Here", "create 64", "close 1", "> ACK"]);
     let failed = call.events.iter().find(|event| matches!(event.kind, SessionEventKind::Failed { .. }));
     assert_eq!(failed.unwrap().info.dn.as_deref(), Some("1002"));
     assert_eq!(call.recording.state(), RecordingState::Recording);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
-    PayloadFormat, RecordingState, SrtpKey, SrtpSuite, StopReason, StreamId,
+    PayloadFormat, RecordingState, SessionEvent, SessionEventKind, SrtpKey, SrtpSuite, StopReason, StreamId,
 };
 use siprec_session::{
     ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, StreamSecurity, TransportEvent,
@@ -259,6 +259,10 @@ struct Model {
     describers: BTreeMap<u16, String>,
     /// Branches that were opened to these m-lines since the last look.
     opened: BTreeMap<u16, usize>,
+    /// Streams of which a branch was closed before they ended, since the last look.
+    let_go: BTreeSet<StreamId>,
+    /// A recorder has ended its session by its BYE since the last look.
+    hung_up: bool,
 }
 
 struct Branch {
@@ -312,8 +316,22 @@ impl Model {
         }
     }
 
+    /// What the call brings while it is recorded is sent, held or counted, whatever sessions fail, unless a recorder has chosen to stop.
+    fn check_held(&mut self, is_over: bool) {
+        let let_go = std::mem::take(&mut self.let_go);
+        let excused = std::mem::take(&mut self.hung_up) || is_over;
+        for stream in let_go.into_iter().filter(|_| !excused) {
+            let is_held = self.branches.values().any(|branch| branch.stream == stream);
+            assert!(is_held, "{stream:?} is there, and in no account");
+        }
+    }
+
     fn check(&mut self, output: &Output) {
         match output {
+            Output::Event(SessionEvent {
+                kind: SessionEventKind::Stopped { reason: StopReason::Recorder, .. },
+                ..
+            }) => self.hung_up = true,
             Output::Branch(command) => self.check_branch(command),
             Output::Send { message: Message::Request(request), .. } => self.check_request(request),
             Output::Send { message: Message::Response(response), .. } => {
@@ -365,7 +383,10 @@ impl Model {
             }
             (BranchCommand::Create { .. }, Some(_)) => panic!("branch {slot} exists already"),
             (command, None) => panic!("{command:?} for no branch"),
-            (BranchCommand::Close { .. }, Some(_)) => drop(self.branches.remove(&slot)),
+            (BranchCommand::Close { .. }, Some(branch)) => {
+                self.let_go.extend(Some(branch.stream).filter(|_| !branch.has_ended));
+                self.branches.remove(&slot);
+            }
             (BranchCommand::Open(open), Some(branch)) => {
                 assert_ne!(open.rtp.port(), 0);
                 assert!(!open.rtp.ip().is_unspecified());
@@ -510,7 +531,8 @@ fn run(steps: Vec<Step>, seed: u8) {
     if per_party {
         settings.mode = SessionMode::PerParty;
     }
-    settings.record_video = !seed.is_multiple_of(13);
+    let drops_video = seed.is_multiple_of(13);
+    settings.record_video = !drops_video;
     if seed.is_multiple_of(2) {
         settings.timers.probe = Duration::from_secs(5);
     }
@@ -594,6 +616,7 @@ fn run(steps: Vec<Step>, seed: u8) {
         }
         call.check_now(|output| model.check(output));
         model.check_settled();
+        model.check_held(call.recording.is_over() || drops_video);
         let is_told = call.recording.state() == RecordingState::Recording;
         assert!(!(model.paused && is_told), "it is paused, and told to be recorded");
         for (attempt, message) in std::mem::take(&mut call.wire) {

@@ -144,20 +144,20 @@ impl Recording {
         self.abandon_repair(id, now);
         self.recall_tail(id);
         let goes_on = self.legs.iter().any(Leg::is_active)
-            || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live());
-        let rests = !goes_on && self.may_rest();
+            || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live() && !slot.is_stranded());
+        let outcome = self.outcome().filter(|_| !goes_on);
+        let rests = self.may_rest(outcome);
         if rests {
             self.rest(now);
+        } else if goes_on && end == LegEnd::Failed {
+            self.strand(id);
         }
         let mut commands = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             slot.abandon(&mut commands);
         }
         self.branches(commands);
-        if !goes_on
-            && !rests
-            && let Some(outcome) = self.outcome()
-        {
+        if let Some(outcome) = outcome.filter(|_| !rests) {
             self.close(outcome, now);
         }
     }

@@ -5,7 +5,6 @@ use std::time::Instant;
 use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
 
 use super::end::Outcome;
-use super::leg::Leg;
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
@@ -66,13 +65,10 @@ impl Recording {
         self.is_at_rest() || matches!(self.stage, Stage::Idle { .. }) && self.has_nothing_to_record()
     }
 
-    /// Whether the recording waits, now that its last session has ended, for being asked to begin anew.
-    pub(super) fn may_rest(&self) -> bool {
-        let is_last = !self.legs.iter().any(Leg::is_active);
-        self.config.begins_anew
-            && matches!(self.stage, Stage::Running)
-            && is_last
-            && self.outcome() == Some(Outcome::Failed)
+    /// Whether the recording waits, once its last session has ended with this outcome, for being asked to begin anew.
+    pub(super) fn may_rest(&self, outcome: Option<Outcome>) -> bool {
+        let is_running = matches!(self.stage, Stage::Running);
+        self.config.begins_anew && is_running && outcome == Some(Outcome::Failed)
     }
 
     /// Whether it has failed and was not asked to begin anew.
@@ -80,24 +76,48 @@ impl Recording {
         self.rest.is_some() && matches!(self.stage, Stage::Idle { asked: false, .. })
     }
 
-    /// Every stream that is there goes on as another one, which is held from here on: before the branches of the failed
-    /// session are closed, so that no packet goes between the two.
+    /// Every stream that is there is held from here on; those that are already, since their party's session failed before the
+    /// last one, with what they hold.
     pub(super) fn rest(&mut self, now: Instant) {
-        let present: Vec<u16> =
-            self.slots.values().filter(|slot| slot.is_present()).map(Slot::number).collect();
-        let mut commands = Vec::new();
-        for number in present {
-            let Some(slot) = self.slots.get(&number) else { continue };
-            let (pad, branch) = (slot.pad(), slot.branch());
-            let Some(number) = self.number_for(pad) else { continue };
-            let Some(slot) = self.slots.get(&branch.slot) else { continue };
-            let mut next = slot.next(BranchId { slot: number, ..branch });
-            next.create(self.config.limits, &mut commands);
-            self.slots.insert(number, next);
-        }
-        self.branches(commands);
+        self.hold_anew(|slot| !(slot.is_stranded() && slot.is_live()));
+        self.slots.values_mut().for_each(|slot| slot.strand(false));
         self.stage = Stage::Idle { asked: false, deadline: None };
         self.rest = Some(Rest { told: false, deadline: now + CLOSING_TIME });
+    }
+
+    /// A party's session has failed while others go on. What its streams bring is held from here on: for the recording, where
+    /// that begins anew once all have failed, for a session that the party gets by another stream, and else for the account of what was
+    /// not recorded.
+    pub(super) fn strand(&mut self, id: usize) {
+        for number in self.hold_anew(|slot| slot.is_of(id)) {
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.strand(true);
+            }
+        }
+    }
+
+    /// Every stream that matches and is there goes on as another one, which is held: before the branch of the one that was is
+    /// closed, so that no packet goes between the two. Their numbers.
+    fn hold_anew(&mut self, matches: impl Fn(&Slot) -> bool) -> Vec<u16> {
+        let is_to_go_on = |slot: &&Slot| slot.is_present() && matches(slot);
+        let before: Vec<u16> = self.slots.values().filter(is_to_go_on).map(Slot::number).collect();
+        let (mut commands, mut numbers) = (Vec::new(), Vec::new());
+        for number in &before {
+            let Some(pad) = self.slots.get(number).map(Slot::pad) else { continue };
+            let Some(free) = self.number_for(pad) else { continue };
+            let Some(slot) = self.slots.get(number) else { continue };
+            let mut next = slot.next(BranchId { slot: free, ..slot.branch() });
+            next.create(self.config.limits, &mut commands);
+            self.slots.insert(free, next);
+            numbers.push(free);
+        }
+        for number in before {
+            if let Some(slot) = self.slots.get_mut(&number) {
+                slot.abandon(&mut commands);
+            }
+        }
+        self.branches(commands);
+        numbers
     }
 
     /// Tells that the recording has failed, once the branches of its sessions have given their account.

@@ -66,6 +66,8 @@ pub(super) struct Slot {
     dismissed: bool,
     /// Closed because its session has ended.
     abandoned: bool,
+    /// It is held, although its party's session has failed and no other one is sought.
+    stranded: bool,
     /// The attempt of whose recorder the application was told that it does not take the stream.
     off_told: Option<u32>,
 }
@@ -175,6 +177,7 @@ impl Slot {
             left: false,
             dismissed: false,
             abandoned: false,
+            stranded: false,
             off_told: None,
         }
     }
@@ -212,6 +215,16 @@ impl Slot {
         self.abandoned
     }
 
+    /// Whether its party's session has failed while others go on. Only a session that the party gets by
+    /// another stream takes it.
+    pub(super) fn is_stranded(&self) -> bool {
+        self.stranded
+    }
+
+    pub(super) fn strand(&mut self, stranded: bool) {
+        self.stranded = stranded;
+    }
+
     pub(super) fn pad(&self) -> u16 {
         self.pad
     }
@@ -229,7 +242,7 @@ impl Slot {
     }
 
     pub(super) fn join(&mut self, leg: usize) {
-        self.leg = Some(leg);
+        (self.leg, self.stranded) = (Some(leg), false);
     }
 
     pub(super) fn medium(&self) -> Medium {

@@ -368,10 +368,10 @@ impl Slot {
         self.ended.is_some_and(|end| end.speaks_out)
     }
 
-    /// Whether an ended stream ran out of time with something undelivered.
+    /// Whether an ended stream ran out of time with something undelivered that a recorder was to get.
     pub(in crate::recording) fn is_overdue(&self, now: Instant) -> bool {
         let undelivered = self.branch.as_ref().is_some_and(|branch| branch.fed && !branch.drained);
-        undelivered && self.is_out_of_time(now)
+        undelivered && !self.stranded && self.is_out_of_time(now)
     }
 
     /// When [`Slot::is_drained`] may change by itself.
