@@ -182,3 +182,62 @@ fn what_a_party_brings_whose_branch_has_crashed_is_counted_on_another_one() {
     call.answer_bye();
     assert_eq!(call.finished, 1);
 }
+
+#[test]
+fn who_is_left_behind_without_a_recorder_has_the_recording_fail_and_begin_anew() {
+    // 1001's session has failed, and 1002 leaves.
+    let (mut call, _) = beside_a_recorded_one(true);
+    call.command(Command::RemoveStream { stream: stream(1) });
+    call.answer_bye();
+    call.expect(&[
+        "drain 1",
+        "part 1",
+        "> BYE",
+        "= starting",
+        "close 1",
+        "* stopped: party-left",
+        "= failed",
+    ]);
+    call.command(Command::Start);
+    call.answer_invite(&sdp(&[6000]));
+    assert!(call.take().contains(&"open 64 to 192.0.2.9:6000".to_owned()));
+
+    // 1002 leaves, and 1001's session fails.
+    let mut call = Call::inviting_with(per_party(true));
+    (0..2).for_each(|slot| call.packet(slot));
+    let both: [Request; 2] = invites(&mut call).try_into().unwrap();
+    for (invite, port) in both.iter().zip([4000, 4002]) {
+        call.answer(invite, 200, &[], &sdp(&[port]));
+    }
+    call.wire.clear();
+    call.command(Command::RemoveStream { stream: stream(1) });
+    call.answer_bye();
+    call.take();
+    call.recorder_sends(&both[0], "BYE", &[("Reason", "SIP;cause=503")], "");
+    for _ in 0..20 {
+        for invite in invites(&mut call) {
+            call.answer(&invite, 486, &[], "");
+        }
+        call.wait_ms(4000);
+    }
+    let told = call.take();
+    assert!(told.contains(&"= failed".to_owned()) && told.contains(&"create 64".to_owned()), "{told:?}");
+}
+
+#[test]
+fn the_recording_of_who_is_left_behind_without_a_recorder_is_over_as_one_that_has_failed() {
+    let (mut call, _) = beside_a_recorded_one(false);
+    call.command(Command::RemoveStream { stream: stream(1) });
+    call.answer_bye();
+    call.expect(&[
+        "drain 1",
+        "part 1",
+        "> BYE",
+        "= starting",
+        "close 1",
+        "close 64",
+        "* stopped: party-left",
+        "= failed",
+        "finished",
+    ]);
+}

@@ -169,11 +169,21 @@ impl Recording {
             _ => None,
         });
         let failed = self.legs.iter().any(|leg| leg.end == Some(LegEnd::Failed));
+        let is_running = matches!(self.stage, Stage::Running);
         match reasons.max_by_key(|reason| *reason != StopReason::PartyLeft) {
             None => Some(Outcome::Failed),
-            Some(StopReason::PartyLeft) if !failed && matches!(self.stage, Stage::Running) => None,
+            // Who is still there has no recorder.
+            Some(StopReason::PartyLeft) if is_running && self.has_left_out() => Some(Outcome::Failed),
+            Some(StopReason::PartyLeft) if is_running && !failed => None,
             Some(reason) => Some(Outcome::Stopped(reason)),
         }
+    }
+
+    /// Whether a party is there whose session has failed.
+    fn has_left_out(&self) -> bool {
+        let has_failed = |leg: Option<&Leg>| leg.is_some_and(|leg| leg.end == Some(LegEnd::Failed));
+        let leg_of = |slot: &Slot| slot.leg().and_then(|id| self.legs.get(id));
+        self.slots.values().any(|slot| slot.is_present() && (slot.is_stranded() || has_failed(leg_of(slot))))
     }
 
     /// Ends everything: CANCEL or BYE, and the branches are closed.
@@ -270,7 +280,7 @@ impl Recording {
         left.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
-    fn tell_ended(&mut self) {
+    pub(super) fn tell_ended(&mut self) {
         for id in 0..self.legs.len() {
             let is_gone = self.slots.values().filter(|slot| slot.is_of(id)).all(Slot::is_gone);
             let Some(LegEnd::Stopped { reason, told: told @ false }) =

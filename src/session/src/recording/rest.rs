@@ -132,6 +132,8 @@ impl Recording {
         if !matches!(self.stage, Stage::Idle { .. }) {
             return;
         }
+        // One that ended since its party left may have done so by the last account.
+        self.tell_ended();
         self.tell_end(Outcome::Failed);
         self.slots.retain(|slot| !slot.is_over());
         self.legs.clear();
