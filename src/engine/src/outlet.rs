@@ -273,7 +273,8 @@ impl Outlet {
         self.reopened = false;
     }
 
-    /// The recorder is lost: nothing more goes to it, and what it may not have waits for the next one.
+    /// The recorder is lost, which was alive for sure at `since`: nothing more goes to it, and what it may not have waits for the next
+    /// one. The branch knows of what left at once only when it came: that may have been a turn before it left.
     pub(crate) fn recall(&mut self, since: Instant, now: Instant) {
         self.discretion.revoke();
         self.pending = None;
@@ -281,7 +282,9 @@ impl Outlet {
         self.early = Early::default();
         self.remote = None;
         self.refusals = Refusals::default();
-        let since = self.refused_since.take().map_or(since, |refused| refused.min(since));
+        let left_by = self.departures.left_by(since);
+        let since = self.refused_since.take().map_or(left_by, |refused| refused.min(left_by));
+        self.departures.forget_waits();
         self.reporter.restart(now);
         self.begins_anew = true;
         self.forget_departed();
@@ -297,7 +300,7 @@ impl Outlet {
     pub(crate) fn confirm(&mut self, since: Instant, kit: &Kit, now: Instant) {
         let is_suspected = self.reporter.suspected().is_some();
         if !is_suspected && self.host().is_none_or(|host| !kit.refusing_hosts.is_refusing(host, now)) {
-            self.branch.confirm(since);
+            self.branch.confirm(self.departures.left_by(since));
         }
     }
 

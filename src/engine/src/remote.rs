@@ -18,6 +18,9 @@ const REPORT_RETRY: Duration = Duration::from_secs(60);
 /// An error may be so long under way: there, and back.
 const ERROR_COMES: Duration = Duration::from_millis(100);
 
+/// A turn may take so long from its beginning until its last packet leaves.
+const TURN: Duration = Duration::from_millis(10);
+
 /// Where a branch sends.
 #[derive(Debug)]
 pub(crate) struct Remote {
@@ -114,11 +117,13 @@ pub(crate) struct Departures {
     last: Instant,
     /// The time before that.
     before: Instant,
+    /// The longest that one of them has waited for its turn, since a recorder was last lost.
+    longest_wait: Duration,
 }
 
 impl Departures {
     pub(crate) const fn new(now: Instant) -> Self {
-        Self { begun: now, last: now, before: now }
+        Self { begun: now, last: now, before: now, longest_wait: Duration::ZERO }
     }
 
     /// From now on they go elsewhere.
@@ -129,6 +134,21 @@ impl Departures {
     /// Whether packets have left for where they go now before a moment and since.
     pub(crate) fn surround(&self, moment: Instant) -> bool {
         self.begun < moment && self.last >= moment
+    }
+
+    /// Packets leave in a turn that begins at `now`, of which the oldest came at `arrival`.
+    pub(crate) fn note_wait(&mut self, arrival: Instant, now: Instant) {
+        self.longest_wait = self.longest_wait.max(now.saturating_duration_since(arrival));
+    }
+
+    /// Nothing of what has left so far matters any more.
+    pub(crate) fn forget_waits(&mut self) {
+        self.longest_wait = Duration::ZERO;
+    }
+
+    /// All that came before this had left at `moment`, of what has left.
+    pub(crate) fn left_by(&self, moment: Instant) -> Instant {
+        moment.checked_sub(self.longest_wait + TURN).unwrap_or(moment)
     }
 
     /// Packets leave at `now`.
@@ -163,6 +183,20 @@ mod tests {
             assert_eq!(remote.is_source_of(address(from)), is_its, "{from}");
         }
         assert!(!Remote { rtcp: None, ..remote }.is_source_of(address("192.0.2.2:5001")));
+    }
+
+    #[test]
+    fn what_came_within_the_longest_wait_before_a_moment_may_have_left_behind_it() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut departures = Departures::new(start);
+        assert_eq!(departures.left_by(at(1000)), at(990));
+        for (arrival, now) in [(1000, 1100), (1100, 2000), (2000, 2000), (2100, 2050), (2050, 2100)] {
+            departures.note_wait(at(arrival), at(now));
+        }
+        assert_eq!(departures.left_by(at(2000)), at(1090));
+        departures.forget_waits();
+        assert_eq!(departures.left_by(at(2000)), at(1990));
     }
 
     #[test]

@@ -12,7 +12,9 @@ use common::{FAST, LOCAL, Packet, Recorder, Rig, SILENCE, assert_in_order, numbe
 use rtcp_types::prelude::*;
 use rtcp_types::{ReceiverReport, ReportBlock};
 use siprec_engine::{EngineConfig, HoldMemory, PROCESS_HOLD_BYTES};
-use siprec_model::{BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, Hole, RtcpMode};
+use siprec_model::{
+    BranchCommand, BranchEvent, BranchLimits, BranchReport, DropCause, Hole, RECALL_OVERLAP, RtcpMode,
+};
 
 const SSRC: u32 = 0x1234_5678;
 const SPACING: Duration = Duration::from_millis(20);
@@ -66,8 +68,8 @@ fn what_this_host_cannot_send_is_not_told_as_lost_before_another_recorder_has_it
     assert_eq!((report.seen, report.sent, report.drops.total(), report.gaps), (60, 60, 0, 0));
 }
 
-/// A recorder takes a call, is lost at once, and another one gets the rest: what that one receives, by number, and the
-/// account.
+/// A recorder takes 1000 packets of a call and is lost, which was last alive for sure when those from `lost_from` on came, and another
+/// one gets the rest: what that one receives, by number, and the account. The first 400 leave a while before the others.
 fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (Vec<u32>, BranchReport) {
     let rig = Rig::new(config);
     let (tap, lost, next) = (rig.tap(), Recorder::new(), Recorder::new());
@@ -76,13 +78,19 @@ fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (
     rig.open(branch, &lost);
     // Open before the first packet comes: they leave as they come.
     rig.bind(branch, LOCAL, RtcpMode::Pair);
-    // 20 s of a call, which end now.
-    let start = Instant::now() - Duration::from_secs(20);
-    for number in 0..1000 {
-        tap.push(&numbered(SSRC, number), start + SPACING * number);
+    let mut since = Instant::now();
+    for numbers in [0..400, 400..500, 500..1000] {
+        if numbers.start == 400 && lost_from > 0 {
+            std::thread::sleep(RECALL_OVERLAP + Duration::from_secs(1));
+        }
+        if numbers.start == lost_from {
+            since = Instant::now();
+        }
+        let count = numbers.len();
+        numbers.for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+        lost.packets(count);
     }
-    lost.packets(1000);
-    rig.command(BranchCommand::Recall { branch, since: start + SPACING * lost_from });
+    rig.command(BranchCommand::Recall { branch, since });
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     (1000..1010).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
     rig.open(branch, &next);
@@ -149,14 +157,14 @@ fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
     (0..1000).for_each(|number| tap.push(&numbered(SSRC, number), start + SPACING * number));
     recorder.packets(1000);
     rig.command(BranchCommand::Part { branch });
-    rig.command(BranchCommand::Recall { branch, since: start + SPACING * 500 });
+    rig.command(BranchCommand::Recall { branch, since: start });
     let (events, report) = rig.close(branch);
     let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap(_))).collect();
-    let (packets, duration, cause) = (600, SPACING * 600, DropCause::RecorderLost);
-    let hole = Hole { start: start + SPACING * 400, packets, duration, cause };
+    let (packets, duration, cause) = (1000, SPACING * 1000, DropCause::RecorderLost);
+    let hole = Hole { start, packets, duration, cause };
     assert_eq!(gaps, [BranchEvent::Gap(hole)]);
     assert_eq!((report.gaps, &report.holes), (1, &vec![hole]));
-    assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 400, 600));
+    assert_eq!((report.seen, report.sent, report.drops.of(cause)), (1000, 0, 1000));
 }
 
 /// What a recorder reports that has received everything up to this packet, but for so many.
@@ -273,12 +281,36 @@ fn says_goodbye(mut compound: &[u8]) -> bool {
 #[test]
 fn what_the_ring_has_no_room_for_is_told_as_lost_with_the_recorder() {
     let limits = BranchLimits { hold_bytes: 207 * 300, ..FAST };
-    let (numbers, report) = after_recall(EngineConfig::default(), limits, 500);
-    // Of 500 packets that it may not have, 300 were kept, and 10 of them made room for those that came.
+    let (numbers, report) = after_recall(EngineConfig::default(), limits, 400);
+    // Of 600 packets that it may not have, 300 were kept, and 10 of them made room for those that came.
     assert_eq!(numbers, (710..1010).collect::<Vec<u32>>());
     let told = [DropCause::RecorderLost, DropCause::RingFull].map(|cause| report.drops.of(cause));
-    assert_eq!((report.seen, report.sent, report.resent), (1010, 800, 290));
-    assert_eq!(told, [200, 10]);
+    assert_eq!((report.seen, report.sent, report.resent), (1010, 700, 290));
+    assert_eq!(told, [300, 10]);
+}
+
+/// A packet leaves up to a `send_interval` after it has come. That the recorder lived in between says nothing of it.
+#[test]
+fn what_came_before_the_last_proof_of_life_and_left_after_it_is_told_as_lost_where_it_is_kept_no_more() {
+    let rig = Rig::new(EngineConfig { send_interval: Duration::from_secs(1), ..EngineConfig::default() });
+    let (tap, lost) = (rig.tap(), Recorder::new());
+    let branch = rig.create(&tap, 0, BranchLimits { hold_bytes: 207 * 10, ..FAST });
+    rig.bind(branch, LOCAL, RtcpMode::Pair);
+    rig.open(branch, &lost);
+    for number in 0..2 {
+        tap.push(&numbered(SSRC, number), Instant::now());
+        lost.packet();
+    }
+    // Its turn was just now: these have nearly a second to wait for the next one.
+    (2..52).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
+    assert_eq!(receive(&lost.rtp, SILENCE), None);
+    let since = Instant::now();
+    lost.packets(50);
+    rig.command(BranchCommand::Recall { branch, since });
+    let (_, report) = rig.close(branch);
+    let told = report.drops.of(DropCause::RecorderLost);
+    assert!((50..=52).contains(&told), "{told}");
+    assert_eq!((report.seen, report.sent + told), (52, 52));
 }
 
 #[test]

@@ -12,12 +12,15 @@ const MERGE: u64 = 1_000_000_000;
 const MOST: usize = 32;
 /// Among so many sources that take turns, each has its stretch.
 const AT_ONCE: usize = 4;
+/// What leaves within this time is one part of its stretch, in nanoseconds.
+const PART: u64 = MERGE / PARTS as u64;
+const PARTS: usize = 20;
 
 /// Packets that were sent and were thrown out of the ring before their recorder had acknowledged them.
 ///
 /// They count as lost only if the recorder is, and only those that left after its last sign of life, or where its reports say that
-/// they have not come. So this remembers when they left, and under which indices, as exactly as its bound allows: second by
-/// second, less so what was long ago.
+/// they have not come. So this remembers when they left, and under which indices, as exactly as its bound allows: by twentieths
+/// of a second, and less so what was long ago.
 #[derive(Debug, Default)]
 pub(crate) struct Forgotten {
     stretches: VecDeque<Stretch>,
@@ -37,6 +40,9 @@ struct Stretch {
     from: u64,
     to: u64,
     packets: u64,
+    /// How many of them left in each part of a second from the first one on, as far as that was counted. Where all are 0 it is not
+    /// known any more.
+    parts: [u8; PARTS],
     duration: Duration,
 }
 
@@ -91,6 +97,7 @@ impl Forgotten {
                 next.lowest = oldest.lowest;
             }
             next.packets += oldest.packets;
+            next.parts = [0; PARTS];
             next.duration += oldest.duration;
         }
         self.stretches.push_back(Stretch::of(entry, duration));
@@ -135,11 +142,11 @@ impl Forgotten {
     }
 
     /// The recorder is lost, and so is what is remembered here: of sources that it has `reported` on all, of others what
-    /// left at `since` or later, in nanoseconds since the branch was made.
+    /// left at `since` or later, in nanoseconds since the branch was made; rather too many packets than too few.
     pub(crate) fn take(&mut self, since: u64, reported: impl Fn(u32) -> bool) -> Lost {
         let lost = self.add_up(|stretch| {
             let from = if reported(stretch.ssrc) { 0 } else { since };
-            stretch.take_between(from, u64::MAX)
+            stretch.take_since(from)
         });
         self.stretches.clear();
         lost
@@ -179,6 +186,7 @@ impl Stretch {
             from: at,
             to: at,
             packets: 1,
+            parts: std::array::from_fn(|part| u8::from(part == 0)),
             duration,
         }
     }
@@ -191,7 +199,12 @@ impl Stretch {
             self.highest = index;
         }
         self.last_came = entry.times;
-        self.to = self.to.max(entry.left_at());
+        let at = entry.left_at();
+        let part = self.part_of(at);
+        if let Some(part) = self.parts.get_mut(part) {
+            *part = part.saturating_add(1);
+        }
+        self.to = self.to.max(at);
         self.packets += 1;
         self.duration += duration;
     }
@@ -244,6 +257,7 @@ impl Stretch {
         self.keep(self.packets.min(self.width() - gone));
         self.came = self.came_at(gone);
         self.from = self.part_way(self.from, self.to, gone);
+        self.parts = [0; PARTS];
         self.lowest = self.lowest.wrapping_add(gone as u32);
     }
 
@@ -251,6 +265,32 @@ impl Stretch {
     fn keep(&mut self, packets: u64) {
         let part = packets as f64 / self.packets.max(1) as f64;
         (self.packets, self.duration) = (packets, self.duration.mul_f64(part));
+    }
+
+    /// In which of its parts that is which left then.
+    fn part_of(&self, at: u64) -> usize {
+        usize::try_from(at.saturating_sub(self.from) / PART).unwrap_or(PARTS).min(PARTS - 1)
+    }
+
+    /// How many left at `since` or later, at most: packets may leave many at once.
+    fn left_since(&self, since: u64) -> u64 {
+        if since <= self.from || since > self.to {
+            return if since <= self.from { self.packets } else { 0 };
+        }
+        if self.parts.iter().all(|part| *part == 0) {
+            return ((self.packets as f64 * self.part_after(since)).ceil() as u64).max(1).min(self.packets);
+        }
+        // What is counted in no part may have left at any time.
+        let earlier: u64 = self.parts.iter().take(self.part_of(since)).map(|part| u64::from(*part)).sum();
+        self.packets.saturating_sub(earlier)
+    }
+
+    /// Takes out what left at `since` or later.
+    fn take_since(&mut self, since: u64) -> Lost {
+        let packets = self.left_since(since);
+        let (start, duration) = (self.start_of(self.part_after(since)), self.duration);
+        self.keep(self.packets - packets);
+        Lost { packets, duration: duration.saturating_sub(self.duration), start }
     }
 
     /// Takes out what left from `from` to `to`, as exactly as is remembered.
@@ -265,6 +305,7 @@ impl Stretch {
         let packets = (self.packets as f64 * part).round() as u64;
         let duration = self.duration.mul_f64(part);
         self.packets -= packets.min(self.packets);
+        self.parts = [0; PARTS];
         self.duration = self.duration.saturating_sub(duration);
         // What is left lies behind it, or in front of it; on both sides it is remembered as one.
         if first == self.from && last < self.to {
@@ -302,8 +343,12 @@ mod tests {
     const SPACING: Duration = Duration::from_millis(20);
 
     fn entry(ssrc: u8, number: u64) -> Entry {
+        entry_at(ssrc, number, number * 20_000_000)
+    }
+
+    fn entry_at(ssrc: u8, number: u64, arrival: u64) -> Entry {
         let packet = [0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, ssrc];
-        let times = Times { arrival: number * 20_000_000, paused: 0 };
+        let times = Times { arrival, paused: 0 };
         let left = Left { index: number, at: times, afresh: false, waited: false };
         Entry::arriving(&RtpView::parse(&packet).unwrap(), times).left(left)
     }
@@ -329,6 +374,23 @@ mod tests {
             assert_eq!(take(&mut of(0..500), since * 20_000_000, false), lost(expected), "since {since}");
         }
         assert_eq!(take(&mut of(0..500), 400 * 20_000_000, true), lost(500));
+    }
+
+    #[test]
+    fn of_packets_that_leave_many_at_once_none_is_missing() {
+        // Pauses, bursts and key frames: when each of them leaves, in milliseconds.
+        let left: Vec<u64> =
+            (0..600).map(|number| number / 40 * 700 + number % 40 * (number % 40) / 4).collect();
+        for since in (0..11_000).step_by(17) {
+            let mut forgotten = Forgotten::default();
+            for (number, ms) in (0..).zip(&left) {
+                forgotten.note(&entry_at(1, number, ms * 1_000_000), SPACING);
+            }
+            let after = |ms: u64| left.iter().filter(|left| **left >= ms).count() as u64;
+            let (packets, _) = take(&mut forgotten, since * 1_000_000, false);
+            let most = after(since.saturating_sub(PART / 1_000_000));
+            assert!((after(since)..=most).contains(&packets), "since {since}: {packets} of {}", after(since));
+        }
     }
 
     #[test]

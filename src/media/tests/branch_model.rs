@@ -43,6 +43,8 @@ struct Model {
     kept: VecDeque<Waiting>,
     /// Sent packets that went from there unacknowledged, at most.
     forgotten: u64,
+    /// Those of them that did leave, as far as nothing has acknowledged them since: the source, the index, and when.
+    missing: Vec<(u32, i64, u64)>,
     last_opening: Option<u64>,
     /// When the first packet left for this recorder.
     begun: Option<u64>,
@@ -166,6 +168,7 @@ impl Model {
             held: VecDeque::new(),
             kept: VecDeque::new(),
             forgotten: 0,
+            missing: Vec::new(),
             last_opening: None,
             begun: None,
             paused: 0,
@@ -234,7 +237,7 @@ impl Model {
                 if fits {
                     self.kept.push_back(left)
                 } else {
-                    self.forgotten += 1
+                    self.miss(&left)
                 }
                 return Some(sent);
             }
@@ -314,7 +317,27 @@ impl Model {
 
     fn forget(&mut self) {
         let kept = self.kept.pop_front().unwrap();
-        self.forgotten += u64::from(!kept.is_void);
+        if !kept.is_void {
+            self.miss(&kept);
+        }
+    }
+
+    /// It has left, and nobody has it any more but the recorder.
+    fn miss(&mut self, gone: &Waiting) {
+        self.forgotten += 1;
+        if let Some(left) = gone.left.as_ref().filter(|left| !left.failed) {
+            self.missing.push((gone.ssrc(), left.index, left.at));
+        }
+    }
+
+    /// How many of those are lost at least with a recorder that was alive for sure at `since`.
+    fn least_lost(&self, since: u64) -> u64 {
+        let is_lost = |(ssrc, index, at): &&(u32, i64, u64)| match self.sources.get(ssrc) {
+            Some(Source { acknowledged: Some((acknowledged, _)), .. }) => index > acknowledged,
+            Some(_) => *at >= since,
+            None => false,
+        };
+        self.missing.iter().filter(is_lost).count() as u64
     }
 
     /// The first one that waits is out of use.
@@ -382,7 +405,9 @@ impl Model {
     fn fail(&mut self, packets: usize) {
         let kept = self.kept.iter_mut().rev().filter(|kept| !kept.is_void);
         let left = kept.filter_map(|kept| kept.left.as_mut()).filter(|left| !left.failed);
-        left.take(packets).for_each(|left| left.failed = true);
+        let failed = left.take(packets).map(|left| left.failed = true).count();
+        // What is counted as not sent is not counted once more with the recorder.
+        self.missing.truncate(self.missing.len().saturating_sub(packets - failed));
     }
 
     fn report(&mut self, source: u32, back: i64, at: u64) -> Option<u32> {

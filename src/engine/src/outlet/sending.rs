@@ -27,6 +27,7 @@ impl Outlet {
         #[cfg(test)]
         crate::fault::strike(self.id);
         let mut section = if self.is_open() { gate.enter(self.draining) } else { None };
+        let mut oldest = None;
         for item in batch.items() {
             match item {
                 Item::Packet(..) | Item::Lost(..) if self.draining => {}
@@ -35,6 +36,7 @@ impl Outlet {
                         let trunk = self.trunk();
                         let burst = kit.burst(trunk);
                         if let Some(sent) = self.branch.handle_packet(&packet, arrival, &mut burst.bytes) {
+                            oldest = oldest.or(Some(arrival));
                             self.seal(sent, burst, now);
                         } else if self.branch.held_packets() > 0 {
                             self.allowance = (self.allowance + 1).min(MAX_ALLOWANCE);
@@ -70,6 +72,9 @@ impl Outlet {
         }
         self.transmit(kit, now);
         drop(section);
+        if let Some(arrival) = oldest {
+            self.departures.note_wait(arrival, now);
+        }
         if batch.overflow() > 0 && !self.draining {
             self.branch.handle_loss(DropCause::QueueFull, batch.overflow());
         }
