@@ -237,6 +237,47 @@ fn a_recorder_has_its_time_to_answer_the_bye_also_after_the_drain_time() {
 }
 
 #[test]
+fn what_is_in_its_turn_as_the_call_ends_leaves_before_the_bye_also_where_nothing_may_be_drained() {
+    for is_told in [true, false] {
+        let mut config = two_recorders();
+        config.timers.drain = Duration::ZERO;
+        let mut call = Call::inviting_with(config);
+        (0..2).for_each(|slot| call.packet(slot));
+        call.answer_invite(&sdp(&[4000, 4002]));
+        call.wait_ms(10_000);
+        call.engine.drains = false;
+        call.take();
+        call.command(Command::Stop(StopReason::CallEnded));
+        call.wait_ms(30);
+        call.expect(&["drain 0", "drain 1", "= draining"]);
+        if is_told {
+            (0..2).for_each(|slot| call.media(slot, BranchEvent::BacklogEmpty { recalls: 0 }));
+        } else {
+            // It still sends what it holds, and there is no time for that.
+            call.wait_ms(69);
+            call.expect(&[]);
+            call.wait_ms(1);
+        }
+        call.expect(&["part 0", "part 1", "> BYE"]);
+        call.answer_bye();
+        let reason = if is_told { "call-ended" } else { "drain-timeout" };
+        assert!(call.take().contains(&format!("* stopped: {reason}")));
+    }
+}
+
+#[test]
+fn nothing_is_waited_for_that_has_no_recorder_where_nothing_may_be_drained() {
+    let mut config = two_recorders();
+    config.timers.drain = Duration::ZERO;
+    let mut call = Call::inviting_with(config);
+    (0..2).for_each(|slot| call.packet(slot));
+    call.take();
+    call.command(Command::Stop(StopReason::CallEnded));
+    let lines = call.take();
+    assert!(lines.contains(&"close 0".to_owned()), "{lines:?}");
+}
+
+#[test]
 fn what_the_recorder_has_confirmed_needs_no_answer_to_the_bye() {
     let mut config = two_recorders();
     config.timers.probe = Duration::from_secs(5);

@@ -228,6 +228,10 @@ struct Model {
     keying: Option<Keying>,
     /// Whether what the call encrypts is encrypted, and nothing else.
     as_the_call: bool,
+    /// Whether the engine says at once that all has left.
+    drains: bool,
+    /// A shutdown has no more time.
+    time_is_over: bool,
     /// Streams that are encrypted in the call.
     encrypted: BTreeSet<StreamId>,
     /// Which dialog has offered each key of ours.
@@ -273,6 +277,8 @@ struct Branch {
     is_plain: bool,
     /// Its stream has ended; what it left may be sent although others are muted.
     has_ended: bool,
+    /// It has ended just now, and the engine has not said that all has left.
+    is_leaving: bool,
     association: Option<Box<DtlsAssociation>>,
 }
 
@@ -280,6 +286,7 @@ impl Model {
     fn command(&mut self, command: &Command) {
         match command {
             Command::Pause => self.paused = true,
+            Command::Part => self.time_is_over = true,
             Command::Resume => self.paused = false,
             Command::Mute { slot, muted: true } => drop(self.muted.insert(*slot)),
             Command::Mute { slot, muted: false } => drop(self.muted.remove(slot)),
@@ -377,6 +384,7 @@ impl Model {
                         is_open: false,
                         is_plain: false,
                         has_ended: false,
+                        is_leaving: false,
                         association: None,
                     },
                 );
@@ -430,7 +438,13 @@ impl Model {
                 assert_eq!(owner, slot, "one association for two branches");
                 branch.association = Some(association.clone());
             }
-            (BranchCommand::Drain { .. }, Some(branch)) => branch.has_ended = true,
+            (BranchCommand::Drain { .. }, Some(branch)) => {
+                branch.has_ended = true;
+                branch.is_leaving = branch.is_open && !self.drains && !self.time_is_over;
+            }
+            (BranchCommand::Part { .. }, Some(branch)) if branch.is_leaving => {
+                panic!("branch {slot} parts while it sends what has come")
+            }
             (
                 BranchCommand::Pause { .. }
                 | BranchCommand::Hold { .. }
@@ -536,6 +550,9 @@ fn run(steps: Vec<Step>, seed: u8) {
     if seed.is_multiple_of(2) {
         settings.timers.probe = Duration::from_secs(5);
     }
+    if seed % 4 == 1 {
+        settings.timers.drain = Duration::ZERO;
+    }
     if seed % 3 == 1 {
         settings.recorder_bye = ByePolicy::FailOver;
     }
@@ -552,7 +569,8 @@ fn run(steps: Vec<Step>, seed: u8) {
     let mut call = Call::new(settings);
     call.engine.drains = !seed.is_multiple_of(5);
     call.engine.freezes = seed.is_multiple_of(3);
-    let mut model = Model { per_party, keying, as_the_call, ..Model::default() };
+    let drains = call.engine.drains;
+    let mut model = Model { per_party, keying, as_the_call, drains, ..Model::default() };
     let mut unanswered: Vec<Request> = Vec::new();
     let mut invites: Vec<Request> = Vec::new();
     let mut dialogs: BTreeMap<u32, String> = BTreeMap::new();
@@ -561,6 +579,7 @@ fn run(steps: Vec<Step>, seed: u8) {
         call.add(slot);
     }
     for step in steps {
+        model.branches.values_mut().for_each(|branch| branch.is_leaving = false);
         match step {
             Step::Command(command) => {
                 model.command(&command);

@@ -238,7 +238,8 @@ impl Slot {
         }
     }
 
-    /// The stream has ended; what it left may be delivered until the deadline.
+    /// The stream has ended; what it left may be delivered until the deadline. What its recorder is being sent leaves in any case: the
+    /// engine, which says so when it has, would be at it as the BYE comes.
     pub(in crate::recording) fn end(
         &mut self,
         now: Instant,
@@ -247,6 +248,7 @@ impl Slot {
     ) {
         match &mut self.ended {
             None => {
+                let deadline = if self.is_open() { deadline.max(now + GRACE) } else { deadline };
                 self.ended = Some(End { at: now, deadline, speaks_out: false });
                 if self.branch.is_some() {
                     out.push(BranchCommand::Drain { branch: self.id });
