@@ -267,28 +267,30 @@ impl Recording {
     /// Finds a session for each stream that has none: the one of all, or the one of its party.
     fn join_sessions(&mut self, now: Instant) {
         let mut new = Vec::new();
-        let waits = |slot: &&mut Slot| slot.leg().is_none() && slot.is_live();
-        let (stranded, others): (Vec<_>, Vec<_>) =
-            self.slots.values_mut().filter(waits).partition(|slot| slot.is_stranded());
-        for slot in others.into_iter().chain(stranded) {
-            let party = match self.mode {
-                SessionMode::BothParties => None,
-                SessionMode::PerParty if slot.is_described() => Some(slot.party().clone()),
-                SessionMode::PerParty => continue,
-            };
-            let found = self.legs.iter().position(|leg| leg.is_running() && leg.party == party);
-            if found.is_none() && slot.is_stranded() {
-                continue;
+        // Those that are stranded join what the others have begun.
+        for stranded in [false, true] {
+            let waits =
+                |slot: &&mut Slot| slot.leg().is_none() && slot.is_live() && slot.is_stranded() == stranded;
+            for slot in self.slots.values_mut().filter(waits) {
+                let party = match self.mode {
+                    SessionMode::BothParties => None,
+                    SessionMode::PerParty if slot.is_described() => Some(slot.party().clone()),
+                    SessionMode::PerParty => continue,
+                };
+                let found = self.legs.iter().position(|leg| leg.is_running() && leg.party == party);
+                if found.is_none() && stranded {
+                    continue;
+                }
+                // Where the session of all has ended, the recording has.
+                let id = found.unwrap_or_else(|| {
+                    // Nearly every recording has one or two, and there are many recordings.
+                    self.legs.reserve_exact(1);
+                    self.legs.push(Leg::new(party));
+                    new.push(self.legs.len() - 1);
+                    self.legs.len() - 1
+                });
+                slot.join(id);
             }
-            // Where the session of all has ended, the recording has.
-            let id = found.unwrap_or_else(|| {
-                // Nearly every recording has one or two, and there are many recordings.
-                self.legs.reserve_exact(1);
-                self.legs.push(Leg::new(party));
-                new.push(self.legs.len() - 1);
-                self.legs.len() - 1
-            });
-            slot.join(id);
         }
         for id in new {
             self.next_attempt(id, now);
