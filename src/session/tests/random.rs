@@ -319,8 +319,12 @@ impl Model {
             assert!(!is_exposed, "branch {number} of an encrypted stream is open in the clear");
         }
         for (slot, line) in std::mem::take(&mut self.opened) {
-            assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
+            self.check_line(slot, line);
         }
+    }
+
+    fn check_line(&self, slot: u16, line: usize) {
+        assert_eq!(self.lines.get(&slot), Some(&line), "branch {slot} goes to another's m-line");
     }
 
     /// What the call brings while it is recorded is sent, held or counted, whatever sessions fail, unless a recorder has chosen to stop.
@@ -371,6 +375,12 @@ impl Model {
 
     fn check_branch(&mut self, command: &BranchCommand) {
         let slot = command.branch().slot;
+        if let BranchCommand::Recall { .. } = command
+            && let Some(line) = self.opened.remove(&slot)
+        {
+            // The next recorder's lines are others.
+            self.check_line(slot, line);
+        }
         let branch = self.branches.get_mut(&slot);
         match (command, branch) {
             (BranchCommand::Create { stream, .. }, None) => {
