@@ -1050,7 +1050,7 @@ mod tests {
             let Some(BranchEvent::Closed(report)) = told.last() else { panic!("{told:?}") };
             let lost = report.drops.of(DropCause::RecorderLost);
             // And what the first error may be of.
-            assert!(if reports_again { lost == 0 } else { (21..=23).contains(&lost) }, "{lost}");
+            assert!(if reports_again { lost == 0 } else { (31..=33).contains(&lost) }, "{lost}");
             let gaps = told.iter().filter(|event| matches!(event, BranchEvent::Gap(_))).count();
             assert_eq!(gaps, usize::from(!reports_again), "{told:?}");
         }

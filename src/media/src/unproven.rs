@@ -4,6 +4,9 @@ use siprec_model::INSISTENT_FOR;
 
 /// In nanoseconds.
 const SHORTEST: u64 = INSISTENT_FOR.as_nanos() as u64;
+/// A host says once a second that it refuses something (Linux: `icmp_ratelimit`): it may have gone on for so long behind the last
+/// time that it said so, in nanoseconds.
+const UNSAID: u64 = 1_000_000_000;
 /// So many stretches are remembered; of more, the oldest two become one.
 const MOST: usize = 32;
 
@@ -15,7 +18,7 @@ pub(crate) struct Unproven(Vec<Stretch>);
 /// What was refused at once.
 #[derive(Debug)]
 pub(crate) struct Stretch {
-    /// When the first of it left and the last, in nanoseconds since the branch was made.
+    /// When the first of it left, and the last may have, in nanoseconds since the branch was made.
     pub(crate) first: u64,
     pub(crate) last: u64,
     /// What had been sent of each source when the first was refused: the index of its last packet.
@@ -30,7 +33,7 @@ impl Unproven {
         if last.saturating_sub(first) < SHORTEST {
             return;
         }
-        self.0.push(Stretch { first, last, marks, is_told: false });
+        self.0.push(Stretch { first, last: last.saturating_add(UNSAID), marks, is_told: false });
         if self.0.len() > MOST {
             let oldest = self.0.remove(0);
             if let Some(next) = self.0.first_mut() {

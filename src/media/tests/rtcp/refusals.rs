@@ -268,8 +268,8 @@ fn close(session: &mut Session) -> Option<(u64, u128)> {
 
 #[test]
 fn what_was_refused_and_no_report_has_spoken_of_is_lost_where_all_ends_at_once() {
-    // From the first that may have been refused to the last.
-    assert_eq!(close(&mut healed()), Some((106, 1_900)));
+    // From the first that may have been refused to the last, which the host may say a second too early.
+    assert_eq!(close(&mut healed()), Some((156, 1_900)));
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn what_was_refused_and_a_report_has_spoken_of_since_is_not_lost_unless_that_say
 fn a_report_of_before_says_nothing_of_what_was_refused_later() {
     let mut session = healed();
     assert!(report_as(&mut session, 1, 399, 0).is_some());
-    assert_eq!(close(&mut session), Some((100, 2_020)));
+    assert_eq!(close(&mut session), Some((150, 2_020)));
 }
 
 #[test]
@@ -310,13 +310,13 @@ fn what_was_refused_and_no_report_has_spoken_of_is_worth_another_session_at_the_
         session.branch.drain();
         let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
         let empty = BranchEvent::BacklogEmpty { recalls: 0 };
-        assert_eq!(told, [BranchEvent::StretchMissed { packets: 106 }, empty]);
+        assert_eq!(told, [BranchEvent::StretchMissed { packets: 156 }, empty]);
         if is_recalled {
             session.branch.recall(session.now(), session.now());
             let held = session.branch.held_packets();
             assert!((400..430).contains(&held), "all since two seconds before the last report: {held}");
         } else {
-            assert_eq!(close(&mut session), Some((106, 1_900)));
+            assert_eq!(close(&mut session), Some((156, 1_900)));
         }
     }
 }
@@ -327,9 +327,9 @@ fn of_what_was_refused_before_another_receiver_reports_nothing_has_come() {
     talk(&mut session, 12_000);
     assert!(acknowledge_as(&mut session, 2).is_some());
     let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
-    assert_eq!(told, [BranchEvent::StretchMissed { packets: 106 }]);
+    assert_eq!(told, [BranchEvent::StretchMissed { packets: 156 }]);
     session.branch.recall(session.now(), session.now());
-    assert!(session.branch.held_packets() >= 106);
+    assert!(session.branch.held_packets() > 155);
 }
 
 #[test]
@@ -338,5 +338,5 @@ fn what_was_refused_and_is_kept_no_more_is_lost_all_the_same_where_all_ends_at_o
     // Longer than it is kept, without a report.
     talk(&mut session, 40_000);
     let (lost, _) = close(&mut session).unwrap();
-    assert!((104..=108).contains(&lost), "{lost}");
+    assert!((154..=158).contains(&lost), "{lost}");
 }
