@@ -46,21 +46,28 @@ impl RefusingHosts {
         left: Instant,
         now: Instant,
     ) -> Instant {
-        self.0.retain(|refusing| now < refusing.last + REMEMBERED);
+        // Behind a lull it begins anew.
+        let is_of_use = |refusing: &Refusing| refusing.host != host || refusing.is_refusing(now);
+        self.0.retain(|refusing| now < refusing.last + REMEMBERED && is_of_use(refusing));
         match self.0.iter_mut().find(|refusing| refusing.host == host) {
-            Some(refusing) if refusing.is_refusing(now) => {
+            Some(refusing) => {
                 refusing.last = now;
                 refusing.since = refusing.since.min(left);
                 refusing.refuses_others |= refusing.recording != recording;
                 refusing.untold = true;
                 refusing.since
             }
-            Some(refusing) => {
-                *refusing = Refusing::new(host, recording, left, now);
-                left
-            }
             None => {
-                self.0.push(Refusing::new(host, recording, left, now));
+                self.0.push(Refusing {
+                    host,
+                    since: left,
+                    begun: now,
+                    last: now,
+                    recording,
+                    refuses_others: false,
+                    told: None,
+                    untold: true,
+                });
                 left
             }
         }
@@ -95,19 +102,6 @@ impl RefusingHosts {
 }
 
 impl Refusing {
-    fn new(host: IpAddr, recording: RecordingKey, left: Instant, now: Instant) -> Self {
-        Self {
-            host,
-            since: left,
-            begun: now,
-            last: now,
-            recording,
-            refuses_others: false,
-            told: None,
-            untold: true,
-        }
-    }
-
     fn is_refusing(&self, now: Instant) -> bool {
         now < self.last + REFUSED_WITHIN
     }

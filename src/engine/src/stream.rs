@@ -465,8 +465,7 @@ mod tests {
     use crate::hosts::RefusingHosts;
     use crate::kit::Token;
     use crate::late::LateRoom;
-    use crate::outlet::Creation;
-    use crate::outlet::Queued;
+    use crate::outlet::{Creation, Queued};
     use crate::ports::PortPool;
     use crate::shared::Shared;
     use crate::sys::{Epoll, Undelivered, Waker};

@@ -170,6 +170,11 @@ impl Entry {
         self.times.arrival.saturating_add(u64::from(self.delay_ms) * MS)
     }
 
+    /// Whether it was sent from one moment on until another, in the same time.
+    pub(crate) fn was_sent_within(&self, from: u64, to: u64) -> bool {
+        self.is_sent() && (from..=to).contains(&self.left_at())
+    }
+
     /// From when on it grows old: since it left, or came, in the branch's time without its pauses.
     pub(crate) fn ages_from(&self) -> u64 {
         let paused = self.times.paused.saturating_add(u64::from(self.paused_ms) * MS);

@@ -274,8 +274,11 @@ impl Stretch {
 
     /// How many left at `since` or later, at most: packets may leave many at once.
     fn left_since(&self, since: u64) -> u64 {
-        if since <= self.from || since > self.to {
-            return if since <= self.from { self.packets } else { 0 };
+        if since <= self.from {
+            return self.packets;
+        }
+        if since > self.to {
+            return 0;
         }
         if self.parts.iter().all(|part| *part == 0) {
             return ((self.packets as f64 * self.part_after(since)).ceil() as u64).max(1).min(self.packets);

@@ -333,7 +333,7 @@ impl Ring {
         let (mut at, mut passage) = (self.start, Passage::default());
         for _ in 0..self.kept {
             let Some(entry) = self.read(at) else { break };
-            if entry.is_sent() && (from..=to).contains(&entry.left_at()) {
+            if entry.was_sent_within(from, to) {
                 self.write(at, &entry.with_fate(Fate::SendFailed));
                 passage.add(&entry);
             }
@@ -345,7 +345,7 @@ impl Ring {
     /// What left from one moment on until another, in nanoseconds since the branch was made, as far as it is kept.
     pub(crate) fn left_between(&self, from: u64, to: u64) -> Passage {
         let mut passage = Passage::default();
-        let is_it = |entry: &Entry| entry.is_sent() && (from..=to).contains(&entry.left_at());
+        let is_it = |entry: &Entry| entry.was_sent_within(from, to);
         self.entries(self.start, self.kept).filter(is_it).for_each(|entry| passage.add(&entry));
         passage
     }
@@ -362,7 +362,7 @@ impl Ring {
         for place in 1..=self.kept {
             let Some(entry) = self.read(at) else { break };
             let behind = self.blocks.behind(at, entry.size());
-            if entry.is_sent() && (from..=to).contains(&entry.left_at()) && is_open(&entry) {
+            if entry.was_sent_within(from, to) && is_open(&entry) {
                 let next = if place < self.kept + self.rest { self.read(behind) } else { None };
                 told(&entry, next.as_ref());
                 self.write(at, &entry.with_fate(Fate::Void));

@@ -138,14 +138,20 @@ fn what_a_refusal_has_cost_is_told_once_it_is_not_kept_any_more() {
     assert!((1..=7).contains(&hole.packets), "{hole:?}");
 }
 
+/// Two seconds of talk, in the middle of which the recorder has reported.
+fn reporting() -> Session {
+    let mut session = Session::new();
+    session.open();
+    assert_eq!(talk(&mut session, 1_000), []);
+    assert!(acknowledge_as(&mut session, 1).is_some());
+    assert_eq!(talk(&mut session, 1_000), []);
+    session
+}
+
 #[test]
 fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not() {
     for same in [true, false] {
-        let mut session = Session::new();
-        session.open();
-        assert_eq!(talk(&mut session, 1_000), []);
-        assert!(acknowledge_as(&mut session, 1).is_some());
-        assert_eq!(talk(&mut session, 1_000), []);
+        let mut session = reporting();
         session.suspect();
         assert_eq!(talk(&mut session, 1_500), []);
         session.suspect();
@@ -172,11 +178,7 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
 #[test]
 fn what_the_host_refused_of_others_another_receiver_that_begins_to_report_has_not_got_either() {
     for (reporter, has_reported_since, is_lost) in [(2, false, true), (1, false, false), (2, true, false)] {
-        let mut session = Session::new();
-        session.open();
-        assert_eq!(talk(&mut session, 1_000), []);
-        assert!(acknowledge_as(&mut session, 1).is_some());
-        assert_eq!(talk(&mut session, 1_000), []);
+        let mut session = reporting();
         let begun = session.now();
         assert_eq!(talk(&mut session, 2_500), []);
         let refused = begun..=session.now();
@@ -237,11 +239,7 @@ fn what_was_refused_and_is_kept_no_more_is_told_as_a_hole() {
 
 /// A host of a recorder that reports has refused two seconds, and has taken four since; no report has come.
 fn healed() -> Session {
-    let mut session = Session::new();
-    session.open();
-    assert_eq!(talk(&mut session, 1_000), []);
-    assert!(acknowledge_as(&mut session, 1).is_some());
-    assert_eq!(talk(&mut session, 1_000), []);
+    let mut session = reporting();
     session.suspect();
     assert_eq!(talk(&mut session, 2_000), []);
     session.suspect();
@@ -293,11 +291,7 @@ fn a_report_of_before_says_nothing_of_what_was_refused_later() {
 
 #[test]
 fn what_was_refused_for_less_than_a_second_is_not_told_without_a_report() {
-    let mut session = Session::new();
-    session.open();
-    assert_eq!(talk(&mut session, 1_000), []);
-    assert!(acknowledge_as(&mut session, 1).is_some());
-    assert_eq!(talk(&mut session, 1_000), []);
+    let mut session = reporting();
     session.suspect();
     assert_eq!(talk(&mut session, 4_500), [BranchEvent::RefusalsOver]);
     assert_eq!(close(&mut session), None);
