@@ -27,13 +27,27 @@ pub(crate) struct Stretch {
     is_told: bool,
 }
 
+impl Stretch {
+    /// Whether something that was refused from `first` on is of this one.
+    fn goes_on(&self, first: u64) -> bool {
+        !self.is_told && first <= self.last
+    }
+}
+
 impl Unproven {
-    /// What left from `first` on until `last` was refused, when each source had been sent up to its mark.
+    /// What left from `first` on until `last` was refused, when each source had been sent up to its mark. Where that is said once more of
+    /// what goes on, the first marks count.
     pub(crate) fn note(&mut self, first: u64, last: u64, marks: Vec<(u32, u64)>) {
         if last.saturating_sub(first) < SHORTEST {
             return;
         }
-        self.0.push(Stretch { first, last: last.saturating_add(UNSAID), marks, is_told: false });
+        let last = last.saturating_add(UNSAID);
+        if let Some(before) = self.0.last_mut().filter(|before| before.goes_on(first)) {
+            before.first = before.first.min(first);
+            before.last = before.last.max(last);
+            return;
+        }
+        self.0.push(Stretch { first, last, marks, is_told: false });
         if self.0.len() > MOST {
             let oldest = self.0.remove(0);
             if let Some(next) = self.0.first_mut() {

@@ -192,10 +192,16 @@ impl Outlet {
     }
 
     /// A host has refused streams of several calls since then, and so it does this one, as far as can be told: whose recorder reports is
-    /// judged by that, and one that has got its first packet later is another one on that host.
+    /// judged by the next report, if that comes before the end, and one that has got its first packet later is another one on that host.
     pub(crate) fn hear_host(&mut self, host: IpAddr, since: Instant, now: Instant) {
-        if self.host() == Some(host) && self.departures.surround(since) && !self.branch.is_reported() {
-            self.be_refused(&(since..=*self.left_last(now).end()), since, now);
+        if self.host() != Some(host) || !self.departures.surround(since) {
+            return;
+        }
+        let last = *self.left_last(now).end();
+        if self.branch.is_reported() {
+            self.branch.doubt(since, last);
+        } else {
+            self.be_refused(&(since..=last), since, now);
         }
     }
 

@@ -69,11 +69,18 @@ impl Branch {
         self.fail_between(from, to, now);
     }
 
-    /// The same of a recorder that had reported before: its next report says what has come, unless it never comes.
-    /// Each source had been sent up to the index of its mark when the first was refused. At the end of the call another session may get it
+    /// The same of a recorder that had reported before, as far as can be told from what its host refuses of other calls: its next report
+    /// says what has come, unless it never comes. At the end of the call another session may get it
     /// ([`BranchEvent::StretchMissed`]); without that, what no report acknowledges is lost.
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
+    pub fn doubt(&mut self, first: Instant, last: Instant) {
+        let marks = self.senders().filter_map(|sender| Some((sender.ssrc, self.highest_sent(sender.ssrc)?)));
+        let marks = marks.collect();
+        self.await_proof(first, last, marks);
+    }
+
+    /// The same of what was refused when each source had been sent up to the index of its mark.
     pub(crate) fn await_proof(&mut self, first: Instant, last: Instant, marks: Vec<(u32, u64)>) {
         let [first, last] = [first, last].map(|moment| self.clock.times(moment).arrival);
         self.unproven.note(first, last, marks);
