@@ -19,6 +19,8 @@ use siprec_model::{
 };
 
 const SSRC: u32 = 0xCAFE_F00D;
+/// RFC 3550 §12.1.
+const SENDER_REPORT: u8 = 200;
 
 fn terms(role: DtlsRole, peer: &Fingerprint, id: &str) -> DtlsAssociation {
     DtlsAssociation {
@@ -131,6 +133,14 @@ fn receiver(keys: &SrtpKeys) -> Unprotector {
     receiver
 }
 
+/// The type of the first packet of the next datagram that is none of DTLS, decrypted.
+fn next_reports(receiver: &mut Unprotector, socket: &UdpSocket, within: Duration) -> Option<u8> {
+    let mut datagrams = std::iter::from_fn(|| receive(socket, within));
+    let (mut datagram, _) = datagrams.find(|(datagram, _)| !is_dtls(datagram))?;
+    receiver.unprotect_rtcp(&mut datagram).unwrap();
+    Some(datagram[1])
+}
+
 /// The number of a packet, decrypted.
 fn number(receiver: &mut Unprotector, mut packet: Vec<u8>) -> u32 {
     let length = receiver.unprotect_rtp(&mut packet).unwrap();
@@ -166,17 +176,17 @@ fn what_was_held_leaves_under_the_keys_of_the_handshake_whoever_begins_it() {
             for (expected, packet) in packets.into_iter().enumerate() {
                 assert_eq!(number(&mut receiver, packet), expected as u32);
             }
+            // Protected by the keys of RTCP, and by no others. Of a pair its handshake may still go on.
+            let receiver = rtcp_receiver.as_mut().unwrap_or(&mut receiver);
+            if mode == RtcpMode::Pair {
+                assert_eq!(next_reports(receiver, &recorder.rtcp, DEADLINE), Some(SENDER_REPORT));
+            }
             let (events, report) = setting.rig.close(setting.branch);
             assert_eq!((report.seen, report.sent), (10, 10), "{events:?}");
-            // The BYE at last is protected by the keys of RTCP, and by no others.
             let socket = if mode == RtcpMode::Pair { &recorder.rtcp } else { &recorder.rtp };
-            let receiver = rtcp_receiver.as_mut().unwrap_or(&mut receiver);
             let mut heard = 0;
-            while let Some((mut datagram, _)) = receive(socket, SILENCE) {
-                if !is_dtls(&datagram) {
-                    receiver.unprotect_rtcp(&mut datagram).unwrap();
-                    heard += 1;
-                }
+            while next_reports(receiver, socket, SILENCE).is_some() {
+                heard += 1;
             }
             assert!(heard > 0, "{role:?} {mode:?}");
         }
