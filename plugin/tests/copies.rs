@@ -483,8 +483,8 @@ fn a_copy_that_begins_anew_is_paused_where_the_recording_is() {
     let again = Recorder::start(Script::Refuse(603));
     let call = call(&again.uri(), &recorder.uri(), |_| ());
     call.begin();
-    call.speak(0);
     states_until(&call, 1, Failed);
+    call.speak(0);
     call.wait_for_state("Recording");
     call.wish("pause");
     call.wait_for_state("Paused");
@@ -497,7 +497,10 @@ fn a_copy_that_begins_anew_is_paused_where_the_recording_is() {
     assert_eq!(again.packet_within(0, Duration::from_millis(150)), None);
     call.wish("resume");
     (2..5).for_each(|number| call.speak(number));
-    (0..2).for_each(|line| ensure_gets(&again, line, 2..5));
+    for line in 0..2 {
+        ensure_gets(&again, line, 0..1);
+        ensure_gets(&again, line, 2..5);
+    }
 }
 
 #[test]
