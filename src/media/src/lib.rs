@@ -74,6 +74,7 @@ mod source;
 pub mod srtp;
 mod streak;
 mod unproven;
+mod usual;
 
 pub use branch::{Branch, BranchSettings, Sent};
 pub use clock::WallClock;

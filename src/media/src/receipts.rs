@@ -2,6 +2,7 @@
 
 use crate::entry::{Entry, Times};
 use crate::streak::Streak;
+use crate::usual::Usual;
 
 /// A report tells of a cut where so much of the stream was missed behind the last one, in nanoseconds of the call.
 const CUT: u64 = 1_000_000_000;
@@ -32,7 +33,7 @@ const HASTE: u64 = 200_000_000;
 /// | the same | a hole, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
 /// | that of what was missed nearly all has come late | a hole | it was sent again in time: all up to it is its |
 ///
-/// *Missed* is what was sent and not received. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
+/// *Missed* is what was sent and not received; at once is what is a second or more beyond what is [usual](Usual). The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
 /// not sent.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
@@ -42,6 +43,7 @@ pub(crate) struct Receipts {
     newest: Option<Report>,
     /// How long they have told of losses.
     streak: Streak,
+    usual: Usual,
     burst: Option<Burst>,
     /// When packets were last counted.
     counted: Option<u64>,
@@ -100,6 +102,12 @@ impl Passage {
     /// The time over which they came, pauses left out, in nanoseconds.
     pub(crate) fn span(&self) -> u64 {
         self.bounds.map_or(0, |(first, last)| last - first)
+    }
+
+    /// The time over which so many packets of them came, where they came evenly, in nanoseconds.
+    fn time_of(&self, packets: u64) -> u64 {
+        let time = u128::from(self.span()) * u128::from(packets) / u128::from(self.packets.max(1));
+        u64::try_from(time).unwrap_or(u64::MAX)
     }
 
     /// Whether that is no accident.
@@ -315,6 +323,7 @@ impl Receipts {
             return Course::Idle;
         }
         let Some(lost) = u64::try_from(lost_since(report, before)).ok().filter(|lost| *lost > 0) else {
+            self.usual.note(0, expected);
             return Course::Clean;
         };
         if self.counted.is_some_and(|counted| report.at < counted.saturating_add(HASTE)) {
@@ -328,13 +337,14 @@ impl Receipts {
         let passage = sent(before.index, report.index);
         // What is no longer kept is not always known to the packet.
         let packets = passage.packets.saturating_sub(received).min(lost);
+        let beyond = packets.saturating_sub(self.usual.of(passage.packets));
+        let is_burst = beyond >= FEWEST && passage.time_of(beyond) >= CUT;
+        self.usual.note(packets, passage.packets);
         if packets * LOSSY <= passage.packets {
             return Course::Clean;
         }
-        let duration = u128::from(passage.span()) * u128::from(packets) / u128::from(passage.packets.max(1));
-        let duration = u64::try_from(duration).unwrap_or(u64::MAX);
-        let missed = Missed { packets, duration, behind: passage.start };
-        if packets < FEWEST || duration < CUT { Course::Lossy(missed) } else { Course::Burst(missed) }
+        let missed = Missed { packets, duration: passage.time_of(packets), behind: passage.start };
+        if is_burst { Course::Burst(missed) } else { Course::Lossy(missed) }
     }
 }
 

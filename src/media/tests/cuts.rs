@@ -446,13 +446,14 @@ proptest! {
     fn a_network_that_loses_at_most_five_percent_is_never_cut(
         percent in 0u64..=5,
         ptime in prop_oneof![Just(20u64), Just(60), Just(200)],
-        interval in 500u64..10_000,
+        interval in 500u64..25_000,
         offset in 0u64..100_000,
     ) {
         let mut line = Line::new(BranchLimits::default(), ptime);
-        line.interval = interval.max(ptime);
+        // Of few packets in a long time nobody can tell: eight that are lost of a hundred may be any of both.
+        line.interval = if ptime > 20 { interval * 2 / 5 } else { interval }.max(ptime);
         let mut lost = chance(percent);
-        line.go_on(60_000, false, |number| lost(number + offset));
+        line.go_on(180_000, false, |number| lost(number + offset));
         prop_assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[][..]));
     }
 
