@@ -129,6 +129,14 @@ pub enum SendError {
         /// How it ended.
         reason: String,
     },
+    /// No address of this host leads there.
+    #[error("no route to {remote}: {reason}")]
+    NoRoute {
+        /// The peer.
+        remote: SocketAddr,
+        /// What the system said.
+        reason: String,
+    },
     /// The system refused the datagram: no route, too long.
     #[error("cannot send to {remote}/UDP: {reason}")]
     Datagram {

@@ -147,14 +147,14 @@ impl Transport {
     /// The local address that a message to `remote` leaves from, never a wildcard.
     ///
     /// # Errors
-    /// [`SendError::WrongFamily`], or [`SendError::Datagram`] where the host has no route.
+    /// [`SendError::WrongFamily`], or [`SendError::NoRoute`].
     pub fn local_towards(&self, remote: SocketAddr) -> Result<IpAddr, SendError> {
         if !self.shared.reaches(&remote) {
             return Err(SendError::WrongFamily { remote, local: self.shared.local });
         }
         match self.shared.local.ip() {
             any if any.is_unspecified() => socket::route_to(remote)
-                .map_err(|error| SendError::Datagram { remote, reason: error.to_string() }),
+                .map_err(|error| SendError::NoRoute { remote, reason: error.to_string() }),
             bound => Ok(bound),
         }
     }

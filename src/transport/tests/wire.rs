@@ -237,6 +237,14 @@ async fn ipv6_and_ipv4_meet_on_a_wildcard() {
 }
 
 #[tokio::test]
+async fn where_no_route_leads_is_told_whatever_the_protocol() {
+    let client = Side::bind(TransportConfig::default());
+    let everyone = SocketAddr::from((Ipv4Addr::BROADCAST, 5060));
+    let error = client.transport.local_towards(everyone).unwrap_err();
+    assert!(error.to_string().starts_with("no route to 255.255.255.255:5060: "), "{error}");
+}
+
+#[tokio::test]
 async fn the_other_family_is_refused() {
     let client = Side::new();
     let remote = SocketAddr::from((Ipv6Addr::LOCALHOST, 5060));
