@@ -274,12 +274,15 @@ impl Outlet {
     }
 
     /// The recorder is lost, which was alive for sure at `since`: nothing more goes to it, and what it may not have waits for the next
-    /// one. The branch knows of what left at once only when it came: that may have been a turn before it left.
-    pub(crate) fn recall(&mut self, since: Instant, now: Instant) {
+    /// one. The branch knows of what left at once only when it came: that may have been a turn before it left. An association of the
+    /// `next` session goes on.
+    pub(crate) fn recall(&mut self, since: Instant, next: Option<u32>, now: Instant) {
         self.discretion.revoke();
         self.pending = None;
-        self.handshakes = None;
-        self.early = Early::default();
+        if self.handshakes.as_ref().is_none_or(|present| Some(present.session()) != next) {
+            self.handshakes = None;
+            self.early = Early::default();
+        }
         self.remote = None;
         self.refusals = Refusals::default();
         let left_by = self.departures.left_by(since);

@@ -207,8 +207,8 @@ impl Worker {
             BranchCommand::Disable { .. } => {
                 self.act(branch, now, |outlet, _| outlet.disable(now));
             }
-            BranchCommand::Recall { since, .. } => {
-                self.act(branch, now, |outlet, _| outlet.recall(since, now));
+            BranchCommand::Recall { since, next, .. } => {
+                self.act(branch, now, |outlet, _| outlet.recall(since, next, now));
             }
             BranchCommand::Confirm { since, .. } => {
                 self.act(branch, now, |outlet, kit| outlet.confirm(since, kit, now));

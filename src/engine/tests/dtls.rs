@@ -353,6 +353,45 @@ fn another_association_has_other_keys_and_what_comes_meanwhile_is_held() {
 }
 
 #[test]
+fn what_is_put_back_behind_the_handshake_of_the_next_session_leaves_under_its_keys() {
+    for mode in [RtcpMode::Mux, RtcpMode::Pair] {
+        let setting = Setting::new(mode);
+        let start = Instant::now();
+        let mut numbers = Vec::new();
+        for session in [4, 5] {
+            let mut peer = Peer::new();
+            let terms = DtlsAssociation {
+                session,
+                ..terms(DtlsRole::Server, peer.identity.fingerprint(), &session.to_string())
+            };
+            let target = setting.target(terms, mode);
+            if session == 5 {
+                setting.rig.command(BranchCommand::Part { branch: setting.branch });
+            }
+            setting.rig.command(BranchCommand::Associate(Box::new(target.clone())));
+            let association = peer.association(&setting.rig, DtlsRole::Client);
+            let mut receiver = receiver(&peer.shake(association, &setting.recorder.rtp, setting.rtp));
+            if session == 5 {
+                let branch = setting.branch;
+                setting.rig.command(BranchCommand::Recall { branch, since: start, next: Some(5) });
+            }
+            setting.rig.command(BranchCommand::Open(target));
+            if session == 4 {
+                (0..10).for_each(|number| setting.push(number));
+            }
+            let of_session = numbers.len() + 10;
+            while numbers.len() < of_session {
+                let (packet, _) = receive(&setting.recorder.rtp, DEADLINE).expect("a packet");
+                if packet[1] & 0x7F == 0 && !is_dtls(&packet) {
+                    numbers.push(number(&mut receiver, packet));
+                }
+            }
+        }
+        assert!(numbers.iter().copied().eq((0..10).chain(0..10)), "{numbers:?}");
+    }
+}
+
+#[test]
 fn every_engine_has_a_certificate_of_its_own() {
     let engines = [Rig::new(EngineConfig::default()), Rig::new(EngineConfig::default())];
     let [one, two] = engines.each_ref().map(|rig| rig.engine.fingerprint().clone());

@@ -140,6 +140,9 @@ pub enum BranchCommand {
         /// When the recorder last gave a sign of life, by anything but receiver reports: the moment at which a request
         /// was sent that it answered, or the session's opening.
         since: Instant,
+        /// The session that has been accepted in its place, where one has: what a DTLS association of that one has come to
+        /// ([`DtlsAssociation::session`]) goes on.
+        next: Option<u32>,
     },
     /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left two seconds before
     /// that or earlier need not be kept any more, where the recorder sends no receiver reports: none has come in this session

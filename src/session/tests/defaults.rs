@@ -45,7 +45,7 @@ fn ring(call: &mut Call) -> Request {
 #[track_caller]
 fn assert_kept(call: &mut Call, invite: &Request) {
     let since = |command: &BranchCommand| match command {
-        BranchCommand::Recall { branch, since } if branch.slot == 0 => Some(*since),
+        BranchCommand::Recall { branch, since, .. } if branch.slot == 0 => Some(*since),
         _ => None,
     };
     let since = call.branches.iter().rev().find_map(since).unwrap();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, DtlsAssociation, DtlsRole, Fingerprint, MediaSecurity,
-    OpenBranch, RecordingState, SrtpSuite,
+    OpenBranch, RecordingState, SrtpSuite, StopReason,
 };
 use siprec_session::{Command, Keying, RecordingConfig, SrtpUse};
 use siprec_sip::sdp::Setup;
@@ -393,4 +393,46 @@ fn keys_of_a_handshake_that_are_nearly_used_up_are_followed_by_another_associati
     let (before, after) = (offered(&invite.body), offered(&offer.body));
     assert_ne!(before[0].1, after[0].1);
     assert_eq!(before[1], after[1]);
+}
+
+/// Two recorders, the first of which has the call for 9 s.
+fn recorded_by_the_first() -> Call {
+    let mut call = Call::inviting_with(secured("sip:a.example sip:b.example"));
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&answer("active"));
+    (0..2).for_each(|slot| call.media(slot, secured_in(1)));
+    call.wait_ms(9_000);
+    call
+}
+
+#[test]
+fn who_takes_over_makes_one_handshake_also_where_what_was_sent_before_is_put_back_behind_it() {
+    let unanswered: fn(&mut Call) = |call| {
+        call.command(Command::Stop(StopReason::CallEnded));
+        call.wait_ms(4_000);
+    };
+    let missed: fn(&mut Call) = |call| call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    for (lose, ends) in [(unanswered, true), (missed, false)] {
+        let mut call = recorded_by_the_first();
+        lose(&mut call);
+        call.take();
+        call.answer_invite(&answer("active"));
+        let lines = call.take();
+        let begun = |slot: u16| format!("associate {slot} with 192.0.2.9:400{}", 2 * slot);
+        assert!((0..2).all(|slot| lines.contains(&begun(slot))), "{lines:?}");
+        (0..2).for_each(|slot| call.media(slot, secured_in(2)));
+        let lines = call.take();
+        assert!(!lines.iter().any(|line| line.starts_with("associate")), "{lines:?}");
+        let order = ["recall 0", "open 0", "* failed over"]
+            .map(|start| lines.iter().position(|line| line.starts_with(start)).unwrap());
+        assert!(order.is_sorted(), "{lines:?}");
+        let next = |command: &BranchCommand| match command {
+            BranchCommand::Recall { next, .. } => Some(*next),
+            _ => None,
+        };
+        assert_eq!(call.branches.iter().filter_map(next).collect::<Vec<_>>(), [Some(2); 2]);
+        if ends {
+            assert!(lines.contains(&"> BYE".to_owned()), "{lines:?}");
+        }
+    }
 }

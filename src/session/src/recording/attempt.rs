@@ -490,10 +490,11 @@ impl Recording {
         if is_tail {
             return;
         }
-        self.recall_streams(id, |branch| {
+        let since = |branch| {
             let since = refused.iter().find(|(stream, _)| *stream == branch).map(|(_, since)| *since);
             Some(since.map_or(lived.proof, |since| since.min(lived.proof)))
-        });
+        };
+        self.recall_streams(id, since, None);
     }
 
     pub(super) fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {

@@ -98,29 +98,35 @@ impl Recording {
                 && leg.session().is_some_and(RecordingSession::is_up)
         };
         for id in self.legs_where(is_accepted) {
-            self.recall_tail(id);
+            self.recall_tail(id, self.attempt(id));
         }
     }
 
     /// What the recorder that has not answered its BYE may not have waits again: for the next one, or to be told as lost.
-    pub(super) fn recall_tail(&mut self, id: usize) {
+    pub(super) fn recall_tail(&mut self, id: usize, next: Option<u32>) {
         let parting = self.legs.get_mut(id).and_then(|leg| leg.parting.take());
         if let Some(Parting { proof, .. }) = parting.filter(|parting| parting.is_lost) {
-            self.recall_since(id, proof);
+            self.recall_since(id, proof, next);
         }
     }
 
-    /// What was sent in a session since a moment, when its recorder was alive for sure, waits again.
-    pub(super) fn recall_since(&mut self, id: usize, since: Instant) {
-        self.recall_streams(id, |_| Some(since));
+    /// What was sent in a session since a moment, when its recorder was alive for sure, waits again, for the `next` session where that has
+    /// been accepted.
+    pub(super) fn recall_since(&mut self, id: usize, since: Instant, next: Option<u32>) {
+        self.recall_streams(id, |_| Some(since), next);
     }
 
     /// What was sent of each stream of a session since its own moment waits again, where it has one.
-    pub(super) fn recall_streams(&mut self, id: usize, since: impl Fn(BranchId) -> Option<Instant>) {
+    pub(super) fn recall_streams(
+        &mut self,
+        id: usize,
+        since: impl Fn(BranchId) -> Option<Instant>,
+        next: Option<u32>,
+    ) {
         let mut commands: Vec<BranchCommand> = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             if let Some(since) = since(slot.branch()) {
-                slot.recall(since, &mut commands);
+                slot.recall(since, next, &mut commands);
             }
         }
         self.branches(commands);
@@ -147,6 +153,11 @@ impl Recording {
     /// The last stretch of a session is lost.
     pub(super) fn give_up_tail(&mut self, id: usize, now: Instant) {
         self.end_leg(id, LegEnd::Stopped { reason: StopReason::DrainTimeout, told: false }, now);
+    }
+
+    /// The number of a session's present attempt.
+    pub(super) fn attempt(&self, id: usize) -> Option<u32> {
+        self.legs.get(id).map(|leg| leg.attempt)
     }
 
     fn legs_where(&self, matches: impl Fn(&Leg) -> bool) -> Vec<usize> {

@@ -114,7 +114,7 @@ impl Recording {
             let Standing { attempt, recorder, call_id, packets, proof, .. } = *standing;
             // What was told is of the one that is left.
             leg.told = RecordingState::Starting;
-            self.recall_missed(id, proof, now);
+            self.recall_missed(id, proof, self.attempt(id), now);
             self.end_former(attempt, now);
             self.with_left(id, (recorder, call_id), |recording| {
                 recording.tell_failed(id, FailureReason::Missed(packets), None);
@@ -145,7 +145,7 @@ impl Recording {
             }
             (standing, _) => {
                 if let Some(standing) = standing {
-                    self.recall_missed(id, standing.proof, now);
+                    self.recall_missed(id, standing.proof, None, now);
                 }
                 if let Some(reason) = why {
                     self.tell_failed(id, reason, None);
@@ -164,9 +164,9 @@ impl Recording {
     }
 
     /// What a recorder may not have that was alive for sure at `proof` waits again.
-    fn recall_missed(&mut self, id: usize, proof: Instant, now: Instant) {
+    fn recall_missed(&mut self, id: usize, proof: Instant, next: Option<u32>, now: Instant) {
         self.deliver_again(id, now);
-        self.recall_since(id, proof);
+        self.recall_since(id, proof, next);
     }
 
     fn end_former(&mut self, attempt: u32, now: Instant) {

@@ -233,7 +233,7 @@ impl Call {
     /// Which branches were told that what was sent since when may be missing.
     pub fn recalled(&self) -> Vec<(u16, Instant)> {
         let since = |command: &BranchCommand| match command {
-            BranchCommand::Recall { branch, since } => Some((branch.slot, *since)),
+            BranchCommand::Recall { branch, since, .. } => Some((branch.slot, *since)),
             _ => None,
         };
         self.branches.iter().filter_map(since).collect()

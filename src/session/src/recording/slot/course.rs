@@ -174,8 +174,14 @@ impl Slot {
         opens
     }
 
-    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one.
-    pub(in crate::recording) fn recall(&mut self, since: Instant, out: &mut Vec<BranchCommand>) {
+    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one, in the `next` session where
+    /// that has been accepted.
+    pub(in crate::recording) fn recall(
+        &mut self,
+        since: Instant,
+        next: Option<u32>,
+        out: &mut Vec<BranchCommand>,
+    ) {
         let Some(branch) = &mut self.branch else { return };
         if branch.parked {
             // Silent since it has ended, and not because anything asked for silence.
@@ -185,10 +191,11 @@ impl Slot {
             branch.mode = BranchMode::Holding;
         }
         (branch.drained, branch.parked, branch.kept) = (false, false, None);
-        (branch.association, branch.begun, branch.silenced) = (None, None, None);
+        branch.association.take_if(|association| Some(association.session) != next);
+        (branch.begun, branch.silenced) = (None, None);
         branch.recalls += 1;
         branch.is_recalled = true;
-        out.push(BranchCommand::Recall { branch: self.id, since });
+        out.push(BranchCommand::Recall { branch: self.id, since, next });
     }
 
     /// Its session is over as far as it is ours to say: nothing more leaves, and what was sent is kept.
