@@ -207,8 +207,8 @@ impl Worker {
             BranchCommand::Disable { .. } => {
                 self.act(branch, now, |outlet, _| outlet.disable(now));
             }
-            BranchCommand::Recall { since, next, .. } => {
-                self.act(branch, now, |outlet, _| outlet.recall(since, next, now));
+            BranchCommand::Recall { since, next, missed, .. } => {
+                self.act(branch, now, |outlet, _| outlet.recall(since, next, missed, now));
             }
             BranchCommand::Confirm { since, .. } => {
                 self.act(branch, now, |outlet, kit| outlet.confirm(since, kit, now));

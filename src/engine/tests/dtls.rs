@@ -373,7 +373,12 @@ fn what_is_put_back_behind_the_handshake_of_the_next_session_leaves_under_its_ke
             let mut receiver = receiver(&peer.shake(association, &setting.recorder.rtp, setting.rtp));
             if session == 5 {
                 let branch = setting.branch;
-                setting.rig.command(BranchCommand::Recall { branch, since: start, next: Some(5) });
+                setting.rig.command(BranchCommand::Recall {
+                    branch,
+                    since: start,
+                    next: Some(5),
+                    missed: false,
+                });
             }
             setting.rig.command(BranchCommand::Open(target));
             if session == 4 {

@@ -360,7 +360,12 @@ fn no_two_packets_have_one_key_and_one_index() {
                     1 => call.rig.command(BranchCommand::Hold { branch: call.branch }),
                     _ => {
                         let since = Instant::now() - Duration::from_secs(5);
-                        call.rig.command(BranchCommand::Recall { branch: call.branch, since, next: None });
+                        call.rig.command(BranchCommand::Recall {
+                            branch: call.branch,
+                            since,
+                            next: None,
+                            missed: false,
+                        });
                         used.push(keys(used.len() as u8 + 1, used.len() as u32 + 1));
                     }
                 }

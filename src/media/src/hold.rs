@@ -49,6 +49,15 @@ pub(crate) struct GivenUp {
     not_protected: Lost,
 }
 
+/// Whether a source's first report says that all has come that left of it before. A receiver counts from the first packet on that it has
+/// received (RFC 3550 A.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginnings {
+    Certain,
+    /// Not before the way is known not to have been cut then.
+    Uncertain,
+}
+
 /// What decides on kept packets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judge<'a> {
@@ -146,7 +155,7 @@ impl Hold {
 
     /// Receiver reports have come: what they acknowledge is the recorder's.
     pub(crate) fn settle(&mut self, judge: Judge<'_>) {
-        self.settle_until(None, judge);
+        self.settle_until(None, Beginnings::Uncertain, judge);
         self.forgotten.settle(|ssrc| judge.acknowledged(ssrc).map(|report| report.index));
     }
 
@@ -155,16 +164,22 @@ impl Hold {
     pub(crate) fn confirm(&mut self, since: u64, judge: Judge<'_>) {
         let had_time = self.begun.is_some_and(|begun| begun.saturating_add(REPORTS_WITHIN) <= since);
         if had_time && !judge.rewriter.sources.have_reports() {
-            self.settle_until(Some(since), judge);
+            self.settle_until(Some(since), Beginnings::Certain, judge);
         }
     }
 
     /// The recorder is lost, which gave its last sign of life at `since`, in nanoseconds since the branch was made, but
     /// for its reports. What it may not have waits again; each packet is told of as it was kept. What is no longer here is
     /// lost.
-    pub(crate) fn recall(&mut self, since: u64, judge: Judge<'_>, told: impl FnMut(&Entry)) -> Lost {
+    pub(crate) fn recall(
+        &mut self,
+        since: u64,
+        beginnings: Beginnings,
+        judge: Judge<'_>,
+        told: impl FnMut(&Entry),
+    ) -> Lost {
         let since_if_silent = (!judge.rewriter.sources.have_reports()).then_some(since);
-        self.settle_until(since_if_silent, judge);
+        self.settle_until(since_if_silent, beginnings, judge);
         self.ring.recall(told);
         (self.opening, self.begun, self.waits_until) = (None, None, 0);
         self.recalls += 1;
@@ -182,10 +197,10 @@ impl Hold {
 
     /// Forgets what is the recorder's by its reports, or where there are none by a sign of life at `since`.
     #[inline(never)]
-    fn settle_until(&mut self, since: Option<u64>, judge: Judge<'_>) {
+    fn settle_until(&mut self, since: Option<u64>, beginnings: Beginnings, judge: Judge<'_>) {
         let given_up = &mut self.given_up;
         let told = |entry: &Entry, next: Option<&Entry>| given_up.add(entry, judge.span(entry, next));
-        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since), told);
+        self.ring.settle(judge.groups.are_known(), |entry| judge.is_settled(entry, since, beginnings), told);
     }
 
     /// What left from one moment on until another, in nanoseconds since the branch was made, and is kept no more, was refused: it is
@@ -253,10 +268,15 @@ impl GivenUp {
 
 impl Judge<'_> {
     /// Whether the recorder has it for certain: received a while ago.
-    fn is_settled(&self, entry: &Entry, since: Option<u64>) -> bool {
+    fn is_settled(&self, entry: &Entry, since: Option<u64>, beginnings: Beginnings) -> bool {
         let safe = entry.left_at().saturating_add(OVERLAP);
-        match self.acknowledged(entry.header.ssrc) {
-            Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at,
+        let ssrc = entry.header.ssrc;
+        let is_certain = || {
+            beginnings == Beginnings::Certain
+                || self.rewriter.sources.uncertain(ssrc).is_none_or(|index| !entry.is_within(index))
+        };
+        match self.acknowledged(ssrc) {
+            Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at && is_certain(),
             None => since.is_some_and(|since| safe < since),
         }
     }
@@ -266,7 +286,7 @@ impl Judge<'_> {
     }
 
     /// Whether the newest report reaches so far, be it that something was missed before.
-    fn is_received(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_received(&self, entry: &Entry) -> bool {
         let newest = self.rewriter.sources.newest_report(entry.header.ssrc);
         newest.is_some_and(|Report { index, .. }| entry.is_within(index))
     }

@@ -17,6 +17,10 @@ const LOSSY: u64 = 20;
 /// What comes after a cut is judged over at least this time, and who was told of one has as long to act, in nanoseconds.
 const AFTERMATH: u64 = 1_000_000_000;
 
+/// Within so long of a source's first report others have told that the way was cut as it began, if it was, in nanoseconds: that takes three
+/// more reports.
+const FOUND_WITHIN: u64 = 15_000_000_000;
+
 /// Packets are counted so often at most, in nanoseconds: a recorder may send reports without end.
 const HASTE: u64 = 200_000_000;
 
@@ -37,6 +41,8 @@ const HASTE: u64 = 200_000_000;
 /// not sent.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
+    /// The first report of all. It says nothing of what left before the first packet that it tells of, which nobody knows.
+    first: Option<Report>,
     /// What is the recorder's.
     taken: Option<Report>,
     /// The newest report that was judged, where it is another one.
@@ -193,6 +199,12 @@ impl Receipts {
         self.taken
     }
 
+    /// Up to this it is not certain yet: while the way was cut the source may have begun, and nothing tells but reports of others.
+    pub(crate) fn uncertain(&self) -> Option<u64> {
+        let (first, taken) = self.first.zip(self.taken)?;
+        (taken.at < first.at.saturating_add(FOUND_WITHIN)).then_some(first.index)
+    }
+
     /// The newest report that makes sense: none goes behind it.
     pub(crate) fn newest(&self) -> Option<Report> {
         self.newest.or(self.taken)
@@ -214,6 +226,7 @@ impl Receipts {
         sent: impl Fn(u64, u64) -> Passage,
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
+        self.first.get_or_insert(report);
         let begin = Report { index: first.saturating_sub(1), lost: 0, at: report.at };
         let before = self.newest().unwrap_or(begin);
         if let Some(burst) = self.burst {

@@ -327,13 +327,13 @@ impl Ring {
         found
     }
 
-    /// What left from one moment on until another, in nanoseconds since the branch was made, did not get far. Says what of it is
-    /// kept.
-    pub(crate) fn fail_between(&mut self, from: u64, to: u64) -> Passage {
+    /// What left from one moment on until another, in nanoseconds since the branch was made, did not get far, where it `is_open` whether it
+    /// did. Says what of it is kept.
+    pub(crate) fn fail_between(&mut self, from: u64, to: u64, is_open: impl Fn(&Entry) -> bool) -> Passage {
         let (mut at, mut passage) = (self.start, Passage::default());
         for _ in 0..self.kept {
             let Some(entry) = self.read(at) else { break };
-            if entry.was_sent_within(from, to) {
+            if entry.was_sent_within(from, to) && is_open(&entry) {
                 self.write(at, &entry.with_fate(Fate::SendFailed));
                 passage.add(&entry);
             }

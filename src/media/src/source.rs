@@ -116,6 +116,11 @@ impl Sources {
         self.source(ssrc)?.receipts.taken()
     }
 
+    /// Up to this index a source's beginning is not certain yet, although it is acknowledged.
+    pub(crate) fn uncertain(&self, ssrc: u32) -> Option<u64> {
+        self.source(ssrc)?.receipts.uncertain()
+    }
+
     /// The newest report of a source that makes sense.
     pub(crate) fn newest_report(&self, ssrc: u32) -> Option<Report> {
         self.source(ssrc)?.receipts.newest()

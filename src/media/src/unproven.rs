@@ -66,8 +66,10 @@ impl Unproven {
     }
 
     /// A report has come of a source: what was refused before what it is `beyond` the mark of it speaks of.
-    pub(crate) fn prove(&mut self, ssrc: u32, beyond: impl Fn(u64) -> bool) {
-        self.0.retain(|stretch| !stretch.marks.iter().any(|(of, sent)| *of == ssrc && beyond(*sent)));
+    pub(crate) fn prove(&mut self, ssrc: u32, beyond: impl Fn(u64) -> bool) -> Vec<Stretch> {
+        let is_proven =
+            |stretch: &mut Stretch| stretch.marks.iter().any(|(of, sent)| *of == ssrc && beyond(*sent));
+        self.0.extract_if(.., is_proven).collect()
     }
 
     /// Those that were not said to be worth another session. They count as told from here on.

@@ -28,6 +28,8 @@ const HOLD_TIME: Duration = Duration::from_secs(4);
 const BOOKKEEPING: usize = 35;
 /// What is sent again of what a recorder has, in ms.
 const OVERLAP: u64 = 2000;
+/// How long after a source's first report it is known whether it has begun in a cut, in ms.
+const CUTS_FOUND: u64 = 15_000;
 /// How long an unknown payload type is expected to be agreed on, in ms.
 const PATIENCE: u64 = 500;
 /// A recorder that reports does so within this time, in ms.
@@ -150,6 +152,8 @@ struct Source {
     /// The first index of the session, and what was acknowledged: the index, and when.
     first: Option<i64>,
     acknowledged: Option<(i64, u64)>,
+    /// What was acknowledged first.
+    reported: Option<(i64, u64)>,
 }
 
 struct Run {
@@ -417,17 +421,25 @@ impl Model {
         let earliest = source.acknowledged.map(|(index, _)| index).or(source.first);
         if (0..0x8000).contains(&back) && earliest.is_some_and(|earliest| index >= earliest) {
             source.acknowledged = Some((index, at));
-            self.settle(None);
+            source.reported.get_or_insert((index, at));
+            self.settle(None, false);
         }
         Some(reported)
     }
 
-    fn settle(&mut self, since: Option<u64>) {
+    /// `certain` says that the first report of a source speaks of its beginning, too.
+    fn settle(&mut self, since: Option<u64>, certain: bool) {
         while let Some(kept) = self.kept.front() {
-            let acknowledged = self.sources.get(&kept.ssrc()).and_then(|source| source.acknowledged);
+            let source = self.sources.get(&kept.ssrc());
+            let acknowledged = source.and_then(|source| source.acknowledged);
             let settled = match (acknowledged, &kept.left) {
                 (Some((index, at)), left) => {
-                    left.as_ref().map_or(0, |left| left.index) <= index && kept.left_at() + OVERLAP <= at
+                    let left = left.as_ref().map_or(0, |left| left.index);
+                    let reported = source.and_then(|source| source.reported);
+                    let doubtful = reported.filter(|(_, first)| !certain && at < first + CUTS_FOUND);
+                    left <= index
+                        && kept.left_at() + OVERLAP <= at
+                        && doubtful.is_none_or(|(first, _)| left > first)
                 }
                 (None, _) => since.is_some_and(|since| kept.left_at() + OVERLAP < since),
             };
@@ -445,13 +457,13 @@ impl Model {
     fn confirm(&mut self, since: u64) {
         let had_time = self.begun.is_some_and(|begun| begun + REPORTS_WITHIN <= since);
         if had_time && !self.has_reports() {
-            self.settle(Some(since));
+            self.settle(Some(since), true);
         }
     }
 
-    fn recall(&mut self, since: u64, now: u64) {
+    fn recall(&mut self, since: u64, missed: bool, now: u64) {
         let reported = self.has_reports();
-        self.settle((!reported).then_some(since));
+        self.settle((!reported).then_some(since), !missed);
         for mut kept in std::mem::take(&mut self.kept).into_iter().rev() {
             if let (Some(left), false) = (&mut kept.left, kept.is_void) {
                 // Failures leave it rough: it is at most what was sent.
@@ -470,7 +482,7 @@ impl Model {
         }
         (self.last_opening, self.begun) = (None, None);
         for source in self.sources.values_mut() {
-            (source.first, source.acknowledged) = (None, None);
+            (source.first, source.acknowledged, source.reported) = (None, None, None);
         }
         if self.state == State::Open {
             self.enter(State::Holding, now);
@@ -590,6 +602,7 @@ impl Model {
             admitted,
             first: None,
             acknowledged: None,
+            reported: None,
         };
         self.sources.insert(ssrc, source);
         Ok(())

@@ -96,10 +96,11 @@ fn what_did_not_leave_is_told_when_the_recorder_has_acknowledged_what_came_behin
     let mut call = Call::new(BranchLimits::default());
     call.talk(10);
     call.talk_in_vain(5);
-    let highest = call.talk(200);
-    assert_eq!(call.holes(), []);
-    call.branch.acknowledge(SSRC, highest as u32, 5, call.now());
-    assert_eq!(call.holes(), [], "told when the recording goes on");
+    for (packets, left_out) in [(200, 0), (750, 5)] {
+        let highest = call.talk(packets);
+        call.branch.acknowledge(SSRC, highest as u32, left_out, call.now());
+        assert_eq!(call.holes(), [], "told when it is certain, and the recording goes on");
+    }
     call.talk(1);
     assert_eq!(call.holes(), [call.hole(10, 5)]);
     // And once only.

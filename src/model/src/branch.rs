@@ -143,6 +143,9 @@ pub enum BranchCommand {
         /// The session that has been accepted in its place, where one has: what a DTLS association of that one has come to
         /// ([`DtlsAssociation::session`]) goes on.
         next: Option<u32>,
+        /// It has missed a stretch at once, of this stream or another one of its session: a source that has begun shortly before or
+        /// since may have begun in it, and its first report does not tell.
+        missed: bool,
     },
     /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left two seconds before
     /// that or earlier need not be kept any more, where the recorder sends no receiver reports: none has come in this session

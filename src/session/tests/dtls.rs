@@ -427,10 +427,10 @@ fn who_takes_over_makes_one_handshake_also_where_what_was_sent_before_is_put_bac
             .map(|start| lines.iter().position(|line| line.starts_with(start)).unwrap());
         assert!(order.is_sorted(), "{lines:?}");
         let next = |command: &BranchCommand| match command {
-            BranchCommand::Recall { next, .. } => Some(*next),
+            BranchCommand::Recall { next, missed, .. } => Some((*next, *missed)),
             _ => None,
         };
-        assert_eq!(call.branches.iter().filter_map(next).collect::<Vec<_>>(), [Some(2); 2]);
+        assert_eq!(call.branches.iter().filter_map(next).collect::<Vec<_>>(), [(Some(2), !ends); 2]);
         if ends {
             assert!(lines.contains(&"> BYE".to_owned()), "{lines:?}");
         }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use siprec_model::DropCause;
 
 use super::{Branch, Drain, State, judge};
+use crate::hold::Beginnings;
 use crate::receipts::{Finding, Repair};
 use crate::unproven::Unproven;
 
@@ -23,7 +24,7 @@ impl Branch {
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn acknowledge(&mut self, ssrc: u32, highest_sequence: u32, cumulative_lost: i32, now: Instant) {
-        self.prove(ssrc, highest_sequence);
+        self.prove(ssrc, highest_sequence, now);
         let at = self.clock.times(now).arrival;
         if at < self.hold.waits_until {
             return;
@@ -55,6 +56,16 @@ impl Branch {
     ///
     /// [`BranchCommand::Recall`]: siprec_model::BranchCommand::Recall
     pub fn recall(&mut self, since: Instant, now: Instant) {
+        self.recall_with(Beginnings::Certain, since, now);
+    }
+
+    /// The same where the recorder has missed a stretch at once, by the reports of any stream of its session: the first report of a source
+    /// that began meanwhile says nothing of its beginning, which waits again, too, as far as it is kept.
+    pub fn recall_missed(&mut self, since: Instant, now: Instant) {
+        self.recall_with(Beginnings::Uncertain, since, now);
+    }
+
+    fn recall_with(&mut self, beginnings: Beginnings, since: Instant, now: Instant) {
         let since = self.clock.times(since).arrival;
         // What was refused it has not, whatever it has said by SIP since.
         let refused = self.unproven.first();
@@ -66,7 +77,7 @@ impl Branch {
             self.forget_older(self.clock.times(now));
         }
         let judge = judge(&self.groups, &self.rewriter, &self.account);
-        let lost = self.hold.recall(since, judge, |entry| self.account.recalled(entry));
+        let lost = self.hold.recall(since, beginnings, judge, |entry| self.account.recalled(entry));
         self.account.lost(lost);
         // What is left of a group whose beginning had to go can be decoded by nobody.
         while self.hold.begins_torn()

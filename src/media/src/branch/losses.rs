@@ -5,7 +5,10 @@ use std::time::Instant;
 use siprec_model::DropCause;
 
 use super::{Branch, State, judge};
-use crate::entry::Fate;
+use crate::entry::{Entry, Fate};
+use crate::receipts::Passage;
+use crate::source::Sender;
+use crate::unproven::Stretch;
 
 /// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
 const SOUGHT_WITHIN: u64 = 15_000_000_000;
@@ -86,12 +89,31 @@ impl Branch {
         self.unproven.note(first, last, marks);
     }
 
-    /// A report has come of a source: what was refused before that is known from here on.
-    pub(super) fn prove(&mut self, ssrc: u32, highest_sequence: u32) {
-        if !self.unproven.is_empty() {
-            let mut unproven = std::mem::take(&mut self.unproven);
-            unproven.prove(ssrc, |mark| self.has_come_since(mark, ssrc, highest_sequence));
-            self.unproven = unproven;
+    /// A report has come of a source: what was refused before that is known from here on, but for a source that has begun or ended
+    /// meanwhile. A receiver counts from the first packet on that it has received (RFC 3550 A.3), and reports no more on what has ended: of these
+    /// nothing has come.
+    pub(super) fn prove(&mut self, ssrc: u32, highest_sequence: u32, now: Instant) {
+        if self.unproven.is_empty() {
+            return;
+        }
+        let mut unproven = std::mem::take(&mut self.unproven);
+        let proven = unproven.prove(ssrc, |mark| self.has_come_since(mark, ssrc, highest_sequence));
+        self.unproven = unproven;
+        for Stretch { first, last, .. } in proven {
+            let judge = judge(&self.groups, &self.rewriter, &self.account);
+            let sources = &self.rewriter.sources;
+            let (clock, present) = (&self.clock, sources.last_ssrc());
+            let has_ended = |ssrc: u32| {
+                let sender = sources.senders().find(|sender| sender.ssrc == ssrc);
+                let is_past = |sender: &Sender| clock.times(sender.arrival).arrival <= last;
+                present != Some(ssrc) && sender.is_none_or(is_past)
+            };
+            let is_open = |entry: &Entry| {
+                let of = entry.header.ssrc;
+                !judge.is_received(entry) && (sources.acknowledged(of).is_none() || has_ended(of))
+            };
+            let passage = self.hold.ring.fail_between(first, last, is_open);
+            self.have_failed(passage, now);
         }
     }
 
@@ -128,10 +150,15 @@ impl Branch {
     }
 
     fn fail_between(&mut self, from: u64, to: u64, now: Instant) {
-        let passage = self.hold.ring.fail_between(from, to);
-        self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
+        let passage = self.hold.ring.fail_between(from, to, |_| true);
+        self.have_failed(passage, now);
         // What the ring has not kept so long nobody can get any more.
         self.account.gone(DropCause::SendFailed, self.hold.lose_between(from, to));
+    }
+
+    /// This has not left after all, and is kept.
+    fn have_failed(&mut self, passage: Passage, now: Instant) {
+        self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
         if passage.is_stretch() && !self.keeps_time() {
             self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
             self.hold.waits_until = self.clock.times(now).arrival.saturating_add(SOUGHT_WITHIN);

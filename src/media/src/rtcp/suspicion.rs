@@ -94,23 +94,21 @@ impl Suspicion {
         (refusal.sent, refusal.at) = (sent, now);
         let is_over = refusal.taken >= REFUSED_WITHIN;
         if is_over {
-            let marks = self.marks.iter().map(|mark| (mark.ssrc, mark.sent)).collect();
-            let (first, last) = (refusal.first, refusal.last);
-            if self.end(branch, now) {
-                branch.await_proof(first, last, marks);
-            }
+            self.end(branch, now);
         }
         is_over
     }
 
     /// The refusal is over. Whether reports of whom had reported before say what has come of it; else it has not been sent.
     fn end(&mut self, branch: &mut Branch, now: Instant) -> bool {
-        self.marks.clear();
+        let marks = self.marks.drain(..).map(|mark| (mark.ssrc, mark.sent)).collect();
         let Some(Refusal { first, last, was_reported, is_other, .. }) = self.refusal.take() else {
             return false;
         };
         let is_reported = was_reported && !is_other;
-        if !is_reported {
+        if is_reported {
+            branch.await_proof(first, last, marks);
+        } else {
             branch.handle_refusals(first, last, now);
         }
         is_reported

@@ -106,18 +106,23 @@ impl Bench {
                 self.branch.confirm(self.start + Duration::from_millis(since));
                 self.model.confirm(since);
             }
-            Step::Recall(ago, renews) => self.recall(ago, renews),
+            Step::Recall(ago, renews, missed) => self.recall(ago, renews, missed),
         }
         self.drain();
         self.check();
     }
 
-    fn recall(&mut self, ago: u64, renews: bool) {
+    fn recall(&mut self, ago: u64, renews: bool, missed: bool) {
         let since = self.now.saturating_sub(ago);
         let lost_before = self.branch.report().drops.of(DropCause::RecorderLost);
         let least = self.model.least_lost(since);
-        self.branch.recall(self.start + Duration::from_millis(since), self.at());
-        self.model.recall(since, self.now);
+        let proof = self.start + Duration::from_millis(since);
+        if missed {
+            self.branch.recall_missed(proof, self.at());
+        } else {
+            self.branch.recall(proof, self.at());
+        }
+        self.model.recall(since, missed, self.now);
         // When exactly the forgotten left, only the branch remembers, and that roughly: never too few are lost.
         let lost = self.branch.report().drops.of(DropCause::RecorderLost) - lost_before;
         assert!((least..=self.model.forgotten).contains(&lost), "{lost} lost, of {least} at least");

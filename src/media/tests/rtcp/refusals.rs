@@ -44,11 +44,16 @@ fn only_a_report_of_what_was_sent_since_refutes_a_refusal_and_does_so_once() {
 
 /// The call goes on for so long, a packet each 20 ms; what is told.
 fn talk(session: &mut Session, ms: u64) -> Vec<BranchEvent> {
+    talk_as(session, A, ms)
+}
+
+/// The same of a source of another name.
+fn talk_as(session: &mut Session, ssrc: u32, ms: u64) -> Vec<BranchEvent> {
     let mut told = Vec::new();
     for _ in 0..ms / 20 {
         session.ms += 20;
         session.sequence = session.sequence.wrapping_add(1);
-        session.numbered_packet(session.sequence, A, u32::from(session.sequence) * 160);
+        session.numbered_packet(session.sequence, ssrc, u32::from(session.sequence) * 160);
         session.report();
         told.extend(std::iter::from_fn(|| session.reporter.poll_event()));
         told.extend(std::iter::from_fn(|| session.branch.poll_event()));
@@ -324,6 +329,33 @@ fn of_what_was_refused_before_another_receiver_reports_nothing_has_come() {
     assert_eq!(told, [BranchEvent::StretchMissed { packets: 156 }]);
     session.branch.recall(session.now(), session.now());
     assert!(session.branch.held_packets() > 155);
+}
+
+#[test]
+fn of_what_was_refused_no_report_says_what_has_come_of_a_source_that_began_or_ended_meanwhile() {
+    for (changes_after, reports_after) in [(500, 1_000), (500, 5_000), (1_500, 1_000), (1_500, 5_000)] {
+        let mut session = reporting();
+        session.suspect();
+        assert_eq!(talk(&mut session, changes_after), []);
+        session.suspect();
+        talk_as(&mut session, B, 2_000 - changes_after);
+        session.suspect();
+        talk_as(&mut session, B, reports_after);
+        // Of the new source, which has come from its hundredth packet on: none is missed.
+        let sent = session.branch.senders().find(|sender| sender.ssrc == B).unwrap().packets as u32;
+        let block = ReportBlock::builder(B).extended_sequence_number(sent + 299).cumulative_lost(0);
+        session.hear(&written(ReceiverReport::builder(1).add_report_block(block)));
+        let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
+        let missed = told.iter().find_map(|event| match event {
+            BranchEvent::StretchMissed { packets } => Some(*packets),
+            _ => None,
+        });
+        // Two seconds, what the first error may be of, and a second more.
+        assert!(missed.is_some_and(|missed| (140..=157).contains(&missed)), "{changes_after} {told:?}");
+        session.branch.recall_missed(session.now(), session.now());
+        assert!(session.branch.held_packets() as u64 >= missed.unwrap());
+        assert_eq!(session.branch.report().drops.total(), 0);
+    }
 }
 
 #[test]

@@ -116,7 +116,36 @@ fn a_report_of_what_was_never_sent_says_nothing() {
         assert_eq!(call.branch.kept_bytes(), all, "{told}");
     }
     call.branch.acknowledge(1, highest, 0, call.now());
+    assert_eq!(call.branch.kept_bytes(), all, "not certain yet");
+    call.talk(15_000);
+    call.branch.acknowledge(1, call.sent[1049].1 as u32, 0, call.now());
     assert!(call.branch.kept_bytes() < all);
+}
+
+#[test]
+fn what_left_before_the_first_report_of_a_source_may_have_left_in_a_cut_that_others_tell_of() {
+    for (talked, is_uncertain) in [(6_000, true), (17_000, true), (23_000, false)] {
+        for is_cut in [true, false] {
+            let mut call = Call::audio();
+            call.open();
+            // Of the first packets none has come, and the report does not tell (RFC 3550 A.3).
+            for _ in 0..talked / 1000 {
+                call.talk(1_000);
+                if call.ms > 5_000 {
+                    let (_, last, ..) = call.sent[call.sent.len() - 1];
+                    call.branch.acknowledge(1, last as u32, 0, call.now());
+                }
+            }
+            if is_cut {
+                call.branch.recall_missed(call.now(), call.now());
+            } else {
+                call.branch.recall(call.now(), call.now());
+            }
+            let acknowledged = call.sent.len() as u64 - 99;
+            let first = replayed(&mut call)[0];
+            assert_eq!(first, if is_cut && is_uncertain { 0 } else { acknowledged }, "{talked} {is_cut}");
+        }
+    }
 }
 
 #[test]

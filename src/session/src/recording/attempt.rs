@@ -6,7 +6,7 @@ use siprec_model::{FailureReason, HangUp, Medium, SessionEventKind, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{Asked, COMEBACK, Comeback, Leg, LegEnd, Lost, Step};
-use super::slot::Slot;
+use super::slot::{Loss, Slot};
 use super::tell::Scope;
 use super::tried::Again;
 use super::{Recording, Stage};
@@ -494,7 +494,7 @@ impl Recording {
             let since = refused.iter().find(|(stream, _)| *stream == branch).map(|(_, since)| *since);
             Some(since.map_or(lived.proof, |since| since.min(lived.proof)))
         };
-        self.recall_streams(id, since, None);
+        self.recall_streams(id, since, Loss::default());
     }
 
     pub(super) fn tell_failed(&mut self, id: usize, reason: FailureReason, sip_code: Option<u16>) {

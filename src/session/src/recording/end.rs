@@ -5,7 +5,7 @@ use std::time::Instant;
 use siprec_model::{HangUp, RecordingState, SessionEventKind, StopReason};
 
 use super::leg::{Leg, LegEnd};
-use super::slot::Slot;
+use super::slot::{Loss, Slot};
 use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
 use crate::io::Output;
@@ -142,7 +142,7 @@ impl Recording {
         }
         self.retire(id);
         self.abandon_repair(id, now);
-        self.recall_tail(id, None);
+        self.recall_tail(id, Loss::default());
         let goes_on = self.legs.iter().any(Leg::is_active)
             || self.slots.values().any(|slot| slot.leg().is_none() && slot.is_live() && !slot.is_stranded());
         let outcome = self.outcome().filter(|_| !goes_on);
@@ -196,7 +196,7 @@ impl Recording {
         self.stage = Stage::Closing { outcome, deadline: now + CLOSING_TIME };
         (0..self.legs.len()).for_each(|id| {
             self.recall_doubtful(id, now);
-            self.recall_tail(id, None);
+            self.recall_tail(id, Loss::default());
             self.abandon_repair(id, now);
         });
         let mut commands = Vec::new();
@@ -230,12 +230,12 @@ impl Recording {
             if let Some(session) = self.legs.get_mut(id).and_then(Leg::session_mut) {
                 session.give_up();
             }
-            self.recall_since(id, since, None);
+            self.recall_since(id, since, Loss::default());
         } else if leg.parting.is_none() {
             let refused = session.refused_streams();
             let since =
                 |branch| refused.iter().find(|(stream, _)| *stream == branch).map(|(_, since)| *since);
-            self.recall_streams(id, since, None);
+            self.recall_streams(id, since, Loss::default());
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use siprec_model::{BranchCommand, BranchId, StopReason};
 
 use super::leg::{Leg, LegEnd, Parting, Step};
-use super::slot::Slot;
+use super::slot::{Loss, Slot};
 use super::{Recording, Stage};
 use crate::config::SessionMode;
 use crate::session::RecordingSession;
@@ -98,22 +98,21 @@ impl Recording {
                 && leg.session().is_some_and(RecordingSession::is_up)
         };
         for id in self.legs_where(is_accepted) {
-            self.recall_tail(id, self.attempt(id));
+            self.recall_tail(id, Loss { next: self.attempt(id), missed: false });
         }
     }
 
     /// What the recorder that has not answered its BYE may not have waits again: for the next one, or to be told as lost.
-    pub(super) fn recall_tail(&mut self, id: usize, next: Option<u32>) {
+    pub(super) fn recall_tail(&mut self, id: usize, loss: Loss) {
         let parting = self.legs.get_mut(id).and_then(|leg| leg.parting.take());
         if let Some(Parting { proof, .. }) = parting.filter(|parting| parting.is_lost) {
-            self.recall_since(id, proof, next);
+            self.recall_since(id, proof, loss);
         }
     }
 
-    /// What was sent in a session since a moment, when its recorder was alive for sure, waits again, for the `next` session where that has
-    /// been accepted.
-    pub(super) fn recall_since(&mut self, id: usize, since: Instant, next: Option<u32>) {
-        self.recall_streams(id, |_| Some(since), next);
+    /// What was sent in a session since a moment, when its recorder was alive for sure, waits again.
+    pub(super) fn recall_since(&mut self, id: usize, since: Instant, loss: Loss) {
+        self.recall_streams(id, |_| Some(since), loss);
     }
 
     /// What was sent of each stream of a session since its own moment waits again, where it has one.
@@ -121,12 +120,12 @@ impl Recording {
         &mut self,
         id: usize,
         since: impl Fn(BranchId) -> Option<Instant>,
-        next: Option<u32>,
+        loss: Loss,
     ) {
         let mut commands: Vec<BranchCommand> = Vec::new();
         for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
             if let Some(since) = since(slot.branch()) {
-                slot.recall(since, next, &mut commands);
+                slot.recall(since, loss, &mut commands);
             }
         }
         self.branches(commands);

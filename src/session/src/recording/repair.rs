@@ -11,7 +11,7 @@ use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
 use super::Recording;
 use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
 use super::lines::LineTable;
-use super::slot::Slot;
+use super::slot::{Loss, Slot};
 use super::tell::Scope;
 use super::tried::Again;
 use crate::branches::BranchMode;
@@ -166,7 +166,7 @@ impl Recording {
     /// What a recorder may not have that was alive for sure at `proof` waits again.
     fn recall_missed(&mut self, id: usize, proof: Instant, next: Option<u32>, now: Instant) {
         self.deliver_again(id, now);
-        self.recall_since(id, proof, next);
+        self.recall_since(id, proof, Loss { next, missed: true });
     }
 
     fn end_former(&mut self, attempt: u32, now: Instant) {

@@ -122,6 +122,15 @@ struct End {
     speaks_out: bool,
 }
 
+/// What is known of a loss, as [`BranchCommand::Recall`] says.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Loss {
+    /// The session that has been accepted in its place.
+    pub(super) next: Option<u32>,
+    /// The recorder has missed a stretch at once.
+    pub(super) missed: bool,
+}
+
 /// What a branch event means for the recording.
 #[derive(Debug, PartialEq)]
 pub(super) enum SlotNews {

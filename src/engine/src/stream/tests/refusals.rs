@@ -14,7 +14,7 @@ fn that_the_next_recorder_refuses_too_is_told_at_once() {
         rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
         assert_eq!(rig.told().iter().filter(|event| **event == told).count(), 1);
         rig.now += Duration::from_millis(20);
-        rig.act(|outlet, _, now| outlet.recall(now, None, now));
+        rig.act(|outlet, _, now| outlet.recall(now, None, false, now));
     }
 }
 
@@ -30,7 +30,7 @@ fn what_the_host_refuses_of_several_calls_it_refuses_of_all_that_do_not_report()
         for number in 0..50u8 {
             if opened > 0 && number == opened {
                 // The recorder before was lost, and the next one is on the same host.
-                rig.act(|outlet, _, now| outlet.recall(now, None, now));
+                rig.act(|outlet, _, now| outlet.recall(now, None, false, now));
                 rig.act(|outlet, kit, now| outlet.bind(local, RtcpMode::Mux, 2, kit, now));
                 rig.open();
             }
@@ -68,7 +68,7 @@ fn what_was_refused_is_kept_through_a_silence_whatever_the_recorder_answers() {
     rig.now += Duration::from_secs(8);
     rig.act(|outlet, kit, now| {
         outlet.confirm(now, kit, now);
-        outlet.recall(now, None, now);
+        outlet.recall(now, None, false, now);
         outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
     });
     rig.open();
@@ -175,7 +175,7 @@ fn the_next_recorder_gets_all_since_the_host_of_the_lost_one_began_to_refuse_any
             rig.now += Duration::from_millis(100);
         }
         assert_eq!(packets(&rig.recorder, 100).len(), 100);
-        rig.act(|outlet, _, now| outlet.recall(now, None, now));
+        rig.act(|outlet, _, now| outlet.recall(now, None, false, now));
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
         rig.act(|outlet, kit, now| outlet.bind(local, RtcpMode::Mux, 2, kit, now));
         rig.open();

@@ -9,7 +9,8 @@ use siprec_model::{
 };
 
 use super::{
-    Branch, End, GRACE, GUESSED_CLOCK_RATE, LATE_REFUSAL, MOMENT, PortsState, REPLY_TIME, Slot, SlotNews,
+    Branch, End, GRACE, GUESSED_CLOCK_RATE, LATE_REFUSAL, Loss, MOMENT, PortsState, REPLY_TIME, Slot,
+    SlotNews,
 };
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
@@ -174,12 +175,11 @@ impl Slot {
         opens
     }
 
-    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one, in the `next` session where
-    /// that has been accepted.
+    /// The recorder is lost, which was alive for sure at `since`: what it may not have is sent to the next one.
     pub(in crate::recording) fn recall(
         &mut self,
         since: Instant,
-        next: Option<u32>,
+        Loss { next, missed }: Loss,
         out: &mut Vec<BranchCommand>,
     ) {
         let Some(branch) = &mut self.branch else { return };
@@ -195,7 +195,7 @@ impl Slot {
         (branch.begun, branch.silenced) = (None, None);
         branch.recalls += 1;
         branch.is_recalled = true;
-        out.push(BranchCommand::Recall { branch: self.id, since, next });
+        out.push(BranchCommand::Recall { branch: self.id, since, next, missed });
     }
 
     /// Its session is over as far as it is ours to say: nothing more leaves, and what was sent is kept.
