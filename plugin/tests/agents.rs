@@ -121,16 +121,19 @@ fn one_recording_more_than_the_agent_may_have_fails_and_its_call_goes_on() {
 fn wrong_settings_of_an_agent_are_named_at_ready() {
     let long = "x".repeat(5000);
     // property, value, what is said of it
-    let wrong: [(&str, &str, &str); 20] = [
+    let wrong: [(&str, &str, &str); 23] = [
         ("local-address", "nowhere", "nowhere"),
         ("state-dir", "/dev/null", "\"/dev/null\" is no folder"),
         ("state-dir", "/no/such/folder", "cannot be used"),
         ("local-address", "192.0.2.1", "192.0.2.1 is no address of this host"),
+        ("local-address", "224.0.0.1", "224.0.0.1 is no address that a recorder could send to"),
+        ("local-address", "255.255.255.255", "255.255.255.255 is no address that a recorder could send to"),
         ("media-address", "300.1.1.1", "300.1.1.1"),
         ("media-address", "2001:db8::1", "2001:db8::1 is no address of this host"),
         ("media-address", "0.0.0.0", "0.0.0.0 is no address that a recorder could send to"),
         ("advertised-address", "x", "\"x\""),
         ("advertised-address", "::", ":: is no address that a recorder could send to"),
+        ("advertised-address", "255.255.255.255", "is no address that a recorder could send to"),
         ("rtp-port-range", "9-1", "9-1"),
         ("user", "", "it is empty"),
         ("user", "a\r\nTo: <sip:evil@example>", "control characters"),

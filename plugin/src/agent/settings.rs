@@ -1,5 +1,6 @@
 //! What the user has set on an agent.
 
+use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use siprec_agent::{
     Credentials, CredentialsError, Password, PoolFileError, Pools, TlsConfig, TlsError, TlsIdentity,
 };
 use siprec_model::{TlsVersion, UnknownTlsVersion};
-use siprec_session::{OutboundProxy, OutboundProxyError, TEXT_LIMIT};
+use siprec_session::{OutboundProxy, OutboundProxyError, TEXT_LIMIT, is_one_host};
 
 use super::enums::SiprecMediaSource;
 
@@ -176,8 +177,7 @@ impl Settings {
 
     /// Where media is bound, when not where the system's route goes.
     pub(super) fn media_address(&self) -> Result<Option<IpAddr>, SettingsError> {
-        let told = own_address("media-address", self.media_address.as_deref())?;
-        reachable("media-address", told)
+        reachable("media-address", own_address("media-address", self.media_address.as_deref())?)
     }
 
     /// What the recorder is told, when not the local address.
@@ -204,7 +204,7 @@ impl Settings {
         let with_port = text.parse::<SocketAddr>().ok();
         let server = with_port.or_else(|| Some(SocketAddr::new(unbracketed(text).parse().ok()?, DNS_PORT)));
         let server = server.ok_or_else(|| SettingsError::DnsServer(text.to_owned()))?;
-        if server.port() == 0 || server.ip().is_unspecified() || server.ip().is_multicast() {
+        if server.port() == 0 || !is_one_host(&server.ip()) {
             return Err(SettingsError::NoDnsServer(text.to_owned()));
         }
         Ok(Some(server))
@@ -298,21 +298,27 @@ fn address(property: &'static str, text: Option<&str>) -> Result<Option<IpAddr>,
         .map_err(|_| SettingsError::Address { property, text: text.to_owned() })
 }
 
-/// An address that sockets can be bound to.
+/// An address that sockets can be bound to, and that answers can come to: that of one host, or every one.
 fn own_address(property: &'static str, text: Option<&str>) -> Result<Option<IpAddr>, SettingsError> {
     let Some(address) = address(property, text)? else { return Ok(None) };
-    match UdpSocket::bind((address, 0)) {
-        Ok(_) => Ok(Some(address)),
-        Err(error) => Err(SettingsError::Foreign { property, address, reason: error.to_string() }),
+    if !address.to_canonical().is_unspecified() {
+        reachable(property, Some(address))?;
+    }
+    let foreign = |error: io::Error| SettingsError::Foreign { property, address, reason: error.to_string() };
+    let socket = UdpSocket::bind((address, 0)).map_err(foreign)?;
+    match socket.local_addr().and_then(|own| socket.connect(own)) {
+        // The broadcast address of a network of ours: only the system knows it, and binds to it like to one of ours.
+        Err(error) if error.raw_os_error() == Some(libc::EACCES) => {
+            Err(SettingsError::Unreachable { property, address })
+        }
+        _ => Ok(Some(address)),
     }
 }
 
 /// An address that stands for one host.
 fn reachable(property: &'static str, address: Option<IpAddr>) -> Result<Option<IpAddr>, SettingsError> {
     match address {
-        Some(address) if address.is_unspecified() || address.is_multicast() => {
-            Err(SettingsError::Unreachable { property, address })
-        }
+        Some(address) if !is_one_host(&address) => Err(SettingsError::Unreachable { property, address }),
         address => Ok(address),
     }
 }
@@ -348,6 +354,38 @@ mod tests {
     }
 
     #[test]
+    fn no_address_of_ours_is_one_of_many_hosts() {
+        let settings = |text: &str| {
+            let text = Some(text.to_owned());
+            Settings {
+                local_address: text.clone(),
+                media_address: text.clone(),
+                advertised_address: text,
+                ..Settings::default()
+            }
+        };
+        for many in ["224.0.0.1", "239.1.2.3", "255.255.255.255", "ff02::1", "[ff05::2]", "::ffff:224.0.0.1"]
+        {
+            let (settings, address) = (settings(many), unbracketed(many).parse().unwrap());
+            let refused = |property| Err(SettingsError::Unreachable { property, address });
+            assert_eq!(settings.local_address(), refused("local-address"));
+            assert_eq!(settings.media_address(), refused("media-address"));
+            assert_eq!(settings.advertised_address(), refused("advertised-address"));
+        }
+        // That of all hosts of the loopback network.
+        let all = settings("127.255.255.255");
+        let address = "127.255.255.255".parse().unwrap();
+        let refused = |property| Err(SettingsError::Unreachable { property, address });
+        assert_eq!(all.local_address(), refused("local-address"));
+        assert_eq!(all.media_address(), refused("media-address"));
+        for own in ["127.0.0.1", "127.1.2.3"] {
+            let own = settings(own);
+            assert!(own.local_address().is_ok() && own.media_address().is_ok());
+        }
+        assert!(settings("0.0.0.0").local_address().is_ok(), "every address of one kind");
+    }
+
+    #[test]
     fn a_dns_server_is_an_address_with_or_without_a_port() {
         let of =
             |text: &str| Settings { dns_server: Some(text.to_owned()), ..Settings::default() }.dns_server();
@@ -359,7 +397,7 @@ mod tests {
         assert_eq!(of("[::1]:5353"), at("[::1]:5353"));
         assert_eq!(of(" "), Ok(None));
         assert_eq!(of("dns.example"), Err(SettingsError::DnsServer("dns.example".into())));
-        for nowhere in ["192.0.2.53:0", "[::1]:0", "0.0.0.0", "::", "224.0.0.251:5353"] {
+        for nowhere in ["192.0.2.53:0", "[::1]:0", "0.0.0.0", "::", "224.0.0.251:5353", "255.255.255.255"] {
             assert_eq!(of(nowhere), Err(SettingsError::NoDnsServer(nowhere.into())));
         }
     }

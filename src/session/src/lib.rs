@@ -74,7 +74,7 @@ pub use pool::{
 };
 pub use proxy::{OutboundProxy, OutboundProxyError};
 pub use recorder::{
-    FirstHop, PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget,
+    FirstHop, PayloadTypes, RecorderFault, RecorderListError, RecorderProfile, RecorderTarget, is_one_host,
     parse_recorders,
 };
 pub use recording::{Recording, random_uuid};

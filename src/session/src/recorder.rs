@@ -251,7 +251,7 @@ fn is_one_server(server: &str) -> bool {
 
 /// Whether a session can be with whoever has the address; a group has no one answer (RFC 3261 §18.1.1 sends such requests
 /// by `maddr`).
-pub(crate) fn is_one_host(address: &IpAddr) -> bool {
+pub fn is_one_host(address: &IpAddr) -> bool {
     let address = address.to_canonical();
     !address.is_unspecified() && !address.is_multicast() && address != Ipv4Addr::BROADCAST
 }
