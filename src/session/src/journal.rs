@@ -71,6 +71,8 @@ pub struct Journal {
     pub dialogs: BTreeMap<u64, LeftDialog>,
     /// Lines that are damaged, the last one aside. What they said is lost.
     pub damaged: usize,
+    /// These lines as they stand, for people.
+    pub damaged_lines: Vec<u8>,
     /// Length in bytes up to the end of the last whole line.
     pub length: usize,
 }
@@ -205,12 +207,15 @@ impl Journal {
             None if length == 0 && is_torn_head(bytes) => return Err(JournalError::Empty),
             None => return Err(JournalError::Foreign),
         };
-        let mut journal = Self { head, dialogs: BTreeMap::new(), damaged: 0, length };
+        let mut journal =
+            Self { head, dialogs: BTreeMap::new(), damaged: 0, damaged_lines: Vec::new(), length };
         while !rest.is_empty() {
             let (line, after) = split(rest, b'\n');
             rest = after;
             if body(line).and_then(|body| journal.take(body)).is_none() {
                 journal.damaged += 1;
+                journal.damaged_lines.extend_from_slice(line);
+                journal.damaged_lines.push(b'\n');
             }
         }
         Ok(journal)

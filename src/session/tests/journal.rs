@@ -162,6 +162,8 @@ fn a_line_that_says_too_little_is_damaged_though_its_checksum_is_right() {
         bytes.extend(format!("{line}\n").bytes());
         let journal = Journal::read(&bytes).unwrap();
         assert_eq!(journal.damaged, damaged, "{line}");
+        let told = if damaged == 1 { format!("{line}\n") } else { String::new() };
+        assert_eq!(journal.damaged_lines, told.into_bytes(), "{line}");
         assert_eq!(journal.dialogs, history.last().unwrap().1, "{line}");
     }
 }

@@ -35,7 +35,7 @@ impl Kind {
     }
 }
 
-/// A file that we have made: ours alone, locked, and written from its beginning on.
+/// A file that we have made, or taken over: ours alone, locked, and whole up to where we write on.
 #[derive(Debug)]
 pub(super) struct OwnFile {
     path: PathBuf,
@@ -60,6 +60,11 @@ impl OwnFile {
             }
         }
         Err(refused)
+    }
+
+    /// One that we have locked, and of which so many bytes are whole.
+    pub(super) fn taken_over(path: PathBuf, file: File, end: u64) -> Self {
+        Self { path, file, end }
     }
 
     fn make(path: PathBuf, content: &[u8]) -> io::Result<Self> {
@@ -117,6 +122,11 @@ impl OwnFile {
         Ok(())
     }
 
+    /// Its name.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its length in bytes.
     pub(super) fn length(&self) -> u64 {
         self.end
@@ -128,7 +138,7 @@ impl OwnFile {
     }
 
     /// Removes it while it is locked, so that nobody looks for dialogs in it.
-    pub(super) fn remove(self) {
+    pub(super) fn remove(&self) {
         if self.is_there() {
             let _ = fs::remove_file(&self.path);
         }

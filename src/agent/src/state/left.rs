@@ -1,16 +1,16 @@
 //! The files of agents that are no more.
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
 
 use rustix::fs::OFlags;
-use siprec_session::{Journal, JournalError, LeftDialog};
+use siprec_session::{Journal, JournalError, JournalHead, LeftDialog};
 
 use super::Folder;
-use super::file::{Kind, is_at};
+use super::file::{Kind, OwnFile, is_at};
 
 /// Most names of a folder that are looked at.
 const NAMES: usize = 4096;
@@ -38,28 +38,43 @@ pub(crate) struct LeftKey {
 /// A file that we have locked, and whose dialogs we end.
 #[derive(Debug)]
 pub(super) struct LeftFile {
-    path: PathBuf,
-    file: File,
-    end: u64,
+    own: OwnFile,
+    head: JournalHead,
     open: BTreeSet<u64>,
+    /// Lines that nobody can read. They may name dialogs that nobody has ended.
+    damaged: Vec<u8>,
 }
 
 impl LeftFile {
-    /// What has become of one of its dialogs: a new line that says how it stands, or none, for it is over. Removes the
-    /// file with its last dialog, and says whether it is gone.
+    /// What has become of one of its dialogs: a new line that says how it stands, or none, for it is over. Lets go of the
+    /// file with its last dialog, and says whether it has.
     pub(super) fn note(&mut self, key: LeftKey, line: Option<&[u8]>) -> bool {
-        let over = Journal::over_line(key.number);
         // Should it fail, the dialog is ended twice, which is no harm.
-        if self.file.write_all_at(line.unwrap_or(&over), self.end).is_ok() {
-            self.end += line.unwrap_or(&over).len() as u64;
-        }
+        let _ = match line {
+            Some(line) => self.own.append(line),
+            None => self.own.append(&Journal::over_line(key.number)),
+        };
         if line.is_none() {
             self.open.remove(&key.number);
         }
-        if self.open.is_empty() && is_at(&self.file, &self.path) {
-            let _ = fs::remove_file(&self.path);
+        if self.open.is_empty() {
+            self.let_go();
         }
         self.open.is_empty()
+    }
+
+    /// Removes it, but for what is damaged.
+    fn let_go(&mut self) {
+        if self.damaged.is_empty() {
+            self.own.remove();
+        } else if self.own.is_there() {
+            let rest = [self.head.to_line(), std::mem::take(&mut self.damaged)].concat();
+            // As it is it says the same, in more lines.
+            if let Err(error) = self.own.replace(&rest) {
+                let file = self.own.path().display();
+                tracing::warn!(%file, %error, "a file with damaged lines keeps those of dialogs that have ended, too");
+            }
+        }
     }
 }
 
@@ -74,7 +89,7 @@ impl LeftKey {
 }
 
 /// Looks for files that nobody holds, locks them, and reads what stands in them.
-/// Those without a dialog are removed; those that cannot be read stay, and are told.
+/// Those without a dialog are removed; those that cannot be read, or not whole, stay, and are told.
 pub(super) fn find(folder: &Folder) -> Vec<(LeftFile, Vec<Left>)> {
     let names = match fs::read_dir(&folder.path) {
         Ok(names) => names,
@@ -118,6 +133,8 @@ enum Unfit {
     Large(u64),
     #[error("it was written on host \"{0}\"")]
     OtherHost(String),
+    #[error("damaged lines: {0}, and no dialog that could be ended")]
+    Damaged(usize),
     #[error("{0}")]
     Unreadable(#[from] JournalError),
     #[error("{0}")]
@@ -184,12 +201,18 @@ fn take(
     if journal.head.host != folder.host {
         return Err(Unfit::OtherHost(journal.head.host));
     }
-    if journal.damaged > 0 {
-        tracing::warn!(file = %path.display(), lines = journal.damaged, "lines of a file of dialogs are damaged");
-    }
     if journal.dialogs.is_empty() {
+        if journal.damaged > 0 {
+            return Err(Unfit::Damaged(journal.damaged));
+        }
         fs::remove_file(path)?;
         return Ok(None);
+    }
+    if journal.damaged > 0 {
+        tracing::warn!(
+            file = %path.display(), lines = journal.damaged,
+            "lines of a file of dialogs are damaged; they stay, and nobody ends what they speak of"
+        );
     }
     tracing::info!(
         process = journal.head.process,
@@ -202,14 +225,15 @@ fn take(
     let open = journal.dialogs.keys().copied().collect();
     let left = |(number, dialog)| Left { key: LeftKey { file: index, number }, dialog };
     let dialogs = journal.dialogs.into_iter().map(left).collect();
-    Ok(Some((LeftFile { path: path.to_owned(), file, end, open }, dialogs)))
+    let own = OwnFile::taken_over(path.to_owned(), file, end);
+    Ok(Some((LeftFile { own, head: journal.head, open, damaged: journal.damaged_lines }, dialogs)))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
-
-    use siprec_session::JournalHead;
+    use std::path::PathBuf;
 
     use super::super::keeper::tests::left;
     use super::*;
@@ -235,7 +259,7 @@ mod tests {
     }
 
     fn found(folder: &Folder) -> Vec<PathBuf> {
-        find(folder).into_iter().map(|(file, _)| file.path).collect()
+        find(folder).into_iter().map(|(file, _)| file.own.path().to_owned()).collect()
     }
 
     #[test]
@@ -277,5 +301,70 @@ mod tests {
             assert!(file.note(dialogs[0].key, None), "no dialog of it is left");
             assert_eq!(path.exists(), is_replaced);
         }
+    }
+
+    const DAMAGED: &[u8] = b"00000000 +7\tcall-id=y\n\n";
+
+    /// A file with two damaged lines before those of two dialogs, and half a one at its end.
+    fn with_damage() -> (tempfile::TempDir, Folder, PathBuf) {
+        let (directory, folder, path) = folder();
+        let head = JournalHead { host: folder.host.clone(), process: 1 };
+        let torn = &left().to_line(3)[..20];
+        let lines = [&head.to_line()[..], DAMAGED, &left().to_line(1), &left().to_line(2), torn].concat();
+        fs::write(&path, lines).unwrap();
+        (directory, folder, path)
+    }
+
+    #[test]
+    fn what_is_damaged_stays_behind_the_last_dialog_and_nothing_else_does() {
+        let (_directory, folder, path) = with_damage();
+        let (mut file, dialogs) = find(&folder).remove(0);
+        assert!(!file.note(dialogs[0].key, None));
+        assert!(
+            Journal::read(&fs::read(&path).unwrap()).unwrap().dialogs.len() == 1,
+            "as long as one is open"
+        );
+        assert!(file.note(dialogs[1].key, None));
+        let rest =
+            [content(&folder.host).split_inclusive(|byte| *byte == b'\n').next().unwrap(), DAMAGED].concat();
+        assert_eq!(fs::read(&path).unwrap(), rest);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(&folder.path).unwrap().count(), 1);
+        let locked = File::open(&path).unwrap();
+        assert!(
+            matches!(locked.try_lock(), Err(TryLockError::WouldBlock)),
+            "it is ours until we let go of it"
+        );
+        drop((file, locked));
+        // At each start that follows.
+        for _ in 0..2 {
+            let reason = take(&folder, &path, Kind::Dialogs, 0).unwrap_err().to_string();
+            assert_eq!(reason, "damaged lines: 2, and no dialog that could be ended");
+            assert_eq!(found(&folder), [""; 0].map(PathBuf::from));
+            assert_eq!(fs::read(&path).unwrap(), rest);
+        }
+    }
+
+    #[test]
+    fn where_the_rest_cannot_be_written_anew_the_file_stays_with_all_its_lines() {
+        let (_directory, folder, path) = with_damage();
+        let (mut file, dialogs) = find(&folder).remove(0);
+        // A folder that takes no file of the new name, as one that is full or read only.
+        fs::create_dir(folder.path.join("siprec-1-0.dialogs.new")).unwrap();
+        assert!(dialogs.iter().map(|left| file.note(left.key, None)).collect::<Vec<_>>() == [false, true]);
+        let journal = Journal::read(&fs::read(&path).unwrap()).unwrap();
+        assert_eq!((journal.dialogs.len(), journal.damaged, journal.damaged_lines), (0, 2, DAMAGED.to_vec()));
+        drop(file);
+        assert_eq!(found(&folder), [""; 0].map(PathBuf::from), "no dialog is ended twice");
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_torn_last_line_is_no_damage() {
+        let (_directory, folder, path) = folder();
+        fs::write(&path, [content(&folder.host), left().to_line(2)[..20].to_vec()].concat()).unwrap();
+        let (mut file, dialogs) = find(&folder).remove(0);
+        assert!(file.note(dialogs[0].key, None));
+        assert!(!path.exists());
     }
 }

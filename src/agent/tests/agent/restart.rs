@@ -357,6 +357,27 @@ fn what_is_not_ours_to_read_stays_as_it_is() {
 }
 
 #[test]
+fn a_damaged_line_stays_when_the_dialogs_beside_it_are_ended() {
+    let (state, recorder) = (State::new(), Recorder::start(Script::Accept));
+    let (left, dialog) = state.crashed(&recorder.uri());
+    let head = Journal::read(&fs::read(&left).unwrap()).unwrap().head.to_line();
+    let mut altered = dialog.to_line(2);
+    altered[12] ^= 1;
+    fs::write(&left, [head.clone(), dialog.to_line(1), altered.clone()].concat()).unwrap();
+    let rest = [head, altered].concat();
+    let agent = state.agent();
+    wait_until("BYE", || (!sweeping(&recorder.wait_for(&Method::Bye, 1)).is_empty()).then_some(()));
+    wait_until("the rest", || (fs::read(&left).unwrap() == rest).then_some(()));
+    assert!(agent.shutdown(DEADLINE));
+    wait_until("the file is let go", || fs::File::open(&left).ok()?.try_lock().ok());
+    // The next one finds nothing to end, and leaves it alone.
+    let next = state.agent();
+    assert!(next.shutdown(DEADLINE));
+    assert_eq!(fs::read(&left).unwrap(), rest);
+    assert_eq!(sweeping(&recorder.wait_for(&Method::Bye, 1)).len(), 1);
+}
+
+#[test]
 fn a_folder_that_is_of_no_use_is_said() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let media = FakeMedia::new();
