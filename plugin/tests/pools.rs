@@ -106,20 +106,24 @@ fn calls_are_recorded_by_the_pool_that_they_name_and_it_may_change_meanwhile() {
 
     pooled.write("[pool.east]\nstrategy = \"any\"\n");
     let error = pooled.reload().unwrap();
-    let expected = "pools.toml, line 2: \"strategy\": unknown variant `any`, expected one of `ordered`, ";
+    let expected =
+        "pools.toml, line 2: \"pool.east.strategy\": it is \"any\", but must be one of `ordered`, ";
     assert!(error.starts_with("agent property \"config\": ") && error.contains(expected), "{error}");
     assert_eq!(pooled.recorders().len(), 2, "the pools stay as they were");
     let spelled_out = format!("{one};transport=udp");
     for (text, expected) in [
         (
             east("", &[(&one, "tls.ca = \"/nowhere/ca.pem\"")]),
-            "line 6: \"tls.ca\": cannot read /nowhere/ca.pem",
+            "line 6: \"pool.east.recorder.tls.ca\": cannot read /nowhere/ca.pem",
         ),
         (
             east("", &[(&one, "security = { srtp = \"disable\", keying = \"dtls\" }")]),
-            "line 6: \"keying\": dtls makes no keys with srtp = \"disable\"",
+            "line 6: \"pool.east.recorder.security.keying\": dtls makes no keys with srtp = \"disable\"",
         ),
-        (east("", &[(&one, ""), (&spelled_out, "")]), "line 8: \"uri\": it is listed twice"),
+        (
+            east("", &[(&one, ""), (&spelled_out, "")]),
+            "line 8: \"pool.east.recorder.uri\": it is listed twice",
+        ),
     ] {
         pooled.write(&text);
         let error = pooled.reload().unwrap();

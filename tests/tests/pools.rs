@@ -188,6 +188,10 @@ fn gst_launch_uses_the_pools_that_the_environment_names() -> Result<()> {
     recorder_has(&recorder, 1)?;
     std::fs::write(sandbox.join("bad.toml"), "[pool.east]\n")?;
     let (status, output) = launch("bad.toml")?;
-    ensure!(!status.success() && output.contains("bad.toml, line 1: it has 0 recorders"), "{output}");
+    ensure!(
+        !status.success()
+            && output.contains("bad.toml, line 1: \"pool.east.recorder\": there are 0 recorders"),
+        "{output}"
+    );
     Ok(())
 }

@@ -1,30 +1,23 @@
 //! The file of pools.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::Deserialize;
+use siprec_session::PoolNameError;
 use siprec_transport::TlsConfig;
-use toml::Spanned;
+use toml::de::DeTable;
 
 use super::Pools;
-use super::entry::{Fault, LookAtFile, PoolEntry};
+use super::entry::{self, LookAtFile};
+use super::value::{Fault, Table};
 
 /// Largest file in bytes: some thousand recorders.
 const LARGEST: u64 = 1024 * 1024;
 /// Most pools.
 const MOST_POOLS: usize = 256;
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    #[serde(default)]
-    pool: BTreeMap<Spanned<String>, PoolEntry>,
-}
 
 impl Pools {
     /// Reads a file, and those of authorities that it names. Blocks.
@@ -65,31 +58,50 @@ impl Pools {
     }
 
     fn parse_and(text: &str, file: &str, look: &mut LookAtFile<'_>) -> Result<Self, PoolFileError> {
-        let located = |Fault { span, text: what }: Fault| {
+        Self::of(text, look).map_err(|Fault { span, key, text: what }| {
             let place = span.as_ref().map(|span| Place::of(text, span));
-            let key = place.as_ref().and_then(|place| place.key.as_deref());
-            PoolFileError {
-                file: file.to_owned(),
-                line: place.as_ref().map(|place| place.line),
-                fault: key.map(|key| format!("\"{key}\": ")).unwrap_or_default() + &what,
-            }
-        };
-        let Written { pool } = toml::from_str(text).map_err(|error| {
-            located(Fault { span: error.span(), text: error.message().trim_end().to_owned() })
-        })?;
-        if pool.len() > MOST_POOLS {
-            let what = format!("there are {} pools, more than {MOST_POOLS}", pool.len());
-            return Err(located(Fault { span: None, text: what }));
-        }
-        pool.into_iter()
-            .map(|(name, entry)| {
-                let parsed = name.get_ref().parse();
-                let parsed = parsed.map_err(|error| Fault::at(name.span(), error))?;
-                Ok((parsed, entry.rules(name.span(), look)?))
-            })
-            .collect::<Result<_, Fault>>()
-            .map_err(located)
+            let line = place.as_ref().map(|place| place.line);
+            let key = key.or_else(|| place.and_then(|place| place.key));
+            let fault = key.map(|key| format!("{key:?}: ")).unwrap_or_default() + &what;
+            PoolFileError { file: file.to_owned(), line, fault }
+        })
     }
+
+    fn of(text: &str, look: &mut LookAtFile<'_>) -> Result<Self, Fault> {
+        let file = DeTable::parse(text).map_err(|error| no_toml(text, &error))?;
+        let Some(pools) = Table::root(file, &["pool"])?.take("pool") else { return Ok(Self::default()) };
+        let count = pools.fault("");
+        let pools = pools.entries("a table, with a table [pool.NAME] for each pool")?;
+        if pools.len() > MOST_POOLS {
+            let text = format!("there are {} pools, more than {MOST_POOLS}", pools.len());
+            return Err(Fault { span: None, text, ..count });
+        }
+        let pool = |(name, place, value): (String, _, _)| {
+            let wrong =
+                |error: PoolNameError| Fault { span: Some(place), key: None, text: error.to_string() };
+            Ok((name.parse().map_err(wrong)?, entry::rules(value, look)?))
+        };
+        pools.map(pool).collect()
+    }
+}
+
+/// What the parser says of a text that is not TOML. Of a key that is wrong as such it does not say which it is.
+fn no_toml(text: &str, error: &toml::de::Error) -> Fault {
+    let span = error.span();
+    let key = span.clone().and_then(|span| text.get(span));
+    match (error.message().trim_end(), key) {
+        ("duplicate key", Some(key)) => {
+            Fault { span, key: Some(bare(key).to_owned()), text: "this key is given twice".to_owned() }
+        }
+        (what, Some(key)) if what.ends_with("dotted key") => {
+            Fault { span, key: Some(bare(key).to_owned()), text: what.to_owned() }
+        }
+        (what, _) => Fault { span, key: None, text: what.to_owned() },
+    }
+}
+
+fn bare(key: &str) -> &str {
+    key.trim_matches(['"', '\''])
 }
 
 /// A file of pools that cannot be used.

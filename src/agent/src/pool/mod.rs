@@ -5,6 +5,7 @@ mod check;
 mod entry;
 mod file;
 mod roster;
+mod value;
 mod view;
 
 use std::collections::BTreeMap;

@@ -115,111 +115,141 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
     let pool =
         |lines: &str| format!("[pool.east]\n{lines}\n[[pool.east.recorder]]\nuri = \"sip:r.example\"\n");
     let table: Vec<(String, &str)> = vec![
-        ("pool = 7".into(), "pools.toml, line 1: \"pool\": invalid type: integer `7`, expected a map"),
-        ("[pools.east]".into(), "pools.toml, line 1: unknown field `pools`, expected `pool`"),
+        (
+            "pool = 7".into(),
+            "pools.toml, line 1: \"pool\": it is 7, but must be a table, with a table [pool.NAME] for each pool",
+        ),
+        ("[pools.east]".into(), "pools.toml, line 1: \"pools\": there is no such key; it must be `pool`"),
         ("[pool.east".into(), "pools.toml, line 1: unclosed table, expected `]`"),
         (
             "[pool.\"a b\"]\nrecorder = [{ uri = \"sip:r\" }]".into(),
             "pools.toml, line 1: \"a b\" is no pool's name",
         ),
-        ("[pool.east]\n".into(), "pools.toml, line 1: it has 0 recorders, but must have from 1 to 256"),
+        (
+            "[pool.east]\n".into(),
+            "pools.toml, line 1: \"pool.east.recorder\": there are 0 recorders, but a pool has from 1 to 256",
+        ),
         (
             pool("strategy = \"fastest\""),
-            "pools.toml, line 2: \"strategy\": unknown variant `fastest`, expected one of `ordered`, `round-robin`, `least-used`",
+            "pools.toml, line 2: \"pool.east.strategy\": it is \"fastest\", but must be one of `ordered`, `round-robin`, `least-used`",
         ),
         (
             pool("location-policy = \"none\""),
-            "line 2: \"location-policy\": unknown variant `none`, expected `overflow` or `strict`",
+            "line 2: \"pool.east.location-policy\": it is \"none\", but must be one of `overflow`, `strict`",
         ),
         (
             pool("retry-after-limit = 4000"),
-            "line 2: \"retry-after-limit\": it is 4000 s, but must be from 0 to 3600 s",
+            "line 2: \"pool.east.retry-after-limit\": it is 4000, but must be a number of seconds from 0 to 3600",
         ),
-        (pool("retry-after-limit = nan"), "line 2: \"retry-after-limit\": it is NaN s, but must be"),
+        (pool("retry-after-limit = nan"), "line 2: \"pool.east.retry-after-limit\": it is nan, but must be"),
         (
             pool("health-check = { interval = 5, timeout = 6 }"),
-            "line 2: \"timeout\": it is longer than the interval",
+            "line 2: \"pool.east.health-check.timeout\": it is longer than the interval",
         ),
         (
             pool("health-check.failures = 0"),
-            "line 2: \"health-check.failures\": it is 0, but must be from 1 to 100",
+            "line 2: \"pool.east.health-check.failures\": it is 0, but must be a whole number from 1 to 100",
         ),
         (
             pool("health-check.intervall = 1"),
-            "line 2: unknown field `intervall`, expected one of `interval`, `timeout`, `failures`, `recoveries`",
+            "line 2: \"pool.east.health-check.intervall\": there is no such key; it must be one of `interval`, `timeout`, `failures`, `recoveries`",
         ),
         (
             recorder("wieght = 1"),
-            "line 3: unknown field `wieght`, expected one of `uri`, `weight`, `capacity`",
+            "line 3: \"pool.east.recorder.wieght\": there is no such key; it must be one of `uri`, `weight`, `capacity`",
         ),
-        (recorder("weight = 0"), "line 3: \"weight\": it is 0, but must be from 1 to 1000"),
-        (recorder("weight = \"much\""), "line 3: \"weight\": invalid type: string \"much\", expected i64"),
-        (recorder("capacity = 0"), "line 3: \"capacity\": it is 0, but must be from 1 to 1000000"),
-        (recorder("location = \" \""), "line 3: \"location\": a location has a label of 1 to 64 bytes"),
-        (recorder("drain = 1"), "line 3: \"drain\": invalid type: integer `1`, expected a boolean"),
+        (
+            recorder("weight = 0"),
+            "line 3: \"pool.east.recorder.weight\": it is 0, but must be a whole number from 1 to 1000",
+        ),
+        (
+            recorder("weight = \"much\""),
+            "line 3: \"pool.east.recorder.weight\": it is a string, but must be a whole number from 1 to 1000",
+        ),
+        (
+            recorder("capacity = 0"),
+            "line 3: \"pool.east.recorder.capacity\": it is 0, but must be a whole number from 1 to 1000000",
+        ),
+        (
+            recorder("location = \" \""),
+            "line 3: \"pool.east.recorder.location\": it is a string, but must be a label of 1 to 64 bytes",
+        ),
+        (
+            recorder("drain = 1"),
+            "line 3: \"pool.east.recorder.drain\": it is 1, but must be `true` or `false`",
+        ),
         (
             recorder("weight = 1\nextra-headers = { To = \"x\" }"),
-            "line 4: \"extra-headers\": the header \"To\" is refused: the protocol sets it",
+            "line 4: \"pool.east.recorder.extra-headers.To\": the header \"To\" is refused: the protocol sets it",
         ),
         (
             recorder("[pool.east.recorder.extra-headers]\nX-Area = \"1\"\nX-Port = \"a\\nb\""),
-            "line 5: \"X-Port\": the value of the header \"X-Port\" has control characters",
+            "line 5: \"pool.east.recorder.extra-headers.X-Port\": the value of the header \"X-Port\" has control characters",
         ),
         (
             recorder("[pool.east.recorder.extra-headers]\n\"X Port\" = \"1\""),
-            "line 4: \"X Port\" cannot be a header name",
+            "line 4: \"pool.east.recorder.extra-headers.X Port\": \"X Port\" cannot be a header name",
         ),
-        (recorder("extra-headers.X-Port = 7"), "line 3: \"extra-headers.X-Port\": invalid type: integer `7`"),
+        (
+            recorder("extra-headers.X-Port = 7"),
+            "line 3: \"pool.east.recorder.extra-headers.X-Port\": it is 7, but must be a string",
+        ),
         (
             recorder("weight = 1\ncatch-up = 0.5"),
-            "line 4: \"catch-up\": catch-up is 0.5, but must be 0 or from 1.0 to 100.0",
+            "line 4: \"pool.east.recorder.catch-up\": catch-up is 0.5, but must be 0 or from 1.0 to 100.0",
         ),
-        (recorder("catch-up = nan"), "line 3: \"catch-up\": catch-up is NaN, but must be"),
+        (recorder("catch-up = nan"), "line 3: \"pool.east.recorder.catch-up\": catch-up is NaN, but must be"),
         (
             recorder("outbound-proxy = \"proxy\""),
-            "line 3: \"outbound-proxy\": outbound proxy 1 (\"proxy\") is no URI",
+            "line 3: \"pool.east.recorder.outbound-proxy\": outbound proxy 1 (\"proxy\") is no URI",
         ),
         (
             recorder("tls = { min-version = \"1.1\" }"),
-            "line 3: \"min-version\": \"1.1\" is no version of TLS",
+            "line 3: \"pool.east.recorder.tls.min-version\": \"1.1\" is no version of TLS",
         ),
-        (recorder("security = { suites = [\"AES\"] }"), "line 3: \"security\": missing field `srtp`"),
+        (
+            recorder("security = { suites = [\"AES\"] }"),
+            "line 3: \"pool.east.recorder.security.srtp\": it is missing, and must be one of `auto`, `require`, `disable`",
+        ),
         (
             recorder("tls = { server-name = \"no name\" }"),
-            "line 3: \"server-name\": \"no name\" is no name that a certificate could be for",
+            "line 3: \"pool.east.recorder.tls.server-name\": \"no name\" is no name that a certificate could be for",
         ),
         (
             recorder("weight = 1\nsecurity = { srtp = \"disable\", keying = \"dtls\" }"),
-            "line 4: \"keying\": dtls makes no keys with srtp = \"disable\"",
+            "line 4: \"pool.east.recorder.security.keying\": dtls makes no keys with srtp = \"disable\"",
         ),
         (
             recorder("security = { srtp = \"auto\", suites = [\"AES\"] }"),
-            "line 3: \"suites\": \"AES\" is no SRTP suite",
+            "line 3: \"pool.east.recorder.security.suites\": \"AES\" is no SRTP suite",
         ),
         (
             recorder("weight = 1\nsecurity = { srtp = \"auto\", suites = [] }"),
-            "line 4: \"suites\": no SRTP suite is given",
+            "line 4: \"pool.east.recorder.security.suites\": no SRTP suite is given",
         ),
         (
             recorder("security = { srtp = \"auto\", suites = [\"AEAD_AES_128_GCM\", \"AEAD_AES_128_GCM\"] }"),
-            "line 3: \"suites\": the SRTP suite AEAD_AES_128_GCM is listed twice",
+            "line 3: \"pool.east.recorder.security.suites\": the SRTP suite AEAD_AES_128_GCM is listed twice",
         ),
-        ("[[pool.east.recorder]]\nweight = 1".into(), "line 1: missing field `uri`"),
+        (
+            "[[pool.east.recorder]]\nweight = 1".into(),
+            "line 1: \"pool.east.recorder.uri\": it is missing, and must be a SIP or SIPS URI",
+        ),
         (
             "[[pool.east.recorder]]\nuri = \"tel:+1\"".into(),
-            "line 2: \"uri\": it begins with \"tel:\" instead of \"sip:\" or \"sips:\"",
+            "line 2: \"pool.east.recorder.uri\": it begins with \"tel:\" instead of \"sip:\" or \"sips:\"",
         ),
         (
             recorder("[[pool.east.recorder]]\nuri = \"SIP:r.example\""),
-            "line 4: \"uri\": it is listed twice, however it is written",
+            "line 4: \"pool.east.recorder.uri\": it is listed twice, however it is written",
         ),
         (
             "[[pool.east.recorder]]\nuri = \"sip:192.0.2.7\"\n\
              [[pool.east.recorder]]\nuri = \"sip:me@192.0.2.7:5060;transport=udp\"\n"
                 .into(),
-            "line 4: \"uri\": it is listed twice, however it is written",
+            "line 4: \"pool.east.recorder.uri\": it is listed twice, however it is written",
         ),
-        (recorder("uri = \"sip:again.example\""), "line 3: duplicate key"),
+        (recorder("uri = \"sip:again.example\""), "line 3: \"uri\": this key is given twice"),
     ];
     for (text, message) in table {
         let error = parse(&text).unwrap_err();
@@ -227,10 +257,114 @@ fn a_fault_is_told_with_its_line_its_key_and_what_is_allowed() {
     }
 }
 
+/// A value of another kind than the key's is told with the key, where it stands, and what is allowed.
+#[test]
+fn no_value_of_another_kind_is_told_without_its_key_and_what_is_wanted() {
+    let pool = [
+        ("strategy", "must be one of `ordered`, `round-robin`, `least-used`"),
+        ("location-policy", "must be one of `overflow`, `strict`"),
+        ("session-mode", "must be one of `both-parties`, `per-party`"),
+        ("retry-after-limit", "must be a number of seconds from 0 to 3600"),
+        ("health-check", "must be a table such as `{ interval = 10 }`, where `interval = 0` turns it off"),
+        ("health-check.interval", "must be a number of seconds from 0.1 to 3600, or 0 to turn it off"),
+        ("health-check.timeout", "must be a number of seconds from 0.1 to 32"),
+        ("health-check.failures", "must be a whole number from 1 to 100"),
+        ("health-check.recoveries", "must be a whole number from 1 to 100"),
+    ];
+    let recorder = [
+        ("uri", "must be a SIP or SIPS URI"),
+        ("weight", "must be a whole number from 1 to 1000"),
+        ("capacity", "must be a whole number from 1 to 1000000"),
+        ("location", "must be a label of 1 to 64 bytes without control characters"),
+        ("drain", "must be `true` or `false`"),
+        ("payload-types", "must be one of `offered`, `answered`"),
+        ("lower-case-parameters", "must be `true` or `false`"),
+        ("expects-rr", "must be `true` or `false`"),
+        ("catch-up", "0 or"),
+        ("retransmission", "must be `true` or `false`"),
+        ("extra-headers", "must be a table of strings"),
+        ("extra-headers.X-Port", "must be a string"),
+        ("outbound-proxy", "must be SIP URIs in one string"),
+        ("tls", "must be a table such as `{ server-name = \"recorder.example\" }`"),
+        ("tls.server-name", "must be the name that its certificate is for, as a string"),
+        ("tls.ca", "must be the path of a PEM file, as a string"),
+        ("tls.min-version", "must be a string, \"1.2\" or \"1.3\""),
+        ("security", "must be a table such as `{ srtp = \"require\" }`"),
+        ("security.srtp", "must be one of `auto`, `require`, `disable`"),
+        ("security.keying", "must be one of `sdes`, `dtls`"),
+        ("security.suites", "must be an array of strings; there are AEAD_AES_256_GCM, "),
+        ("security.allow-downgrade", "must be `true` or `false`"),
+        ("security.allow-clear-keys", "must be `true` or `false`"),
+    ];
+    let values = ["-7", "1e400", "-inf", "99999999999999999999999", "1979-05-27", "[[]]", "false"];
+    for (keys, table, path) in
+        [(&pool[..], "[pool.a]", "pool.a"), (&recorder, "[[pool.a.recorder]]", "pool.a.recorder")]
+    {
+        for (key, wanted) in keys {
+            for value in values {
+                let is_flag = wanted.contains("`true`");
+                let value = if is_flag && value == "false" { "\"false\"" } else { value };
+                let before = match *key {
+                    "uri" => "",
+                    key if key.starts_with("security.") && key != "security.srtp" => {
+                        "uri = \"sip:r\"\nsecurity.srtp = \"auto\"\n"
+                    }
+                    _ if path == "pool.a" => "recorder = [{ uri = \"sip:r\" }]\n",
+                    _ => "uri = \"sip:r\"\n",
+                };
+                let line = 2 + before.lines().count();
+                let error = parse(&format!("{table}\n{before}{key} = {value}\n")).unwrap_err();
+                let place = format!("line {line}: \"{path}.{key}\": ");
+                assert!(error.contains(&place) && error.contains(wanted), "{key} = {value}: {error}");
+                let of_rust =
+                    ["struct", "i64", "f64", "u32", "f32", "variant", "field", "invalid type", "map"];
+                assert!(of_rust.iter().all(|word| !error.contains(word)), "{error}");
+            }
+        }
+    }
+    for (text, message) in [
+        ("[pool]\na = 7", "line 2: \"pool.a\": it is 7, but must be a table, [pool.NAME]"),
+        ("[[pool.a]]", "line 1: \"pool.a\": it is an array, but must be a table"),
+        (
+            "[pool.a]\nrecorder = \"sip:r\"",
+            "line 2: \"pool.a.recorder\": it is a string, but must be an array",
+        ),
+        (
+            "[pool.a]\nrecorder = [\n\"sip:r\"]",
+            "line 3: \"pool.a.recorder\": it is a string, but must be a table such as `{ uri",
+        ),
+        (
+            "[pool.a]\nrecorder = []",
+            "line 2: \"pool.a.recorder\": there are 0 recorders, but a pool has from 1",
+        ),
+        (
+            "[[pool.a.recorder]]\nuri = \"sip:r\"\nsecurity = { srtp = \"auto\", suites = [\n7] }",
+            "line 4: \"pool.a.recorder.security.suites\": it is 7, but must be an array of strings; there are ",
+        ),
+        ("[pool.a]\nstrategy = \"ordered\"\nstrategy = 1", "line 3: \"strategy\": this key is given twice"),
+        ("[pool.a]\n[pool.b]\n[pool.a]", "line 3: \"a\": this key is given twice"),
+        (
+            "[pool.a]\nrecorder = []\nrecorder.uri = 1",
+            "line 3: \"recorder\": cannot extend value of type array",
+        ),
+    ] {
+        let error = parse(text).unwrap_err();
+        assert!(error.contains(message), "{text}\n{error}");
+    }
+    let many: String =
+        (0..257).map(|number| format!("[[pool.a.recorder]]\nuri = \"sip:r{number}\"\n")).collect();
+    let error = parse(&many).unwrap_err();
+    assert_eq!(
+        error,
+        "pools.toml, line 1: \"pool.a.recorder\": there are 257 recorders, but a pool has from 1 to 256"
+    );
+}
+
 /// The keys that a table may have, as the reader itself lists them.
 fn keys(table: &str) -> std::collections::BTreeSet<String> {
     let error = parse(&format!("{table}\nnot-a-key = 1\n")).unwrap_err();
-    let known = error.split_once("expected one of ").unwrap_or_else(|| panic!("{error}")).1;
+    let known =
+        error.split_once("there is no such key; it must be one of ").unwrap_or_else(|| panic!("{error}")).1;
     known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -252,7 +386,7 @@ fn the_page_of_pools_is_complete_and_right() {
     }
     for table in ["tls", "security"] {
         let row = page.lines().find(|line| line.starts_with(&format!("| `{table}` |"))).unwrap();
-        for key in keys(&format!("[[pool.a.recorder]]\n[pool.a.recorder.{table}]")) {
+        for key in keys(&format!("[[pool.a.recorder]]\nuri = \"sip:r\"\n[pool.a.recorder.{table}]")) {
             assert!(row.contains(&format!("`{key}`")), "{table}: {key}");
         }
     }
@@ -267,6 +401,12 @@ fn the_page_of_pools_is_complete_and_right() {
 
 #[test]
 fn an_error_never_shows_what_may_be_secret() {
+    for text in
+        ["recorder = \"sip:me:secret@a\"", "recorder = [\"sip:me:secret@a\"]", "health-check = \"secret\""]
+    {
+        let error = parse(&format!("[pool.a]\n{text}\n")).unwrap_err();
+        assert!(!error.contains("secret"), "{error}");
+    }
     for uri in ["sip:me:secret@a?x=y", "tel:me:secret@a", "sip:me:secret@a:0", "sip:a?x=secret"] {
         for text in [format!("uri = \"{uri}\""), format!("uri = \"sip:a\"\noutbound-proxy = \"{uri}\"")] {
             let error = parse(&format!("[[pool.a.recorder]]\n{text}\n")).unwrap_err();
@@ -323,7 +463,7 @@ fn a_file_of_authorities_that_cannot_be_used_is_told_with_the_line_that_names_it
         let error = Pools::read(&path).unwrap_err();
         let told = error.to_string();
         assert_eq!(error.line, Some(6), "{told}");
-        assert!(told.contains("line 6: \"ca\": ") && told.contains(named), "{told}");
+        assert!(told.contains("line 6: \"pool.a.recorder.tls.ca\": ") && told.contains(named), "{told}");
         // The text alone is right.
         parse(&text).unwrap();
     }
