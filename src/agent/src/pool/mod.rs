@@ -1,5 +1,6 @@
 //! Pools of recorders: what the file says of them, and what is known of each recorder.
 
+mod bounds;
 mod change;
 mod check;
 mod entry;

@@ -11,6 +11,7 @@ use siprec_session::{
 };
 use siprec_sip::Uri;
 
+use super::bounds::Bounds;
 use super::change::{RecorderChange, RecorderState};
 use super::check::Verdict;
 use super::view::{Health, PoolView, RecorderView};
@@ -23,6 +24,8 @@ const MOST_STRAYS: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct Roster {
     pools: Pools,
+    /// What these say of recorders that are reached without them.
+    bounds: Bounds,
     /// The pool that each recording has a recorder of, or had, until it is over.
     homes: HashMap<RecordingKey, PoolName>,
     /// Pools that are gone, as they were, for the recordings whose home they are.
@@ -70,7 +73,7 @@ pub(crate) fn lock(roster: &Mutex<Roster>) -> MutexGuard<'_, Roster> {
 
 impl Roster {
     pub(crate) fn new(pools: Pools) -> Self {
-        Self { pools, ..Self::default() }
+        Self { bounds: Bounds::of(&pools), pools, ..Self::default() }
     }
 
     pub(crate) fn pools(&self) -> &Pools {
@@ -80,6 +83,7 @@ impl Roster {
     /// Has other pools from now on. What is known of the recorders stays; sessions too. A recording whose pool is gone chooses by
     /// what that was, should it lose its recorder.
     pub(crate) fn replace(&mut self, pools: Pools, now: Instant) {
+        self.bounds = Bounds::of(&pools);
         let before = std::mem::replace(&mut self.pools, pools);
         for (name, rules) in before.iter().filter(|(name, _)| self.pools.get(name).is_none()) {
             let recordings = self.homes.values().filter(|home| *home == name).count();
@@ -118,7 +122,7 @@ impl Roster {
         let chosen = match (&wish.redirect, rules) {
             (Some(redirect), rules) => {
                 let pool = Pool {
-                    members: vec![sent_to(rules, redirect, wish)],
+                    members: vec![self.sent_to(rules, redirect, wish)],
                     location_policy: rules.map(|rules| rules.pool.location_policy).unwrap_or_default(),
                     ..Pool::default()
                 };
@@ -126,7 +130,8 @@ impl Roster {
             }
             (None, Some(rules)) => self.choose_in(&rules.pool, &mut rotation, wish, now),
             (None, None) => {
-                let pool = Pool::ordered(wish.recorders.listed().iter().cloned());
+                let mut pool = Pool::ordered(wish.recorders.listed().iter().cloned());
+                pool.members = pool.members.into_iter().map(|member| self.bounds.bind(member)).collect();
                 self.choose_in(&pool, &mut rotation, wish, now)
             }
         };
@@ -145,6 +150,16 @@ impl Roster {
         standing.shown = target.shown();
         self.sit(key, attempt, Seat { at, longest_away, is_vacant: false });
         Ok(target)
+    }
+
+    /// Where a recorder sends somebody: one of the pool, as that says, or a stranger.
+    fn sent_to(&self, rules: Option<&PoolRules>, redirect: &RecorderTarget, wish: &RecorderWish) -> Member {
+        let members = rules.map(|rules| rules.pool.members.as_slice()).unwrap_or_default();
+        let known = members.iter().find(|member| member.target.is_at(&redirect.uri));
+        // A stranger is where whoever sends there wants it to be.
+        let stranger =
+            || Member { location: wish.location().map(str::to_owned), ..Member::new(redirect.clone()) };
+        known.cloned().unwrap_or_else(|| self.bounds.bind(stranger()))
     }
 
     fn choose_in(
@@ -348,16 +363,6 @@ impl Roster {
 
 fn addresses(pool: &Pool) -> impl Iterator<Item = RecorderPlace> + '_ {
     pool.members.iter().map(|member| RecorderPlace::of(&member.target.uri))
-}
-
-/// Where a recorder sends somebody: one of the pool, as that says, or a stranger.
-fn sent_to(rules: Option<&PoolRules>, redirect: &RecorderTarget, wish: &RecorderWish) -> Member {
-    let members = rules.map(|rules| rules.pool.members.as_slice()).unwrap_or_default();
-    let known = members.iter().find(|member| member.target.is_at(&redirect.uri));
-    // A stranger is where whoever sends there wants it to be.
-    let stranger =
-        || Member { location: wish.location().map(str::to_owned), ..Member::new(redirect.clone()) };
-    known.cloned().unwrap_or_else(stranger)
 }
 
 #[cfg(test)]

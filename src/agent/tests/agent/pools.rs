@@ -120,6 +120,36 @@ fn a_pool_that_is_full_is_a_failure_with_words() {
 }
 
 #[test]
+fn capacity_and_drain_of_a_pool_bind_calls_that_list_its_recorder() {
+    let (a, b, other) =
+        (Recorder::start(Script::Accept), Recorder::start(Script::Accept), Recorder::start(Script::Accept));
+    let agent = agent_of(east("", &[(&a, "capacity = 1"), (&b, "")]));
+    let pooled = recorded(&agent, pooled());
+    let list = |recorders: &[&Recorder]| {
+        let uris: Vec<String> = recorders.iter().map(|recorder| recorder.uri()).collect();
+        RecordingConfig { recorder_bye: ByePolicy::FailOver, ..config(&uris.join(" ")) }
+    };
+    assert_eq!(reason(Call::open(&agent, list(&[&a]))), "no recorder is left: 1 at capacity");
+    let mut moves = recorded(&agent, list(&[&a, &b]));
+    assert_eq!((sessions(&agent), a.dialogs()), (vec![1, 1], 1));
+    pooled.stop();
+    wait_for_sessions(&agent, &[0, 1]);
+    let _again = recorded(&agent, list(&[&a]));
+    agent.set_pools(east("", &[(&a, "capacity = 1"), (&b, "drain = true")]));
+    let words = reason(Call::open(&agent, list(&[&a, &b])));
+    assert_eq!(words, "no recorder is left: 1 at capacity, 1 drained");
+    assert_eq!(sessions(&agent), [1, 1], "each keeps what it has");
+    let _call = recorded(&agent, list(&[&b, &other]));
+    assert_eq!((b.dialogs(), other.dialogs()), (1, 1));
+    // One that is drained and loses what it has does not get it back, which it does otherwise.
+    b.hang_up(&b.wait_for(&Method::Invite, 1)[0]);
+    let lost = moves
+        .wait_for("the end", |kind| matches!(kind, Kind::StateChanged { state: RecordingState::Failed, .. }));
+    assert!(matches!(&lost, Kind::StateChanged { reason, .. } if reason.ends_with(&words)), "{lost:?}");
+    assert_eq!(b.dialogs(), 1);
+}
+
+#[test]
 fn a_call_stays_in_its_location_as_the_policy_says() {
     let (oslo, rome) = (Recorder::start(Script::Accept), Recorder::start(Script::Accept));
     let members = [(&rome, "location = \"rome\""), (&oslo, "location = \"oslo\"\ncapacity = 1")];
@@ -215,9 +245,14 @@ fn a_recorder_that_sends_elsewhere_is_followed_unless_nothing_may_go_there() {
     // To one that is full.
     let _call = recorded(&agent, pooled());
     wait_for_sessions(&agent, &[0, 1, 2]);
-    // A list's.
+    // A list's, which is bound by the pool as well.
+    let failed = Call::open(&agent, config(&server.uri()))
+        .wait_for("the end", |kind| matches!(kind, Kind::StateChanged { state: RecordingState::Failed, .. }));
+    let words = "not tried where the recorder says: 1 at capacity";
+    assert!(matches!(&failed, Kind::StateChanged { reason, .. } if reason.ends_with(words)), "{failed:?}");
+    agent.set_pools(east("", &[(&server, ""), (&last, ""), (&good, "capacity = 3")]));
     let _call = recorded(&agent, config(&server.uri()));
-    assert_eq!(good.dialogs(), 3);
+    wait_for_sessions(&agent, &[0, 1, 3]);
 }
 
 /// A service that is restarted while it has as many sessions as it may.

@@ -26,7 +26,7 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// The pool that a list of recorders is: each is tried in its turn, and none is ever full.
+    /// The pool that a list of recorders is: each is tried in its turn, and nothing is said of how many sessions it may have.
     pub fn ordered(recorders: impl IntoIterator<Item = RecorderTarget>) -> Self {
         Self { members: recorders.into_iter().map(Member::new).collect(), ..Self::default() }
     }
