@@ -21,8 +21,8 @@ impl Worker {
                 let choice = Box::new(self.roster().choose((key, attempt), &wish, Instant::now()));
                 self.pending.push_back((key, Input::Recorder { attempt, choice }));
             }
-            Output::RecorderSilent { attempt } => {
-                let change = self.roster().miss((key, attempt));
+            Output::RecorderSilent { attempt, unreached } => {
+                let change = self.roster().miss((key, attempt), unreached);
                 self.tell_change(change);
             }
             Output::RecorderAway { attempt, delay } => {

@@ -207,6 +207,8 @@ pub enum Output {
     RecorderSilent {
         /// Number of the attempt.
         attempt: u32,
+        /// Why it cannot be reached, at the last of them; None where it said nothing.
+        unreached: Option<String>,
     },
     /// The recorder has lost the session of the attempt, or is lost itself: it has room for another session, this call's above
     /// all, although the dialog is not over before the BYE is answered.

@@ -174,21 +174,21 @@ fn a_recorder_that_says_nothing_is_told_from_one_that_refuses() {
     let silent = |call: &mut Call| {
         let mut silent = Vec::new();
         call.check_now(|output| {
-            if let Output::RecorderSilent { attempt } = output {
-                silent.push(*attempt);
+            if let Output::RecorderSilent { attempt, unreached } = output {
+                silent.push((*attempt, unreached.clone()));
             }
         });
         silent
     };
     let mut call = Call::inviting_with(config("sip:a.example sip:b.example sip:c.example"));
     call.wait(Duration::from_secs(2));
-    assert_eq!(silent(&mut call), [1]);
+    assert_eq!(silent(&mut call), [(1, None)]);
     let invite = call.request(&Method::Invite);
     call.answer(&invite, 486, &[], "");
     assert_eq!(silent(&mut call), []);
     let reason = "refused".to_owned();
-    call.input(Input::Transport(TransportEvent::Failed { attempt: 3, reason }));
-    assert_eq!(silent(&mut call), [3]);
+    call.input(Input::Transport(TransportEvent::Failed { attempt: 3, reason: reason.clone() }));
+    assert_eq!(silent(&mut call), [(3, Some(reason))]);
     // One of several addresses says nothing of the others.
     let mut call = Call::new(config("sip:a.example"));
     call.resolves = false;

@@ -228,13 +228,22 @@ impl Roster {
         })
     }
 
-    /// The recorder of an attempt did not answer it, which counts as an unanswered question where it is asked any.
-    pub(crate) fn miss(&mut self, (key, attempt): (RecordingKey, u32)) -> Option<RecorderChange> {
+    /// The recorder of an attempt did not answer it, or could not be reached, which counts as an unanswered question where it is
+    /// asked any.
+    pub(crate) fn miss(
+        &mut self,
+        (key, attempt): (RecordingKey, u32),
+        unreached: Option<String>,
+    ) -> Option<RecorderChange> {
         let at = self.seats.get(&(key, attempt))?.at.clone();
         let check = self.pools.iter().find_map(|(_, rules)| {
             rules.health_check.filter(|_| addresses(&rules.pool).any(|address| address == at))
         });
-        self.judge(&at, check?, Verdict::Dead("it does not answer an INVITE".to_owned()))
+        let reason = match unreached {
+            Some(why) => format!("no INVITE reaches it: {why}"),
+            None => "it does not answer an INVITE".to_owned(),
+        };
+        self.judge(&at, check?, Verdict::Dead(reason))
     }
 
     /// Whether a recorder wants to be left alone.

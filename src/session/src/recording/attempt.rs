@@ -417,10 +417,14 @@ impl Recording {
             return;
         }
         let elsewhere = fails_by_host(&reason, sip_code);
-        let is_silent = matches!(reason, FailureReason::Timeout(_) | FailureReason::Unreachable(_));
+        let silent = match &reason {
+            FailureReason::Timeout(_) => Some(None),
+            FailureReason::Unreachable(why) => Some(Some(why.clone())),
+            _ => None,
+        };
         // What may be otherwise in a moment.
-        let is_absent =
-            is_silent || matches!(reason, FailureReason::Unresolved(_) | FailureReason::LocalResources(_));
+        let is_absent = silent.is_some()
+            || matches!(reason, FailureReason::Unresolved(_) | FailureReason::LocalResources(_));
         self.recall(id, &reason, now);
         self.tell_failed(id, reason, sip_code);
         if self.is_last_call() {
@@ -439,8 +443,8 @@ impl Recording {
         }
         let attempt = leg.attempt;
         let after = Some(attempt).filter(|_| elsewhere && leg.more);
-        if is_silent && after.is_none() {
-            self.output.push_back(Output::RecorderSilent { attempt });
+        if let (Some(unreached), None) = (silent, after) {
+            self.output.push_back(Output::RecorderSilent { attempt, unreached });
         }
         self.retire(id);
         match after {

@@ -395,7 +395,7 @@ impl Call {
             Output::ChooseRecorder { attempt, .. } => drop(self.attempts.insert(*attempt)),
             Output::Resolve { attempt, after: Some(_), .. } => drop(self.attempts.insert(*attempt)),
             Output::Resolve { attempt, .. }
-            | Output::RecorderSilent { attempt }
+            | Output::RecorderSilent { attempt, .. }
             | Output::RecorderAway { attempt, .. }
             | Output::SessionLost { attempt }
             | Output::Note { attempt, .. }

@@ -113,3 +113,18 @@ fn so_many_questions_in_a_row_must_fail_or_be_answered_as_the_pool_says() {
     assert_eq!([false, true, false, true].map(&mut hear), [None; 4]);
     assert_eq!(hear(true), Some(RecorderState::Alive));
 }
+
+#[test]
+fn an_invite_that_reaches_nobody_tells_another_reason_than_one_that_nobody_answers() {
+    let refused = "cannot connect to 192.0.2.1:5060/TCP: Connection refused";
+    for (unreached, told) in [
+        (None, "it does not answer an INVITE".to_owned()),
+        (Some(refused.to_owned()), format!("no INVITE reaches it: {refused}")),
+    ] {
+        let (mut roster, now) = (roster(), Instant::now());
+        let attempts = [(); 3].map(|()| sat_down(&mut roster, "sip:a.example", now));
+        let changes = attempts.map(|attempt| roster.miss(attempt, unreached.clone()));
+        let [None, None, Some(change)] = changes else { panic!("{changes:?}") };
+        assert_eq!((change.state, change.reason), (RecorderState::Dead, told));
+    }
+}
