@@ -93,6 +93,46 @@ fn only_addresses_of_sip_are_followed_and_tls_is_never_left() {
 }
 
 #[test]
+fn a_recorder_that_sends_nowhere_is_told_with_what_is_wrong_about_each_place() {
+    let told = |recorder: &str, contacts: &str| {
+        let mut call = Call::new(config(recorder));
+        call.transport = if recorder.starts_with("sips:") { Transport::Tls } else { Transport::Udp };
+        for slot in 0..2 {
+            call.add(slot);
+            call.format(slot, pcmu());
+        }
+        redirect(&mut call, contacts);
+        let failed = call.events.iter().find_map(|event| match &event.kind {
+            SessionEventKind::Failed { reason, sip_code: Some(302) } => Some(reason.to_string()),
+            _ => None,
+        });
+        let failed = failed.unwrap();
+        failed.strip_prefix("the recorder refused: 302 Moved Temporarily").unwrap().to_owned()
+    };
+    let contacts = "<tel:+15550100>, <sip:u:secret@x.example?Subject=y>, <sip:A.example>, <sip:p.example:0>";
+    assert_eq!(
+        told("sip:a.example", contacts),
+        ": not followed: a Contact begins with \"tel:\" instead of \"sip:\" or \"sips:\"; \
+         sip:x.example?… has headers (\"?…\"), which such an address cannot have; \
+         sip:A.example was tried already; sip:p.example:0 has port 0, where nobody can listen"
+    );
+    assert_eq!(
+        told("sips:a.example", "<sip:b.example>"),
+        ": not followed: sip:b.example gives up the \"sips:\" of the recorder"
+    );
+    assert!(told("sip:a.example", "<sip:b.example:nil>").starts_with(": not followed: "));
+    // Who is sent anywhere at all goes there, and who is sent nowhere is told nothing of it.
+    assert_eq!(told("sip:a.example", "<tel:+15550100>, <sip:b.example>"), "");
+    let many: Vec<String> =
+        (0..300).map(|number| format!("<sip:{}{number}.example:0>", "ä".repeat(3))).collect();
+    let long = format!("<sip:{}.example;transport={}>", "h".repeat(300), "t".repeat(3000));
+    for contacts in [many.join(", "), long] {
+        let told = told("sip:a.example", &contacts);
+        assert!(told.chars().count() < 600, "{told}");
+    }
+}
+
+#[test]
 fn what_every_invite_says_is_not_part_of_the_place() {
     let mut call = calling("sip:a.example");
     redirect(&mut call, "<sip:record=OLD:secret@c.example:5070;CALLUUID=x;dn=1;otherdn=2;node=7;lr>");

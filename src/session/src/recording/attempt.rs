@@ -6,6 +6,7 @@ use siprec_model::{FailureReason, HangUp, Medium, SessionEventKind, StopReason};
 use siprec_sip::{Endpoint, Message, NameAddr, Transport, UacConfig, Uri, UriBuilder};
 
 use super::leg::{Asked, COMEBACK, Comeback, Leg, LegEnd, Lost, Step};
+use super::redirect::explained;
 use super::slot::{Loss, Slot};
 use super::tell::Scope;
 use super::tried::Again;
@@ -321,6 +322,7 @@ impl Recording {
                     Notice::Parted => self.parted(id, now),
                     Notice::OfferRefused { code, phrase } => self.offer_refused(id, code, &phrase, now),
                     Notice::Failed { reason, sip_code, advice } => {
+                        let reason = explained(reason, self.follow(id, &advice));
                         self.take_advice(id, &advice, now);
                         self.attempt_failed(id, reason, sip_code, now);
                     }
@@ -453,9 +455,8 @@ impl Recording {
         }
     }
 
-    /// Takes what a recorder says that refuses a session. One host of several does not speak for them all.
+    /// Takes for how long a recorder that refuses a session wants to be left alone. One host of several does not speak for them all.
     fn take_advice(&mut self, id: usize, advice: &Advice, now: Instant) {
-        self.follow(id, &advice.elsewhere);
         let Some(leg) = self.legs.get_mut(id).filter(|leg| !leg.more) else { return };
         if let Some(delay) = advice.away {
             if let Some(lost) = leg.lost.as_mut().filter(|_| delay <= COMEBACK) {

@@ -10,6 +10,7 @@ mod leg;
 mod lines;
 mod parting;
 mod protection;
+mod reasons;
 mod redirect;
 mod repair;
 mod rest;

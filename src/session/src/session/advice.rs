@@ -3,21 +3,29 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use siprec_sip::{ChallengeFault, NameAddr, Response, Uri};
+use siprec_sip::{ChallengeFault, HeaderError, NameAddr, Response, Uri};
 
 /// A recorder's advice to whom it refuses.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Advice {
     /// Where else to try, the best first (RFC 3261 §8.1.3.4).
     pub(crate) elsewhere: Vec<Uri>,
+    /// It names places that cannot be read.
+    pub(crate) unreadable: Option<HeaderError>,
     /// How long nothing more should be sent there (RFC 3261 §21.5.4).
     pub(crate) away: Option<Duration>,
 }
 
 impl Advice {
     pub(crate) fn of(response: &Response) -> Self {
+        let places = if matches!(response.status, 300..=399) { contacts(response) } else { Ok(Vec::new()) };
+        let (elsewhere, unreadable) = match places {
+            Ok(places) => (places, None),
+            Err(error) => (Vec::new(), Some(error)),
+        };
         Self {
-            elsewhere: if matches!(response.status, 300..=399) { contacts(response) } else { Vec::new() },
+            elsewhere,
+            unreadable,
             away: (response.status == 503)
                 .then(|| response.headers.retry_after().ok().flatten())
                 .flatten()
@@ -28,10 +36,10 @@ impl Advice {
 
 /// The Contacts by their `q`, equal ones in their order. One without `q` is as good as any (RFC 3261 §20.10 leaves it
 /// open; RFC 2616 §3.9, where it comes from, has 1).
-fn contacts(response: &Response) -> Vec<Uri> {
-    let mut contacts = response.headers.contacts().unwrap_or_default();
+fn contacts(response: &Response) -> Result<Vec<Uri>, HeaderError> {
+    let mut contacts = response.headers.contacts()?;
     contacts.sort_by_key(|contact| Reverse(thousandths(contact)));
-    contacts.into_iter().map(|contact| contact.uri).collect()
+    Ok(contacts.into_iter().map(|contact| contact.uri).collect())
 }
 
 /// A refusal with the reason why it was not answered.
