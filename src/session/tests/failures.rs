@@ -174,6 +174,22 @@ fn the_last_failure_ends_the_recording_with_every_reason() {
 }
 
 #[test]
+fn of_many_recorders_that_fail_the_first_reasons_are_told_and_how_many_more_there_are() {
+    let recorders: Vec<String> = (0..60).map(|number| format!("sip:r{number}.example")).collect();
+    let mut call = Call::inviting_with(config(&recorders.join(" ")));
+    while call.finished == 0 {
+        let invite = call.request(&Method::Invite);
+        call.answer(&invite, 486, &[], "");
+    }
+    let SessionEventKind::StateChanged { reason, .. } = &call.events.last().unwrap().kind else { panic!() };
+    let told: Vec<&str> = reason.split("; ").collect();
+    let [first, .., last] = &told[..] else { panic!("{reason}") };
+    assert_eq!(*first, "sip:r0.example: the recorder refused: 486 Busy Here");
+    assert_eq!(*last, format!("and {} more", 60 - (told.len() - 1)));
+    assert!((1900..2020).contains(&reason.len()), "{}: {reason}", reason.len());
+}
+
+#[test]
 fn a_dialog_that_is_lost_gets_one_bye_and_the_next_recorder() {
     for status in [408, 481] {
         let mut call = Call::established_with(config("sip:a.example sip:b.example"));

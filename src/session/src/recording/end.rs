@@ -5,10 +5,14 @@ use std::time::Instant;
 use siprec_model::{HangUp, RecordingState, SessionEventKind, StopReason};
 
 use super::leg::{Leg, LegEnd};
+use super::reasons::joined;
 use super::slot::{Loss, Slot};
 use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
 use crate::io::Output;
+
+/// Most characters of why its recorders have failed, but for how many more there are.
+const REASONS: usize = 2000;
 
 /// How a recording ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,9 +313,8 @@ impl Recording {
                 self.change_state(RecordingState::Stopped, reason.as_str().to_owned());
             }
             Outcome::Failed => {
-                let reasons: Vec<&str> =
-                    self.legs.iter().flat_map(|leg| &leg.failures).map(String::as_str).collect();
-                let reasons = reasons.join("; ");
+                let reasons = self.legs.iter().flat_map(|leg| &leg.failures).map(String::as_str);
+                let reasons = joined(reasons, REASONS);
                 self.change_state(RecordingState::Failed, reasons);
             }
         }
