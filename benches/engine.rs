@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use siprec_engine::{Engine, EngineConfig, Tap, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, DropCause, MediaControl as _, MediaSecurity, Medium,
-    OpenBranch, PayloadRule, RecordingKey, RtcpMode, SrtpKey, SrtpKeys,
+    OpenBranch, PayloadRule, RecorderKey, RecordingKey, RtcpMode, SrtpKey, SrtpKeys,
 };
 
 use super::Call;
@@ -58,6 +58,7 @@ impl Recorded {
                 command(bind(Ipv4Addr::LOCALHOST.into()));
                 command(BranchCommand::Open(OpenBranch {
                     branch,
+                    recorder: RecorderKey::from_raw(1),
                     rtp: (Ipv4Addr::LOCALHOST, 9).into(),
                     rtcp: None,
                     security: MediaSecurity::Srtp(Box::new(SrtpKeys {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use siprec_engine::{Engine, EngineConfig, MediaSource, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, MediaControl as _, MediaSecurity, Medium, OpenBranch,
-    PayloadRule, RecordingKey, RtcpMode,
+    PayloadRule, RecorderKey, RecordingKey, RtcpMode,
 };
 
 const SECONDS: u32 = 4;
@@ -49,6 +49,7 @@ fn run(streams: u16, media_source: MediaSource) -> Result<(), Box<dyn Error>> {
         engine.command(BranchCommand::Bind { branch, local: remote.ip(), rtcp: RtcpMode::Mux })?;
         engine.command(BranchCommand::Open(OpenBranch {
             branch,
+            recorder: RecorderKey::from_raw(1),
             rtp: remote,
             rtcp: None,
             security: MediaSecurity::Plain,

@@ -67,7 +67,7 @@ impl Discretion {
 
 #[cfg(test)]
 mod tests {
-    use siprec_model::{BranchId, PayloadRule, RecordingKey};
+    use siprec_model::{BranchId, PayloadRule, RecorderKey, RecordingKey};
 
     use super::*;
 
@@ -75,6 +75,7 @@ mod tests {
     fn order() -> OpenBranch {
         OpenBranch {
             branch: BranchId { recording: RecordingKey::unique(), leg: 0, slot: 0 },
+            recorder: RecorderKey::from_raw(1),
             rtp: ([192, 0, 2, 1], 4000).into(),
             rtcp: None,
             security: MediaSecurity::Plain,

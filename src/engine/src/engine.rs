@@ -106,7 +106,7 @@ mod tests {
     use std::time::Instant;
 
     use siprec_model::{
-        BranchLimits, MediaSecurity, Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode,
+        BranchLimits, MediaSecurity, Medium, OpenBranch, PayloadRule, RecorderKey, RecordingKey, RtcpMode,
     };
 
     use super::*;
@@ -151,6 +151,7 @@ mod tests {
                 BranchCommand::Bind { branch, local, rtcp: RtcpMode::Pair },
                 BranchCommand::Open(OpenBranch {
                     branch,
+                    recorder: RecorderKey::from_raw(1),
                     rtp: recorder.local_addr().unwrap(),
                     rtcp: None,
                     security: MediaSecurity::Plain,

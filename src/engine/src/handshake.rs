@@ -188,7 +188,9 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, UdpSocket};
     use std::time::Duration;
 
-    use siprec_model::{BranchId, DtlsRole, MediaSecurity, PayloadRule, RecordingKey, RtcpMode, SrtpSuite};
+    use siprec_model::{
+        BranchId, DtlsRole, MediaSecurity, PayloadRule, RecorderKey, RecordingKey, RtcpMode, SrtpSuite,
+    };
 
     use super::*;
     use crate::ports::PortPool;
@@ -218,6 +220,7 @@ mod tests {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
         let target = OpenBranch {
             branch,
+            recorder: RecorderKey::from_raw(1),
             rtp: address(0),
             rtcp: Some(address(1)),
             security,

@@ -23,6 +23,7 @@ use crate::config::MediaSource;
 use crate::discretion::{Discretion, Permission};
 use crate::gate::Gate;
 use crate::handshake::{Early, Handshakes};
+use crate::hosts::Destination;
 use crate::kit::{Kit, watch};
 use crate::losses::{Losses, Waited};
 use crate::ports::{PortPool, Ports};
@@ -80,7 +81,7 @@ pub(crate) struct Outlet {
     allowance: u32,
     next_allowance: Instant,
     refusals: Refusals,
-    /// Since when its recorder's host has refused something, once it has refused something of this branch.
+    /// Since when the host has refused something of its recorder, once it has refused something of this branch.
     refused_since: Option<Instant>,
     departures: Departures,
     events: VecDeque<BranchEvent>,
@@ -302,11 +303,11 @@ impl Outlet {
         }
     }
 
-    /// The recorder lived at `since`. Where its host refuses something it may refuse this, too, without saying so; and what it has
+    /// The recorder lived at `since`. Where its host refuses something of it, that may refuse this, too, without saying so; and what it has
     /// refused of this is not over before more has left without that.
     pub(crate) fn confirm(&mut self, since: Instant, kit: &Kit, now: Instant) {
-        let is_suspected = self.reporter.suspected().is_some();
-        if !is_suspected && self.host().is_none_or(|host| !kit.refusing_hosts.is_refusing(host, now)) {
+        let is_refusing = |destination| kit.refusing_hosts.is_refusing(destination, now);
+        if self.reporter.suspected().is_none() && !self.destination().is_some_and(is_refusing) {
             self.branch.confirm(self.departures.left_by(since));
         }
     }
@@ -463,9 +464,9 @@ impl Outlet {
         self.remote.as_ref()?.address(component)
     }
 
-    /// The recorder's host, where its media goes.
-    fn host(&self) -> Option<IpAddr> {
-        self.remote_address(Component::Rtp).map(|rtp| rtp.ip())
+    /// The recorder, and its host, where its media goes.
+    fn destination(&self) -> Option<Destination> {
+        self.remote.as_ref().map(Remote::destination)
     }
 }
 

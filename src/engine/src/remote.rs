@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use siprec_model::{Component, OpenBranch};
+use siprec_model::{Component, OpenBranch, RecorderKey};
+
+use crate::hosts::Destination;
 
 /// A recorder that goes on refusing is told of at most this often, for each of its ports.
 pub(crate) const REFUSAL_INTERVAL: Duration = Duration::from_secs(1);
@@ -24,18 +26,24 @@ const TURN: Duration = Duration::from_millis(10);
 /// Where a branch sends.
 #[derive(Debug)]
 pub(crate) struct Remote {
+    recorder: RecorderKey,
     rtp: SocketAddr,
     rtcp: Option<SocketAddr>,
 }
 
 impl Remote {
     pub(crate) fn new(target: &OpenBranch) -> Self {
-        Self { rtp: target.rtp, rtcp: target.rtcp }
+        Self { recorder: target.recorder, rtp: target.rtp, rtcp: target.rtcp }
     }
 
     /// Where RTP goes.
     pub(crate) fn rtp(&self) -> SocketAddr {
         self.rtp
+    }
+
+    /// Whose RTP goes to which host.
+    pub(crate) fn destination(&self) -> Destination {
+        Destination { host: self.rtp.ip(), recorder: self.recorder }
     }
 
     /// The port of a component, where the recorder has one.
@@ -173,7 +181,9 @@ mod tests {
     #[test]
     fn only_what_comes_from_the_recorders_own_hosts_is_its() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
-        let remote = Remote { rtp: address("192.0.2.1:4000"), rtcp: Some(address("192.0.2.2:5001")) };
+        let recorder = RecorderKey::from_raw(1);
+        let (rtp, rtcp) = (address("192.0.2.1:4000"), Some(address("192.0.2.2:5001")));
+        let remote = Remote { recorder, rtp, rtcp };
         for (from, is_its) in [
             ("192.0.2.1:9", true),
             ("192.0.2.2:9", true),

@@ -1,7 +1,6 @@
 //! One stream of a call on the media thread: from its tap to its branches.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use siprec_model::{BranchEvent, BranchId, StreamId};
 use crate::decipher::Decipher;
 use crate::gate::Gate;
 use crate::gathering::Gathering;
+use crate::hosts::Refuser;
 use crate::kit::{Kit, Token};
 use crate::losses::Losses;
 use crate::outlet::{Outlet, Refusing};
@@ -198,16 +198,16 @@ impl Stream {
         self.each(kit, events, now, |outlet, kit| outlet.hear_refusals(refusing, kit, now));
     }
 
-    /// A host has refused streams of several calls since then.
+    /// What is refused of several calls since then.
     pub(crate) fn hear_host(
         &mut self,
-        host: IpAddr,
+        refuser: Refuser,
         since: Instant,
         kit: &mut Kit,
         events: &mut Events,
         now: Instant,
     ) {
-        self.each(kit, events, now, |outlet, _| outlet.hear_host(host, since, now));
+        self.each(kit, events, now, |outlet, _| outlet.hear_host(refuser, since, now));
     }
 
     /// Takes what the tap has queued to all branches; whether there was any.

@@ -304,9 +304,9 @@ impl Worker {
             }
         }
         self.ready = ready;
-        while let Some((host, since)) = self.kit.refusing_hosts.take_general(now) {
+        while let Some((refuser, since)) = self.kit.refusing_hosts.take_general(now) {
             for stream in self.streams.values_mut() {
-                stream.hear_host(host, since, &mut self.kit, &mut self.events, now);
+                stream.hear_host(refuser, since, &mut self.kit, &mut self.events, now);
             }
         }
         self.tell(now);

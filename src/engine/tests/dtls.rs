@@ -15,7 +15,7 @@ use siprec_media::dtls::{Association, AssociationEvent, Identity, is_dtls};
 use siprec_media::srtp::Unprotector;
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, CertificateHash, DtlsAssociation, DtlsRole, Fingerprint,
-    MediaSecurity, OpenBranch, PayloadRule, RtcpMode, SrtpKeys, SrtpSuite,
+    MediaSecurity, OpenBranch, PayloadRule, RecorderKey, RtcpMode, SrtpKeys, SrtpSuite,
 };
 
 const SSRC: u32 = 0xCAFE_F00D;
@@ -111,6 +111,7 @@ impl Setting {
         let payloads = vec![PayloadRule { from: 0, to: 0 }];
         OpenBranch {
             branch: self.branch,
+            recorder: RecorderKey::from_raw(1),
             rtp,
             rtcp: Some(rtcp),
             security,

@@ -15,8 +15,8 @@ use rtcp_types::prelude::*;
 use siprec_engine::{EngineConfig, MediaSource, Tap};
 use siprec_media::srtp::{Protector, Unprotector};
 use siprec_model::{
-    BranchCommand, BranchEvent, BranchId, MediaSecurity, OpenBranch, PayloadRule, RtcpMode, SrtpKey,
-    SrtpKeys, SrtpSuite,
+    BranchCommand, BranchEvent, BranchId, MediaSecurity, OpenBranch, PayloadRule, RecorderKey, RtcpMode,
+    SrtpKey, SrtpKeys, SrtpSuite,
 };
 
 const SSRC: u32 = 0xCAFE_F00D;
@@ -130,6 +130,7 @@ fn who_has_not_agreed_to_ask_is_not_heard() {
     let mut call = Asking::new();
     call.rig.command(BranchCommand::Open(OpenBranch {
         branch: call.branch,
+        recorder: RecorderKey::from_raw(1),
         rtp: call.recorder.rtp.local_addr().unwrap(),
         rtcp: Some(call.recorder.rtcp.local_addr().unwrap()),
         security: MediaSecurity::Plain,

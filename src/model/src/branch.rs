@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use crate::{BranchId, Fingerprint, Medium, SrtpKey, SrtpSuite, StreamId, VideoCodec};
+use crate::{BranchId, Fingerprint, Medium, RecorderKey, SrtpKey, SrtpSuite, StreamId, VideoCodec};
 
 /// So much before the last evidence of a recorder is sent again: what it had received by then it may not have written. It
 /// also makes good for the time that a packet takes from its arrival to its leaving.
@@ -206,6 +206,8 @@ impl BranchCommand {
 pub struct OpenBranch {
     /// The branch.
     pub branch: BranchId,
+    /// Whose it is at that address: what a host refuses counts by recorder.
+    pub recorder: RecorderKey,
     /// Where RTP goes.
     pub rtp: SocketAddr,
     /// Where RTCP goes; `None` when the recorder takes none. Equal to `rtp` with rtcp-mux.

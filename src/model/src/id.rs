@@ -11,6 +11,18 @@ pub struct RecordingKey(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(u64);
 
+/// A recorder, as the session knows it: streams to one host with the same key are one recorder's, whichever recordings they are of. What
+/// a host refuses of one recorder says nothing of another one there. Never on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RecorderKey(u64);
+
+impl RecorderKey {
+    /// The key with this number, which is the same for all sessions with the recorder.
+    pub const fn from_raw(number: u64) -> Self {
+        Self(number)
+    }
+}
+
 macro_rules! process_unique {
     ($type:ident) => {
         impl $type {

@@ -23,6 +23,6 @@ pub use event::{
 };
 pub use fingerprint::{CertificateHash, Fingerprint, FingerprintFault};
 pub use format::{Medium, PayloadFormat, StreamFormat, VideoCodec};
-pub use id::{BranchId, CallUuid, RecordingId, RecordingKey, StreamId};
+pub use id::{BranchId, CallUuid, RecorderKey, RecordingId, RecordingKey, StreamId};
 pub use srtp::{KeyFault, LONGEST_MKI, SrtpKey, SrtpSuite, UnknownSuite};
 pub use tls::{TlsProfile, TlsVersion, UnknownTlsVersion};

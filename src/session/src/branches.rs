@@ -56,7 +56,7 @@ pub(crate) fn difference(branch: BranchId, old: &BranchMode, new: &BranchMode) -
 mod tests {
     use std::net::{Ipv4Addr, SocketAddr};
 
-    use siprec_model::{PayloadRule, RecordingKey};
+    use siprec_model::{PayloadRule, RecorderKey, RecordingKey};
 
     use super::*;
 
@@ -65,6 +65,7 @@ mod tests {
     fn open(port: u16) -> BranchMode {
         BranchMode::Open(OpenBranch {
             branch: BRANCH,
+            recorder: RecorderKey::from_raw(1),
             rtp: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
             rtcp: None,
             security: MediaSecurity::Plain,

@@ -1,8 +1,10 @@
 //! Which recorder an address means, however it is written.
 
 use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 
+use siprec_model::RecorderKey;
 use siprec_sip::Uri;
 use siprec_sip::uri::unescape;
 
@@ -43,6 +45,13 @@ impl RecorderPlace {
         let port = port.map_or_else(String::new, |port| format!(" port {port}"));
         let transport = transport.map_or_else(String::new, |name| format!(" by {name}"));
         Self(format!("{scheme}:{host}{port}{transport}{}", params.concat()))
+    }
+
+    /// What the media engine knows it by: the same for all sessions with it, of whatever recording.
+    pub(crate) fn key(&self) -> RecorderKey {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        RecorderKey::from_raw(hasher.finish())
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the sockets of a branch have to tell: RTCP and handshakes of the recorder, and errors of what was sent to it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use siprec_model::{BranchEvent, Component};
 
 use super::Outlet;
 use crate::gate::Gate;
+use crate::hosts::{Extent, Refuser};
 use crate::kit::{Kit, Token};
 use crate::sys;
 
@@ -38,13 +39,18 @@ impl Queued {
         self.first = self.first.or(undelivered.waited());
         self.sought |= undelivered.is_of_a_search;
     }
+
+    /// Whom they are about: who finds nobody on the link speaks of the host, a closed port of one process there.
+    fn extent(self) -> Extent {
+        if self.sought { Extent::Host } else { Extent::Recorder }
+    }
 }
 
 /// What errors say of what was sent.
 #[derive(Debug, Default)]
 pub(crate) struct Refused {
-    /// When what was refused of the RTP may have left.
-    rtp: Option<RangeInclusive<Instant>>,
+    /// When what was refused of the RTP may have left, and of whom that says something.
+    rtp: Option<(RangeInclusive<Instant>, Extent)>,
     rtcp: bool,
 }
 
@@ -64,7 +70,8 @@ impl Outlet {
         };
         // Whichever has spoken, the next packet would run into an error of the others.
         let refusals = |component, socket| self.errors(component, socket).filter(|told| told.refuses);
-        let rtp = refusals(Component::Rtp, &ports.rtp).map(|told| self.left(told.queued, now));
+        let rtp = refusals(Component::Rtp, &ports.rtp)
+            .map(|told| (self.left(told.queued, now), told.queued.extent()));
         let rtcp = ports.rtcp.as_ref().is_some_and(|socket| refusals(Component::Rtcp, socket).is_some());
         Refused { rtp, rtcp }
     }
@@ -104,7 +111,7 @@ impl Outlet {
         // With a pair of ports, only handshakes come to the RTP port.
         let takes_rtcp = component == Component::Rtcp || ports.rtcp.is_none();
         if takes_rtcp
-            && let Some(refused) = self.host().and_then(|host| kit.refusing_hosts.refused(host))
+            && let Some(refused) = self.destination().and_then(|to| kit.refusing_hosts.refused(to))
             && self.departures.surround(*refused.start())
         {
             self.reporter.hear_host(refused);
@@ -148,8 +155,8 @@ impl Outlet {
         if advanced {
             self.advance(kit, now);
         }
-        if let Some(left) = refused.rtp {
-            self.suspect(&left, kit, now);
+        if let Some((left, extent)) = refused.rtp {
+            self.suspect(&left, extent, kit, now);
         }
         if refused.rtcp {
             self.tell_refusal(Component::Rtcp, now);
@@ -172,7 +179,7 @@ impl Outlet {
         if self.trunk().is_some()
             && let Some(queued) = self.remote_address(Component::Rtp).and_then(told)
         {
-            self.suspect(&self.left(*queued, now), kit, now);
+            self.suspect(&self.left(*queued, now), queued.extent(), kit, now);
         }
     }
 
@@ -191,10 +198,11 @@ impl Outlet {
         self.departures.refused(newest, now)
     }
 
-    /// A host has refused streams of several calls since then, and so it does this one, as far as can be told: whose recorder reports is
-    /// judged by the next report, if that comes before the end, and one that has got its first packet later is another one on that host.
-    pub(crate) fn hear_host(&mut self, host: IpAddr, since: Instant, now: Instant) {
-        if self.host() != Some(host) || !self.departures.surround(since) {
+    /// Streams of several calls are refused since then, and where they are of its recorder, or its host is not there, so is this one, as
+    /// far as can be told: whose recorder reports is judged by the next report, if that comes before the end, and one that has got its
+    /// first packet later is another one on that host.
+    pub(crate) fn hear_host(&mut self, refuser: Refuser, since: Instant, now: Instant) {
+        if !self.destination().is_some_and(|to| refuser.refuses(to)) || !self.departures.surround(since) {
             return;
         }
         let last = *self.left_last(now).end();
@@ -206,14 +214,20 @@ impl Outlet {
     }
 
     /// The recorder refuses RTP that left within this time.
-    pub(super) fn suspect(&mut self, left: &RangeInclusive<Instant>, kit: &mut Kit, now: Instant) {
+    pub(super) fn suspect(
+        &mut self,
+        left: &RangeInclusive<Instant>,
+        extent: Extent,
+        kit: &mut Kit,
+        now: Instant,
+    ) {
         let (start, recording) = (*left.start(), self.id.recording);
-        let note = |host| kit.refusing_hosts.note(host, recording, start, now);
-        let since = self.host().map_or(start, note);
+        let note = |to| kit.refusing_hosts.note(to, extent, recording, start, now);
+        let since = self.destination().map_or(start, note);
         self.be_refused(left, since, now);
     }
 
-    /// The recorder refuses RTP that left within this time, and its host something since then.
+    /// The recorder refuses RTP that left within this time, and its host something of it since then.
     fn be_refused(&mut self, left: &RangeInclusive<Instant>, since: Instant, now: Instant) {
         // What ended the refusals before says nothing of this one.
         while let Some(event) = self.poll_reporter() {
@@ -224,11 +238,11 @@ impl Outlet {
         self.tell_refusal(Component::Rtp, now);
     }
 
-    /// Where the recorder's host has refused something of this branch, and goes on refusing, of whatever branch, this one is
+    /// Where the recorder's host has refused something of this branch, and goes on refusing, of whatever branch to it, this one is
     /// still refused, as far as can be told.
     pub(super) fn suspect_further(&mut self, kit: &Kit, now: Instant) {
-        if let (Some(suspected), Some(host)) = (self.reporter.suspected(), self.host())
-            && kit.refusing_hosts.has_refused_since(host, suspected)
+        if let (Some(suspected), Some(to)) = (self.reporter.suspected(), self.destination())
+            && kit.refusing_hosts.has_refused_since(to, suspected)
         {
             self.reporter.suspect(&self.branch, &self.left_last(now), now);
         }

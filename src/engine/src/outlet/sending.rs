@@ -10,6 +10,7 @@ use super::{Outlet, State};
 use crate::budget::Budget;
 use crate::burst::{Burst, Errors, Outcome, Way};
 use crate::gate::Gate;
+use crate::hosts::Extent;
 use crate::kit::Kit;
 use crate::packed::{Item, Packed};
 use crate::trunk::TrunkId;
@@ -124,7 +125,8 @@ impl Outlet {
         }
         self.segmentation &= !indivisible;
         if refused {
-            self.suspect(&self.left_last(now), kit, now);
+            // What a send tells has no more than a number: it may be of a closed port.
+            self.suspect(&self.left_last(now), Extent::Recorder, kit, now);
         }
     }
 

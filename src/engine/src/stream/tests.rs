@@ -12,14 +12,14 @@ use siprec_media::srtp::{KeyLimits, Protector};
 use siprec_media::{HoldMemory, WallClock};
 use siprec_model::{
     BranchLimits, Component, DropCause, DtlsAssociation, DtlsRole, MediaSecurity, Medium, OpenBranch,
-    PayloadRule, RecordingKey, RtcpMode, SrtpKey, SrtpSuite,
+    PayloadRule, RecorderKey, RecordingKey, RtcpMode, SrtpKey, SrtpSuite,
 };
 
 use super::*;
 use crate::budget::Budget;
 use crate::burst::{Burst, Outcome};
 use crate::config::MediaSource;
-use crate::hosts::RefusingHosts;
+use crate::hosts::{Destination, Extent, RefusingHosts};
 use crate::kit::Token;
 use crate::late::LateRoom;
 use crate::outlet::{Creation, Queued};
@@ -30,6 +30,8 @@ use crate::tap::{Tap, TapConfig};
 use crate::trunk::{TrunkId, Trunks};
 
 const SSRC: u32 = 99;
+/// That of the branch.
+const RECORDER: RecorderKey = RecorderKey::from_raw(1);
 
 /// One stream with one branch, on a clock of the test's own.
 struct Rig {
@@ -98,6 +100,7 @@ impl Rig {
         let branch = self.branch;
         OpenBranch {
             branch,
+            recorder: RECORDER,
             rtp,
             rtcp: None,
             security,
@@ -115,14 +118,24 @@ impl Rig {
         stream.act(*branch, &shared.section, kit, events, now, |outlet, kit| act(outlet, kit, now));
     }
 
-    /// The recorder's host refuses what has just left of another call.
+    /// The recorder's host refuses what has just left of another call to it.
     fn refuse_another(&mut self, other: RecordingKey) {
-        let Self { recorder, stream, kit, events, now, .. } = self;
-        let host = recorder.local_addr().unwrap().ip();
-        kit.refusing_hosts.note(host, other, *now, *now);
-        while let Some((host, since)) = kit.refusing_hosts.take_general(*now) {
-            stream.hear_host(host, since, kit, events, *now);
+        self.refuse_another_to(RECORDER, other);
+    }
+
+    /// The same to a recorder there.
+    fn refuse_another_to(&mut self, recorder: RecorderKey, other: RecordingKey) {
+        self.note_refusal(recorder, other);
+        let Self { stream, kit, events, now, .. } = self;
+        while let Some((refuser, since)) = kit.refusing_hosts.take_general(*now) {
+            stream.hear_host(refuser, since, kit, events, *now);
         }
+    }
+
+    /// The same, and too little for all that go to it.
+    fn note_refusal(&mut self, recorder: RecorderKey, other: RecordingKey) {
+        let to = Destination { host: self.recorder.local_addr().unwrap().ip(), recorder };
+        self.kit.refusing_hosts.note(to, Extent::Recorder, other, self.now, self.now);
     }
 
     /// The recorder takes the next packet, and reports to that address that it has.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use siprec_engine::{Engine, EngineConfig, Tap, TapConfig};
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, BranchLimits, BranchReport, MediaControl as _, MediaSecurity,
-    Medium, OpenBranch, PayloadRule, RecordingKey, RtcpMode, SrtpKeys, StreamId,
+    Medium, OpenBranch, PayloadRule, RecorderKey, RecordingKey, RtcpMode, SrtpKeys, StreamId,
 };
 
 /// Longest time that a test waits for something that must happen.
@@ -98,6 +98,7 @@ impl Rig {
     pub fn expose(&self, branch: BranchId, recorder: &Recorder) {
         self.command(BranchCommand::Open(OpenBranch {
             branch,
+            recorder: RecorderKey::from_raw(1),
             rtp: recorder.rtp.local_addr().unwrap(),
             rtcp: Some(recorder.rtcp.local_addr().unwrap()),
             security: MediaSecurity::Plain,
@@ -120,6 +121,7 @@ impl Rig {
         let may_expose = false;
         self.command(BranchCommand::Open(OpenBranch {
             branch,
+            recorder: RecorderKey::from_raw(1),
             rtp,
             rtcp,
             security,

@@ -15,6 +15,7 @@ use crate::config::{ByePolicy, SessionMode};
 use crate::dialect::Subject;
 use crate::io::{Flow, Output, TransportEvent};
 use crate::parties::PartyKey;
+use crate::place::RecorderPlace;
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::{FirstHop, RecorderTarget};
 use crate::security;
@@ -262,6 +263,7 @@ impl Recording {
         let reports_again = leg.is_some_and(|leg| leg.tried.is_punctual(recorder));
         let rules = Rules {
             number: leg.map_or(0, |leg| leg.attempt),
+            recorder: RecorderPlace::of(&recorder.uri).key(),
             dialect,
             payload_types: recorder.profile.payload_types.unwrap_or(dialect.payload_types()),
             rtcp: self.config.rtcp_mode,

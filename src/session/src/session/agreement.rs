@@ -291,6 +291,7 @@ impl Agreement {
         }
         let open = OpenBranch {
             branch,
+            recorder: rules.recorder,
             rtp: target.rtp,
             rtcp: target.rtcp,
             security,
@@ -311,6 +312,7 @@ impl Agreement {
         let is_dtls = matches!(security, MediaSecurity::Dtls(_));
         is_dtls.then(|| OpenBranch {
             branch,
+            recorder: rules.recorder,
             rtp: target.rtp,
             rtcp: target.rtcp,
             security,

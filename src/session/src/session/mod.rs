@@ -13,25 +13,22 @@ mod life;
 mod offer;
 mod punctuality;
 mod remote;
+mod rules;
 mod waiting;
 mod watch;
 mod write;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason, HangUp, OpenBranch, RtcpMode};
+use siprec_model::{BranchId, FailureReason, HangUp, OpenBranch};
 use siprec_sip::{
     Body, DialogEvent, DialogNote, DialogUa, HeaderName, Headers, Message, Method, Random, RequestToken,
     Response, Termination, TransactionFailure, UacConfig, Uri,
 };
 
 use crate::branches::BranchMode;
-use crate::config::Timers;
-use crate::dialect::Dialect;
-use crate::recorder::PayloadTypes;
 use crate::security::Protection;
 pub(crate) use advice::Advice;
 use advice::explained;
@@ -49,32 +46,8 @@ use offer::{Offer, Refusal};
 use punctuality::Punctuality;
 pub(crate) use punctuality::Reporting;
 use remote::{RemoteDescription, sdp_of};
+pub(crate) use rules::Rules;
 use write::Writer;
-
-/// How a session is to be negotiated.
-#[derive(Clone, Debug)]
-pub(crate) struct Rules {
-    /// The session's number within the recording: that of its attempt.
-    pub(crate) number: u32,
-    pub(crate) dialect: Dialect,
-    pub(crate) payload_types: PayloadTypes,
-    pub(crate) rtcp: RtcpMode,
-    pub(crate) timers: Timers,
-    /// Local address of the media.
-    pub(crate) media: IpAddr,
-    /// What SIP names as our address.
-    pub(crate) signalled: IpAddr,
-    /// How the media is to be protected.
-    pub(crate) protection: Protection,
-    /// Whether what the call encrypts may be sent in the clear.
-    pub(crate) may_expose: bool,
-    /// What is expected of its receiver reports.
-    pub(crate) reporting: Reporting,
-    /// How fast the recorder takes what was held, where it is particular about that.
-    pub(crate) catch_up: Option<f32>,
-    /// Whether the recorder may ask for packets that it has not got.
-    pub(crate) retransmission: bool,
-}
 
 /// One dialog with one recorder.
 ///

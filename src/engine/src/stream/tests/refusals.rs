@@ -52,6 +52,39 @@ fn what_the_host_refuses_of_several_calls_it_refuses_of_all_that_do_not_report()
 }
 
 #[test]
+fn what_the_host_refuses_of_another_recorder_there_says_nothing_of_this_one() {
+    let refused = BranchEvent::RemoteRefused { component: Component::Rtp };
+    for (recorder, is_its) in [(RECORDER, true), (RecorderKey::from_raw(2), false)] {
+        let mut rig = Rig::new(100.0);
+        rig.open();
+        let others = [RecordingKey::unique(), RecordingKey::unique()];
+        for number in 0..200u8 {
+            rig.push(number, rig.now);
+            rig.serve();
+            if number >= 100 && number % 5 == 0 {
+                rig.refuse_another_to(recorder, others[usize::from(number / 5 % 2)]);
+            }
+            rig.act(|outlet, kit, now| outlet.confirm(now, kit, now));
+            rig.now += Duration::from_millis(100);
+        }
+        assert_eq!(rig.told().contains(&refused), is_its);
+        assert_eq!(rig.received(), 200);
+        rig.act(|outlet, kit, now| {
+            outlet.recall(now, now);
+            outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
+        });
+        rig.open();
+        for _ in 0..50 {
+            rig.now += Duration::from_millis(20);
+            rig.serve();
+        }
+        // And two seconds more.
+        let (resent, expected) = (rig.received(), if is_its { 120 } else { 20 });
+        assert!(resent.abs_diff(expected) <= 2, "{resent} of {expected}");
+    }
+}
+
+#[test]
 fn what_was_refused_is_kept_through_a_silence_whatever_the_recorder_answers() {
     let mut rig = Rig::new(100.0);
     rig.open();
@@ -132,7 +165,6 @@ fn what_was_refused_of_who_reports_is_told_as_lost_where_all_ends_before_the_nex
 fn what_was_refused_once_is_refused_for_as_long_as_its_host_refuses_anything() {
     let mut rig = Rig::new(1.0);
     rig.open();
-    let host = rig.recorder.local_addr().unwrap().ip();
     let mut over = None;
     let begun = rig.now;
     for number in 0..200u8 {
@@ -144,7 +176,7 @@ fn what_was_refused_once_is_refused_for_as_long_as_its_host_refuses_anything() {
                 rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
             }
             11..60 if number % 10 == 0 => {
-                rig.kit.refusing_hosts.note(host, RecordingKey::unique(), rig.now, rig.now);
+                rig.note_refusal(RECORDER, RecordingKey::unique());
             }
             _ => {}
         }
@@ -160,7 +192,6 @@ fn the_next_recorder_gets_all_since_the_host_of_the_lost_one_began_to_refuse_any
     for hears_of_it in [true, false] {
         let mut rig = Rig::new(100.0);
         rig.open();
-        let host = rig.recorder.local_addr().unwrap().ip();
         for number in 0..100u8 {
             rig.push(number, rig.now);
             rig.serve();
@@ -169,7 +200,7 @@ fn the_next_recorder_gets_all_since_the_host_of_the_lost_one_began_to_refuse_any
                 let is_own = hears_of_it && number == 70;
                 let refused = Outcome { refused: is_own, ..Outcome::default() };
                 rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
-                rig.kit.refusing_hosts.note(host, RecordingKey::unique(), rig.now, rig.now);
+                rig.note_refusal(RECORDER, RecordingKey::unique());
                 rig.act(|outlet, kit, now| outlet.confirm(now, kit, now));
             }
             rig.now += Duration::from_millis(100);
@@ -192,18 +223,17 @@ fn the_next_recorder_gets_all_since_the_host_of_the_lost_one_began_to_refuse_any
 
 #[test]
 fn what_the_host_refused_of_another_call_a_receiver_that_begins_anew_has_not_got() {
-    let missed = |receiver: u32| {
+    let missed = |receiver: u32, refuser: RecorderKey| {
         let mut rig = Rig::new(1.0);
         rig.open();
         let Some(BranchEvent::PortsReady { rtp, .. }) = rig.told().into_iter().next() else { panic!() };
-        let host = rig.recorder.local_addr().unwrap().ip();
         let other = RecordingKey::unique();
         for number in 0..110u8 {
             rig.push(number, rig.now);
             rig.serve();
             match number {
                 10 => rig.report_next(rtp),
-                20 | 30 | 40 => drop(rig.kit.refusing_hosts.note(host, other, rig.now, rig.now)),
+                20 | 30 | 40 => rig.note_refusal(refuser, other),
                 60 => {
                     rig.received();
                     rig.push(number + 1, rig.now);
@@ -220,8 +250,9 @@ fn what_the_host_refused_of_another_call_a_receiver_that_begins_anew_has_not_got
             _ => None,
         })
     };
-    assert_eq!(missed(1), None);
-    let missed = missed(2).unwrap();
+    assert_eq!(missed(1, RECORDER), None);
+    assert_eq!(missed(2, RecorderKey::from_raw(2)), None, "another recorder there");
+    let missed = missed(2, RECORDER).unwrap();
     assert!((20..=22).contains(&missed), "two seconds: {missed}");
 }
 
