@@ -103,7 +103,8 @@ pub enum SessionEventKind {
     FailedOver {
         /// The one that was lost, as its events named it.
         from: String,
-        /// From the last proof that it lived until now: what the call brought meanwhile is sent to this one.
+        /// From the last proof that it lived until now, be it an answer or a receiver report: what the call brought meanwhile is sent to
+        /// this one.
         uncertain: Duration,
     },
     /// The session failed at this recorder.

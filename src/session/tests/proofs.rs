@@ -6,8 +6,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchEvent, Component};
-use siprec_session::{Command, RecordingConfig, parse_recorders};
+use siprec_model::{BranchCommand, BranchEvent, Component, SessionEventKind, StopReason};
+use siprec_session::{Command, Input, RecordingConfig, TransportEvent, parse_recorders};
 use siprec_sip::Method;
 use support::*;
 
@@ -166,4 +166,100 @@ fn it_has_heard_until_its_last_report_says_that_packets_have_not_come() {
     call.wait_ms(10_000);
     assert!(call.take().iter().any(|line| line == "resolve sip:b.example"));
     assert_eq!(call.recalled(), [(0, heard), (1, heard)]);
+}
+
+/// How long ago the lost recorder lived for sure, as the application is told once the next one has accepted.
+#[track_caller]
+fn uncertain(call: &mut Call) -> Duration {
+    call.answer_invite(&sdp(&[6000, 6002]));
+    let told = call.events.iter().find_map(|event| match event.kind {
+        SessionEventKind::FailedOver { uncertain, .. } => Some(uncertain),
+        _ => None,
+    });
+    told.unwrap_or_else(|| panic!("{:?}", call.events))
+}
+
+/// What has a recorder be lost.
+type Way<'a> = &'a dyn Fn(&mut Call);
+
+/// Both streams are reported on each two seconds, so that nothing is asked by SIP.
+fn report(call: &mut Call, seconds: u32) {
+    for _ in 0..seconds / 2 {
+        call.wait_ms(2_000);
+        (0..2).for_each(|slot| call.media(slot, REPORT));
+    }
+}
+
+#[test]
+fn a_report_is_as_good_a_sign_of_life_as_an_answer_and_what_nobody_reports_on_is_sent_again_since_the_answer()
+{
+    let unreachable = |call: &mut Call| {
+        let reason = "connection refused".into();
+        call.input(Input::Transport(TransportEvent::Failed { attempt: 1, reason }));
+    };
+    let refuse_offer = |call: &mut Call, status| {
+        call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+        let reinvite = call.request(&Method::Invite);
+        call.answer(&reinvite, status, &[], "");
+    };
+    let refuse_bye = |call: &mut Call, status| {
+        call.command(Command::Stop(StopReason::CallEnded));
+        let bye = call.request(&Method::Bye);
+        call.answer(&bye, status, &[], "");
+    };
+    // Each a second after the last report, and how many seconds it takes.
+    let ways: [(&str, u64, Way<'_>); 8] = [
+        ("killed", 8, &|call| call.wait_ms(8_000)),
+        ("481", 0, &|call| refuse_offer(call, 481)),
+        ("408", 0, &|call| refuse_offer(call, 408)),
+        ("TCP is gone", 0, &|call| {
+            call.input(Input::Transport(TransportEvent::ConnectionLost { attempt: 1 }));
+            unreachable(call);
+            unreachable(call);
+        }),
+        ("BYE unanswered", 4, &|call| {
+            call.command(Command::Stop(StopReason::CallEnded));
+            call.wait_ms(4_000);
+        }),
+        ("BYE 481", 0, &|call| refuse_bye(call, 481)),
+        ("BYE 408", 0, &|call| refuse_bye(call, 408)),
+        ("BYE undelivered", 0, &|call| {
+            call.command(Command::Stop(StopReason::CallEnded));
+            unreachable(call);
+        }),
+    ];
+    for (way, seconds, lose) in ways {
+        let mut call = recording(probed(false));
+        let opened = call.now;
+        report(&mut call, 40);
+        call.wait_ms(1_000);
+        lose(&mut call);
+        assert_eq!(uncertain(&mut call), Duration::from_secs(1 + seconds), "{way}");
+        assert_eq!(call.recalled(), [(0, opened), (1, opened)], "{way}");
+    }
+}
+
+#[test]
+fn a_report_says_nothing_of_what_the_host_has_refused_before_it_came() {
+    let mut call = recording(probed(false));
+    report(&mut call, 20);
+    call.media(0, REFUSED);
+    report(&mut call, 4);
+    call.command(Command::ReplaceParty { slot: 0, dn: "1003".into() });
+    let reinvite = call.request(&Method::Invite);
+    call.answer(&reinvite, 481, &[], "");
+    assert_eq!(uncertain(&mut call), Duration::from_secs(4));
+}
+
+#[test]
+fn of_a_stretch_that_was_missed_the_last_report_of_that_stream_counts() {
+    let mut call = recording(probed(false));
+    report(&mut call, 20);
+    call.wait_ms(1_000);
+    // Of the other one, which has been silent, nothing is missed.
+    call.media(1, REPORT);
+    call.wait_ms(1_000);
+    call.media(0, BranchEvent::StretchMissed { packets: 60 });
+    call.media(0, REPORT);
+    assert_eq!(uncertain(&mut call), Duration::from_secs(2));
 }

@@ -19,7 +19,7 @@ use crate::place::RecorderPlace;
 use crate::pool::{NoRecorder, RecorderWish};
 use crate::recorder::{FirstHop, RecorderTarget};
 use crate::security;
-use crate::session::{Advice, Notice, RecordingSession, Reporting, Rules};
+use crate::session::{Advice, Lived, Notice, RecordingSession, Reporting, Rules};
 
 /// A recorder that had a session for so long has proved itself, so that its loss begins a new count.
 const STABLE: Duration = Duration::from_secs(30);
@@ -488,7 +488,8 @@ impl Recording {
             (false, false) => (Again::Others, Comeback::Over),
         };
         leg.look_elsewhere(again);
-        leg.lost.get_or_insert(Lost { recorder: shown, proof: lived.proof, at: now, comeback });
+        let Lived { proof, alive, .. } = lived;
+        leg.lost.get_or_insert(Lost { recorder: shown, proof, alive, at: now, comeback });
         let is_tail = leg.parting.is_some();
         if is_tail {
             leg.lose_tail();

@@ -105,8 +105,10 @@ impl Weaknesses {
 pub(super) struct Lost {
     /// As its events named it.
     pub(super) recorder: String,
-    /// When it was last alive for sure.
+    /// When it was last alive for sure, receiver reports aside: what was sent since is kept for another one.
     pub(super) proof: Instant,
+    /// The same as it is told: reports count, too.
+    pub(super) alive: Instant,
     /// When it was lost.
     pub(super) at: Instant,
     pub(super) comeback: Comeback,

@@ -75,6 +75,9 @@ impl Recording {
         // What its host has refused it has missed, whatever it said by SIP meanwhile.
         let refused = session.refused_streams().into_iter().map(|(_, since)| since).min();
         let proof = refused.map_or(lived.proof, |since| since.min(lived.proof));
+        // That of the report which shows the hole comes behind it: this is the last one before.
+        let alive = session.last_report(stream).unwrap_or(lived.alive);
+        let alive = refused.map_or(alive, |since| since.min(alive));
         session.end_refusals(stream);
         if may_repair && let Some(flow) = leg.flow() {
             let standing = Standing {
@@ -94,7 +97,7 @@ impl Recording {
             (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
             // Another recorder is better, whose way was not cut; the same one will do.
             leg.look_elsewhere(Again::All);
-            leg.lost = Some(Lost { recorder: shown, proof, at: now, comeback: Comeback::Over });
+            leg.lost = Some(Lost { recorder: shown, proof, alive, at: now, comeback: Comeback::Over });
             self.former.extend(leg.finish());
             let mut commands = Vec::new();
             for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {

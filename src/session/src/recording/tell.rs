@@ -116,10 +116,10 @@ impl Recording {
         if !self.is_silent(id) {
             self.tell(Scope::Leg(id), SessionEventKind::Started);
         }
-        if let Some(Lost { recorder: from, proof, .. }) =
+        if let Some(Lost { recorder: from, alive, .. }) =
             self.legs.get_mut(id).and_then(|leg| leg.lost.take())
         {
-            let uncertain = now.saturating_duration_since(proof);
+            let uncertain = now.saturating_duration_since(alive);
             self.tell(Scope::Leg(id), SessionEventKind::FailedOver { from, uncertain });
         }
     }

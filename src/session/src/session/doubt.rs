@@ -79,6 +79,8 @@ pub(super) struct Doubt {
     streams: usize,
     /// Streams that receiver reports have come of.
     reported: Vec<BranchId>,
+    /// Until when all of them had been heard, by the last one.
+    heard: Vec<(BranchId, Instant)>,
     /// Those that should have been reported on again, or at all.
     overdue: Vec<BranchId>,
     /// How often in a row three intervals have passed without a report of a stream.
@@ -210,6 +212,19 @@ impl Doubt {
     /// Whether receiver reports of a stream have come.
     pub(super) fn is_reported(&self, stream: BranchId) -> bool {
         self.reported.contains(&stream)
+    }
+
+    /// The last report of a stream says that all was heard until then.
+    pub(super) fn note_heard(&mut self, stream: BranchId, until: Instant) {
+        match self.heard.iter_mut().find(|(heard, _)| *heard == stream) {
+            Some((_, last)) => *last = until,
+            None => self.heard.push((stream, until)),
+        }
+    }
+
+    /// Until when all of a stream was heard, as the last report of it says.
+    pub(super) fn heard(&self, stream: BranchId) -> Option<Instant> {
+        self.heard.iter().find(|(heard, _)| *heard == stream).map(|(_, until)| *until)
     }
 
     /// Whether receiver reports of any stream have come.

@@ -60,6 +60,17 @@ impl Life {
         if self.expects_reports { self.proof.min(self.heard) } else { self.proof }
     }
 
+    /// When it was last alive for sure, by whatever it has shown that: of one that always reports, or none of whose reports came, as
+    /// [`Self::proof`]. What it reports proves nothing of what its host has `refused` since then.
+    pub(super) fn alive(&self, refused: Option<Instant>) -> Instant {
+        let heard = refused.map_or(self.heard, |refused| self.heard.min(refused));
+        match self.reported {
+            None => self.proof(),
+            Some(_) if self.expects_reports => heard,
+            Some(_) => self.proof.max(heard),
+        }
+    }
+
     /// A newer proof that the recorder has what was sent by then. None where it reports, or always should: then its reports
     /// alone say so, since it may answer SIP and be deaf.
     pub(super) fn poll_confirmed(&mut self) -> Option<Instant> {
@@ -88,6 +99,7 @@ impl Life {
     /// It has taken no media for sure since a moment, `None` for as long as it has not shown that it hears: what it said by SIP
     /// meanwhile proves nothing.
     pub(super) fn deny(&mut self, since: Option<Instant>) {
+        self.heard = since.map_or(self.heard, |since| self.heard.min(since));
         self.proof = self.proof.min(since.unwrap_or(self.heard));
     }
 

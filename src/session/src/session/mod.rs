@@ -82,6 +82,8 @@ pub(crate) struct Lived {
     pub(crate) since: Instant,
     /// When the recorder was last alive for sure, receiver reports aside.
     pub(crate) proof: Instant,
+    /// The same, and they count, too.
+    pub(crate) alive: Instant,
 }
 
 #[derive(Debug)]
@@ -210,7 +212,10 @@ impl RecordingSession {
     /// Since when the recorder has accepted and media can flow, if so, and when it was last alive for sure; also when that is over.
     pub(crate) fn lived(&self) -> Option<Lived> {
         match (&self.phase, self.lived) {
-            (Phase::Up(up), Some(lived)) => Some(Lived { proof: up.life.proof(), ..lived }),
+            (Phase::Up(up), Some(lived)) => {
+                let refused = up.doubt.refused_streams().map(|(_, since)| since).min();
+                Some(Lived { proof: up.life.proof(), alive: up.life.alive(refused), ..lived })
+            }
             (_, lived) => lived,
         }
     }
@@ -520,7 +525,7 @@ impl RecordingSession {
 
     /// Media can flow.
     fn begin(&mut self, now: Instant) {
-        self.lived = Some(Lived { since: now, proof: now });
+        self.lived = Some(Lived { since: now, proof: now, alive: now });
         self.notices.push_back(Notice::Answered);
     }
 
@@ -618,7 +623,7 @@ impl RecordingSession {
         match (&self.phase, how) {
             (Phase::Ending, _) => self.hear_farewell(how),
             (Phase::Up(_), Termination::RemoteBye(bye)) => {
-                self.lived = self.lived().map(|lived| Lived { proof: now, ..lived });
+                self.lived = self.lived().map(|lived| Lived { proof: now, alive: now, ..lived });
                 self.keep_refusals();
                 self.phase = Phase::Ending;
                 self.notices.push_back(Notice::EndedByRecorder(farewell::hang_up(&bye.headers)));

@@ -84,7 +84,17 @@ impl RecordingSession {
         if let Phase::Up(up) = &mut self.phase {
             self.punctuality.note(stream, now);
             up.doubt.dispel(stream);
-            up.life.report(missing_since.unwrap_or(now), &self.rules.timers, now);
+            let heard = missing_since.unwrap_or(now);
+            up.doubt.note_heard(stream, heard);
+            up.life.report(heard, &self.rules.timers, now);
+        }
+    }
+
+    /// Until when the recorder has heard all of a stream, as the last report of it says; None where none has come.
+    pub(crate) fn last_report(&self, stream: BranchId) -> Option<Instant> {
+        match &self.phase {
+            Phase::Up(up) => up.doubt.heard(stream),
+            Phase::Inviting(_) | Phase::Ending => None,
         }
     }
 
