@@ -70,7 +70,7 @@ fn what_the_host_refuses_of_another_recorder_there_says_nothing_of_this_one() {
         assert_eq!(rig.told().contains(&refused), is_its);
         assert_eq!(rig.received(), 200);
         rig.act(|outlet, kit, now| {
-            outlet.recall(now, now);
+            outlet.recall(now, None, false, now);
             outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
         });
         rig.open();
