@@ -37,6 +37,8 @@ pub(crate) enum Complaint {
     Lost(DropCause),
     /// Its caps cannot be recorded.
     Unrecordable(Unrecordable),
+    /// The same, and it is recorded by what they said before.
+    Unusable(Unrecordable),
 }
 
 /// Which kinds of complaint were told when.

@@ -105,6 +105,12 @@ pub(crate) fn from_caps(caps: &gst::CapsRef) -> Result<StreamFormat, Unrecordabl
     Ok(StreamFormat { medium, payloads: vec![payload], ptime_ms: ptime(structure) })
 }
 
+/// The medium that caps name, right or wrong; `None` where they name none.
+pub(crate) fn stated_medium(caps: &gst::CapsRef) -> Option<Medium> {
+    let word = caps.structure(0)?.get::<&str>("media").ok()?;
+    Some(if word == Medium::Video.as_str() { Medium::Video } else { Medium::Audio })
+}
+
 fn medium(word: &str) -> Option<Medium> {
     [Medium::Audio, Medium::Video].into_iter().find(|medium| word == medium.as_str())
 }

@@ -12,6 +12,9 @@ use gst::prelude::*;
 
 const PCMA: &str = "application/x-rtp,media=audio,encoding-name=PCMA,clock-rate=8000,payload=8";
 
+/// Caps that do not say what comes.
+const UNUSABLE: &str = "application/x-rtp,media=audio,payload=99";
+
 /// A call whose first ten packets of each party, of PCMU, the recorder has.
 fn recorded() -> (Recorder, Call) {
     let recorder = Recorder::start(Script::Accept);
@@ -93,6 +96,53 @@ fn while_the_call_has_a_codec_that_the_recorder_refuses_it_is_off_and_what_is_mi
     let gaps: Vec<_> = messages.iter().filter(|message| message.name() == "siprec-gap").collect();
     assert!(gaps.iter().all(|gap| gap.get::<&str>("reason") == Ok("payload-unknown")), "{gaps:?}");
     assert_eq!(gaps.iter().map(|gap| gap.get::<u64>("packets").unwrap()).sum::<u64>(), 100, "{gaps:?}");
+}
+
+#[test]
+fn under_caps_that_lack_a_field_what_the_call_had_before_is_recorded_and_what_is_not_known_is_counted() {
+    let (recorder, call) = recorded();
+    change(&call, UNUSABLE);
+    speak(&call, 0, 10..30);
+    speak(&call, 99, 30..60);
+    speak(&call, 0, 60..70);
+    expect(&recorder, 0, 10..30);
+    expect(&recorder, 0, 60..70);
+    change(&call, common::PCMU);
+    speak(&call, 0, 70..80);
+    expect(&recorder, 0, 70..80);
+    call.end();
+    for _ in 0..2 {
+        let report = call.message("siprec-report");
+        let count = |field: &str| report.get::<u64>(field).unwrap();
+        assert_eq!(
+            (count("seen"), count("sent"), count("dropped-payload-unknown")),
+            (80, 50, 30),
+            "{report}"
+        );
+    }
+    let messages = call.messages_so_far();
+    let gaps = messages.iter().filter(|message| message.name() == "siprec-gap");
+    let lost = gaps.map(|gap| (gap.get::<String>("reason").unwrap(), gap.get::<u64>("packets").unwrap()));
+    assert_eq!(
+        lost.collect::<Vec<_>>(),
+        [("payload-unknown".to_owned(), 30), ("payload-unknown".to_owned(), 30)]
+    );
+    assert!(!messages.iter().any(|message| message.name() == "siprec-audio-off"), "{messages:?}");
+}
+
+/// A pad knows nothing of the next call.
+#[test]
+fn caps_that_lack_a_field_are_not_made_good_by_those_of_the_call_before() {
+    let (recorder, call) = recorded();
+    for state in [gst::State::Ready, gst::State::Playing] {
+        call.siprec.set_state(state).unwrap();
+    }
+    recorder.request("BYE");
+    for (inlet, _) in &call.parties {
+        inlet.begin_with(&UNUSABLE.parse().unwrap());
+    }
+    let off = call.message("siprec-audio-off");
+    assert!(off.get::<&str>("reason").unwrap().contains("its caps lack a usable field"), "{off}");
 }
 
 #[test]

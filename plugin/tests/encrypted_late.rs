@@ -127,6 +127,28 @@ fn a_call_that_turns_encrypted_is_recorded_encrypted_from_there_on() {
 }
 
 #[test]
+fn caps_that_lack_a_field_and_say_that_the_call_is_encrypted_are_heeded() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| siprec.set_property("allow-clear-keys", true));
+    call.begin();
+    (0..10).for_each(|number| call.speak(number));
+    recorder.request("INVITE");
+    for line in 0..2 {
+        for number in 0..10 {
+            assert_eq!(timestamp(&recorder.packet(line).unwrap()), number * 160);
+        }
+    }
+    for ((inlet, _), key) in call.parties.iter().zip(keys()) {
+        let mut caps = srtp_caps(Some(&CM80.caps(&key, None)));
+        let fields = caps.make_mut().structure_mut(0).unwrap();
+        fields.remove_fields(["payload", "encoding-name", "clock-rate"]);
+        inlet.pad.push_event(gst::event::Caps::new(&caps));
+    }
+    speak(&call, &encoders(), 10);
+    heard(&recorder, &secured_offer(&recorder), 10);
+}
+
+#[test]
 fn a_recorder_that_will_not_take_an_encrypted_call_fails_by_name_and_the_call_goes_on() {
     let recorder = Recorder::start(Script::Accept);
     // Keys may not cross this signalling in the clear.

@@ -76,9 +76,7 @@ impl SiprecSinkPad {
 
     /// The same; `None` where they name none.
     pub(super) fn stated_medium(&self) -> Option<Medium> {
-        let caps = self.current_caps()?;
-        let media = caps.structure(0)?.get::<&str>("media").ok()?;
-        Some(if media == "video" { Medium::Video } else { Medium::Audio })
+        format::stated_medium(self.current_caps()?.as_ref())
     }
 
     /// Whether the application has not heard yet, under these caps, that there is no key for the stream. It has, from here
@@ -92,9 +90,15 @@ impl SiprecSinkPad {
         self.imp().admit(complaint)
     }
 
-    /// What the stream's caps said last; `None` before there were any. See [`super::streams::carried`].
+    /// What the stream's caps said last; `None` before there were any. Those that lack something leave it as it was
+    /// before in the call. See [`super::streams::carried`].
     pub(super) fn format(&self) -> Option<Result<StreamFormat, Unrecordable>> {
         self.imp().format()
+    }
+
+    /// The call is over: what its caps said does not stand in for what those of the next one lack.
+    pub(super) fn outlive_call(&self) {
+        self.imp().outlive_call();
     }
 }
 
@@ -106,6 +110,8 @@ mod imp {
         place: OnceLock<Place>,
         feed: Feed,
         format: Mutex<Option<Result<StreamFormat, Unrecordable>>>,
+        /// The format is that of a call that is over.
+        outlived: AtomicBool,
         ended: AtomicBool,
         /// The application was told that there is no key under these caps.
         keyless_told: AtomicBool,
@@ -143,7 +149,8 @@ mod imp {
                         .nick("Statistics")
                         .blurb(
                             "What was copied for the recording: packets, bytes, gated (met a closed gate), \
-                             queue-full and unreadable (lost), secured (SRTP), recordable (the caps allow it)",
+                             queue-full and unreadable (lost), secured (SRTP), recordable (the caps allow it, or did \
+                             before they lacked something)",
                         )
                         .read_only()
                         .build(),
@@ -252,12 +259,14 @@ mod imp {
         fn take(&self, news: News) {
             match news {
                 News::Caps(caps) => {
-                    let format = format::from_caps(&caps);
-                    let before = lock(&self.format).replace(format.clone());
+                    let learnt = self.learn(&caps);
                     let security = self.feed.security();
                     self.take_keys(&caps);
-                    if before.as_ref() != Some(&format) || security != self.feed.security() {
+                    if matches!(learnt, Learnt::Format) || security != self.feed.security() {
                         self.with_element(|element| element.format_changed(&self.obj()));
+                    }
+                    if let Learnt::Unusable(fault) = learnt {
+                        self.with_element(|element| element.format_goes_on(&self.obj(), fault));
                     }
                 }
                 News::Begins => self.ended.store(false, Ordering::SeqCst),
@@ -266,6 +275,32 @@ mod imp {
                     self.with_element(super::super::imp::Siprec::stream_ended);
                 }
             }
+        }
+
+        /// Takes note of the format that caps name. Where they lack something, the stream goes on with the one it has: what
+        /// each packet is says its payload type, and one that is not known is counted.
+        fn learn(&self, caps: &gst::CapsRef) -> Learnt {
+            let said = format::from_caps(caps);
+            let mut format = lock(&self.format);
+            let outlived = self.outlived.load(Ordering::SeqCst);
+            match (&*format, said) {
+                (Some(Ok(before)), Err(fault @ Unrecordable::Field(_)))
+                    if !outlived
+                        && format::stated_medium(caps).is_none_or(|medium| medium == before.medium) =>
+                {
+                    Learnt::Unusable(fault)
+                }
+                (before, said) => {
+                    let is_new = before.as_ref() != Some(&said);
+                    *format = Some(said);
+                    self.outlived.store(false, Ordering::SeqCst);
+                    if is_new { Learnt::Format } else { Learnt::Nothing }
+                }
+            }
+        }
+
+        pub(super) fn outlive_call(&self) {
+            self.outlived.store(true, Ordering::SeqCst);
         }
 
         fn take_keys(&self, caps: &gst::CapsRef) {
@@ -309,6 +344,16 @@ mod imp {
                 .field("recordable", lock(&self.format).as_ref().is_some_and(Result::is_ok))
                 .build()
         }
+    }
+
+    /// What caps say of the format.
+    enum Learnt {
+        /// What is known.
+        Nothing,
+        /// Another one, or that there is none.
+        Format,
+        /// Too little, so that the one before holds.
+        Unusable(Unrecordable),
     }
 
     /// What an event of the call means for the recording.

@@ -121,6 +121,7 @@ impl Siprec {
     pub(super) fn call_ends(&self) {
         self.wish(Wish::Stop(StopReason::CallEnded));
         lock(self.live()).recordings.clear();
+        self.sink_pads().for_each(|pad| pad.outlive_call());
     }
 
     /// Does what the application or the call wants. Never waits for the recorder.

@@ -61,6 +61,19 @@ impl Siprec {
         });
     }
 
+    /// A stream's caps lack something, and the format holds that it had before.
+    pub(super) fn format_goes_on(&self, pad: &SiprecSinkPad, fault: Unrecordable) {
+        // What caps lack, a session description says.
+        if matches!(self.negotiated().get(&pad.index()), Some(Ok(_))) {
+            return;
+        }
+        let reason = format!("the stream of {} is recorded as its caps were before: now {fault}", pad.name());
+        match pad.admit(Complaint::Unusable(fault)) {
+            Some(more) => self.with_live(|live| live.faults.push(Fault::Command(reason + &more))),
+            None => gst::debug!(crate::CAT, obj = pad, "told a moment ago: {reason}"),
+        }
+    }
+
     /// A party has another DN.
     pub(super) fn party_changed(&self, index: u16) {
         let dn = self.parties().dn(index).unwrap_or_default();
