@@ -130,6 +130,48 @@ fn under_caps_that_lack_a_field_what_the_call_had_before_is_recorded_and_what_is
     assert!(!messages.iter().any(|message| message.name() == "siprec-audio-off"), "{messages:?}");
 }
 
+/// Caps of something that is not recorded.
+const RAW: &str = "audio/x-raw,format=S16LE,rate=8000,channels=1,layout=interleaved";
+
+#[test]
+fn a_stream_that_is_no_rtp_for_a_while_is_told_off_in_its_session_and_on_when_it_is_recorded_again() {
+    let (recorder, call) = recorded();
+    let off_now = || {
+        let list = |of: &gst::Structure, name| of.get::<gst::Array>(name).unwrap();
+        let first = |list: gst::Array| list[0].get::<gst::Structure>().unwrap();
+        let copy = first(list(&call.siprec.property::<gst::Structure>("stats"), "copies"));
+        list(&first(list(&copy, "sessions")), "off").len()
+    };
+    let text = |message: &gst::Structure, field: &str| message.get::<String>(field).unwrap();
+    let session = text(&call.message("siprec-started"), "session");
+    let about = |message: &gst::Structure| {
+        assert_eq!(text(message, "session"), session, "{message}");
+        assert!(text(message, "recorder").starts_with("sip:127.0.0.1"), "{message}");
+        assert_eq!(message.get::<u32>("copy"), Ok(1), "{message}");
+        assert_eq!(text(message, "GSIP_REC_FN"), text(message, "recording-id"), "{message}");
+        (text(message, "dn"), text(message, "GSIP_RECORD"))
+    };
+    change(&call, RAW);
+    let off = [call.message("siprec-audio-off"), call.message("siprec-audio-off")];
+    assert!(text(&off[0], "reason").contains("its caps are audio/x-raw, not application/x-rtp (sink_0)"));
+    let both = |first: &str, second: &str| {
+        [("1001".to_owned(), first.to_owned()), ("1002".to_owned(), second.to_owned())]
+    };
+    assert_eq!(off.each_ref().map(about), both("ON", "OFF"));
+    assert_eq!(off_now(), 2);
+    // Of no account.
+    speak(&call, 0, 10..20);
+    change(&call, common::PCMU);
+    speak(&call, 0, 20..30);
+    let on = [call.message("siprec-audio-on"), call.message("siprec-audio-on")];
+    assert_eq!(on.each_ref().map(about), both("ON", "ON"));
+    assert_eq!(off_now(), 0);
+    call.end();
+    let seen: u64 = (0..4).map(|_| call.message("siprec-report").get::<u64>("seen").unwrap()).sum();
+    assert_eq!(seen, 40);
+    drop(recorder);
+}
+
 /// A pad knows nothing of the next call.
 #[test]
 fn caps_that_lack_a_field_are_not_made_good_by_those_of_the_call_before() {

@@ -76,6 +76,43 @@ fn a_stream_whose_caps_lack_a_field_with_every_packet_is_told_of_once() {
 }
 
 #[test]
+fn a_stream_that_turns_into_no_rtp_with_every_packet_is_told_of_once_until_it_is_recorded_again() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = call(&recorder);
+    call.begin();
+    call.speak(0);
+    call.wait_for_state("Recording");
+    recorder.set_script(Script::AcceptAfter(std::time::Duration::from_secs(60)));
+    let inlet = &call.parties[0].0;
+    for number in 1..150 {
+        inlet.pad.push_event(gst::event::Caps::new(&"audio/x-raw".parse::<gst::Caps>().unwrap()));
+        inlet.pad.push(buffer(&packet(1, number))).unwrap();
+        inlet.pad.push_event(gst::event::Caps::new(&plain()));
+    }
+    let told = warnings(&call, "The recording goes on without the audio");
+    assert_eq!(told.len(), 1, "{told:?}");
+}
+
+/// Before anything is asked for, or after its end.
+#[test]
+fn a_stream_that_no_recording_knows_is_told_with_what_the_call_is_to_be_told() {
+    let recorder = Recorder::start(Script::Accept);
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("auto-start", false);
+        siprec.set_property("recording-id", "R1");
+    });
+    call.parties[0].0.begin_with(&"audio/x-raw".parse().unwrap());
+    let off = call.message("siprec-audio-off");
+    let text = |field: &str| off.get::<String>(field).unwrap();
+    assert_eq!((text("GSIP_RECORD"), text("GSIP_REC_FN")), ("OFF".to_owned(), "R1".to_owned()), "{off}");
+    assert_eq!((text("recording-id"), text("dn")), ("R1".to_owned(), "1001".to_owned()), "{off}");
+    assert!(
+        text("reason").contains("the stream of sink_0 is not recorded: its caps are audio/x-raw"),
+        "{off}"
+    );
+}
+
+#[test]
 fn a_flood_of_sources_whose_key_nobody_gives_is_told_of_once() {
     let recorder = Recorder::start(Script::Accept);
     let call = call(&recorder);

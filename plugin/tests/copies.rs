@@ -241,6 +241,45 @@ fn one_that_dies_is_told_and_the_other_has_the_call_without_a_hole() {
 }
 
 #[test]
+fn each_copy_tells_of_streams_that_their_caps_end_until_they_are_recorded_again() {
+    let recorders = [Recorder::start(Script::Accept), Recorder::start(Script::Accept)];
+    let call = call(&recorders[0].uri(), &recorders[1].uri(), |_| ());
+    call.begin();
+    call.speak(0);
+    let sessions =
+        [1, 2].map(|copy| of_copy(&call, "siprec-started", copy).get::<String>("session").unwrap());
+    for recorder in &recorders {
+        (0..2).for_each(|line| ensure_gets(recorder, line, 0..1));
+    }
+    let told = |name: &str| {
+        let text = |message: &gst::Structure, field: &str| message.get::<String>(field).unwrap();
+        let mut indicated = Vec::new();
+        for (copy, session) in [1, 2].into_iter().zip(&sessions) {
+            for dn in ["1001", "1002"] {
+                let message = of_copy(&call, name, copy);
+                assert_eq!(
+                    (text(&message, "session"), text(&message, "dn")),
+                    (session.clone(), dn.to_owned())
+                );
+                indicated.push(text(&message, "GSIP_RECORD"));
+            }
+        }
+        indicated
+    };
+    let raw: gst::Caps = "audio/x-raw".parse().unwrap();
+    call.parties.iter().for_each(|(inlet, _)| assert!(inlet.pad.push_event(gst::event::Caps::new(&raw))));
+    let off = told("siprec-audio-off");
+    assert_eq!(off.iter().filter(|indicated| *indicated == "OFF").count(), 1, "the last one: {off:?}");
+    let rtp: gst::Caps = common::PCMU.parse().unwrap();
+    call.parties.iter().for_each(|(inlet, _)| assert!(inlet.pad.push_event(gst::event::Caps::new(&rtp))));
+    call.speak(1);
+    assert_eq!(told("siprec-audio-on"), ["ON"; 4]);
+    for recorder in &recorders {
+        (0..2).for_each(|line| ensure_gets(recorder, line, 1..2));
+    }
+}
+
+#[test]
 fn every_transition_of_each_copy_is_told_once_and_in_order() {
     let recorder = Recorder::start(Script::Accept);
     let refuses = Recorder::start(Script::Refuse(486));

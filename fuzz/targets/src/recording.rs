@@ -93,6 +93,10 @@ impl UnderTest {
             }
             "dn" => command(Command::SetDn { slot, dn: step.word(2).to_owned() }),
             "add" => command(Command::AddStream { slot, stream: stream(slot) }),
+            "forbid" => {
+                let reason = step.word(2).to_owned();
+                command(Command::Unrecordable { stream: Some(stream(slot)), reason })
+            }
             "remove" => command(Command::RemoveStream { stream: stream(slot) }),
             "format" => {
                 let format = format(step.number::<u8>(2) % 128, step.word(3), step.number::<u32>(4).max(1));

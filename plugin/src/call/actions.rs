@@ -184,8 +184,9 @@ impl Siprec {
                 self.parties().leaves(slot, true);
                 self.parties().set_dn(slot, None);
                 pad.feed().disconnect();
+                let forbidden = live.left.remove(&slot).map(|stream| Command::RemoveStream { stream });
                 live.left.extend(stream.map(|stream| (slot, stream)));
-                stream.map(|stream| Command::PartyLeft { stream }).into_iter().collect()
+                stream.map(|stream| Command::PartyLeft { stream }).into_iter().chain(forbidden).collect()
             }
             Change::Named(dn) => {
                 self.parties().set_dn(slot, Some(dn.clone()));

@@ -125,16 +125,19 @@ pub(super) fn tell_fault(element: &Siprec, fault: &Fault) {
         Fault::Start { whole, copy, reason } => return tell_refusal(element, whole, *copy, reason),
         Fault::Stream { dn, medium, reason } => {
             let latest = element.imp().progress().latest();
+            let indication = latest.as_ref().map_or(Indication::Off, |whole| whole.indication());
             let names = latest.map_or_else(|| Names::set(&element.imp().settings()), |it| it.names.clone());
             let message = gst::Structure::builder(off(*medium))
-                .field_if_some("recording-id", names.recording_id)
+                .field_if_some("recording-id", names.recording_id.as_deref())
                 .field_if_some("call-uuid", names.call_uuid)
                 .field("reason", reason)
-                .field_if_some("dn", dn.as_deref());
+                .field_if_some("dn", dn.as_deref())
+                .field("GSIP_RECORD", indication.as_str())
+                .field_if_some("GSIP_REC_FN", names.recording_id);
             post(element, message);
             reason
         }
-        // The recording goes on, as it was.
+        // The recording goes on, or tells of itself.
         Fault::Command(reason) => reason,
     };
     gst::element_warning!(element, gst::ResourceError::Failed, ("{reason}"));

@@ -42,7 +42,8 @@ pub(super) struct Live {
     /// Asked by `pause` and not taken back: it outlives recordings and states, so that nothing slips through before
     /// one begins.
     pub(super) paused: bool,
-    /// The streams of parties that left, by pad: their lines wait for successors until the pad goes.
+    /// The streams of parties that left, by pad: their lines wait for successors until the pad goes. And those that were told as ones
+    /// that cannot be recorded, which the call has until then.
     pub(super) left: BTreeMap<u16, StreamId>,
     /// What the application must hear once the lock is free.
     pub(super) faults: Vec<Fault>,
@@ -54,7 +55,7 @@ pub(super) enum Fault {
     Start { whole: Arc<Whole>, copy: usize, reason: String },
     /// A stream of a party cannot be recorded.
     Stream { dn: Option<String>, medium: Medium, reason: String },
-    /// A command was not taken.
+    /// What is told by a WARNING alone, such as a command that was not taken.
     Command(String),
 }
 

@@ -43,22 +43,27 @@ impl Siprec {
     pub(super) fn format_changed(&self, pad: &SiprecSinkPad) {
         self.with_live(|live| {
             if let Some(Err(fault)) = self.format(pad) {
-                live.detach(pad);
-                live.order(Command::Unrecordable { reason: fault.to_string() });
-                let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
-                let dn = self.parties().dn(pad.index());
-                match pad.admit(Complaint::Unrecordable(fault)) {
-                    Some(more) => {
-                        let reason = reason + &more;
-                        live.faults.push(Fault::Stream { dn, medium: pad.announced_medium(), reason });
-                    }
-                    None => gst::debug!(crate::CAT, obj = pad, "told a moment ago: {reason}"),
-                }
+                let is_told = live.forbid(pad, &fault);
+                self.complain_of_format(live, pad, fault, is_told);
             } else if pad.feed().tap().is_none() {
                 self.attach(live, pad);
             }
             self.refresh(live);
         });
+    }
+
+    /// Says that the stream of a pad is not recorded; by a WARNING alone where a recording that knows it tells the rest.
+    fn complain_of_format(&self, live: &mut Live, pad: &SiprecSinkPad, fault: Unrecordable, is_told: bool) {
+        let reason = format!("the stream of {} is not recorded: {fault}", pad.name());
+        let dn = self.parties().dn(pad.index());
+        match pad.admit(Complaint::Unrecordable(fault)) {
+            Some(more) if is_told => live.faults.push(Fault::Command(reason + &more)),
+            Some(more) => {
+                let reason = reason + &more;
+                live.faults.push(Fault::Stream { dn, medium: pad.announced_medium(), reason });
+            }
+            None => gst::debug!(crate::CAT, obj = pad, "told a moment ago: {reason}"),
+        }
     }
 
     /// A stream's caps lack something, and the format holds that it had before.
@@ -94,7 +99,7 @@ impl Siprec {
         if !commands.is_empty() {
             live.order(Command::Batch(commands));
         } else if let Some(Err(fault)) = self.format(pad) {
-            live.order(Command::Unrecordable { reason: fault.to_string() });
+            live.order(Command::Unrecordable { stream: None, reason: of_pad(pad, &fault) });
         }
     }
 
@@ -230,6 +235,11 @@ pub(super) fn carried(
     }
 }
 
+/// A fault of caps, where its stream may have no other name.
+fn of_pad(pad: &SiprecSinkPad, fault: &Unrecordable) -> String {
+    format!("{fault} ({})", pad.name())
+}
+
 impl Live {
     /// Feeds a pad's stream into the recording no more; what it brought is still recorded.
     pub(super) fn detach(&mut self, pad: &SiprecSinkPad) {
@@ -237,5 +247,14 @@ impl Live {
             pad.feed().disconnect();
             self.order(Command::RemoveStream { stream: tap.stream() });
         }
+    }
+
+    /// The same where its caps forbid it. Answers whether a recording has it, which tells of that unless it is about to end.
+    fn forbid(&mut self, pad: &SiprecSinkPad, fault: &Unrecordable) -> bool {
+        let stream = pad.feed().tap().map(|tap| tap.stream());
+        pad.feed().disconnect();
+        self.left.extend(stream.map(|stream| (pad.index(), stream)));
+        self.order(Command::Unrecordable { stream, reason: of_pad(pad, fault) });
+        stream.is_some() && self.recordings.iter().any(|recording| !recording.is_over())
     }
 }

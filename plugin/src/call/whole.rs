@@ -57,6 +57,11 @@ impl Whole {
         (copies.refuse(copy, reason), copies.indication())
     }
 
+    /// What is to be told of the call now.
+    pub(super) fn indication(&self) -> Indication {
+        lock(&self.copies).indication()
+    }
+
     /// A copy, counted from 0, has begun.
     pub(super) fn watch(&self, copy: usize, watch: StateWatch) {
         lock(&self.watches).insert(copy, watch);

@@ -58,9 +58,12 @@ pub enum Command {
         /// How.
         security: StreamSecurity,
     },
-    /// A stream of the call cannot be recorded, whose [`Command::RemoveStream`] was given, or that was never told of. Where no
-    /// other one can be, the recording has failed, until one comes that can.
+    /// A stream of the call cannot be recorded. One that was told of is over by that, as after [`Command::RemoveStream`], and
+    /// told as not recorded, until its pad has another one that is, or [`Command::RemoveStream`] says that the call has it no more.
+    /// Where no other one can be recorded, the recording has failed, until one comes that can.
     Unrecordable {
+        /// The stream, where it was told of.
+        stream: Option<StreamId>,
         /// Why, in words for people.
         reason: String,
     },

@@ -580,12 +580,15 @@ fn a_branch_that_the_engine_loses_leaves_the_other_one_recording() {
 
 #[test]
 fn a_call_of_which_nothing_can_be_recorded_has_failed_a_second_later_until_something_can() {
-    let nothing: [fn(&mut Call); 3] = [
+    let nothing: [fn(&mut Call); 4] = [
         |call| call.format(0, video(96, "VP8")),
         |call| call.format(0, audio(&[(96, "not\nthis", 8000)])),
         |call| {
+            call.command(Command::Unrecordable { stream: Some(stream(0)), reason: "it is text".to_owned() });
+        },
+        |call| {
             call.command(Command::RemoveStream { stream: stream(0) });
-            call.command(Command::Unrecordable { reason: "it is text".to_owned() });
+            call.command(Command::Unrecordable { stream: None, reason: "it is text".to_owned() });
         },
     ];
     for nothing in nothing {

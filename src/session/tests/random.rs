@@ -144,6 +144,9 @@ fn single_command() -> impl Strategy<Value = Command> {
         6 => (number(), format)
             .prop_map(|(number, format)| Command::StreamFormat { stream: stream(number), format }),
         2 => number().prop_map(|number| Command::RemoveStream { stream: stream(number) }),
+        1 => prop::option::of(number()).prop_map(|number| {
+            Command::Unrecordable { stream: number.map(stream), reason: "it is text".to_owned() }
+        }),
         1 => number().prop_map(|number| Command::PartyLeft { stream: stream(number) }),
         3 => (number(), any::<bool>(), any::<bool>()).prop_map(|(number, secured, known)| {
             let suite = known.then_some(SrtpSuite::AeadAes128Gcm);

@@ -34,7 +34,7 @@ use crate::parties::PartyKey;
 use crate::session::RecordingSession;
 use end::Outcome;
 use leg::Leg;
-use rest::{Rest, Unrecordable};
+use rest::{Forbidden, Rest, Unrecordable};
 use slot::Slot;
 use slots::Slots;
 
@@ -86,6 +86,8 @@ pub struct Recording {
     state: RecordingState,
     /// It has failed, and did not begin anew since.
     rest: Option<Rest>,
+    /// Pads whose stream cannot be recorded, until one of theirs is.
+    forbidden: BTreeMap<u16, Forbidden>,
     /// A stream cannot be recorded, and none is yet.
     unrecordable: Option<Unrecordable>,
     /// When the first packet of any stream came.
@@ -142,6 +144,7 @@ impl Recording {
             former: Vec::new(),
             state: RecordingState::Idle,
             rest: None,
+            forbidden: BTreeMap::new(),
             unrecordable: None,
             begun: None,
             handled: now,
@@ -238,7 +241,7 @@ impl Recording {
         match command {
             Command::AddStream { slot, stream } => self.add_stream(slot, stream, now),
             Command::StreamFormat { stream, format } => self.describe(stream, format, now),
-            Command::Unrecordable { reason } => self.note_unrecordable(reason, now),
+            Command::Unrecordable { stream, reason } => self.forbid(stream, reason, now),
             Command::StreamSecurity { stream, security } => {
                 let slot = self.slots.values_mut().find(|slot| slot.carries(stream));
                 slot.into_iter().for_each(|slot| slot.secure(security));

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
+use siprec_model::{BranchId, FailureReason, Medium, RecordingState, SessionEventKind, StreamId};
 
 use super::end::Outcome;
 use super::slot::Slot;
 use super::tell::Scope;
 use super::{CLOSING_TIME, Recording, Stage};
+use crate::config::SessionMode;
 
 /// What the recording waits for before it has failed as the application sees it.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +33,57 @@ pub(super) struct Unrecordable {
     told: bool,
 }
 
+/// A stream that cannot be recorded any more.
+#[derive(Debug)]
+pub(super) struct Forbidden {
+    pub(super) stream: StreamId,
+    /// The attempt of which the application was told that.
+    attempt: u32,
+    medium: Medium,
+    /// In words for people.
+    reason: String,
+}
+
 impl Recording {
+    /// A stream of the call cannot be recorded any more, or none was told of. What it brought is still delivered.
+    pub(super) fn forbid(&mut self, stream: Option<StreamId>, reason: String, now: Instant) {
+        let is_meant = |slot: &&Slot| Some(slot.stream()) == stream && slot.is_present();
+        let known = self.slots.values().find(is_meant);
+        let known = known.map(|slot| (slot.number(), slot.pad(), slot.stream(), slot.medium()));
+        if let Some((number, pad, stream, medium)) = known {
+            let (_, attempt) = self.attempt_of(number);
+            // Caps may come and go faster than a recorder answers.
+            if self.forbidden.get(&pad).is_none_or(|before| before.attempt != attempt) {
+                self.tell_off_once(number, || reason.clone());
+            }
+            self.remove_stream(stream, now);
+            let reason = reason.clone();
+            self.forbidden.insert(pad, Forbidden { stream, attempt, medium, reason });
+        } else if let Some(stream) = stream {
+            self.remove_stream(stream, now);
+        }
+        self.note_unrecordable(reason, now);
+    }
+
+    /// A recorder has accepted the session of all: what could not be recorded before cannot be by this one, either. Each party's own
+    /// is over with its stream.
+    pub(super) fn tell_forbidden(&mut self, id: usize) {
+        let Some(attempt) = self.legs.get(id).map(|leg| leg.attempt) else { return };
+        if self.mode != SessionMode::BothParties {
+            return;
+        }
+        let slots = &self.slots;
+        let is_gone = |pad: u16| !slots.values().any(|slot| slot.pad() == pad && slot.is_present());
+        let untold = self.forbidden.iter_mut().filter(|(pad, it)| it.attempt != attempt && is_gone(**pad));
+        let untold = untold.map(|(pad, it)| {
+            it.attempt = attempt;
+            (*pad, it.medium, it.reason.clone())
+        });
+        for (pad, medium, reason) in untold.collect::<Vec<_>>() {
+            self.say_off_of(Scope::Pad(pad), (Some(id), attempt), medium, reason);
+        }
+    }
+
     /// A stream cannot be recorded. Others get some time to come.
     pub(super) fn note_unrecordable(&mut self, reason: String, now: Instant) {
         let Stage::Idle { asked, deadline } = &mut self.stage else { return };

@@ -109,6 +109,7 @@ impl Recording {
     }
 
     pub(super) fn remove_stream(&mut self, stream: StreamId, now: Instant) {
+        self.forbidden.retain(|_, forbidden| forbidden.stream != stream);
         self.end_streams(|slot| slot.stream() == stream, now);
         let pad = self.slots.values().find(|slot| slot.stream() == stream).map(Slot::pad);
         let Some(pad) = pad else { return };
@@ -369,8 +370,12 @@ impl Recording {
                 if !slot.is_off(attempt) {
                     offs.push((number, reason));
                 }
-            } else if slot.turns_on() || opens && leg.is_some_and(Leg::takes_nothing) {
-                news.push((number, SessionEventKind::MediumOn { medium }));
+            } else if slot.is_present() {
+                // What a stream leaves that has ended is not the call's any more.
+                let was_forbidden = slot.is_open() && self.forbidden.remove(&slot.pad()).is_some();
+                if slot.turns_on() || was_forbidden || opens && leg.is_some_and(Leg::takes_nothing) {
+                    news.push((number, SessionEventKind::MediumOn { medium }));
+                }
             }
         }
         self.branches(commands);

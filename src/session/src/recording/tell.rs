@@ -89,14 +89,24 @@ impl Recording {
     }
 
     fn say_off(&mut self, slot: u16, reason: String) {
-        let (id, attempt) = self.attempt_of(slot);
         let medium = self.slots.get(&slot).map_or(Medium::Audio, Slot::medium);
+        self.say_off_of(Scope::Slot(slot), self.attempt_of(slot), medium, reason);
+    }
+
+    /// The same of a stream that may be gone, in a session and its attempt.
+    pub(super) fn say_off_of(
+        &mut self,
+        scope: Scope,
+        (id, attempt): (Option<usize>, u32),
+        medium: Medium,
+        reason: String,
+    ) {
         let is_taken = |other: &Slot| other.leg() == id && other.is_present() && !other.is_off(attempt);
         let others = self.slots.values().any(is_taken);
         if let Some(leg) = id.filter(|_| !others).and_then(|id| self.legs.get_mut(id)) {
             leg.takes_nothing = Some(attempt);
         }
-        self.tell(Scope::Slot(slot), SessionEventKind::MediumOff { medium, reason, others });
+        self.tell(scope, SessionEventKind::MediumOff { medium, reason, others });
     }
 
     /// The recorder of the present attempt does not take a stream. Whether the application does not know that yet.
@@ -106,13 +116,15 @@ impl Recording {
     }
 
     /// Whose session a stream's is, and its present attempt.
-    fn attempt_of(&self, slot: u16) -> (Option<usize>, u32) {
+    pub(super) fn attempt_of(&self, slot: u16) -> (Option<usize>, u32) {
         let id = self.slots.get(&slot).and_then(Slot::leg);
         (id, id.and_then(|id| self.legs.get(id)).map_or(0, |leg| leg.attempt))
     }
 
     /// The recorder has accepted. A session that was set up silent says so once that is settled.
     pub(super) fn tell_answered(&mut self, id: usize, now: Instant) {
+        // First: what the call's parties are to be told may else be wrong for a moment.
+        self.tell_forbidden(id);
         if !self.is_silent(id) {
             self.tell(Scope::Leg(id), SessionEventKind::Started);
         }
