@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use siprec_model::{BranchCommand, BranchEvent, MediaSecurity, OpenBranch, SrtpKey, SrtpKeys, SrtpSuite};
-use siprec_session::{Command, RecordingConfig, SrtpUse, StreamSecurity};
+use siprec_session::{ByePolicy, Command, RecordingConfig, SrtpUse, StreamSecurity};
 use siprec_sip::sdp::Crypto;
 use siprec_sip::{Method, Request, SessionDescription, Transport};
 use support::*;
@@ -175,6 +175,24 @@ fn a_stream_that_turns_out_to_be_encrypted_leaves_a_plain_session() {
     let off = "* audio of 1002 off: keys would cross the network in the clear (UDP), which is not allowed: the recorder \
                needs TLS";
     call.expect(&["disable 1", off]);
+}
+
+#[test]
+fn what_a_lost_recorder_may_not_have_of_when_the_call_was_encrypted_goes_to_the_next_one_encrypted() {
+    for (plain_for, protos) in [(6_000, ["RTP/SAVP"; 2]), (31_000, ["RTP/AVP"; 2])] {
+        let mut auto = config("sip:a.example sip:b.example");
+        auto.security.allow_clear_keys = true;
+        auto.recorder_bye = ByePolicy::FailOver;
+        let mut call = half_encrypted(auto);
+        (0..2).for_each(|slot| call.packet(slot));
+        let invite = call.answer_invite(&answer(&[4000, 4002], 2, CM));
+        assert_eq!(transports_of(&invite.body), ["RTP/SAVP"; 2]);
+        call.wait_ms(2_000);
+        call.command(Command::StreamSecurity { stream: stream(1), security: StreamSecurity::Plain });
+        call.wait_ms(plain_for);
+        call.recorder_sends(&invite, "BYE", &[], "");
+        assert_eq!(transports_of(&call.request(&Method::Invite).body), protos, "plain for {plain_for} ms");
+    }
 }
 
 /// A plain session over TLS with both streams, whose streams are encrypted from here on.

@@ -40,6 +40,11 @@ impl Recording {
         leg.recorder = None;
         leg.call_id = None;
         leg.step = Step::Choosing { asked: Asked::No, deadline };
+        let redelivers = leg.lost.is_some();
+        self.slots
+            .values_mut()
+            .filter(|slot| slot.is_of(id))
+            .for_each(|slot| slot.recollect(redelivers, now));
     }
 
     /// Has the next recorder chosen, one after the other: each choice may depend on those before it.

@@ -243,8 +243,9 @@ impl Recording {
             Command::StreamFormat { stream, format } => self.describe(stream, format, now),
             Command::Unrecordable { stream, reason } => self.forbid(stream, reason, now),
             Command::StreamSecurity { stream, security } => {
+                let kept_for = self.config.limits.hold_time;
                 let slot = self.slots.values_mut().find(|slot| slot.carries(stream));
-                slot.into_iter().for_each(|slot| slot.secure(security));
+                slot.into_iter().for_each(|slot| slot.secure(security, kept_for, now));
             }
             Command::RemoveStream { stream } => self.remove_stream(stream, now),
             Command::PartyLeft { stream } => self.party_left(stream, now),

@@ -48,6 +48,8 @@ pub(super) struct Slot {
     muted: bool,
     /// How it is protected in the call.
     security: StreamSecurity,
+    /// How it was before it turned plain.
+    formerly: Option<Formerly>,
     /// How often the stream has got another party.
     revision: u32,
     /// The session that it is recorded in.
@@ -122,6 +124,16 @@ struct End {
     speaks_out: bool,
 }
 
+/// How a stream was protected in the call.
+#[derive(Clone, Copy, Debug)]
+struct Formerly {
+    security: StreamSecurity,
+    /// Until when what came so may be kept.
+    until: Instant,
+    /// The next recorder is to get what came so.
+    counts: bool,
+}
+
 /// What is known of a loss, as [`BranchCommand::Recall`] says.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Loss {
@@ -177,6 +189,7 @@ impl Slot {
             former: FormerFormats::default(),
             muted: false,
             security: StreamSecurity::default(),
+            formerly: None,
             revision: 0,
             leg: None,
             branch: None,
@@ -278,13 +291,26 @@ impl Slot {
         self.muted = muted;
     }
 
-    /// How the stream is protected in the call.
+    /// How the stream is protected in the call, or was when that came which the next recorder is to get.
     pub(super) fn security(&self) -> StreamSecurity {
-        self.security
+        let former = self.formerly.filter(|formerly| formerly.counts && !self.security.is_secured());
+        former.map_or(self.security, |formerly| formerly.security)
     }
 
-    pub(super) fn secure(&mut self, security: StreamSecurity) {
-        self.security = security;
+    /// How it is protected from here on. What came before is kept for so long at most.
+    pub(super) fn secure(&mut self, security: StreamSecurity, kept_for: Duration, now: Instant) {
+        let before = std::mem::replace(&mut self.security, security);
+        if before.is_secured() && !security.is_secured() {
+            self.formerly = Some(Formerly { security: before, until: now + kept_for, counts: false });
+        }
+    }
+
+    /// Another recorder is sought, which is to get what the last one may not have, or has nothing to do with that.
+    pub(super) fn recollect(&mut self, redelivers: bool, now: Instant) {
+        self.formerly.take_if(|formerly| formerly.until <= now);
+        if let Some(formerly) = &mut self.formerly {
+            formerly.counts = redelivers;
+        }
     }
 
     /// Whether the stream is there and its format known.

@@ -139,7 +139,7 @@ impl Slot {
                 format: format.clone(),
                 former: self.former.offered().to_vec(),
                 send: !(silent || branch.parked),
-                secured: self.security.is_secured(),
+                secured: self.security().is_secured(),
                 revision: self.revision,
             },
             (PortsState::Bound(ports), None) => WantedLine::Unready { ports: Some(ports), medium, silent },
