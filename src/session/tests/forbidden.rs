@@ -130,6 +130,7 @@ fn a_stream_that_is_not_to_be_recorded_or_is_over_is_not_told() {
     let mut settings = config("sip:rec.example");
     settings.record_video = false;
     let mut call = Call::established_with(settings);
+    call.engine.closes = false;
     call.add(2);
     call.format(2, video(96, "VP8"));
     call.command(Command::RemoveStream { stream: stream(1) });
