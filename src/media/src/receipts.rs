@@ -37,7 +37,7 @@ const HASTE: u64 = 200_000_000;
 /// | the same | a hole, of which nothing is kept | a cut: it is lost, and all else is the recorder's |
 /// | that of what was missed nearly all has come late | a hole | it was sent again in time: all up to it is its |
 ///
-/// *Missed* is what was sent and not received; at once is what is a second or more beyond what is [usual](Usual). The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
+/// *Missed* is what was sent and not received; at once is what is a second or more beyond what is [usual](Usual), with what never left beside it. The call's own losses, which a receiver counts, too (RFC 3550 §6.4.1), were
 /// not sent.
 #[derive(Debug, Default)]
 pub(crate) struct Receipts {
@@ -120,6 +120,13 @@ impl Passage {
     pub(crate) fn is_stretch(&self) -> bool {
         self.packets >= FEWEST && self.span() >= CUT
     }
+}
+
+/// What left of a source, and what was to leave and did not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) sent: Passage,
+    pub(crate) unsent: Passage,
 }
 
 /// What a recorder has missed at once.
@@ -216,14 +223,14 @@ impl Receipts {
         Some(Shortfall { behind: taken.index, to: newest.index, packets: burst.missed.packets })
     }
 
-    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `sent` counts what was sent of the
-    /// source behind one index up to another, and `kept` what of that is kept.
+    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `left` counts what was sent of the
+    /// source behind one index up to another, or was to be, and `kept` what of that was sent and is kept.
     pub(crate) fn take(
         &mut self,
         report: Report,
         first: u64,
         repair: Repair,
-        sent: impl Fn(u64, u64) -> Passage,
+        left: impl Fn(u64, u64) -> Left,
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         self.first.get_or_insert(report);
@@ -238,7 +245,7 @@ impl Receipts {
             }
         }
         let repaired = self.repair(before, report);
-        let course = self.course(before, report, sent);
+        let course = self.course(before, report, left);
         match course {
             Course::Clean => self.streak.end(),
             Course::Lossy(_) | Course::Burst(_) => self.streak.go_on(report.at),
@@ -330,7 +337,7 @@ impl Receipts {
         is_over
     }
 
-    fn course(&mut self, before: Report, report: Report, sent: impl Fn(u64, u64) -> Passage) -> Course {
+    fn course(&mut self, before: Report, report: Report, left: impl Fn(u64, u64) -> Left) -> Course {
         let expected = report.index.saturating_sub(before.index);
         if expected == 0 {
             return Course::Idle;
@@ -347,17 +354,19 @@ impl Receipts {
         let Some(received) = expected.checked_sub(lost).filter(|received| *received > 0) else {
             return Course::Lossy(Missed::default());
         };
-        let passage = sent(before.index, report.index);
+        let Left { sent: passage, unsent } = left(before.index, report.index);
         // What is no longer kept is not always known to the packet.
         let packets = passage.packets.saturating_sub(received).min(lost);
-        let beyond = packets.saturating_sub(self.usual.of(passage.packets));
-        let is_burst = beyond >= FEWEST && passage.time_of(beyond) >= CUT;
+        // What never left is missing in the same hole.
+        let missing = packets.saturating_sub(self.usual.of(passage.packets)) + unsent.packets;
+        let is_burst = packets > 0 && missing >= FEWEST && passage.and(unsent).time_of(missing) >= CUT;
         self.usual.note(packets, passage.packets);
-        if packets * LOSSY <= passage.packets {
-            return Course::Clean;
-        }
         let missed = Missed { packets, duration: passage.time_of(packets), behind: passage.start };
-        if is_burst { Course::Burst(missed) } else { Course::Lossy(missed) }
+        match packets * LOSSY <= passage.packets {
+            _ if is_burst => Course::Burst(missed),
+            true => Course::Clean,
+            false => Course::Lossy(missed),
+        }
     }
 }
 

@@ -268,10 +268,19 @@ impl Ring {
 
     /// What was sent of a source behind an index up to another one, as far as it is kept.
     pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
+        self.between(Fate::Sent, ssrc, behind, to)
+    }
+
+    /// What the socket or the host did not take of a source in the same place.
+    pub(crate) fn unsent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
+        self.between(Fate::SendFailed, ssrc, behind, to)
+    }
+
+    fn between(&self, fate: Fate, ssrc: u32, behind: u64, to: u64) -> Passage {
         let mut passage = Passage::default();
         for entry in self.entries(self.start, self.kept) {
             let is_between = entry.is_within(to) && !entry.is_within(behind);
-            if entry.header.ssrc == ssrc && entry.is_sent() && is_between {
+            if entry.header.ssrc == ssrc && entry.fate() == fate && is_between {
                 passage.add(&entry);
             }
         }

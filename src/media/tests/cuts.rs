@@ -55,6 +55,24 @@ fn a_cut_is_found_although_the_network_loses_a_little() {
 }
 
 #[test]
+fn what_was_missed_and_what_never_left_beside_it_are_one_hole() {
+    for (missed, failed, found) in [(700, 700, &[35][..]), (700, 0, &[]), (0, 700, &[]), (500, 480, &[])] {
+        let mut line = Line::usual();
+        line.works(11_000);
+        line.is_cut(missed);
+        line.fails(failed);
+        line.works(12_000);
+        assert_eq!(line.found, found, "{missed} ms missed, {failed} ms failed");
+        if !found.is_empty() {
+            let (first, end) = (line.missed[0], line.ms / 20);
+            let resent = line.recalled();
+            assert!(resent[0] < first && resent.iter().copied().eq(resent[0]..end), "{}", resent[0]);
+            assert_eq!(line.branch.report().drops.total(), 0);
+        }
+    }
+}
+
+#[test]
 fn a_way_that_is_cut_twice_in_a_row_is_no_lossy_network() {
     for (limits, found, gaps) in
         [(BranchLimits::default(), &[250][..], &[][..]), (keeping(40_000, 30), &[], &[250])]

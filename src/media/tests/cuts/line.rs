@@ -90,6 +90,15 @@ impl Line {
         self.hear();
     }
 
+    /// Packets leave for so long, and the host does not take them.
+    pub(super) fn fails(&mut self, ms: u64) {
+        let end = self.ms + ms;
+        while self.ms < end {
+            self.go_on(self.ptime, true, |_| true);
+            self.branch.handle_send_failure(1, 160);
+        }
+    }
+
     pub(super) fn report(&mut self) {
         if let Some((highest, lost)) = self.receiver.report() {
             // 24 bits with a sign.
@@ -103,6 +112,8 @@ impl Line {
         while let Some(event) = self.branch.poll_event() {
             match event {
                 BranchEvent::StretchMissed { packets } => self.found.push(packets),
+                // Of what never left.
+                BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed => {}
                 BranchEvent::Gap(hole) => {
                     assert_eq!(hole.cause, DropCause::RecorderLost);
                     self.gaps.push(hole.packets);
