@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, Component};
+use siprec_model::{BranchCommand, BranchEvent, Component, RecorderKey};
 use siprec_session::{Party, RecordingConfig, SessionMode};
 use siprec_sip::{Message, Method, Request};
 use support::*;
@@ -87,4 +87,35 @@ fn a_session_of_which_the_recorder_reports_is_judged_by_its_reports() {
     }
     let lost: Vec<u16> = recalled(&call).into_iter().map(|(slot, _)| slot).collect();
     assert_eq!(lost, [0, 1, 3]);
+}
+
+/// What the engine knows the recorder by in each session with it that has begun.
+fn keys(call: &Call) -> Vec<RecorderKey> {
+    let key = |command: &BranchCommand| match command {
+        BranchCommand::Open(open) => Some(open.recorder),
+        _ => None,
+    };
+    call.branches.iter().filter_map(key).collect()
+}
+
+/// Two streams that these recorders are invited to record, the first of which has accepted.
+fn recorded_by(recorders: &str) -> Call {
+    let mut call = Call::inviting_with(config(recorders));
+    (0..2).for_each(|slot| call.packet(slot));
+    call.answer_invite(&sdp(&[4000, 4002]));
+    call
+}
+
+#[test]
+fn all_sessions_with_a_recorder_have_its_key_and_none_with_another_one() {
+    let mut call = recorded_by("sip:a.example sip:b.example");
+    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    call.answer_invite(&sdp(&[6000, 6002]));
+    let found = keys(&call);
+    assert_eq!((found[0], found[2]), (found[1], found[3]));
+    assert_ne!(found[0], found[2]);
+    // At the same address, in another recording, and however it is written.
+    for (recorder, place) in [("sip:me@A.example", 0), ("sip:b.example", 2)] {
+        assert_eq!(keys(&recorded_by(recorder)), [found[place]; 2]);
+    }
 }

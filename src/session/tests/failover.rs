@@ -352,25 +352,6 @@ fn each_recorder_takes_what_was_held_at_its_own_pace() {
 }
 
 #[test]
-fn all_sessions_with_a_recorder_have_its_key_and_none_with_another_one() {
-    let key = |command: &BranchCommand| match command {
-        BranchCommand::Open(open) => Some(open.recorder),
-        _ => None,
-    };
-    let mut call = recording(probed());
-    call.wait_ms(9_000);
-    call.answer_invite(&sdp(&[6000, 6002]));
-    let keys: Vec<_> = call.branches.iter().filter_map(key).collect();
-    assert_eq!((keys[0], keys[2]), (keys[1], keys[3]));
-    assert_ne!(keys[0], keys[2]);
-    // At the same address, in another recording, and however it is written.
-    for (recorder, place) in [("sip:me@A.example", 0), ("sip:b.example", 2)] {
-        let other = recording(config(recorder));
-        assert_eq!(other.branches.iter().filter_map(key).collect::<Vec<_>>(), [keys[place]; 2]);
-    }
-}
-
-#[test]
 fn a_recorder_that_always_reports_need_not_on_a_call_that_sends_nothing() {
     let mut call = recording(reporting());
     call.wait_ms(120_000);
