@@ -8,7 +8,7 @@ use crate::entry::{Entry, Fate, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
 use crate::memory::Purpose;
-use crate::receipts::{Passage, Report};
+use crate::receipts::{Outgoing, Report};
 use crate::rewrite::Rewriter;
 use crate::ring::Ring;
 use crate::rtp::RtpView;
@@ -189,10 +189,10 @@ impl Hold {
         self.forgotten.take(since, |ssrc| judge.acknowledged(ssrc).is_some())
     }
 
-    /// What was sent of a source behind an index up to another one, kept or not.
-    pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
-        let gone = self.forgotten.sent_between(ssrc, behind, to);
-        gone.and(self.ring.sent_between(ssrc, behind, to))
+    /// What was sent of a source behind an index up to another one, kept or not, and what was to be and is kept.
+    pub(crate) fn outgoing_between(&self, ssrc: u32, behind: u64, to: u64) -> Outgoing {
+        let Outgoing { sent, unsent } = self.ring.outgoing_between(ssrc, behind, to);
+        Outgoing { sent: self.forgotten.sent_between(ssrc, behind, to).and(sent), unsent }
     }
 
     /// Forgets what is the recorder's by its reports, or where there are none by a sign of life at `since`.

@@ -124,7 +124,7 @@ impl Passage {
 
 /// What left of a source, and what was to leave and did not.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Left {
+pub(crate) struct Outgoing {
     pub(crate) sent: Passage,
     pub(crate) unsent: Passage,
 }
@@ -223,14 +223,14 @@ impl Receipts {
         Some(Shortfall { behind: taken.index, to: newest.index, packets: burst.missed.packets })
     }
 
-    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `left` counts what was sent of the
+    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `outgoing` counts what was sent of the
     /// source behind one index up to another, or was to be, and `kept` what of that was sent and is kept.
     pub(crate) fn take(
         &mut self,
         report: Report,
         first: u64,
         repair: Repair,
-        left: impl Fn(u64, u64) -> Left,
+        outgoing: impl Fn(u64, u64) -> Outgoing,
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         self.first.get_or_insert(report);
@@ -245,7 +245,7 @@ impl Receipts {
             }
         }
         let repaired = self.repair(before, report);
-        let course = self.course(before, report, left);
+        let course = self.course(before, report, outgoing);
         match course {
             Course::Clean => self.streak.end(),
             Course::Lossy(_) | Course::Burst(_) => self.streak.go_on(report.at),
@@ -337,7 +337,7 @@ impl Receipts {
         is_over
     }
 
-    fn course(&mut self, before: Report, report: Report, left: impl Fn(u64, u64) -> Left) -> Course {
+    fn course(&mut self, before: Report, report: Report, outgoing: impl Fn(u64, u64) -> Outgoing) -> Course {
         let expected = report.index.saturating_sub(before.index);
         if expected == 0 {
             return Course::Idle;
@@ -354,7 +354,7 @@ impl Receipts {
         let Some(received) = expected.checked_sub(lost).filter(|received| *received > 0) else {
             return Course::Lossy(Missed::default());
         };
-        let Left { sent: passage, unsent } = left(before.index, report.index);
+        let Outgoing { sent: passage, unsent } = outgoing(before.index, report.index);
         // What is no longer kept is not always known to the packet.
         let packets = passage.packets.saturating_sub(received).min(lost);
         // What never left is missing in the same hole.

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::blocks::{Blocks, Place};
 use crate::entry::{Entry, Fate, Left, PREFIX, Times};
 use crate::memory::{HoldMemory, Purpose};
-use crate::receipts::Passage;
+use crate::receipts::{Outgoing, Passage};
 use crate::rtp::RtpView;
 
 /// Packets in the order in which they came, up to a limit.
@@ -268,23 +268,22 @@ impl Ring {
 
     /// What was sent of a source behind an index up to another one, as far as it is kept.
     pub(crate) fn sent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
-        self.between(Fate::Sent, ssrc, behind, to)
+        self.outgoing_between(ssrc, behind, to).sent
     }
 
-    /// What the socket or the host did not take of a source in the same place.
-    pub(crate) fn unsent_between(&self, ssrc: u32, behind: u64, to: u64) -> Passage {
-        self.between(Fate::SendFailed, ssrc, behind, to)
-    }
-
-    fn between(&self, fate: Fate, ssrc: u32, behind: u64, to: u64) -> Passage {
-        let mut passage = Passage::default();
-        for entry in self.entries(self.start, self.kept) {
-            let is_between = entry.is_within(to) && !entry.is_within(behind);
-            if entry.header.ssrc == ssrc && entry.fate() == fate && is_between {
-                passage.add(&entry);
+    /// The same, and what the socket or the host did not take in the same place.
+    pub(crate) fn outgoing_between(&self, ssrc: u32, behind: u64, to: u64) -> Outgoing {
+        let mut outgoing = Outgoing::default();
+        let is_it =
+            |entry: &Entry| entry.header.ssrc == ssrc && entry.is_within(to) && !entry.is_within(behind);
+        for entry in self.entries(self.start, self.kept).filter(is_it) {
+            match entry.fate() {
+                Fate::Sent => outgoing.sent.add(&entry),
+                Fate::SendFailed => outgoing.unsent.add(&entry),
+                Fate::Void | Fate::NotProtected => {}
             }
         }
-        passage
+        outgoing
     }
 
     /// What left last of a source under this sequence number, and is kept.

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::numbering::Numbering;
-use crate::receipts::{Finding, Left, Missed, Passage, Receipts, Repair, Report, Shortfall};
+use crate::receipts::{Finding, Missed, Outgoing, Passage, Receipts, Repair, Report, Shortfall};
 use crate::rtp::Header;
 
 /// Sources that a stream has at once (`protocol` section 3).
@@ -95,14 +95,14 @@ impl Sources {
         (highest_sequence, lost): (u32, i32),
         at: u64,
         repair: Repair,
-        left: impl Fn(u64, u64) -> Left,
+        outgoing: impl Fn(u64, u64) -> Outgoing,
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         let source = self.source_mut(ssrc);
         let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
         let Some((index, source)) = reported else { return Finding::Nothing };
         let report = Report { index, lost, at };
-        source.receipts.take(report, source.first_index.unwrap_or(index), repair, left, kept)
+        source.receipts.take(report, source.first_index.unwrap_or(index), repair, outgoing, kept)
     }
 
     /// Whether a receiver report of a source contradicts nothing that was sent.

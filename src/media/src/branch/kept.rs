@@ -6,7 +6,7 @@ use siprec_model::DropCause;
 
 use super::{Branch, Drain, State, judge};
 use crate::hold::Beginnings;
-use crate::receipts::{Finding, Left, Repair};
+use crate::receipts::{Finding, Repair};
 use crate::unproven::Unproven;
 
 impl Branch {
@@ -35,13 +35,10 @@ impl Branch {
             State::Closed | State::Holding | State::Paused(_) | State::Frozen(_) => Repair::Suspended,
         };
         let hold = &self.hold;
-        let left = |behind, to| Left {
-            sent: hold.sent_between(ssrc, behind, to),
-            unsent: hold.ring.unsent_between(ssrc, behind, to),
-        };
+        let outgoing = |behind, to| hold.outgoing_between(ssrc, behind, to);
         let kept = |behind, to| hold.ring.sent_between(ssrc, behind, to);
         let told = (highest_sequence, cumulative_lost);
-        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, left, kept) {
+        match self.rewriter.sources.acknowledge(ssrc, told, at, repair, outgoing, kept) {
             Finding::Nothing => return,
             Finding::Taken => {}
             Finding::Cut(missed) => {

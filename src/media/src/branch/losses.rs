@@ -78,9 +78,13 @@ impl Branch {
     ///
     /// [`BranchEvent::StretchMissed`]: siprec_model::BranchEvent::StretchMissed
     pub fn doubt(&mut self, first: Instant, last: Instant) {
-        let marks = self.senders().filter_map(|sender| Some((sender.ssrc, self.highest_sent(sender.ssrc)?)));
-        let marks = marks.collect();
+        let marks = self.marks().collect();
         self.await_proof(first, last, marks);
+    }
+
+    /// What has been sent of each source: the index of its last packet.
+    pub(crate) fn marks(&self) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.senders().filter_map(|sender| Some((sender.ssrc, self.highest_sent(sender.ssrc)?)))
     }
 
     /// The same of what was refused when each source had been sent up to the index of its mark.

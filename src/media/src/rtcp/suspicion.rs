@@ -17,18 +17,11 @@ const STEP: Duration = Duration::from_millis(200);
 /// is quoted proves nothing. A receiver report of what was sent later disproves it.
 #[derive(Debug, Default)]
 pub(crate) struct Suspicion {
-    marks: Vec<Mark>,
+    /// What had been sent of each source when the recorder's host was first said to refuse it: the index of its last packet.
+    marks: Vec<(u32, u64)>,
     refusal: Option<Refusal>,
     /// When that left which the host has refused of some stream, this one or another.
     of_host: Option<RangeInclusive<Instant>>,
-}
-
-/// What had been sent of a source when the recorder's host was first said to refuse it.
-#[derive(Debug)]
-struct Mark {
-    ssrc: u32,
-    /// The index of its last packet then.
-    sent: u64,
 }
 
 /// A refusal that is not over.
@@ -54,11 +47,9 @@ impl Suspicion {
     /// The host refuses something of what left in this time: what is sent from here on it cannot have. Of sources that are suspected
     /// already the first time counts.
     pub(crate) fn begin(&mut self, branch: &Branch, refused: &RangeInclusive<Instant>, now: Instant) {
-        for ssrc in branch.senders().map(|sender| sender.ssrc) {
-            if self.marks.iter().all(|mark| mark.ssrc != ssrc)
-                && let Some(sent) = branch.highest_sent(ssrc)
-            {
-                self.marks.push(Mark { ssrc, sent });
+        for mark in branch.marks() {
+            if self.marks.iter().all(|(ssrc, _)| *ssrc != mark.0) {
+                self.marks.push(mark);
             }
         }
         let (first, was_reported, is_other) = match &self.refusal {
@@ -101,7 +92,7 @@ impl Suspicion {
 
     /// The refusal is over. Whether reports of whom had reported before say what has come of it; else it has not been sent.
     fn end(&mut self, branch: &mut Branch, now: Instant) -> bool {
-        let marks = self.marks.drain(..).map(|mark| (mark.ssrc, mark.sent)).collect();
+        let marks = std::mem::take(&mut self.marks);
         let Some(Refusal { first, last, was_reported, is_other, .. }) = self.refusal.take() else {
             return false;
         };
@@ -153,8 +144,8 @@ impl Suspicion {
         highest_sequence: u32,
         now: Instant,
     ) -> Option<bool> {
-        let mark = self.marks.iter().find(|mark| mark.ssrc == ssrc)?;
-        let is_refuted = branch.has_come_since(mark.sent, ssrc, highest_sequence);
+        let (_, sent) = self.marks.iter().find(|(of, _)| *of == ssrc)?;
+        let is_refuted = branch.has_come_since(*sent, ssrc, highest_sequence);
         is_refuted.then(|| self.end(branch, now))
     }
 }
