@@ -172,6 +172,20 @@ impl Rig {
         self.stream.settle(&mut self.kit, &mut self.events, self.now);
     }
 
+    /// The recorder is lost: what the next one gets of what was sent, within a second.
+    fn resent(&mut self) -> usize {
+        self.act(|outlet, kit, now| {
+            outlet.recall(now, None, false, now);
+            outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
+        });
+        self.open();
+        for _ in 0..50 {
+            self.now += Duration::from_millis(20);
+            self.serve();
+        }
+        self.received()
+    }
+
     fn received(&self) -> usize {
         std::iter::from_fn(|| self.recorder.recv(&mut [0; 1500]).ok()).count()
     }
