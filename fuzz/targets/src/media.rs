@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use siprec_media::rtcp::{Feedback, Reporter, feedback};
 use siprec_media::{Branch, BranchSettings, RtpView, Sent, WallClock};
-use siprec_model::{BranchLimits, Medium, PayloadRule};
+use siprec_model::{BranchLimits, Medium, PayloadRule, TimeSpan};
 
 const RULES: [&[PayloadRule]; 2] =
     [&[PayloadRule { from: 0, to: 0 }, PayloadRule { from: 101, to: 96 }], &[PayloadRule { from: 0, to: 8 }]];
@@ -86,6 +86,11 @@ impl Stream {
                 let Some((&[high, low], rest)) = rest.split_first_chunk() else { return &[] };
                 self.now += Duration::from_millis(u16::from_be_bytes([high, low]).into());
                 return rest;
+            }
+            // The reports of another stream tell of a hole.
+            8 if step / 10 % 2 == 1 => {
+                let from = self.now.checked_sub(Duration::from_secs(2)).unwrap_or(self.now);
+                self.branch.concede(TimeSpan { from, to: self.now }, self.now);
             }
             8 => self.branch.begin_interval(),
             _ => self.branch.drain(),

@@ -16,7 +16,7 @@ use siprec_media::srtp::KeyLimits;
 use siprec_media::{Branch, BranchSettings};
 use siprec_model::{
     BranchEvent, BranchId, BranchLimits, BranchReport, Component, MediaSecurity, Medium, OpenBranch,
-    RtcpMode, VideoCodec,
+    RtcpMode, TimeSpan, VideoCodec,
 };
 
 use crate::config::MediaSource;
@@ -310,6 +310,11 @@ impl Outlet {
         if self.reporter.suspected().is_none() && !self.destination().is_some_and(is_refusing) {
             self.branch.confirm(self.departures.left_by(since));
         }
+    }
+
+    /// The recorder has missed what left within this time, by the reports of another stream.
+    pub(crate) fn concede(&mut self, within: TimeSpan, now: Instant) {
+        self.branch.concede(within, now);
     }
 
     /// Keeps what is held and stores nothing.

@@ -78,6 +78,7 @@ mod tests {
         cumulative_lost: 0,
         fraction_lost: 0,
         missing_since: None,
+        unbroken: None,
     };
 
     fn branch(slot: u16) -> BranchId {

@@ -213,6 +213,9 @@ impl Worker {
             BranchCommand::Confirm { since, .. } => {
                 self.act(branch, now, |outlet, kit| outlet.confirm(since, kit, now));
             }
+            BranchCommand::Concede { within, .. } => {
+                self.act(branch, now, |outlet, _| outlet.concede(within, now));
+            }
             BranchCommand::Drain { .. } => {
                 let id = self.routes.branches.get(&branch).map(|route| route.stream);
                 if let Some((id, stream)) = id.and_then(|id| Some((id, self.streams.get_mut(&id)?))) {

@@ -19,6 +19,7 @@ use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
+use crate::receipts::Between;
 use crate::rewrite::{Rewrite, Rewriter, Unsent};
 use crate::rtp::RtpView;
 use crate::source::Sender;
@@ -69,6 +70,8 @@ pub struct Branch {
     torn: bool,
     /// Packets that the recorder has missed at once, to be told.
     cut: Option<u64>,
+    /// When it has missed some that it will not get, to be told.
+    missed: Option<Between>,
     /// What its host has refused, and no report has spoken of yet.
     unproven: Unproven,
 }
@@ -150,6 +153,7 @@ impl Branch {
             drain: Drain::NotAsked,
             torn: false,
             cut: None,
+            missed: None,
             unproven: Unproven::default(),
         }
     }
@@ -490,6 +494,9 @@ impl Branch {
         }
         if let Some(packets) = self.cut.take() {
             return Some(BranchEvent::StretchMissed { packets });
+        }
+        if let Some(within) = self.missed.take() {
+            return Some(BranchEvent::StretchLost { within: self.moments(within) });
         }
         if has_ended && self.drain == Drain::Asked {
             self.drain = Drain::Told;

@@ -8,7 +8,7 @@ use crate::entry::{Entry, Fate, Left, Times};
 use crate::forgotten::{Forgotten, Lost};
 use crate::group::Groups;
 use crate::memory::Purpose;
-use crate::receipts::{Outgoing, Report};
+use crate::receipts::{Between, Outgoing, Report};
 use crate::rewrite::Rewriter;
 use crate::ring::Ring;
 use crate::rtp::RtpView;
@@ -222,6 +222,23 @@ impl Hold {
         self.ring.void_between(from, to, is_open, |entry, next| told(entry, judge.span(entry, next)));
     }
 
+    /// What left in the same time the recorder may not have, and no report will tell: whose `sources` are left open, and beginnings that are
+    /// uncertain. It is lost, whatever becomes of the recorder; each packet that is kept is `told` of, with the time that it takes.
+    pub(crate) fn concede(
+        &mut self,
+        within: Between,
+        sources: impl Fn(u32) -> bool,
+        judge: Judge<'_>,
+        mut told: impl FnMut(&Entry, Duration),
+    ) -> Lost {
+        let Between { from, to } = within;
+        let is_open = |entry: &Entry| {
+            !judge.is_certain(entry) || !judge.is_received(entry) && sources(entry.header.ssrc)
+        };
+        self.ring.void_between(from, to, is_open, |entry, next| told(entry, judge.span(entry, next)));
+        self.forgotten.take_of(&sources, from, to)
+    }
+
     /// Whether what waits begins in the middle of a group whose beginning had to go, and another group is behind it.
     pub(crate) fn begins_torn(&self) -> bool {
         self.torn && self.ring.groups() > 0 && self.ring.front().is_some_and(|front| !front.begins())
@@ -270,15 +287,17 @@ impl Judge<'_> {
     /// Whether the recorder has it for certain: received a while ago.
     fn is_settled(&self, entry: &Entry, since: Option<u64>, beginnings: Beginnings) -> bool {
         let safe = entry.left_at().saturating_add(OVERLAP);
-        let ssrc = entry.header.ssrc;
-        let is_certain = || {
-            beginnings == Beginnings::Certain
-                || self.rewriter.sources.uncertain(ssrc).is_none_or(|index| !entry.is_within(index))
-        };
-        match self.acknowledged(ssrc) {
+        let is_certain = || beginnings == Beginnings::Certain || self.is_certain(entry);
+        match self.acknowledged(entry.header.ssrc) {
             Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at && is_certain(),
             None => since.is_some_and(|since| safe < since),
         }
+    }
+
+    /// Whether it is no beginning of a source of which nobody knows yet whether it has come.
+    fn is_certain(&self, entry: &Entry) -> bool {
+        let uncertain = self.rewriter.sources.uncertain(entry.header.ssrc);
+        uncertain.is_none_or(|index| !entry.is_within(index))
     }
 
     fn is_acknowledged(&self, entry: &Entry) -> bool {

@@ -43,6 +43,8 @@ const HASTE: u64 = 200_000_000;
 pub(crate) struct Receipts {
     /// The first report of all. It says nothing of what left before the first packet that it tells of, which nobody knows.
     first: Option<Report>,
+    /// From when on nothing is known to have been missed for good, in nanoseconds since the branch was made.
+    whole: Option<u64>,
     /// What is the recorder's.
     taken: Option<Report>,
     /// The newest report that was judged, where it is another one.
@@ -164,8 +166,22 @@ pub(crate) enum Finding {
     Taken,
     /// It has missed this, and at least a part of where that may be is still kept.
     Cut(Missed),
-    /// It has missed this for good.
-    Lost(Missed),
+    /// It has missed this for good, and it was between these reports.
+    Lost(Missed, Between),
+}
+
+/// The time from one moment to another, in nanoseconds since the branch was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Between {
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+}
+
+impl Between {
+    /// Both, and what lies between them.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self { from: self.from.min(other.from), to: self.to.max(other.to) }
+    }
 }
 
 /// What may be done about a cut.
@@ -184,6 +200,8 @@ struct Burst {
     missed: Missed,
     /// Behind this index reports have told of less than a second that was missed.
     end: u64,
+    /// When the last report came that has told of more, in nanoseconds since the branch was made.
+    until: u64,
     /// When it was told of, once it is known to be a cut.
     told: Option<u64>,
 }
@@ -223,6 +241,14 @@ impl Receipts {
         Some(Shortfall { behind: taken.index, to: newest.index, packets: burst.missed.packets })
     }
 
+    /// Over which time its reports show that all has come that left, but for what is usual: from the first one on, or the last hole, until
+    /// the last one, or a hole of which it is not known yet what becomes of it.
+    pub(crate) fn unbroken(&self) -> Option<Between> {
+        let (from, taken) = self.whole.zip(self.taken)?;
+        let hole = self.burst.map(|burst| burst.missed.behind);
+        Some(Between { from, to: hole.map_or(taken.at, |hole| hole.min(taken.at)) })
+    }
+
     /// Takes a report that contradicts nothing. `first` is the first index that was sent, `outgoing` counts what was sent of the
     /// source behind one index up to another, or was to be, and `kept` what of that was sent and is kept.
     pub(crate) fn take(
@@ -234,6 +260,7 @@ impl Receipts {
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
         self.first.get_or_insert(report);
+        self.whole.get_or_insert(report.at);
         let begin = Report { index: first.saturating_sub(1), lost: 0, at: report.at };
         let before = self.newest().unwrap_or(begin);
         if let Some(burst) = self.burst {
@@ -263,40 +290,38 @@ impl Receipts {
                 Finding::Taken
             }
             (None, Course::Burst(missed)) if !self.streak.is_lossy() && self.taken.is_some() => {
-                self.burst = Some(Burst { missed, end: report.index, told: None });
+                self.burst = Some(Burst { missed, end: report.index, until: report.at, told: None });
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, end, told: None }), Course::Lossy(more) | Course::Burst(more))
+            (Some(Burst { missed, end, told: None, .. }), Course::Lossy(more) | Course::Burst(more))
                 if !self.streak.is_lossy() =>
             {
                 let end = if matches!(course, Course::Burst(_)) { report.index } else { end };
-                self.burst = Some(Burst { missed: missed.and(more), end, told: None });
+                self.burst = Some(Burst { missed: missed.and(more), end, until: report.at, told: None });
                 self.newest = Some(report);
                 Finding::Nothing
             }
-            (Some(Burst { missed, end, told: None }), Course::Clean)
+            (Some(burst @ Burst { missed, told: None, .. }), Course::Clean)
                 if repair != Repair::Never && self.may_be_kept(kept) =>
             {
-                self.burst = Some(Burst { missed, end, told: Some(report.at) });
+                self.burst = Some(Burst { told: Some(report.at), ..burst });
                 self.newest = Some(report);
                 Finding::Cut(missed)
             }
-            (Some(Burst { missed, told: Some(_), .. }), Course::Burst(next)) => {
+            (Some(burst @ Burst { told: Some(_), .. }), Course::Burst(next)) => {
                 // What was told of is over, and the way was clean behind it.
-                self.burst = Some(Burst { missed: next, end: report.index, told: None });
+                let lost = self.lose(burst);
+                self.burst = Some(Burst { missed: next, end: report.index, until: report.at, told: None });
                 self.taken = self.newest.replace(report);
-                Finding::Lost(missed)
+                lost
             }
             (burst, course) => {
+                let lost = burst.filter(|burst| burst.told.is_some() || course == Course::Clean);
+                let lost = lost.map(|burst| self.lose(burst));
                 self.taken = Some(report);
                 (self.newest, self.burst) = (None, None);
-                match burst {
-                    Some(Burst { missed, told, .. }) if told.is_some() || course == Course::Clean => {
-                        Finding::Lost(missed)
-                    }
-                    _ => Finding::Taken,
-                }
+                lost.unwrap_or(Finding::Taken)
             }
         }
     }
@@ -313,6 +338,13 @@ impl Receipts {
     /// What was missed at once and will not be sent again, since nothing more comes of the source.
     pub(crate) fn give_up(&mut self) -> Option<Missed> {
         self.burst.take().map(|burst| burst.missed)
+    }
+
+    /// A hole is over, and stays one.
+    fn lose(&mut self, Burst { missed, until, .. }: Burst) -> Finding {
+        self.whole = Some(until);
+        let from = self.taken.map_or(until, |taken| taken.at.min(until));
+        Finding::Lost(missed, Between { from, to: until })
     }
 
     /// Whether so much is kept of where a second or more was missed that it may be sent again: a living recorder is not left for less.

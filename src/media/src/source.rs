@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::numbering::Numbering;
-use crate::receipts::{Finding, Missed, Outgoing, Passage, Receipts, Repair, Report, Shortfall};
+use crate::receipts::{Between, Finding, Missed, Outgoing, Passage, Receipts, Repair, Report, Shortfall};
 use crate::rtp::Header;
 
 /// Sources that a stream has at once (`protocol` section 3).
@@ -119,6 +119,11 @@ impl Sources {
     /// Up to this index a source's beginning is not certain yet, although it is acknowledged.
     pub(crate) fn uncertain(&self, ssrc: u32) -> Option<u64> {
         self.source(ssrc)?.receipts.uncertain()
+    }
+
+    /// Over which time the reports of a source show that all has come: see [`Receipts::unbroken`].
+    pub(crate) fn unbroken(&self, ssrc: u32) -> Option<Between> {
+        self.source(ssrc)?.receipts.unbroken()
     }
 
     /// The newest report of a source that makes sense.

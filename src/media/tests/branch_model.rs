@@ -4,6 +4,8 @@
 
 #[path = "branch_model/bench.rs"]
 mod bench;
+#[path = "branch_model/conceded.rs"]
+mod conceded;
 #[path = "branch_model/doubts.rs"]
 mod doubts;
 #[path = "branch_model/steps.rs"]
@@ -17,7 +19,7 @@ use doubts::Verdict;
 use proptest::prelude::*;
 use proptest::test_runner::RngSeed;
 use siprec_media::{Branch, BranchSettings, RtpView, Sent};
-use siprec_model::{BranchEvent, BranchLimits, DropCause, DropCounts, Medium, PayloadRule};
+use siprec_model::{BranchEvent, BranchLimits, DropCause, DropCounts, Medium, PayloadRule, TimeSpan};
 use steps::{Pattern, Step, step};
 
 const FIRST: u16 = 0x7FF0;
@@ -47,6 +49,8 @@ struct Model {
     forgotten: u64,
     /// Those of them that did leave, as far as nothing has acknowledged them since: the source, the index, and when.
     missing: Vec<(u32, i64, u64)>,
+    /// How many of those count as lost already, since it is not known exactly when they left.
+    surplus: u64,
     last_opening: Option<u64>,
     /// When the first packet left for this recorder.
     begun: Option<u64>,
@@ -63,6 +67,8 @@ struct Model {
     opening: u64,
     sources: HashMap<u32, Source>,
     retired: HashSet<u32>,
+    /// The source of the last packet.
+    present: Option<u32>,
     seen: u64,
     sent: u64,
     resent: u64,
@@ -173,6 +179,7 @@ impl Model {
             kept: VecDeque::new(),
             forgotten: 0,
             missing: Vec::new(),
+            surplus: 0,
             last_opening: None,
             begun: None,
             paused: 0,
@@ -185,6 +192,7 @@ impl Model {
             opening: 0,
             sources: HashMap::new(),
             retired: HashSet::new(),
+            present: None,
             seen: 0,
             sent: 0,
             resent: 0,
@@ -516,6 +524,7 @@ impl Model {
         }
         let payload_type = rule.ok_or(Refusal::Drop(DropCause::PayloadUnknown))?.to;
         self.admit(view.ssrc(), waiting.at).map_err(Refusal::Drop)?;
+        self.present = Some(view.ssrc());
         let source = self.sources.get_mut(&view.ssrc()).unwrap();
         let key = (self.opening, waiting.paused);
         let sequence = i64::from(view.sequence());

@@ -6,6 +6,8 @@
 mod blips;
 #[path = "cuts/line.rs"]
 mod line;
+#[path = "cuts/others.rs"]
+mod others;
 
 use line::{Line, SSRC, chance, keeping, packet};
 use proptest::prelude::*;

@@ -157,6 +157,16 @@ pub enum BranchCommand {
         /// When the recorder gave its last sign of life.
         since: Instant,
     },
+    /// By the reports of another stream of its session, the recorder has missed for good what left within this time. What left then of
+    /// this branch, and reports of its own can say nothing of, is lost, too, and told as [`BranchEvent::Gap`] with
+    /// [`DropCause::RecorderLost`]: that of a source which no report has come of, or which has ended, behind its last one; and what was sent of a source
+    /// before its first report. A receiver counts from the first packet on that it has received (RFC 3550 A.3).
+    Concede {
+        /// The branch.
+        branch: BranchId,
+        /// When it was missed.
+        within: TimeSpan,
+    },
     /// The call has ended: nothing more comes. Answered by [`BranchEvent::BacklogEmpty`] as soon as an open branch
     /// has sent everything it holds.
     Drain {
@@ -192,6 +202,7 @@ impl BranchCommand {
             | Self::Disable { branch }
             | Self::Recall { branch, .. }
             | Self::Confirm { branch, .. }
+            | Self::Concede { branch, .. }
             | Self::Drain { branch }
             | Self::Part { branch }
             | Self::Close { branch } => *branch,
@@ -344,6 +355,15 @@ impl Default for BranchLimits {
     }
 }
 
+/// The time from one moment to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeSpan {
+    /// Its beginning.
+    pub from: Instant,
+    /// Its end; no time has passed where that is not later.
+    pub to: Instant,
+}
+
 /// What happens on a branch. An event of one branch is never overtaken by a later one of the same branch.
 #[derive(Clone, Debug, PartialEq)]
 pub enum BranchEvent {
@@ -429,6 +449,10 @@ pub enum BranchEvent {
         /// before the report came; None where there are none. Eight packets that may be lost on the way are none, nor is the last
         /// second of speech before a silence.
         missing_since: Option<Instant>,
+        /// Over which time the reports of that source show, without a break, that what left has come: from the first of them on, or
+        /// the last hole, until now, or `missing_since`, or the beginning of a hole of which it is not known yet what becomes of it. A hole is
+        /// a stretch that was missed ([`BranchEvent::StretchMissed`]). None where they make no sense.
+        unbroken: Option<TimeSpan>,
     },
     /// Receiver reports came, or always do ([`OpenBranch::expects_reports`]), packets have left since, and the next one is overdue:
     /// it has stayed away for one interval and a half, from `missing_since` on where the last one said so. Once until one comes, or
@@ -447,6 +471,12 @@ pub enum BranchEvent {
     StretchMissed {
         /// Packets that it has missed.
         packets: u64,
+    },
+    /// The recorder has missed a second or more of the stream at once, and nobody gets it: it is told as [`BranchEvent::Gap`]. What left
+    /// of other streams of its session within the same time it may have missed, too: see [`BranchCommand::Concede`].
+    StretchLost {
+        /// When it was missed: between the last report before the hole and the last one that told of it.
+        within: TimeSpan,
     },
     /// The recorder asks for a key frame (PLI or FIR).
     KeyframeWanted,

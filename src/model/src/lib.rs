@@ -16,7 +16,7 @@ mod tls;
 pub use branch::{
     BranchCommand, BranchEvent, BranchLimits, BranchReport, Component, DropCause, DropCounts,
     DtlsAssociation, DtlsRole, Hole, INSISTENT_FOR, MediaControl, MediaControlError, MediaSecurity,
-    OpenBranch, PayloadRule, RECALL_OVERLAP, REFUSED_WITHIN, REPORTS_WITHIN, RtcpMode, SrtpKeys,
+    OpenBranch, PayloadRule, RECALL_OVERLAP, REFUSED_WITHIN, REPORTS_WITHIN, RtcpMode, SrtpKeys, TimeSpan,
 };
 pub use event::{
     FailureReason, Gap, HangUp, RecordingState, SessionEvent, SessionEventKind, SessionInfo, StopReason,

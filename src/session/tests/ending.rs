@@ -16,6 +16,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 const REFUSED: BranchEvent = BranchEvent::RemoteRefused { component: Component::Rtp };
 

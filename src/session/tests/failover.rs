@@ -21,6 +21,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 const SUSPECTED: &str = "* suspected: its host refuses the media (ICMP)";
 const PROBE: Duration = Duration::from_secs(5);

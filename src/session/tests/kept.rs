@@ -4,20 +4,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use siprec_model::{BranchEvent, Component, RecordingState, StopReason};
+use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, StopReason, TimeSpan};
 use siprec_session::{Command, Input, RecordingConfig, TransportEvent};
 use siprec_sip::{Method, Request};
 use support::*;
 
 const PROBE: Duration = Duration::from_secs(5);
-const REPORT: BranchEvent = BranchEvent::ReportReceived {
-    highest_sequence: 1,
-    cumulative_lost: 0,
-    fraction_lost: 0,
-    missing_since: None,
-};
 
 /// A session with the first of two recorders whose streams are being sent.
 fn recording(config: RecordingConfig) -> Call {
@@ -150,40 +144,134 @@ fn a_released_stream_gives_its_account_when_an_answered_question_has_proved_that
     call.expect(&["close 1"]);
 }
 
-#[test]
-fn of_a_recorder_that_reports_a_report_two_seconds_later_of_another_stream_proves_it() {
+/// So many seconds into the call.
+fn at(call: &Call, seconds: u64) -> Instant {
+    call.epoch + Duration::from_secs(seconds)
+}
+
+fn wait_until(call: &mut Call, seconds: u64) {
+    let at = at(call, seconds);
+    call.wait(at - call.now);
+}
+
+/// A report of a stream comes that shows that all was heard between these seconds of the call.
+fn hear(call: &mut Call, slot: u16, from: u64, to: u64) {
+    let unbroken = TimeSpan { from: at(call, from), to: at(call, to) };
+    call.media(slot, report(unbroken));
+}
+
+fn is_closed(call: &mut Call) -> bool {
+    call.take().contains(&"close 1".to_owned())
+}
+
+/// The second party is released at 16 s, of which reports told until the end of the second given, if any did.
+fn released(own: Option<u64>) -> Call {
     let mut call = recording(two_recorders());
-    call.media(0, REPORT);
+    wait_until(&mut call, 5);
+    hear(&mut call, 0, 5, 5);
+    if let Some(own) = own {
+        wait_until(&mut call, own);
+        hear(&mut call, 1, 5, own);
+    }
+    wait_until(&mut call, 16);
     release(&mut call);
     call.answer_invite(&sdp(&[4000, 0]));
-    call.wait_ms(2_000);
-    call.media(0, REPORT);
-    assert!(!call.take().contains(&"close 1".to_owned()));
+    call.take();
+    call
+}
+
+#[test]
+fn of_a_recorder_that_reports_the_reports_of_another_stream_prove_it_that_go_on_for_two_seconds() {
+    let mut call = released(Some(12));
+    wait_until(&mut call, 18);
+    hear(&mut call, 0, 5, 18);
+    assert!(!is_closed(&mut call));
     call.wait_ms(1);
-    call.media(0, REPORT);
-    call.expect(&["close 1"]);
+    let unbroken = TimeSpan { from: at(&call, 12), to: call.now };
+    call.media(0, report(unbroken));
+    assert!(is_closed(&mut call));
+}
+
+#[test]
+fn reports_that_begin_behind_its_own_last_one_prove_nothing_of_a_stream() {
+    // A stream that no report has told of, or until 12 s, and another one that is heard from that second on.
+    for (own, heard_from) in [(None, 5), (Some(12), 13)] {
+        let mut call = released(own);
+        for seconds in [18, 23, 28] {
+            wait_until(&mut call, seconds);
+            hear(&mut call, 0, heard_from, seconds);
+        }
+        assert!(!is_closed(&mut call), "{own:?}");
+        lose_in_silence(&mut call);
+        assert!(call.take().contains(&"recall 1".to_owned()), "{own:?}");
+    }
+}
+
+#[test]
+fn a_stream_that_has_come_and_gone_in_a_cut_is_kept_until_another_one_tells_of_it() {
+    let mut settings = two_recorders();
+    settings.timers.probe = PROBE * 2;
+    let mut call = Call::inviting_with(settings);
+    call.packet(0);
+    call.answer_invite(&sdp(&[4000, 4002]));
+    for seconds in [5, 9] {
+        wait_until(&mut call, seconds);
+        hear(&mut call, 0, 5, seconds);
+    }
+    // The way of the media is cut at 12 s; the recorder answers by SIP all the while.
+    wait_until(&mut call, 13);
+    call.packet(1);
+    wait_until(&mut call, 16);
+    release(&mut call);
+    call.answer_invite(&sdp(&[4000, 0]));
+    call.take();
+    wait_until(&mut call, 18);
+    // Nobody knows yet what becomes of the hole, and a third one has joined.
+    hear(&mut call, 0, 5, 12);
+    call.command(Command::AddStream { slot: 2, stream: stream(9) });
+    call.command(Command::StreamFormat { stream: stream(9), format: pcmu() });
+    call.packet(2);
+    call.answer_invite(&sdp(&[4000, 0, 4004]));
+    for seconds in [20, 22] {
+        wait_until(&mut call, seconds);
+        hear(&mut call, 2, 20, seconds);
+    }
+    assert!(!is_closed(&mut call));
+    wait_until(&mut call, 23);
+    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    hear(&mut call, 0, 5, 12);
+    call.answer_invite(&sdp(&[6000, 0, 6004]));
+    let recalled: Vec<_> = call.recalled().into_iter().filter(|(slot, _)| *slot == 1).collect();
+    assert_eq!(recalled, [(1, at(&call, 12))], "since before the cut, whatever it answered by SIP");
+    call.answer_invite(&sdp(&[6000, 6002, 6004]));
+    assert!(call.take().contains(&"open 1 to 192.0.2.9:6002".to_owned()));
+}
+
+#[test]
+fn what_nobody_gets_of_a_hole_others_have_missed_too_also_those_that_have_ended() {
+    let mut call = released(None);
+    wait_until(&mut call, 20);
+    let within = TimeSpan { from: at(&call, 12), to: at(&call, 18) };
+    call.media(0, BranchEvent::StretchLost { within });
+    call.expect(&["concede 1"]);
+    assert!(call.branches.contains(&BranchCommand::Concede { branch: branch(1), within }));
 }
 
 #[test]
 fn a_report_proves_nothing_of_what_left_when_it_says_that_packets_have_not_come() {
-    let mut call = recording(two_recorders());
-    let deaf = BranchEvent::ReportReceived {
-        highest_sequence: 1,
-        cumulative_lost: 0,
-        fraction_lost: 0,
-        missing_since: Some(call.now),
-    };
-    release(&mut call);
-    call.answer_invite(&sdp(&[4000, 0]));
-    call.wait_ms(4_000);
-    call.media(0, deaf);
-    assert!(!call.take().contains(&"close 1".to_owned()));
+    let mut call = released(Some(12));
+    wait_until(&mut call, 21);
+    hear(&mut call, 0, 5, 16);
+    assert!(!is_closed(&mut call));
     let invite = lose_in_silence(&mut call);
     assert!(call.take().contains(&"recall 1".to_owned()));
     call.answer(&invite, 200, &[], &sdp(&[6000, 6002]));
+    call.answer_invite(&sdp(&[6000, 0]));
+    let begun = call.now;
     call.wait_ms(2_001);
-    call.media(0, REPORT);
-    assert!(call.take().contains(&"close 1".to_owned()));
+    let unbroken = TimeSpan { from: begun, to: call.now };
+    call.media(0, report(unbroken));
+    assert!(is_closed(&mut call));
 }
 
 #[test]

@@ -114,6 +114,7 @@ fn what_a_recorder_may_not_have_whose_media_is_in_doubt_is_told_as_lost_whatever
                 cumulative_lost: 0,
                 fraction_lost: 0,
                 missing_since: None,
+                unbroken: None,
             },
         );
         call.media(0, sign);

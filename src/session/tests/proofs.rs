@@ -17,6 +17,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 const PROBE: Duration = Duration::from_secs(5);
 
@@ -160,6 +161,7 @@ fn it_has_heard_until_its_last_report_says_that_packets_have_not_come() {
             cumulative_lost: 0,
             fraction_lost: 0,
             missing_since: Some(heard),
+            unbroken: None,
         },
     );
     live(&mut call, 12);

@@ -15,6 +15,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 
 /// Whether reports are expected of the recorder that has the session now.

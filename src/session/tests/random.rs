@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use siprec_model::{
     BranchCommand, BranchEvent, CertificateHash, Component, DtlsAssociation, Fingerprint, MediaSecurity,
     PayloadFormat, RecordingState, SessionEvent, SessionEventKind, SrtpKey, SrtpSuite, StopReason, StreamId,
+    TimeSpan,
 };
 use siprec_session::{
     ByePolicy, Command, Input, Keying, Output, SessionMode, SrtpUse, StreamSecurity, TransportEvent,
@@ -24,6 +25,8 @@ enum Step {
     Command(Command),
     Packet(u16),
     Engine(u16, BranchEvent),
+    /// What reports show between so many seconds ago: what was heard, or lost for good.
+    Shown(u16, bool, [u8; 2]),
     Wait(u32),
     /// The recorder answers one of our requests that it has not answered.
     Answer {
@@ -173,12 +176,6 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::ReportOverdue),
         Just(BranchEvent::ReportsStopped),
         Just(BranchEvent::StretchMissed { packets: 200 }),
-        Just(BranchEvent::ReportReceived {
-            highest_sequence: 1,
-            cumulative_lost: 0,
-            fraction_lost: 0,
-            missing_since: None
-        }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::RefusalRefuted),
         Just(BranchEvent::RefusalsOver),
@@ -214,6 +211,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => command().prop_map(Step::Command),
         2 => (0..PADS).prop_map(Step::Packet),
         1 => (prop_oneof![0..PADS, 64..68_u16], event).prop_map(|(slot, event)| Step::Engine(slot, event)),
+        1 => (0..PADS, any::<bool>(), [0..40_u8, 0..40]).prop_map(|(slot, lost, ago)| Step::Shown(slot, lost, ago)),
         4 => prop_oneof![0..50_u32, 0..3000_u32, 0..60_000_u32].prop_map(Step::Wait),
         8 => (0..4_usize, status, 0..TIMERS.len(), body.clone())
             .prop_map(|(which, status, timer, body)| Step::Answer { which, status, timer, body }),
@@ -468,7 +466,10 @@ impl Model {
                 Some(branch),
             ) => branch.is_open = false,
             (
-                BranchCommand::Describe { .. } | BranchCommand::Bind { .. } | BranchCommand::Confirm { .. },
+                BranchCommand::Describe { .. }
+                | BranchCommand::Bind { .. }
+                | BranchCommand::Confirm { .. }
+                | BranchCommand::Concede { .. },
                 Some(_),
             ) => {}
         }
@@ -607,6 +608,11 @@ fn run(steps: Vec<Step>, seed: u8) {
                     }
                 }
                 call.media(slot, event);
+            }
+            Step::Shown(slot, lost, ago) => {
+                let [from, to] = ago.map(|seconds| call.now - Duration::from_secs(seconds.into()));
+                let within = TimeSpan { from, to };
+                call.media(slot, if lost { BranchEvent::StretchLost { within } } else { report(within) });
             }
             Step::Wait(milliseconds) => call.wait_ms(u64::from(milliseconds)),
             Step::Answer { which, status, timer, body } if which < unanswered.len() => {

@@ -17,6 +17,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 const SUSPECTED: &str = "* suspected: it has missed 200 packets at once";
 const LEFT: &str = "* failed: the recorder has missed 200 packets at once";

@@ -14,6 +14,7 @@ const REPORT: BranchEvent = BranchEvent::ReportReceived {
     cumulative_lost: 0,
     fraction_lost: 0,
     missing_since: None,
+    unbroken: None,
 };
 /// The first report comes then, in a tenth of a second, and the others so long behind it and one another.
 const FIRST: u64 = 25;

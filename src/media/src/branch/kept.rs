@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-use siprec_model::DropCause;
+use siprec_model::{DropCause, TimeSpan};
 
 use super::{Branch, Drain, State, judge};
 use crate::hold::Beginnings;
-use crate::receipts::{Finding, Repair};
+use crate::receipts::{Between, Finding, Repair};
 use crate::unproven::Unproven;
 
 impl Branch {
@@ -45,7 +45,10 @@ impl Branch {
                 self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
                 return;
             }
-            Finding::Lost(missed) => self.account.lost(missed.into()),
+            Finding::Lost(missed, hole) => {
+                self.account.lost(missed.into());
+                self.missed = Some(self.missed.map_or(hole, |before| before.or(hole)));
+            }
         }
         self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
     }
@@ -86,7 +89,7 @@ impl Branch {
             self.lose(&rest, DropCause::RecorderLost);
         }
         self.rewriter.sources.forget_reports();
-        self.cut = None;
+        (self.cut, self.missed) = (None, None);
         if let State::Open(_) = self.state {
             self.hold(now);
         }
@@ -110,6 +113,18 @@ impl Branch {
     /// When that left which left last of a source under this sequence number, if it is kept. To the millisecond where it had waited.
     pub fn left_at(&self, ssrc: u32, sequence: u16) -> Option<Instant> {
         self.hold.ring.sent_as(ssrc, sequence).map(|entry| self.clock.moment(entry.left_at()))
+    }
+
+    /// Over which time the reports of a source show, without a break, that what left has come: see
+    /// [`BranchEvent::ReportReceived`].
+    ///
+    /// [`BranchEvent::ReportReceived`]: siprec_model::BranchEvent::ReportReceived
+    pub fn unbroken(&self, ssrc: u32) -> Option<TimeSpan> {
+        self.rewriter.sources.unbroken(ssrc).map(|within| self.moments(within))
+    }
+
+    pub(super) fn moments(&self, Between { from, to }: Between) -> TimeSpan {
+        TimeSpan { from: self.clock.moment(from), to: self.clock.moment(to) }
     }
 
     /// How often its recorder was lost.

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use siprec_model::DropCause;
+use siprec_model::{DropCause, TimeSpan};
 
 use super::{Branch, State, judge};
+use crate::branch_clock::BranchClock;
 use crate::entry::{Entry, Fate};
-use crate::receipts::Passage;
-use crate::source::Sender;
+use crate::receipts::{Between, Passage};
+use crate::source::{Sender, Sources};
 use crate::unproven::Stretch;
 
 /// For so long nothing else makes an end of what another recorder is sought for, in nanoseconds.
@@ -104,21 +105,31 @@ impl Branch {
         let proven = unproven.prove(ssrc, |mark| self.has_come_since(mark, ssrc, highest_sequence));
         self.unproven = unproven;
         for Stretch { first, last, .. } in proven {
-            let judge = judge(&self.groups, &self.rewriter, &self.account);
-            let sources = &self.rewriter.sources;
-            let (clock, present) = (&self.clock, sources.last_ssrc());
-            let has_ended = |ssrc: u32| {
-                let sender = sources.senders().find(|sender| sender.ssrc == ssrc);
-                let is_past = |sender: &Sender| clock.times(sender.arrival).arrival <= last;
-                present != Some(ssrc) && sender.is_none_or(is_past)
+            let passage = {
+                let judge = judge(&self.groups, &self.rewriter, &self.account);
+                let is_unreported = unreported(&self.rewriter.sources, &self.clock, last);
+                let is_open = |entry: &Entry| !judge.is_received(entry) && is_unreported(entry.header.ssrc);
+                self.hold.ring.fail_between(first, last, is_open)
             };
-            let is_open = |entry: &Entry| {
-                let of = entry.header.ssrc;
-                !judge.is_received(entry) && (sources.acknowledged(of).is_none() || has_ended(of))
-            };
-            let passage = self.hold.ring.fail_between(first, last, is_open);
             self.have_failed(passage, now);
         }
+    }
+
+    /// By the reports of another stream of the session, the recorder has missed what left within this time: see
+    /// [`BranchCommand::Concede`].
+    ///
+    /// [`BranchCommand::Concede`]: siprec_model::BranchCommand::Concede
+    pub fn concede(&mut self, within: TimeSpan, now: Instant) {
+        let [from, to] = [within.from, within.to].map(|moment| self.clock.times(moment).arrival);
+        let judge = judge(&self.groups, &self.rewriter, &self.account);
+        let is_unreported = unreported(&self.rewriter.sources, &self.clock, to);
+        let account = &mut self.account;
+        let gone = self.hold.concede(Between { from, to }, is_unreported, judge, |entry, span| {
+            account.recalled(entry);
+            account.dropped(DropCause::RecorderLost, 1, span, entry.times.arrival);
+        });
+        self.account.lost(gone);
+        self.account.gaps.go_on(now);
     }
 
     /// Whoever reports from here on knows nothing of what was refused before: it has not been sent.
@@ -167,5 +178,16 @@ impl Branch {
             self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
             self.hold.waits_until = self.clock.times(now).arrival.saturating_add(SOUGHT_WITHIN);
         }
+    }
+}
+
+/// Which sources no report speaks of, or will, of what they sent until `last`: those of which none has come, and those that have ended.
+fn unreported<'a>(sources: &'a Sources, clock: &'a BranchClock, last: u64) -> impl Fn(u32) -> bool + 'a {
+    let present = sources.last_ssrc();
+    move |ssrc| {
+        let sender = sources.senders().find(|sender| sender.ssrc == ssrc);
+        let is_past = |sender: &Sender| clock.times(sender.arrival).arrival <= last;
+        let has_ended = || present != Some(ssrc) && sender.is_none_or(is_past);
+        sources.acknowledged(ssrc).is_none() || has_ended()
     }
 }

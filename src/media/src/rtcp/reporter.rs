@@ -8,7 +8,7 @@ use rtcp_types::prelude::*;
 use rtcp_types::{
     Bye, Compound, CompoundBuilder, ReceiverReport, RtcpWriteError, Sdes, SdesChunk, SdesItem, SenderReport,
 };
-use siprec_model::BranchEvent;
+use siprec_model::{BranchEvent, TimeSpan};
 
 use super::feedback::{Feedback, feedback};
 use super::interval::{INTERVAL, Intervals};
@@ -307,11 +307,17 @@ impl Reporter {
         });
         if let Some((highest_sequence, cumulative_lost, fraction_lost)) = newest {
             let missing_since = heard.and_then(|heard| heard.missing).map(|left| left.at);
+            let unbroken = heard.and_then(|heard| branch.unbroken(heard.ssrc));
+            let unbroken = unbroken.map(|TimeSpan { from, to }| TimeSpan {
+                from,
+                to: missing_since.map_or(to, |since| since.min(to)),
+            });
             self.reception.untold_report = Some(BranchEvent::ReportReceived {
                 highest_sequence,
                 cumulative_lost,
                 fraction_lost,
                 missing_since,
+                unbroken,
             });
         }
         if let Some(heard) = heard {

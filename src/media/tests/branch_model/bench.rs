@@ -107,6 +107,7 @@ impl Bench {
                 self.model.confirm(since);
             }
             Step::Recall(ago, renews, missed) => self.recall(ago, renews, missed),
+            Step::Concede(ago) => self.concede(ago),
         }
         self.drain();
         self.check();
@@ -115,7 +116,7 @@ impl Bench {
     fn recall(&mut self, ago: u64, renews: bool, missed: bool) {
         let since = self.now.saturating_sub(ago);
         let lost_before = self.branch.report().drops.of(DropCause::RecorderLost);
-        let least = self.model.least_lost(since);
+        let least = self.model.least_lost(since).saturating_sub(std::mem::take(&mut self.model.surplus));
         let proof = self.start + Duration::from_millis(since);
         if missed {
             self.branch.recall_missed(proof, self.at());
@@ -139,6 +140,24 @@ impl Bench {
             self.model.opening += 1;
             self.used.clear();
         }
+    }
+
+    fn concede(&mut self, ago: u64) {
+        let since = self.now.saturating_sub(ago);
+        let lost_before = self.branch.report().drops.of(DropCause::RecorderLost);
+        let from = self.start + Duration::from_millis(since);
+        self.branch.concede(TimeSpan { from, to: self.at() }, self.at());
+        let lost = self.branch.report().drops.of(DropCause::RecorderLost) - lost_before;
+        let kept = self.model.concede(since);
+        let gone = lost.checked_sub(kept).expect("all that is kept is lost");
+        let least = self.model.least_conceded(since);
+        let range = least.saturating_sub(self.model.surplus)..=self.model.forgotten;
+        assert!(range.contains(&gone), "{gone} of {range:?}");
+        self.model.surplus = (self.model.surplus + gone).saturating_sub(least);
+        self.model.forgotten -= gone;
+        self.model.sent -= gone;
+        self.model.resent = self.model.resent.min(self.model.sent);
+        self.model.drops.add(DropCause::RecorderLost, lost);
     }
 
     fn talk(&mut self, source: u32, payload_type: u8, pattern: &Pattern, count: u8, length: usize) {

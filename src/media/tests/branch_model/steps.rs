@@ -27,6 +27,8 @@ pub(super) enum Step {
     /// The recorder is lost, whose last sign of life is so many ms ago. The next one has another key, or none. It has
     /// missed a stretch at once, or not.
     Recall(u64, bool, bool),
+    /// By the reports of another stream, what left since so many ms ago is lost.
+    Concede(u64),
 }
 
 #[derive(Clone, Debug)]
@@ -76,6 +78,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         2 => (prop_oneof![4 => Just(1u32), 1 => 2u32..4], prop_oneof![6 => 0i64..40, 1 => -3i64..0, 1 => Just(65_530)])
             .prop_map(|(source, back)| Step::Report(source, back)),
         1 => (0u64..6000).prop_map(Step::Confirm),
+        1 => (0u64..6000).prop_map(Step::Concede),
         2 => (0u64..6000, any::<bool>(), any::<bool>())
             .prop_map(|(ago, renews, missed)| Step::Recall(ago, renews, missed)),
     ]

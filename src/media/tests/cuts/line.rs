@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use siprec_media::{Branch, BranchSettings, RtpView};
-use siprec_model::{BranchEvent, BranchLimits, DropCause, Medium, PayloadRule};
+use siprec_model::{BranchEvent, BranchLimits, DropCause, Medium, PayloadRule, TimeSpan};
 
 pub(super) const RULES: &[PayloadRule] = &[PayloadRule { from: 0, to: 0 }];
 pub(super) const SSRC: u32 = 7;
@@ -45,6 +45,8 @@ pub(super) struct Line {
     pub(super) gaps: Vec<u64>,
     /// When each of them began at the earliest, in milliseconds.
     pub(super) starts: Vec<u128>,
+    /// Within which time it is said that something is lost, in milliseconds.
+    pub(super) lost_within: Vec<[u128; 2]>,
 }
 
 impl Line {
@@ -54,8 +56,20 @@ impl Line {
         let mut branch = Branch::new(settings, 300, start);
         branch.open(RULES, start);
         let receiver = Receiver::default();
-        let (missed, found, gaps, starts) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        Self { branch, start, ms: 0, ptime, interval: 5000, receiver, before: 0, missed, found, gaps, starts }
+        Self {
+            branch,
+            start,
+            ms: 0,
+            ptime,
+            interval: 5000,
+            receiver,
+            before: 0,
+            missed: Vec::new(),
+            found: Vec::new(),
+            gaps: Vec::new(),
+            starts: Vec::new(),
+            lost_within: Vec::new(),
+        }
     }
 
     pub(super) fn usual() -> Self {
@@ -119,9 +133,20 @@ impl Line {
                     self.gaps.push(hole.packets);
                     self.starts.push(hole.start.duration_since(self.start).as_millis());
                 }
+                BranchEvent::StretchLost { within: TimeSpan { from, to } } => {
+                    let since = |moment: Instant| moment.duration_since(self.start).as_millis();
+                    self.lost_within.push([since(from), since(to)]);
+                }
                 _ => {}
             }
         }
+    }
+
+    /// Others have missed what left within this time.
+    pub(super) fn concede(&mut self, within: [u64; 2]) {
+        let [from, to] = within.map(|ms| self.start + Duration::from_millis(ms));
+        self.branch.concede(TimeSpan { from, to }, self.now());
+        self.hear();
     }
 
     pub(super) fn works(&mut self, ms: u64) {

@@ -1,7 +1,9 @@
 //! Reports count up to what they acknowledge.
 
+use std::time::Instant;
+
 use rtcp_types::{ReceiverReport, ReceiverReportBuilder, ReportBlock};
-use siprec_model::{BranchEvent, BranchLimits};
+use siprec_model::{BranchEvent, BranchLimits, TimeSpan};
 
 use crate::session::*;
 
@@ -143,6 +145,26 @@ fn a_recorder_that_reports_rarely_has_its_own_interval_from_what_has_not_come_on
         (overdue - missing).abs_diff(interval * 3 / 2) <= 20
             && (stopped - missing).abs_diff(interval * 3) <= 20
     );
+}
+
+#[test]
+fn what_is_heard_without_a_break_ends_where_packets_are_missing() {
+    let (mut session, speech) = (Session::new(), Speech { burst: 20 });
+    session.open();
+    let mut hear = |until: u64, heard: u64| {
+        speech.of(A, &mut session, until);
+        let told = session.acknowledge(A, left_at(heard));
+        let [BranchEvent::ReportReceived { missing_since, unbroken, .. }] = told[..] else {
+            panic!("{told:?}")
+        };
+        let since = |moment: Instant| moment.duration_since(session.start).as_millis() as u64;
+        (missing_since.map(since), unbroken.map(|TimeSpan { from, to }| [since(from), since(to)]))
+    };
+    assert_eq!(hear(5_000, 5_000), (None, Some([5_000, 5_000])));
+    assert_eq!(hear(10_000, 10_000), (None, Some([5_000, 10_000])));
+    let (missing, unbroken) = hear(15_000, 12_000);
+    assert!(missing.is_some_and(|since| (12_000..12_400).contains(&since)), "{missing:?}");
+    assert_eq!(unbroken, missing.map(|since| [5_000, since]));
 }
 
 /// RFC 3550 §6.3.1: 6.2 s are the longest that a receiver takes which means to report each 5 s.

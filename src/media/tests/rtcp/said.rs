@@ -135,6 +135,7 @@ fn receiver_reports_of_our_sources_are_told() {
         cumulative_lost: 7,
         fraction_lost: 3,
         missing_since: None,
+        unbroken: None,
     };
     assert_eq!(session.hear_report(A), Some(told));
     assert_eq!(session.reporter.receiver_lost(), Some(7));

@@ -11,14 +11,15 @@ use crate::session::RecordingSession;
 impl Recording {
     /// Until when what an ended stream has sent is kept, at the latest; None where nobody needs it any more.
     ///
-    /// A recorder has it for sure that has shown two seconds later that it lives: by a receiver report of any stream, since that
-    /// of this one are over, or where it sends none by an answer.
+    /// A recorder has it for sure that has shown two seconds later that it lives: by the receiver reports of any stream that tell of all the
+    /// time in between, since those of this one are over, or where it sends none by an answer.
     pub(super) fn needed_until(&self, slot: &Slot, now: Instant) -> Option<Instant> {
         let sent = slot.sent_until()?;
         let leg = slot.leg().and_then(|id| self.legs.get(id)).filter(|leg| leg.is_running())?;
         let until = slot.kept_until().unwrap_or(sent + self.config.limits.hold_time);
         let session = leg.session();
-        let is_proven = session.is_some_and(|session| session.has_for_sure(sent, now));
+        let begun = slot.sent_since().unwrap_or(sent);
+        let is_proven = session.is_some_and(|session| session.has_for_sure(slot.branch(), begun, sent, now));
         let is_doubtful = session.is_some_and(|session| session.in_doubt_since(now).is_some());
         // A doubt that nothing settles, as where nothing is sent that could be, is no reason to keep it for ever.
         let latest = until + if is_doubtful { self.config.limits.hold_time } else { Duration::ZERO };

@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchId, FailureReason, RecordingState, SessionEventKind};
+use siprec_model::{BranchCommand, BranchId, FailureReason, RecordingState, SessionEventKind, TimeSpan};
 
 use super::Recording;
 use super::leg::{Comeback, Leg, LegEnd, Lost, Step};
@@ -17,7 +17,7 @@ use super::tried::Again;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::recorder::RecorderTarget;
-use crate::session::RecordingSession;
+use crate::session::{RecordingSession, Said};
 
 /// From one repair of a session to the next.
 const RARELY: Duration = Duration::from_secs(30);
@@ -45,7 +45,10 @@ struct Standing {
     lines: LineTable,
     /// Packets that its recorder has missed.
     packets: u64,
+    /// What was sent since then of a stream without reports it may not have.
     proof: Instant,
+    /// When it has missed them, and of which stream, where its reports have told.
+    hole: Option<(BranchId, TimeSpan)>,
 }
 
 impl Repairs {
@@ -75,9 +78,13 @@ impl Recording {
         // What its host has refused it has missed, whatever it said by SIP meanwhile.
         let refused = session.refused_streams().into_iter().map(|(_, since)| since).min();
         let proof = refused.map_or(lived.proof, |since| since.min(lived.proof));
-        // That of the report which shows the hole comes behind it: this is the last one before.
-        let alive = session.last_report(stream).unwrap_or(lived.alive);
+        // The report that shows the hole comes behind it.
+        let before = session.last_report(stream);
+        let alive = before.map_or(lived.alive, Said::sure);
         let alive = refused.map_or(alive, |since| since.min(alive));
+        // What it says by SIP proves nothing of the media, as is seen, nor do reports that were too late to tell of others.
+        let proof = proof.min(alive);
+        let hole = before.map(|before| TimeSpan { from: alive, to: before.at });
         session.end_refusals(stream);
         if may_repair && let Some(flow) = leg.flow() {
             let standing = Standing {
@@ -89,6 +96,7 @@ impl Recording {
                 lines: leg.lines.clone(),
                 packets,
                 proof,
+                hole: hole.map(|hole| (stream, hole)),
             };
             let reason = format!("it has missed {packets} packets at once");
             self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
@@ -105,6 +113,25 @@ impl Recording {
             }
             self.branches(commands);
             self.next_attempt(id, now);
+        } else if let Some(hole) = hole {
+            self.concede_at_end(stream, hole);
+        }
+    }
+
+    /// Nobody gets what the recorder has missed of a stream within a time. What it was sent then of others in the same session is lost, too, as far
+    /// as their own reports can tell nothing of it.
+    pub(super) fn concede(&mut self, stream: BranchId, within: TimeSpan) {
+        let leg = self.slots.get(&stream.slot).and_then(Slot::leg);
+        let concerned = |slot: &&Slot| slot.leg() == leg && slot.branch() != stream && slot.is_live();
+        let others = self.slots.values().filter(concerned);
+        let commands = others.map(|slot| BranchCommand::Concede { branch: slot.branch(), within }).collect();
+        self.branches(commands);
+    }
+
+    /// The same where the stream has ended, so that no report of it comes any more which would tell that.
+    fn concede_at_end(&mut self, stream: BranchId, within: TimeSpan) {
+        if self.slots.get(&stream.slot).is_some_and(|slot| slot.ended().is_some()) {
+            self.concede(stream, within);
         }
     }
 
@@ -141,10 +168,13 @@ impl Recording {
                 session.forget_refusals();
                 self.retire(id);
                 let Some(leg) = self.legs.get_mut(id) else { return };
-                let Standing { recorder, call_id, more, flow, lines, .. } = *standing;
+                let Standing { recorder, call_id, more, flow, lines, hole, .. } = *standing;
                 leg.step = Step::Session { flow, session: Box::new(session) };
                 (leg.attempt, leg.recorder, leg.call_id, leg.more) = (attempt, recorder, call_id, more);
                 (leg.lines, leg.lost) = (lines, None);
+                if let Some((stream, hole)) = hole {
+                    self.concede_at_end(stream, hole);
+                }
             }
             (standing, _) => {
                 if let Some(standing) = standing {

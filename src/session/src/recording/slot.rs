@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{
     BranchCommand, BranchId, DtlsAssociation, Medium, PayloadFormat, SrtpSuite, StreamFormat, StreamId,
+    TimeSpan,
 };
 
 use self::former::FormerFormats;
@@ -15,7 +16,7 @@ use crate::branches::BranchMode;
 use crate::numbering::{comfort_noise, static_audio};
 use crate::parties::PartyKey;
 use crate::security::StreamSecurity;
-use crate::session::Ports;
+use crate::session::{Ports, Said};
 
 /// How long after the end of a stream its last packets may still be on their way to the engine, so that a branch
 /// that seems never to have held anything is not given up too early.
@@ -166,12 +167,14 @@ pub(super) enum SlotNews {
     Refused,
     /// The recorder's host refuses no more.
     Unrefused,
-    /// The recorder has sent a receiver report: it has what left until now, or until then.
-    Reported { missing_since: Option<Instant> },
+    /// The recorder has sent a receiver report.
+    Reported(Said),
     /// It should have sent one.
     Overdue,
     /// The recorder has missed so many packets at once.
     Missed(u64),
+    /// It has missed some within this time that it will not get.
+    LostWithin(TimeSpan),
     /// What was refused has arrived.
     Refuted,
 }

@@ -205,9 +205,10 @@ impl Recording {
                     self.hear_refusal(leg, id, now);
                 }
             }
-            SlotNews::Reported { missing_since } => {
+            SlotNews::LostWithin(within) => self.concede(id, within),
+            SlotNews::Reported(said) => {
                 if let Some(session) = leg.and_then(|leg| self.session_reported_on(leg)) {
-                    session.hear_report(id, missing_since, now);
+                    session.hear_report(id, said);
                 }
             }
             SlotNews::Unreported | SlotNews::Unrefused | SlotNews::Overdue | SlotNews::Refuted => {

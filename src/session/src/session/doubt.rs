@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use siprec_model::{BranchId, INSISTENT_FOR};
 
+use super::reports::Reports;
+
 /// So many refusals of the media, over [`INSISTENT_FOR`], are one of all of it.
 const INSISTENT: u32 = 3;
 
@@ -77,10 +79,8 @@ pub(super) struct Doubt {
     refused: Vec<Refused>,
     /// How many there are in the session.
     streams: usize,
-    /// Streams that receiver reports have come of.
-    reported: Vec<BranchId>,
-    /// Until when all of them had been heard, by the last one.
-    heard: Vec<(BranchId, Instant)>,
+    /// What its receiver reports have shown.
+    pub(super) reports: Reports,
     /// Those that should have been reported on again, or at all.
     overdue: Vec<BranchId>,
     /// How often in a row three intervals have passed without a report of a stream.
@@ -211,25 +211,7 @@ impl Doubt {
 
     /// Whether receiver reports of a stream have come.
     pub(super) fn is_reported(&self, stream: BranchId) -> bool {
-        self.reported.contains(&stream)
-    }
-
-    /// The last report of a stream says that all was heard until then.
-    pub(super) fn note_heard(&mut self, stream: BranchId, until: Instant) {
-        match self.heard.iter_mut().find(|(heard, _)| *heard == stream) {
-            Some((_, last)) => *last = until,
-            None => self.heard.push((stream, until)),
-        }
-    }
-
-    /// Until when all of a stream was heard, as the last report of it says.
-    pub(super) fn heard(&self, stream: BranchId) -> Option<Instant> {
-        self.heard.iter().find(|(heard, _)| *heard == stream).map(|(_, until)| *until)
-    }
-
-    /// Whether receiver reports of any stream have come.
-    pub(super) fn has_reports(&self) -> bool {
-        !self.reported.is_empty()
+        self.reports.are_of(stream)
     }
 
     /// Three intervals have passed without a report of a stream, or three more; how often that was so in a row.
@@ -311,9 +293,7 @@ impl Doubt {
     /// A receiver report of a stream has come: the recorder hears, or did. While its host refuses the media that is not enough, nor
     /// is it where those of another stream have stopped.
     pub(super) fn dispel(&mut self, stream: BranchId) {
-        if !self.is_reported(stream) {
-            self.reported.push(stream);
-        }
+        self.reports.admit(stream);
         self.overdue.retain(|overdue| *overdue != stream);
         self.missing.retain(|(missing, _)| *missing != stream);
         let is_refused = !self.refused.is_empty();

@@ -82,13 +82,9 @@ impl Life {
         Some(self.proof)
     }
 
-    /// Whether it has lived longer than until `safe` for sure. Of one that reports, or always should, its reports alone say so, of
-    /// whatever stream.
+    /// Whether it has lived longer than until `safe` for sure, by its answers. Of one that reports, or always should, they do not say so.
     pub(super) fn has_outlived(&self, safe: Instant) -> bool {
-        match self.reported {
-            Some(reported) => safe < reported,
-            None => !self.expects_reports && safe < self.proof,
-        }
+        self.reported.is_none() && !self.expects_reports && safe < self.proof
     }
 
     /// When it last showed that it hears, or nothing had been sent yet.

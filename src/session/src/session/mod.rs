@@ -13,6 +13,7 @@ mod life;
 mod offer;
 mod punctuality;
 mod remote;
+mod reports;
 mod rules;
 mod waiting;
 mod watch;
@@ -46,6 +47,7 @@ use offer::{Offer, Refusal};
 use punctuality::Punctuality;
 pub(crate) use punctuality::Reporting;
 use remote::{RemoteDescription, sdp_of};
+pub(crate) use reports::Said;
 pub(crate) use rules::Rules;
 use write::Writer;
 

@@ -7,6 +7,7 @@ use siprec_sip::{Headers, Method, RequestToken, Response};
 
 use super::doubt::{Belief, Growth, LAST_REPORT, Sign};
 use super::life::Question;
+use super::reports::Said;
 use super::{Notice, Phase, RecordingSession, Reporting};
 
 /// A receiver reports within this time: each 5 s on average, at random from half to one and a half times as often, divided by
@@ -79,21 +80,20 @@ impl RecordingSession {
         }
     }
 
-    /// A receiver report of the recorder has come. It shows that the recorder heard all until now, or until `missing_since`.
-    pub(crate) fn hear_report(&mut self, stream: BranchId, missing_since: Option<Instant>, now: Instant) {
+    /// A receiver report of the recorder has come.
+    pub(crate) fn hear_report(&mut self, stream: BranchId, said: Said) {
         if let Phase::Up(up) = &mut self.phase {
-            self.punctuality.note(stream, now);
+            self.punctuality.note(stream, said.at);
             up.doubt.dispel(stream);
-            let heard = missing_since.unwrap_or(now);
-            up.doubt.note_heard(stream, heard);
-            up.life.report(heard, &self.rules.timers, now);
+            up.doubt.reports.note(stream, said);
+            up.life.report(said.heard(), &self.rules.timers, said.at);
         }
     }
 
-    /// Until when the recorder has heard all of a stream, as the last report of it says; None where none has come.
-    pub(crate) fn last_report(&self, stream: BranchId) -> Option<Instant> {
+    /// What the last report of a stream has shown; None where none has come.
+    pub(crate) fn last_report(&self, stream: BranchId) -> Option<Said> {
         match &self.phase {
-            Phase::Up(up) => up.doubt.heard(stream),
+            Phase::Up(up) => up.doubt.reports.last(stream),
             Phase::Inviting(_) | Phase::Ending => None,
         }
     }
@@ -105,13 +105,16 @@ impl RecordingSession {
         if up.doubt.speaks_against(now) { None } else { up.life.poll_confirmed() }
     }
 
-    /// Whether the recorder has for sure what was sent by a moment: it has shown later that it lives, and nothing speaks
-    /// against it.
-    pub(crate) fn has_for_sure(&self, sent: Instant, now: Instant) -> bool {
-        match &self.phase {
-            Phase::Up(up) => !up.doubt.speaks_against(now) && up.life.has_outlived(sent + RECALL_OVERLAP),
-            Phase::Inviting(_) | Phase::Ending => false,
-        }
+    /// Whether the recorder has for sure what it was sent of a stream from one moment until another: it has shown later that it lives,
+    /// and nothing speaks against it. Of one that reports its reports alone show that, of whatever stream, if they go back to before that
+    /// time, or to where those of this one end.
+    pub(crate) fn has_for_sure(&self, stream: BranchId, begun: Instant, sent: Instant, now: Instant) -> bool {
+        let Phase::Up(up) = &self.phase else { return false };
+        let safe = sent + RECALL_OVERLAP;
+        let reports = &up.doubt.reports;
+        let own = reports.last(stream).and_then(|last| last.unbroken);
+        let from = own.map_or(begun, |unbroken| unbroken.to);
+        !up.doubt.speaks_against(now) && (up.life.has_outlived(safe) || reports.span(from, safe))
     }
 
     /// Since when the recorder may not have what was sent, where anything speaks against it that is not settled yet.
@@ -270,7 +273,7 @@ impl RecordingSession {
     pub(crate) fn lose_with_another(&mut self, since: Instant, now: Instant) {
         if let Phase::Up(up) = &mut self.phase
             && self.lived.is_some()
-            && !up.doubt.has_reports()
+            && up.doubt.reports.is_empty()
         {
             up.life.deny(Some(since));
             self.lose_media(Sign::MediaRefused, now);

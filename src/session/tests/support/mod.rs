@@ -19,7 +19,7 @@ use proptest::prelude::ProptestConfig;
 use proptest::test_runner::RngSeed;
 use siprec_model::{
     BranchCommand, BranchEvent, BranchId, Medium, PayloadFormat, RecordingKey, SessionEvent,
-    SessionEventKind, StreamFormat, StreamId,
+    SessionEventKind, StreamFormat, StreamId, TimeSpan,
 };
 use siprec_session::{
     Command, Flow, Input, Output, Party, Recording, RecordingConfig, TransportEvent, parse_recorders,
@@ -71,7 +71,7 @@ pub struct Call {
     attempts: BTreeSet<u32>,
     /// What is written down: the dialogs that stand, by attempt and the recorder's tag, and the number of each.
     noted: BTreeMap<(u32, Option<String>), u32>,
-    epoch: Instant,
+    pub epoch: Instant,
     cseq: u32,
 }
 
@@ -84,6 +84,17 @@ pub fn config(recorders: &str) -> RecordingConfig {
     config.call_uuid = Some(siprec_model::CallUuid::new("UUID1"));
     config.parties = vec![Party { dn: "1001".into() }, Party { dn: "1002".into() }];
     config
+}
+
+/// A receiver report that shows that all was heard within this time.
+pub fn report(unbroken: TimeSpan) -> BranchEvent {
+    BranchEvent::ReportReceived {
+        highest_sequence: 1,
+        cumulative_lost: 0,
+        fraction_lost: 0,
+        missing_since: None,
+        unbroken: Some(unbroken),
+    }
 }
 
 pub fn pcmu() -> StreamFormat {
@@ -531,6 +542,7 @@ impl Call {
                     BranchCommand::Freeze { .. } => format!("freeze {slot}"),
                     BranchCommand::Disable { .. } => format!("disable {slot}"),
                     BranchCommand::Recall { .. } => format!("recall {slot}"),
+                    BranchCommand::Concede { .. } => format!("concede {slot}"),
                     BranchCommand::Drain { .. } => format!("drain {slot}"),
                     BranchCommand::Part { .. } => format!("part {slot}"),
                     BranchCommand::Close { .. } => format!("close {slot}"),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::branches::{BranchMode, difference};
 use crate::numbering::static_audio;
-use crate::session::{Ports, WantedLine};
+use crate::session::{Ports, Said, WantedLine};
 
 impl Slot {
     /// Whether the stream has a branch at the engine.
@@ -498,11 +498,12 @@ impl Slot {
             }
             BranchEvent::ReportsStopped if self.is_open() => SlotNews::Unreported,
             BranchEvent::ReportOverdue if self.is_open() => SlotNews::Overdue,
-            BranchEvent::ReportReceived { missing_since, .. } => {
-                SlotNews::Reported { missing_since: *missing_since }
+            BranchEvent::ReportReceived { missing_since, unbroken, .. } => {
+                SlotNews::Reported(Said { at: now, missing_since: *missing_since, unbroken: *unbroken })
             }
             // While nothing is sent, nothing is sent again.
             BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
+            BranchEvent::StretchLost { within } => SlotNews::LostWithin(*within),
             BranchEvent::RefusalRefuted => SlotNews::Refuted,
             BranchEvent::RefusalsOver => SlotNews::Unrefused,
             BranchEvent::SourceChanged { .. }
