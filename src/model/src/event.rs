@@ -255,6 +255,9 @@ pub enum FailureReason {
     /// The recorder lives, and so many packets were lost on the way to it at once, as its receiver reports say.
     #[error("the recorder has missed {0} packets at once")]
     Missed(u64),
+    /// The recorder lives, and a stream began while packets of another one were lost on the way to it, as its receiver reports say.
+    #[error("the recorder has missed the beginning of a stream")]
+    MissedBeginning,
     /// The recorder sent BYE, which is taken for a failure. What it says of it (RFC 3326).
     #[error("the recorder hung up")]
     HungUp(HangUp),

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use siprec_model::{BranchCommand, BranchEvent, Component, RecorderKey};
+use siprec_model::{BranchCommand, BranchEvent, Component, RecorderKey, TimeSpan};
 use siprec_session::{Party, RecordingConfig, SessionMode};
 use siprec_sip::{Message, Method, Request};
 use support::*;
@@ -119,4 +119,63 @@ fn all_sessions_with_a_recorder_have_its_key_and_none_with_another_one() {
     for (recorder, place) in [("sip:me@A.example", 0), ("sip:b.example", 2)] {
         assert_eq!(keys(&recorded_by(recorder)), [found[place]; 2]);
     }
+}
+
+/// Four sessions whose recorder reports; the last stream has begun at 13 s, in a cut from 12 s on, and the first one's reports tell.
+fn joined_in_a_cut() -> (Call, TimeSpan) {
+    let parties = ["1001", "1002", "1003", "1004"].map(|dn| Party { dn: dn.into() }).to_vec();
+    let config =
+        RecordingConfig { parties, mode: SessionMode::PerParty, ..config("sip:a.example sip:b.example") };
+    let mut call = Call::new(config);
+    let begun = call.now;
+    for slot in 0..4 {
+        call.add(slot);
+        call.format(slot, pcmu());
+        if slot < 3 {
+            call.packet(slot);
+        }
+    }
+    answer_all(&mut call);
+    call.wait(SECOND * 13);
+    call.packet(3);
+    answer_all(&mut call);
+    call.wait(SECOND * 4);
+    let unbroken = TimeSpan { from: begun + SECOND * 5, to: begun + SECOND * 12 };
+    for slot in 0..3 {
+        call.media(slot, report(unbroken));
+    }
+    call.take();
+    let hole = TimeSpan { from: unbroken.to, to: call.now };
+    call.wait(SECOND * 5);
+    (call, hole)
+}
+
+#[test]
+fn a_session_whose_stream_began_in_the_hole_of_another_one_is_left_with_that() {
+    let (mut call, hole) = joined_in_a_cut();
+    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    let lines = call.take();
+    let suspected: Vec<_> = lines.iter().filter(|line| line.starts_with("* suspected")).collect();
+    let expected = [
+        "* suspected: it has missed 200 packets at once",
+        "* suspected: it has missed the beginning of a stream",
+    ];
+    assert_eq!(suspected, expected);
+    answer_all(&mut call);
+    let recalled = recalled(&call);
+    let slots: Vec<u16> = recalled.iter().map(|(slot, _)| *slot).collect();
+    assert_eq!(slots, [0, 3], "the others' own reports tell of theirs");
+    assert!(recalled.iter().all(|(_, since)| *since <= hole.from));
+    let lines = call.take();
+    assert!(
+        lines.contains(&"* failed: the recorder has missed the beginning of a stream".to_owned()),
+        "{lines:?}"
+    );
+}
+
+#[test]
+fn what_nobody_gets_of_a_hole_sessions_with_the_same_recorder_have_missed_too() {
+    let (mut call, within) = joined_in_a_cut();
+    call.media(0, BranchEvent::StretchLost { within });
+    call.expect(&["concede 1", "concede 2", "concede 3"]);
 }

@@ -37,10 +37,16 @@ impl Recording {
 
     /// The other sessions with the recorder of one.
     fn companions(&mut self, id: usize) -> impl Iterator<Item = &mut RecordingSession> {
+        let others = self.companions_of(id);
+        let legs = self.legs.iter_mut().enumerate().filter(move |(other, _)| others.contains(other));
+        legs.filter_map(|(_, leg)| leg.session_mut())
+    }
+
+    /// The numbers of those.
+    pub(super) fn companions_of(&self, id: usize) -> Vec<usize> {
         let place = |leg: &Leg| leg.recorder.as_ref().map(|recorder| RecorderPlace::of(&recorder.uri));
         let own = self.legs.get(id).and_then(place).filter(|_| self.legs.len() > 1);
-        let others = self.legs.iter_mut().enumerate().filter(move |(other, _)| *other != id);
-        let others = others.filter(move |(_, leg)| own.is_some() && place(leg) == own);
-        others.filter_map(|(_, leg)| leg.session_mut())
+        let others = self.legs.iter().enumerate().filter(|(other, _)| *other != id);
+        others.filter(|(_, leg)| own.is_some() && place(leg) == own).map(|(other, _)| other).collect()
     }
 }

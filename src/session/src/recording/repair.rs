@@ -17,7 +17,7 @@ use super::tried::Again;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::recorder::RecorderTarget;
-use crate::session::{RecordingSession, Said};
+use crate::session::RecordingSession;
 
 /// From one repair of a session to the next.
 const RARELY: Duration = Duration::from_secs(30);
@@ -43,12 +43,24 @@ struct Standing {
     more: bool,
     flow: Flow,
     lines: LineTable,
-    /// Packets that its recorder has missed.
-    packets: u64,
+    /// What its recorder has missed.
+    why: FailureReason,
     /// What was sent since then of a stream without reports it may not have.
     proof: Instant,
     /// When it has missed them, and of which stream, where its reports have told.
     hole: Option<(BranchId, TimeSpan)>,
+}
+
+/// What a recorder has missed.
+#[derive(Debug)]
+struct Missed {
+    why: FailureReason,
+    /// When it had all for sure, where anything has said so.
+    alive: Option<Instant>,
+    /// When it was missed.
+    hole: Option<TimeSpan>,
+    /// The stream that has told of it.
+    of: Option<BranchId>,
 }
 
 impl Repairs {
@@ -69,60 +81,110 @@ impl Recording {
     /// before another session is sought.
     pub(super) fn missed(&mut self, stream: BranchId, packets: u64, now: Instant) {
         let Some(id) = self.slots.get(&stream.slot).and_then(Slot::leg) else { return };
-        let is_silent = self.is_silent(id);
-        let shown = self.recorder_shown(id);
-        let Some(leg) = self.legs.get_mut(id).filter(|leg| leg.is_running()) else { return };
-        let may_repair = leg.repairs.may_begin(now) && !is_silent;
-        let Some(session) = leg.session_mut().filter(|session| session.is_up()) else { return };
-        let Some(lived) = session.lived() else { return };
-        // What its host has refused it has missed, whatever it said by SIP meanwhile.
-        let refused = session.refused_streams().into_iter().map(|(_, since)| since).min();
-        let proof = refused.map_or(lived.proof, |since| since.min(lived.proof));
+        let Some(session) = self.running_session(id) else { return };
         // The report that shows the hole comes behind it.
         let before = session.last_report(stream);
-        let alive = before.map_or(lived.alive, Said::sure);
-        let alive = refused.map_or(alive, |since| since.min(alive));
-        // What it says by SIP proves nothing of the media, as is seen, nor do reports that were too late to tell of others.
-        let proof = proof.min(alive);
-        let hole = before.map(|before| TimeSpan { from: alive, to: before.at });
-        session.end_refusals(stream);
-        if may_repair && let Some(flow) = leg.flow() {
-            let standing = Standing {
-                attempt: leg.attempt,
-                recorder: leg.recorder.clone(),
-                call_id: leg.call_id.clone(),
-                more: leg.more,
-                flow,
-                lines: leg.lines.clone(),
-                packets,
-                proof,
-                hole: hole.map(|hole| (stream, hole)),
-            };
-            let reason = format!("it has missed {packets} packets at once");
-            self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
-            let Some(leg) = self.legs.get_mut(id) else { return };
-            leg.repairs.begun += 1;
-            (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
-            // Another recorder is better, whose way was not cut; the same one will do.
-            leg.look_elsewhere(Again::All);
-            leg.lost = Some(Lost { recorder: shown, proof, alive, at: now, comeback: Comeback::Over });
-            self.former.extend(leg.finish());
-            let mut commands = Vec::new();
-            for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
-                slot.steer(BranchMode::Holding, &mut commands, now);
-            }
-            self.branches(commands);
-            self.next_attempt(id, now);
-        } else if let Some(hole) = hole {
+        let hole = before.map(|before| TimeSpan { from: before.sure(), to: before.at });
+        let alive = hole.map(|hole| hole.from);
+        let missed = Missed { why: FailureReason::Missed(packets), alive, hole, of: Some(stream) };
+        let companions = self.companions_of(id);
+        let is_left = self.leave(id, missed, now);
+        let Some(hole) = hole else { return };
+        if is_left {
+            self.miss_beginnings(&companions, hole, now);
+        } else {
             self.concede_at_end(stream, hole);
         }
     }
 
-    /// Nobody gets what the recorder has missed of a stream within a time. What it was sent then of others in the same session is lost, too, as far
-    /// as their own reports can tell nothing of it.
+    /// Sessions of other parties with the same recorder whose streams have begun in the hole of one have missed their beginnings, of which
+    /// their own reports say nothing.
+    fn miss_beginnings(&mut self, companions: &[usize], hole: TimeSpan, now: Instant) {
+        for &other in companions {
+            let begins =
+                |slot: &Slot| slot.sent_since().is_some_and(|begun| hole.from <= begun && begun <= hole.to);
+            if !self.slots.values().any(|slot| slot.is_of(other) && begins(slot)) {
+                continue;
+            }
+            let missed =
+                Missed { why: FailureReason::MissedBeginning, alive: Some(hole.from), hole: None, of: None };
+            if !self.leave(other, missed, now) {
+                self.concede_all(other, None, hole);
+            }
+        }
+    }
+
+    /// Leaves the session of a recorder that has missed something, if that was not done a moment before: it stands until another one is
+    /// found. Whether it does.
+    fn leave(&mut self, id: usize, missed: Missed, now: Instant) -> bool {
+        let is_silent = self.is_silent(id);
+        let shown = self.recorder_shown(id);
+        let Missed { why, alive, hole, of } = missed;
+        let Some(session) = self.running_session(id) else { return false };
+        let Some(lived) = session.lived() else { return false };
+        let refused = session.refused_streams().into_iter().map(|(_, since)| since).min();
+        if let Some(stream) = of {
+            session.end_refusals(stream);
+        }
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        let Some(flow) = leg.flow().filter(|_| leg.repairs.may_begin(now) && !is_silent) else {
+            return false;
+        };
+        // What its host has refused it has missed, whatever it said meanwhile.
+        let alive = alive.unwrap_or(lived.alive);
+        let alive = refused.map_or(alive, |since| since.min(alive));
+        // What it says by SIP proves nothing of the media, as is seen.
+        let proof = lived.proof.min(alive);
+        let reason = match &why {
+            FailureReason::Missed(packets) => format!("it has missed {packets} packets at once"),
+            _ => "it has missed the beginning of a stream".to_owned(),
+        };
+        let standing = Standing {
+            attempt: leg.attempt,
+            recorder: leg.recorder.clone(),
+            call_id: leg.call_id.clone(),
+            more: leg.more,
+            flow,
+            lines: leg.lines.clone(),
+            why,
+            proof,
+            hole: of.zip(hole),
+        };
+        self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
+        let Some(leg) = self.legs.get_mut(id) else { return false };
+        leg.repairs.begun += 1;
+        (leg.repairs.last, leg.repairs.standing) = (Some(now), Some(Box::new(standing)));
+        // Another recorder is better, whose way was not cut; the same one will do.
+        leg.look_elsewhere(Again::All);
+        leg.lost = Some(Lost { recorder: shown, proof, alive, at: now, comeback: Comeback::Over });
+        self.former.extend(leg.finish());
+        let mut commands = Vec::new();
+        for slot in self.slots.values_mut().filter(|slot| slot.is_of(id)) {
+            slot.steer(BranchMode::Holding, &mut commands, now);
+        }
+        self.branches(commands);
+        self.next_attempt(id, now);
+        true
+    }
+
+    /// The session of a leg that records.
+    fn running_session(&mut self, id: usize) -> Option<&mut RecordingSession> {
+        let leg = self.legs.get_mut(id).filter(|leg| leg.is_running())?;
+        leg.session_mut().filter(|session| session.is_up())
+    }
+
+    /// Nobody gets what the recorder has missed of a stream within a time. What it was sent then of others, in whatever session, is lost, too,
+    /// as far as their own reports can tell nothing of it.
     pub(super) fn concede(&mut self, stream: BranchId, within: TimeSpan) {
-        let leg = self.slots.get(&stream.slot).and_then(Slot::leg);
-        let concerned = |slot: &&Slot| slot.leg() == leg && slot.branch() != stream && slot.is_live();
+        let Some(id) = self.slots.get(&stream.slot).and_then(Slot::leg) else { return };
+        self.concede_all(id, Some(stream), within);
+        for other in self.companions_of(id) {
+            self.concede_all(other, None, within);
+        }
+    }
+
+    fn concede_all(&mut self, id: usize, except: Option<BranchId>, within: TimeSpan) {
+        let concerned = |slot: &&Slot| slot.is_of(id) && Some(slot.branch()) != except && slot.is_live();
         let others = self.slots.values().filter(concerned);
         let commands = others.map(|slot| BranchCommand::Concede { branch: slot.branch(), within }).collect();
         self.branches(commands);
@@ -141,13 +203,13 @@ impl Recording {
             let is_accepted = |leg: &&mut Leg| leg.session().is_some_and(RecordingSession::is_up);
             let Some(leg) = self.legs.get_mut(id).filter(is_accepted) else { continue };
             let Some(standing) = leg.repairs.standing.take() else { continue };
-            let Standing { attempt, recorder, call_id, packets, proof, .. } = *standing;
+            let Standing { attempt, recorder, call_id, why, proof, .. } = *standing;
             // What was told is of the one that is left.
             leg.told = RecordingState::Starting;
             self.recall_missed(id, proof, self.attempt(id), now);
             self.end_former(attempt, now);
             self.with_left(id, (recorder, call_id), |recording| {
-                recording.tell_failed(id, FailureReason::Missed(packets), None);
+                recording.tell_failed(id, why, None);
             });
         }
     }
