@@ -492,11 +492,10 @@ impl Branch {
             }
             self.conclude_unproven();
         }
-        if let Some(packets) = self.cut.take() {
-            return Some(BranchEvent::StretchMissed { packets });
-        }
-        if let Some(within) = self.missed.take() {
-            return Some(BranchEvent::StretchLost { within: self.moments(within) });
+        if (self.cut.is_some() || self.missed.is_some())
+            && let Some(missed) = self.poll_missed()
+        {
+            return Some(missed);
         }
         if has_ended && self.drain == Drain::Asked {
             self.drain = Drain::Told;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use siprec_model::{DropCause, TimeSpan};
+use siprec_model::{BranchEvent, DropCause, TimeSpan};
 
 use super::{Branch, Drain, State, judge};
 use crate::hold::Beginnings;
@@ -121,6 +121,16 @@ impl Branch {
     /// [`BranchEvent::ReportReceived`]: siprec_model::BranchEvent::ReportReceived
     pub fn unbroken(&self, ssrc: u32) -> Option<TimeSpan> {
         self.rewriter.sources.unbroken(ssrc).map(|within| self.moments(within))
+    }
+
+    /// What is to be told of what the recorder has missed.
+    #[cold]
+    pub(super) fn poll_missed(&mut self) -> Option<BranchEvent> {
+        if let Some(packets) = self.cut.take() {
+            return Some(BranchEvent::StretchMissed { packets });
+        }
+        let within = self.missed.take()?;
+        Some(BranchEvent::StretchLost { within: self.moments(within) })
     }
 
     pub(super) fn moments(&self, Between { from, to }: Between) -> TimeSpan {
