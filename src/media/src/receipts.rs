@@ -29,8 +29,8 @@ const HASTE: u64 = 200_000_000;
 /// | the report tells of | before | becomes of it |
 /// |---|---|---|
 /// | at most 5 % missed, or less than a second | no hole that is open | all up to it is the recorder's |
-/// | a second or more missed at once | a [streak](Streak) of losses that is long, or no report | the same: the network is lossy |
-/// | a second or more missed at once | a streak that is short, or at most 5 % missed | a hole: all up to the report *before* is its, until another one decides |
+/// | a second or more missed at once | a [streak](Streak) of losses that is long, or no report of this source, and one of another | the same: the network is lossy |
+/// | a second or more missed at once | a streak that is short, at most 5 % missed, or no report | a hole: all up to the report *before* is its, until another one decides |
 /// | more than 5 % missed, be it less than a second or more | a hole, and the streak is short | that belongs to the hole, which stays open |
 /// | more than 5 % missed | a hole, and the streak is long | the network has become lossy: all up to it is the recorder's |
 /// | at most 5 % missed | a hole, of which some may be kept | a cut: still only that is its, for a while |
@@ -195,6 +195,15 @@ pub(crate) enum Repair {
     Never,
 }
 
+/// Where a source's losses are counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beginning {
+    /// From its first packet that was received: no other source has been reported on.
+    Known,
+    /// A receiver may go on with the count of another one.
+    Unknown,
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Burst {
     missed: Missed,
@@ -249,12 +258,14 @@ impl Receipts {
         Some(Between { from, to: hole.map_or(taken.at, |hole| hole.min(taken.at)) })
     }
 
-    /// Takes a report that contradicts nothing. `first` is the first index that was sent, `outgoing` counts what was sent of the
+    /// Takes a report that contradicts nothing. `first` is the first index that was sent, and whether what it has lost by its first report was
+    /// lost since then the `beginning` says; `outgoing` counts what was sent of the
     /// source behind one index up to another, or was to be, and `kept` what of that was sent and is kept.
     pub(crate) fn take(
         &mut self,
         report: Report,
         first: u64,
+        beginning: Beginning,
         repair: Repair,
         outgoing: impl Fn(u64, u64) -> Outgoing,
         kept: impl Fn(u64, u64) -> Passage,
@@ -289,7 +300,10 @@ impl Receipts {
                 self.taken = Some(Report { at: report.at, ..before });
                 Finding::Taken
             }
-            (None, Course::Burst(missed)) if !self.streak.is_lossy() && self.taken.is_some() => {
+            (None, Course::Burst(missed))
+                if !self.streak.is_lossy() && (self.taken.is_some() || beginning == Beginning::Known) =>
+            {
+                self.taken.get_or_insert(Report { at: missed.behind, ..begin });
                 self.burst = Some(Burst { missed, end: report.index, until: report.at, told: None });
                 self.newest = Some(report);
                 Finding::Nothing

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use crate::numbering::Numbering;
-use crate::receipts::{Between, Finding, Missed, Outgoing, Passage, Receipts, Repair, Report, Shortfall};
+use crate::receipts::{
+    Beginning, Between, Finding, Missed, Outgoing, Passage, Receipts, Repair, Report, Shortfall,
+};
 use crate::rtp::Header;
 
 /// Sources that a stream has at once (`protocol` section 3).
@@ -98,11 +100,15 @@ impl Sources {
         outgoing: impl Fn(u64, u64) -> Outgoing,
         kept: impl Fn(u64, u64) -> Passage,
     ) -> Finding {
+        let is_other = |source: &Source| source.sender.ssrc != ssrc && source.receipts.taken().is_some();
+        let others = self.active.iter().any(is_other);
+        let beginning = if others { Beginning::Unknown } else { Beginning::Known };
         let source = self.source_mut(ssrc);
         let reported = source.and_then(|source| source.report(highest_sequence).zip(Some(source)));
         let Some((index, source)) = reported else { return Finding::Nothing };
         let report = Report { index, lost, at };
-        source.receipts.take(report, source.first_index.unwrap_or(index), repair, outgoing, kept)
+        let first = source.first_index.unwrap_or(index);
+        source.receipts.take(report, first, beginning, repair, outgoing, kept)
     }
 
     /// Whether a receiver report of a source contradicts nothing that was sent.

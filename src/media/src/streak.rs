@@ -3,6 +3,9 @@
 /// After fewer reports in a row that tell of losses a network may be well again.
 const REPORTS: u32 = 3;
 
+/// The same where none has ever told of next to none.
+const FIRST_REPORTS: u32 = 2;
+
 /// And so it may within this time, in nanoseconds: what was cut comes and goes for some seconds, however often it is reported on.
 /// Of reports each 5 s, which is usual, the third is still within it, and with the fourth 20 s may have passed since the cut: `hold-time`
 /// leaves no more.
@@ -38,7 +41,7 @@ impl Streak {
     /// Whether it has become too long for a way that was cut, or the network was never known to be any better.
     pub(crate) fn is_lossy(&self) -> bool {
         let is_long = self.reports >= REPORTS && self.last.saturating_sub(self.first) >= SETTLES;
-        !self.was_clean || is_long
+        is_long || !self.was_clean && self.reports >= FIRST_REPORTS
     }
 }
 
@@ -65,10 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn a_network_is_lossy_until_a_report_says_that_it_is_not() {
+    fn a_network_is_lossy_from_the_beginning_on_if_the_second_report_says_so_too() {
         let mut streak = Streak::default();
-        assert!(streak.is_lossy());
         streak.go_on(SECOND);
+        assert!(!streak.is_lossy());
+        streak.go_on(2 * SECOND);
         assert!(streak.is_lossy());
         streak.end();
         assert!(!streak.is_lossy());

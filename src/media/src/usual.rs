@@ -1,5 +1,8 @@
 //! How much a network loses when nothing is cut.
 
+/// A network may lose such a share before it is known, in millionths: 5 %.
+const UNKNOWN: u64 = 50_000;
+
 /// What the last two reports have told of losses: a share of the stream each, in millionths.
 ///
 /// The more rarely a recorder reports, the more is lost at random between two reports: 5 % are a second of 20 s. What is lost of this
@@ -18,7 +21,7 @@ impl Usual {
     pub(crate) fn of(&self, sent: u64) -> u64 {
         let share = match self.0 {
             [Some(first), Some(second)] => first.min(second),
-            [_, only] => only.unwrap_or(0),
+            [_, only] => only.unwrap_or(UNKNOWN),
         };
         let missed = sent.saturating_mul(share) / 1_000_000;
         missed + 2 * missed.isqrt()
@@ -32,7 +35,7 @@ mod tests {
     #[test]
     fn what_both_of_the_last_two_reports_have_told_of_is_usual() {
         let mut usual = Usual::default();
-        assert_eq!(usual.of(1000), 0);
+        assert_eq!(usual.of(1000), 50 + 14);
         let mut of_1000 = |missed, sent| {
             usual.note(missed, sent);
             usual.of(1000)
