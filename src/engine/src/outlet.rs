@@ -277,7 +277,13 @@ impl Outlet {
     /// The recorder is lost, which was alive for sure at `since`: nothing more goes to it, and what it may not have waits for the next
     /// one. The branch knows of what left at once only when it came: that may have been a turn before it left. An association of the
     /// `next` session goes on.
-    pub(crate) fn recall(&mut self, since: Instant, next: Option<u32>, missed: bool, now: Instant) {
+    pub(crate) fn recall(
+        &mut self,
+        since: Instant,
+        next: Option<u32>,
+        missed: Option<Instant>,
+        now: Instant,
+    ) {
         self.discretion.revoke();
         self.pending = None;
         if self.handshakes.as_ref().is_none_or(|present| Some(present.session()) != next) {
@@ -293,10 +299,9 @@ impl Outlet {
         self.begins_anew = true;
         self.forget_departed();
         self.break_ending();
-        if missed {
-            self.branch.recall_missed(since, now);
-        } else {
-            self.branch.recall(since, now);
+        match missed {
+            Some(missed_since) => self.branch.recall_missed(since, missed_since, now),
+            None => self.branch.recall(since, now),
         }
         if self.state == State::Open {
             self.state = State::Holding;

@@ -378,7 +378,7 @@ fn what_is_put_back_behind_the_handshake_of_the_next_session_leaves_under_its_ke
                     branch,
                     since: start,
                     next: Some(5),
-                    missed: false,
+                    missed: None,
                 });
             }
             setting.rig.command(BranchCommand::Open(target));

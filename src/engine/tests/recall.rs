@@ -29,7 +29,7 @@ fn nothing_goes_to_a_recorder_that_was_lost_and_numbers_begin_anew_at_the_next()
     let start = Instant::now();
     (0..10).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
     let before = lost.packets(10);
-    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: None });
     // Commands to a branch take effect in order: this one's answer says that the other has.
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     tap.push(&numbered(SSRC, 10), Instant::now());
@@ -57,7 +57,7 @@ fn what_this_host_cannot_send_is_not_told_as_lost_before_another_recorder_has_it
     }
     let is_refusal = |event: &BranchEvent| matches!(event, BranchEvent::RemoteRefused { .. });
     assert!(events.iter().any(|(_, event)| is_refusal(event)), "{events:?}");
-    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: None });
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     rig.open(branch, &next);
     assert_in_order(&next.packets(60), 0);
@@ -90,7 +90,7 @@ fn after_recall(config: EngineConfig, limits: BranchLimits, lost_from: u32) -> (
         numbers.for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
         lost.packets(count);
     }
-    rig.command(BranchCommand::Recall { branch, since, next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since, next: None, missed: None });
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     (1000..1010).for_each(|number| tap.push(&numbered(SSRC, number), Instant::now()));
     rig.open(branch, &next);
@@ -127,7 +127,7 @@ fn a_session_that_is_over_says_goodbye_once_and_keeps_what_was_sent_until_its_re
         // The call goes on, but not for the recorder.
         tap.push(&numbered(SSRC, 10), Instant::now());
         if is_lost {
-            rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: false });
+            rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: None });
             rig.bind(branch, LOCAL, RtcpMode::Pair);
             rig.open(branch, &next);
             assert_eq!(
@@ -157,7 +157,7 @@ fn what_no_other_recorder_gets_is_told_as_lost_with_the_recorder() {
     (0..1000).for_each(|number| tap.push(&numbered(SSRC, number), start + SPACING * number));
     recorder.packets(1000);
     rig.command(BranchCommand::Part { branch });
-    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since: start, next: None, missed: None });
     let (events, report) = rig.close(branch);
     let gaps: Vec<_> = events.into_iter().filter(|event| matches!(event, BranchEvent::Gap(_))).collect();
     let (packets, duration, cause) = (1000, SPACING * 1000, DropCause::RecorderLost);
@@ -213,7 +213,7 @@ fn what_a_recorder_has_missed_at_once_by_its_reports_goes_to_the_next_one() {
             last += 100;
             report(&cut, local, first.wrapping_add(last as u16 - 1), *lost);
             let missed = rig.expect(branch, |event| match event {
-                BranchEvent::StretchMissed { packets } => Some(Some(packets)),
+                BranchEvent::StretchMissed { packets, .. } => Some(Some(packets)),
                 BranchEvent::ReportReceived { .. } => Some(None),
                 _ => None,
             });
@@ -221,7 +221,7 @@ fn what_a_recorder_has_missed_at_once_by_its_reports_goes_to_the_next_one() {
         }
         rig.command(BranchCommand::Hold { branch });
         rig.bind(branch, LOCAL, RtcpMode::Pair);
-        rig.command(BranchCommand::Recall { branch, since: Instant::now(), next: None, missed: false });
+        rig.command(BranchCommand::Recall { branch, since: Instant::now(), next: None, missed: None });
         rig.open(branch, &next);
         rig.command(BranchCommand::Drain { branch });
         rig.expect(branch, |event| (event == BranchEvent::BacklogEmpty { recalls: 1 }).then_some(()));
@@ -256,7 +256,7 @@ fn what_a_report_shows_after_the_end_is_told_before_the_report() {
     report(&cut, local, first.wrapping_add(699), 200);
     let mut is_missed = false;
     rig.expect(branch, |event| match event {
-        BranchEvent::StretchMissed { packets: 200 } => {
+        BranchEvent::StretchMissed { packets: 200, .. } => {
             is_missed = true;
             None
         }
@@ -306,7 +306,7 @@ fn what_came_before_the_last_proof_of_life_and_left_after_it_is_told_as_lost_whe
     assert_eq!(receive(&lost.rtp, SILENCE), None);
     let since = Instant::now();
     lost.packets(50);
-    rig.command(BranchCommand::Recall { branch, since, next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since, next: None, missed: None });
     let (_, report) = rig.close(branch);
     let told = report.drops.of(DropCause::RecorderLost);
     assert!((50..=52).contains(&told), "{told}");

@@ -365,7 +365,7 @@ fn no_two_packets_have_one_key_and_one_index() {
                             branch: call.branch,
                             since,
                             next: None,
-                            missed: false,
+                            missed: None,
                         });
                         used.push(keys(used.len() as u8 + 1, used.len() as u32 + 1));
                     }

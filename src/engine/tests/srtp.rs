@@ -220,7 +220,7 @@ fn what_goes_to_the_next_recorder_is_under_keys_whose_rollover_begins_at_zero() 
             (number, last) = (number + 1, sequence);
         }
     }
-    rig.command(BranchCommand::Recall { branch, since: Instant::now(), next: None, missed: false });
+    rig.command(BranchCommand::Recall { branch, since: Instant::now(), next: None, missed: None });
     rig.bind(branch, LOCAL, RtcpMode::Pair);
     let fresh = keys(SrtpSuite::AeadAes128Gcm, 2, 2);
     rig.open_secured(branch, &other, &fresh);

@@ -17,9 +17,9 @@ use crate::first_packet::FirstPacket;
 use crate::group::Groups;
 use crate::hold::{Hold, Judge};
 use crate::memory::{HoldMemory, Purpose};
+use crate::missed::Untold;
 use crate::pacer::Pacer;
 use crate::payload::PayloadMap;
-use crate::receipts::Between;
 use crate::rewrite::{Rewrite, Rewriter, Unsent};
 use crate::rtp::RtpView;
 use crate::source::Sender;
@@ -68,10 +68,8 @@ pub struct Branch {
     drain: Drain,
     /// Packets were dropped behind the last one that left or waits: no loss of the call's, and so none for the receiver to count.
     torn: bool,
-    /// Packets that the recorder has missed at once, to be told.
-    cut: Option<u64>,
-    /// When it has missed some that it will not get, to be told.
-    missed: Option<Between>,
+    /// What the recorder has missed, to be told.
+    missed: Untold,
     /// What its host has refused, and no report has spoken of yet.
     unproven: Unproven,
 }
@@ -152,8 +150,7 @@ impl Branch {
             first_packet: FirstPacket::default(),
             drain: Drain::NotAsked,
             torn: false,
-            cut: None,
-            missed: None,
+            missed: Untold::default(),
             unproven: Unproven::default(),
         }
     }
@@ -485,14 +482,10 @@ impl Branch {
         }
         let has_ended = self.drain != Drain::NotAsked && self.held_packets() == 0;
         // A report may come for as long as the session waits for one.
-        if has_ended && !self.keeps_time() {
-            let kept = |ssrc, behind, to| self.hold.ring.sent_between(ssrc, behind, to);
-            for missed in self.rewriter.sources.conclude(kept) {
-                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
-            }
-            self.conclude_unproven();
+        if has_ended {
+            self.conclude();
         }
-        if (self.cut.is_some() || self.missed.is_some())
+        if self.missed.is_any()
             && let Some(missed) = self.poll_missed()
         {
             return Some(missed);

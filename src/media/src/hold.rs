@@ -54,8 +54,9 @@ pub(crate) struct GivenUp {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beginnings {
     Certain,
-    /// Not before the way is known not to have been cut then.
-    Uncertain,
+    /// Not before the way is known not to have been cut then, of what left since then or shortly before, in nanoseconds since the branch was
+    /// made.
+    UncertainSince(u64),
 }
 
 /// What decides on kept packets.
@@ -155,7 +156,7 @@ impl Hold {
 
     /// Receiver reports have come: what they acknowledge is the recorder's.
     pub(crate) fn settle(&mut self, judge: Judge<'_>) {
-        self.settle_until(None, Beginnings::Uncertain, judge);
+        self.settle_until(None, Beginnings::UncertainSince(0), judge);
         self.forgotten.settle(|ssrc| judge.acknowledged(ssrc).map(|report| report.index));
     }
 
@@ -287,7 +288,10 @@ impl Judge<'_> {
     /// Whether the recorder has it for certain: received a while ago.
     fn is_settled(&self, entry: &Entry, since: Option<u64>, beginnings: Beginnings) -> bool {
         let safe = entry.left_at().saturating_add(OVERLAP);
-        let is_certain = || beginnings == Beginnings::Certain || self.is_certain(entry);
+        let is_certain = || match beginnings {
+            Beginnings::Certain => true,
+            Beginnings::UncertainSince(since) => safe < since || self.is_certain(entry),
+        };
         match self.acknowledged(entry.header.ssrc) {
             Some(Report { index, at, .. }) => entry.is_within(index) && safe <= at && is_certain(),
             None => since.is_some_and(|since| safe < since),

@@ -62,6 +62,7 @@ mod group;
 mod hold;
 mod keyframe;
 mod memory;
+mod missed;
 mod numbering;
 mod pacer;
 mod payload;

@@ -19,7 +19,7 @@ const AFTERMATH: u64 = 1_000_000_000;
 
 /// Within so long of a source's first report others have told that the way was cut as it began, if it was, in nanoseconds: that takes three
 /// more reports.
-const FOUND_WITHIN: u64 = 15_000_000_000;
+const FOUND_WITHIN: u64 = 24_000_000_000;
 
 /// Packets are counted so often at most, in nanoseconds: a recorder may send reports without end.
 const HASTE: u64 = 200_000_000;
@@ -164,9 +164,9 @@ pub(crate) enum Finding {
     Nothing,
     /// More of the source is the recorder's.
     Taken,
-    /// It has missed this, and at least a part of where that may be is still kept.
-    Cut(Missed),
-    /// It has missed this for good, and it was between these reports.
+    /// It has missed this between these reports, and at least a part of where that may be is still kept.
+    Cut(Missed, Between),
+    /// It has missed this for good, between these reports.
     Lost(Missed, Between),
 }
 
@@ -213,6 +213,8 @@ struct Burst {
     until: u64,
     /// When it was told of, once it is known to be a cut.
     told: Option<u64>,
+    /// Nothing more comes of the source, and that was said of it.
+    is_last: bool,
 }
 
 /// What happened between two reports.
@@ -304,7 +306,8 @@ impl Receipts {
                 if !self.streak.is_lossy() && (self.taken.is_some() || beginning == Beginning::Known) =>
             {
                 self.taken.get_or_insert(Report { at: missed.behind, ..begin });
-                self.burst = Some(Burst { missed, end: report.index, until: report.at, told: None });
+                self.burst =
+                    Some(Burst { missed, end: report.index, until: report.at, told: None, is_last: false });
                 self.newest = Some(report);
                 Finding::Nothing
             }
@@ -312,7 +315,13 @@ impl Receipts {
                 if !self.streak.is_lossy() =>
             {
                 let end = if matches!(course, Course::Burst(_)) { report.index } else { end };
-                self.burst = Some(Burst { missed: missed.and(more), end, until: report.at, told: None });
+                self.burst = Some(Burst {
+                    missed: missed.and(more),
+                    end,
+                    until: report.at,
+                    told: None,
+                    is_last: false,
+                });
                 self.newest = Some(report);
                 Finding::Nothing
             }
@@ -321,12 +330,18 @@ impl Receipts {
             {
                 self.burst = Some(Burst { told: Some(report.at), ..burst });
                 self.newest = Some(report);
-                Finding::Cut(missed)
+                Finding::Cut(missed, self.between(burst))
             }
             (Some(burst @ Burst { told: Some(_), .. }), Course::Burst(next)) => {
                 // What was told of is over, and the way was clean behind it.
                 let lost = self.lose(burst);
-                self.burst = Some(Burst { missed: next, end: report.index, until: report.at, told: None });
+                self.burst = Some(Burst {
+                    missed: next,
+                    end: report.index,
+                    until: report.at,
+                    told: None,
+                    is_last: false,
+                });
                 self.taken = self.newest.replace(report);
                 lost
             }
@@ -340,13 +355,20 @@ impl Receipts {
         }
     }
 
-    /// Nothing more comes that could tell a cut from a lossy network: what was missed at once, where that is not known and a part of
-    /// it may be `kept`.
-    pub(crate) fn conclude(&mut self, kept: impl Fn(u64, u64) -> Passage) -> Option<Missed> {
+    /// Nothing more comes that could tell a cut from a lossy network: what was missed at once, between which reports, where that is not known
+    /// and a part of it may be `kept`.
+    pub(crate) fn conclude(&mut self, kept: impl Fn(u64, u64) -> Passage) -> Option<(Missed, Between)> {
         let newest = self.newest.filter(|_| self.may_be_kept(kept))?;
-        let burst = self.burst.as_mut().filter(|burst| burst.told.is_none())?;
-        burst.told = Some(newest.at);
-        Some(burst.missed)
+        let burst = self.burst.filter(|burst| burst.told.is_none())?;
+        self.burst = Some(Burst { told: Some(newest.at), is_last: true, ..burst });
+        Some((burst.missed, self.between(burst)))
+    }
+
+    /// Nothing more comes of the source: between which reports something was missed that nobody gets. Once.
+    pub(crate) fn last_hole(&mut self) -> Option<Between> {
+        let burst = self.burst.filter(|burst| !burst.is_last)?;
+        self.burst = Some(Burst { is_last: true, ..burst });
+        Some(self.between(burst))
     }
 
     /// What was missed at once and will not be sent again, since nothing more comes of the source.
@@ -355,10 +377,14 @@ impl Receipts {
     }
 
     /// A hole is over, and stays one.
-    fn lose(&mut self, Burst { missed, until, .. }: Burst) -> Finding {
-        self.whole = Some(until);
-        let from = self.taken.map_or(until, |taken| taken.at.min(until));
-        Finding::Lost(missed, Between { from, to: until })
+    fn lose(&mut self, burst: Burst) -> Finding {
+        self.whole = Some(burst.until);
+        Finding::Lost(burst.missed, self.between(burst))
+    }
+
+    /// Between which reports it is.
+    fn between(&self, Burst { until, .. }: Burst) -> Between {
+        Between { from: self.taken.map_or(until, |taken| taken.at.min(until)), to: until }
     }
 
     /// Whether so much is kept of where a second or more was missed that it may be sent again: a living recorder is not left for less.

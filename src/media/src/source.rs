@@ -142,11 +142,16 @@ impl Sources {
     pub(crate) fn conclude(
         &mut self,
         kept: impl Fn(u32, u64, u64) -> Passage,
-    ) -> impl Iterator<Item = Missed> {
+    ) -> impl Iterator<Item = (Missed, Between)> {
         self.active.iter_mut().filter_map(move |source| {
             let ssrc = source.sender.ssrc;
             source.receipts.conclude(|behind, to| kept(ssrc, behind, to))
         })
+    }
+
+    /// Nothing more comes: when something was missed that nobody gets. Once.
+    pub(crate) fn last_holes(&mut self) -> impl Iterator<Item = Between> + '_ {
+        self.active.iter_mut().filter_map(|source| source.receipts.last_hole())
     }
 
     /// What is known to have been missed at once of each source, and not given up.

@@ -31,7 +31,7 @@ const BOOKKEEPING: usize = 35;
 /// What is sent again of what a recorder has, in ms.
 const OVERLAP: u64 = 2000;
 /// How long after a source's first report it is known whether it has begun in a cut, in ms.
-const CUTS_FOUND: u64 = 15_000;
+const CUTS_FOUND: u64 = 24_000;
 /// How long an unknown payload type is expected to be agreed on, in ms.
 const PATIENCE: u64 = 500;
 /// A recorder that reports does so within this time, in ms.
@@ -430,13 +430,13 @@ impl Model {
         if (0..0x8000).contains(&back) && earliest.is_some_and(|earliest| index >= earliest) {
             source.acknowledged = Some((index, at));
             source.reported.get_or_insert((index, at));
-            self.settle(None, false);
+            self.settle(None, Some(0));
         }
         Some(reported)
     }
 
-    /// `certain` says that the first report of a source speaks of its beginning, too.
-    fn settle(&mut self, since: Option<u64>, certain: bool) {
+    /// The first report of a source does not speak of what left `doubtful_since` then or shortly before.
+    fn settle(&mut self, since: Option<u64>, doubtful_since: Option<u64>) {
         while let Some(kept) = self.kept.front() {
             let source = self.sources.get(&kept.ssrc());
             let acknowledged = source.and_then(|source| source.acknowledged);
@@ -444,7 +444,8 @@ impl Model {
                 (Some((index, at)), left) => {
                     let left = left.as_ref().map_or(0, |left| left.index);
                     let reported = source.and_then(|source| source.reported);
-                    let doubtful = reported.filter(|(_, first)| !certain && at < first + CUTS_FOUND);
+                    let may_be = doubtful_since.is_some_and(|since| kept.left_at() + OVERLAP >= since);
+                    let doubtful = reported.filter(|(_, first)| may_be && at < first + CUTS_FOUND);
                     left <= index
                         && kept.left_at() + OVERLAP <= at
                         && doubtful.is_none_or(|(first, _)| left > first)
@@ -465,13 +466,13 @@ impl Model {
     fn confirm(&mut self, since: u64) {
         let had_time = self.begun.is_some_and(|begun| begun + REPORTS_WITHIN <= since);
         if had_time && !self.has_reports() {
-            self.settle(Some(since), true);
+            self.settle(Some(since), None);
         }
     }
 
-    fn recall(&mut self, since: u64, missed: bool, now: u64) {
+    fn recall(&mut self, since: u64, missed: Option<u64>, now: u64) {
         let reported = self.has_reports();
-        self.settle((!reported).then_some(since), !missed);
+        self.settle((!reported).then_some(since), missed);
         for mut kept in std::mem::take(&mut self.kept).into_iter().rev() {
             if let (Some(left), false) = (&mut kept.left, kept.is_void) {
                 // Failures leave it rough: it is at most what was sent.

@@ -348,9 +348,15 @@ fn a_call_that_ends_before_a_cut_is_certain_tells_of_it_before_all_is_delivered(
     let first = line.missed[0];
     line.branch.drain();
     let events: Vec<_> = std::iter::from_fn(|| line.branch.poll_event()).collect();
-    assert_eq!(
-        events,
-        [BranchEvent::StretchMissed { packets: 200 }, BranchEvent::BacklogEmpty { recalls: 0 }]
+    assert!(
+        matches!(
+            events[..],
+            [
+                BranchEvent::StretchMissed { packets: 200, within: Some(_) },
+                BranchEvent::BacklogEmpty { recalls: 0 }
+            ]
+        ),
+        "{events:?}"
     );
     assert!(line.recalled()[0] <= first);
     assert_eq!(line.branch.poll_event(), None, "told with what was recalled");
@@ -407,7 +413,7 @@ fn what_is_kept_does_not_grow_where_nothing_is_cut() {
     // Of the beginning it is certain later that it has not lain in a cut.
     line.works(15_000);
     assert!(line.branch.kept_bytes() <= 15 * second);
-    line.works(5000);
+    line.works(15_000);
     for _ in 0..20 {
         line.works(5000);
         assert!(line.branch.kept_bytes() <= 2 * second);

@@ -96,7 +96,7 @@ fn what_did_not_leave_is_told_when_the_recorder_has_acknowledged_what_came_behin
     let mut call = Call::new(BranchLimits::default());
     call.talk(10);
     call.talk_in_vain(5);
-    for (packets, left_out) in [(200, 0), (750, 5)] {
+    for (packets, left_out) in [(200, 0), (1_250, 5)] {
         let highest = call.talk(packets);
         call.branch.acknowledge(SSRC, highest as u32, left_out, call.now());
         assert_eq!(call.holes(), [], "told when it is certain, and the recording goes on");

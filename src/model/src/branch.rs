@@ -143,9 +143,9 @@ pub enum BranchCommand {
         /// The session that has been accepted in its place, where one has: what a DTLS association of that one has come to
         /// ([`DtlsAssociation::session`]) goes on.
         next: Option<u32>,
-        /// It has missed a stretch at once, of this stream or another one of its session: a source that has begun shortly before or
-        /// since may have begun in it, and its first report does not tell.
-        missed: bool,
+        /// It has missed a stretch at once since then at the earliest, of this stream or another one of its session: a source that has begun
+        /// shortly before or since may have begun in it, and its first report does not tell.
+        missed: Option<Instant>,
     },
     /// The recorder lives, and was alive for sure at `since`, as in [`BranchCommand::Recall`]. What left two seconds before
     /// that or earlier need not be kept any more, where the recorder sends no receiver reports: none has come in this session
@@ -471,11 +471,14 @@ pub enum BranchEvent {
     StretchMissed {
         /// Packets that it has missed.
         packets: u64,
+        /// When it was missed: between the last report before the hole and the last one that told of it; None where its host has refused it.
+        within: Option<TimeSpan>,
     },
-    /// The recorder has missed a second or more of the stream at once, and nobody gets it: it is told as [`BranchEvent::Gap`]. What left
+    /// The recorder has missed a second or more of the stream at once, and nobody gets it: it is told as [`BranchEvent::Gap`], at once or when the
+    /// branch is closed. What left
     /// of other streams of its session within the same time it may have missed, too: see [`BranchCommand::Concede`].
     StretchLost {
-        /// When it was missed: between the last report before the hole and the last one that told of it.
+        /// As in [`BranchEvent::StretchMissed`].
         within: TimeSpan,
     },
     /// The recorder asks for a key frame (PLI or FIR).

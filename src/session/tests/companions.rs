@@ -110,7 +110,7 @@ fn recorded_by(recorders: &str) -> Call {
 #[test]
 fn all_sessions_with_a_recorder_have_its_key_and_none_with_another_one() {
     let mut call = recorded_by("sip:a.example sip:b.example");
-    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    call.media(0, BranchEvent::StretchMissed { packets: 200, within: None });
     call.answer_invite(&sdp(&[6000, 6002]));
     let found = keys(&call);
     assert_eq!((found[0], found[2]), (found[1], found[3]));
@@ -153,7 +153,7 @@ fn joined_in_a_cut() -> (Call, TimeSpan) {
 #[test]
 fn a_session_whose_stream_began_in_the_hole_of_another_one_is_left_with_that() {
     let (mut call, hole) = joined_in_a_cut();
-    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    call.media(0, BranchEvent::StretchMissed { packets: 200, within: Some(hole) });
     let lines = call.take();
     let suspected: Vec<_> = lines.iter().filter(|line| line.starts_with("* suspected")).collect();
     let expected = [

@@ -411,7 +411,8 @@ fn who_takes_over_makes_one_handshake_also_where_what_was_sent_before_is_put_bac
         call.command(Command::Stop(StopReason::CallEnded));
         call.wait_ms(4_000);
     };
-    let missed: fn(&mut Call) = |call| call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    let missed: fn(&mut Call) =
+        |call| call.media(0, BranchEvent::StretchMissed { packets: 200, within: None });
     for (lose, ends) in [(unanswered, true), (missed, false)] {
         let mut call = recorded_by_the_first();
         lose(&mut call);
@@ -427,7 +428,7 @@ fn who_takes_over_makes_one_handshake_also_where_what_was_sent_before_is_put_bac
             .map(|start| lines.iter().position(|line| line.starts_with(start)).unwrap());
         assert!(order.is_sorted(), "{lines:?}");
         let next = |command: &BranchCommand| match command {
-            BranchCommand::Recall { next, missed, .. } => Some((*next, *missed)),
+            BranchCommand::Recall { next, missed, .. } => Some((*next, missed.is_some())),
             _ => None,
         };
         assert_eq!(call.branches.iter().filter_map(next).collect::<Vec<_>>(), [(Some(2), !ends); 2]);

@@ -238,7 +238,8 @@ fn a_stream_that_has_come_and_gone_in_a_cut_is_kept_until_another_one_tells_of_i
     }
     assert!(!is_closed(&mut call));
     wait_until(&mut call, 23);
-    call.media(0, BranchEvent::StretchMissed { packets: 200 });
+    let within = TimeSpan { from: at(&call, 12), to: at(&call, 18) };
+    call.media(0, BranchEvent::StretchMissed { packets: 200, within: Some(within) });
     hear(&mut call, 0, 5, 12);
     call.answer_invite(&sdp(&[6000, 0, 6004]));
     let recalled: Vec<_> = call.recalled().into_iter().filter(|(slot, _)| *slot == 1).collect();

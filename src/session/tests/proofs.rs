@@ -261,7 +261,7 @@ fn of_a_stretch_that_was_missed_the_last_report_of_that_stream_counts() {
     // Of the other one, which has been silent, nothing is missed.
     call.media(1, REPORT);
     call.wait_ms(1_000);
-    call.media(0, BranchEvent::StretchMissed { packets: 60 });
+    call.media(0, BranchEvent::StretchMissed { packets: 60, within: None });
     call.media(0, REPORT);
     assert_eq!(uncertain(&mut call), Duration::from_secs(2));
 }

@@ -175,7 +175,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(BranchEvent::KeyframeWanted),
         Just(BranchEvent::ReportOverdue),
         Just(BranchEvent::ReportsStopped),
-        Just(BranchEvent::StretchMissed { packets: 200 }),
+        Just(BranchEvent::StretchMissed { packets: 200, within: None }),
         Just(BranchEvent::RemoteRefused { component: Component::Rtp }),
         Just(BranchEvent::RefusalRefuted),
         Just(BranchEvent::RefusalsOver),

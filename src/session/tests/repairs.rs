@@ -6,12 +6,14 @@ mod support;
 
 use std::time::Duration;
 
-use siprec_model::{BranchCommand, BranchEvent, Component, RecordingState, SessionEventKind, StopReason};
+use siprec_model::{
+    BranchCommand, BranchEvent, Component, RecordingState, SessionEventKind, StopReason, TimeSpan,
+};
 use siprec_session::{Command, parse_recorders};
 use siprec_sip::{Method, Request};
 use support::*;
 
-const CUT: BranchEvent = BranchEvent::StretchMissed { packets: 200 };
+const CUT: BranchEvent = BranchEvent::StretchMissed { packets: 200, within: None };
 const REPORT: BranchEvent = BranchEvent::ReportReceived {
     highest_sequence: 1,
     cumulative_lost: 0,
@@ -360,4 +362,59 @@ fn a_recorder_that_hangs_up_meanwhile_is_not_gone_back_to() {
     let lines = call.take();
     assert!(lines.contains(&"recall 0".to_owned()), "what it has missed is told: {lines:?}");
     assert_eq!(call.recording.state(), RecordingState::Failed);
+}
+
+/// A report that comes at the end of the call shows a hole.
+fn cut_at_end(call: &mut Call) -> TimeSpan {
+    let within = TimeSpan { from: call.now - Duration::from_secs(8), to: call.now };
+    call.media(0, BranchEvent::StretchMissed { packets: 200, within: Some(within) });
+    within
+}
+
+fn conceded(call: &Call) -> Vec<(u16, TimeSpan)> {
+    let of = |command: &BranchCommand| match command {
+        BranchCommand::Concede { branch, within } => Some((branch.slot, *within)),
+        _ => None,
+    };
+    call.branches.iter().filter_map(of).collect()
+}
+
+#[test]
+fn where_nobody_accepts_at_the_end_of_the_call_the_other_streams_have_missed_the_same() {
+    let (mut call, _) = recording("sip:a.example");
+    call.engine.drains = false;
+    call.command(Command::Stop(StopReason::CallEnded));
+    let within = cut_at_end(&mut call);
+    // While another session is sought it may get all.
+    call.media(1, BranchEvent::StretchLost { within });
+    let invite = call.request(&Method::Invite);
+    assert_eq!(conceded(&call), []);
+    call.answer(&invite, 486, &[], "");
+    assert_eq!(conceded(&call), [(1, within)]);
+    assert!(!call.branches.iter().any(|command| matches!(command, BranchCommand::Recall { .. })));
+}
+
+#[test]
+fn where_no_session_is_sought_at_the_end_the_other_streams_have_missed_the_same() {
+    // One was left a moment ago, in which the session stayed as it was.
+    let (mut call, _) = recording("sip:a.example");
+    cut(&mut call);
+    call.media(0, REPORT);
+    let invite = call.request(&Method::Invite);
+    call.answer(&invite, 486, &[], "");
+    call.engine.drains = false;
+    call.command(Command::Stop(StopReason::CallEnded));
+    let within = cut_at_end(&mut call);
+    assert_eq!(conceded(&call), [(1, within)]);
+}
+
+#[test]
+fn a_hole_that_is_found_behind_the_bye_is_one_of_the_other_streams_too() {
+    let (mut call, _) = recording("sip:a.example");
+    call.command(Command::Stop(StopReason::CallEnded));
+    let bye = call.request(&Method::Bye);
+    let within = cut_at_end(&mut call);
+    assert_eq!(conceded(&call), [(1, within)]);
+    call.answer(&bye, 200, &[], "");
+    assert_eq!(call.recording.state(), RecordingState::Stopped);
 }

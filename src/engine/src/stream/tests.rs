@@ -175,7 +175,7 @@ impl Rig {
     /// The recorder is lost: what the next one gets of what was sent, within a second.
     fn resent(&mut self) -> usize {
         self.act(|outlet, kit, now| {
-            outlet.recall(now, None, false, now);
+            outlet.recall(now, None, None, now);
             outlet.bind(IpAddr::V4(Ipv4Addr::LOCALHOST), RtcpMode::Mux, 2, kit, now);
         });
         self.open();

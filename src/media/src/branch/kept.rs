@@ -6,6 +6,7 @@ use siprec_model::{BranchEvent, DropCause, TimeSpan};
 
 use super::{Branch, Drain, State, judge};
 use crate::hold::Beginnings;
+use crate::missed::{Cut, Untold};
 use crate::receipts::{Between, Finding, Repair};
 use crate::unproven::Unproven;
 
@@ -41,13 +42,13 @@ impl Branch {
         match self.rewriter.sources.acknowledge(ssrc, told, at, repair, outgoing, kept) {
             Finding::Nothing => return,
             Finding::Taken => {}
-            Finding::Cut(missed) => {
-                self.cut = Some(self.cut.unwrap_or(0) + missed.packets);
+            Finding::Cut(missed, within) => {
+                self.missed.cut(missed, within);
                 return;
             }
-            Finding::Lost(missed, hole) => {
+            Finding::Lost(missed, within) => {
                 self.account.lost(missed.into());
-                self.missed = Some(self.missed.map_or(hole, |before| before.or(hole)));
+                self.missed.lost(within);
             }
         }
         self.hold.settle(judge(&self.groups, &self.rewriter, &self.account));
@@ -62,10 +63,11 @@ impl Branch {
         self.recall_with(Beginnings::Certain, since, now);
     }
 
-    /// The same where the recorder has missed a stretch at once, by the reports of any stream of its session: the first report of a source
-    /// that began meanwhile says nothing of its beginning, which waits again, too, as far as it is kept.
-    pub fn recall_missed(&mut self, since: Instant, now: Instant) {
-        self.recall_with(Beginnings::Uncertain, since, now);
+    /// The same where the recorder has missed a stretch at once, by the reports of any stream of its session, since `missed_since` at the
+    /// earliest: the first report of a source that began meanwhile says nothing of its beginning, which waits again, too, as far as it is kept.
+    pub fn recall_missed(&mut self, since: Instant, missed_since: Instant, now: Instant) {
+        let missed_since = self.clock.times(missed_since).arrival;
+        self.recall_with(Beginnings::UncertainSince(missed_since), since, now);
     }
 
     fn recall_with(&mut self, beginnings: Beginnings, since: Instant, now: Instant) {
@@ -89,7 +91,7 @@ impl Branch {
             self.lose(&rest, DropCause::RecorderLost);
         }
         self.rewriter.sources.forget_reports();
-        (self.cut, self.missed) = (None, None);
+        self.missed = Untold::default();
         if let State::Open(_) = self.state {
             self.hold(now);
         }
@@ -123,13 +125,28 @@ impl Branch {
         self.rewriter.sources.unbroken(ssrc).map(|within| self.moments(within))
     }
 
+    /// All has left, and nothing more comes that could tell a cut from a lossy network.
+    pub(super) fn conclude(&mut self) {
+        if !self.keeps_time() {
+            let kept = |ssrc, behind, to| self.hold.ring.sent_between(ssrc, behind, to);
+            for (missed, within) in self.rewriter.sources.conclude(kept) {
+                self.missed.cut(missed, within);
+            }
+            self.conclude_unproven();
+        }
+        for within in self.rewriter.sources.last_holes() {
+            self.missed.lost(within);
+        }
+    }
+
     /// What is to be told of what the recorder has missed.
     #[cold]
     pub(super) fn poll_missed(&mut self) -> Option<BranchEvent> {
-        if let Some(packets) = self.cut.take() {
-            return Some(BranchEvent::StretchMissed { packets });
+        if let Some(Cut { packets, within }) = self.missed.take_cut() {
+            let within = within.map(|within| self.moments(within));
+            return Some(BranchEvent::StretchMissed { packets, within });
         }
-        let within = self.missed.take()?;
+        let within = self.missed.take_lost()?;
         Some(BranchEvent::StretchLost { within: self.moments(within) })
     }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use siprec_model::{DropCause, TimeSpan};
 
-use super::{Branch, State, judge};
+use super::{Branch, Drain, State, judge};
 use crate::branch_clock::BranchClock;
 use crate::entry::{Entry, Fate};
 use crate::receipts::{Between, Passage};
@@ -122,7 +122,10 @@ impl Branch {
     pub fn concede(&mut self, within: TimeSpan, now: Instant) {
         let [from, to] = [within.from, within.to].map(|moment| self.clock.times(moment).arrival);
         let judge = judge(&self.groups, &self.rewriter, &self.account);
-        let is_unreported = unreported(&self.rewriter.sources, &self.clock, to);
+        // Of a stream that has ended, and all of which has left, no report comes any more.
+        let has_ended = self.drain != Drain::NotAsked && self.held_packets() == 0;
+        let is_past = unreported(&self.rewriter.sources, &self.clock, to);
+        let is_unreported = |ssrc| has_ended || is_past(ssrc);
         let account = &mut self.account;
         let gone = self.hold.concede(Between { from, to }, is_unreported, judge, |entry, span| {
             account.recalled(entry);
@@ -144,7 +147,7 @@ impl Branch {
         for stretch in self.unproven.take_untold() {
             let passage = self.hold.ring.left_between(stretch.first, stretch.last);
             if passage.is_stretch() {
-                self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
+                self.missed.refused(passage.packets);
             }
         }
     }
@@ -175,7 +178,7 @@ impl Branch {
     fn have_failed(&mut self, passage: Passage, now: Instant) {
         self.account.refused(DropCause::SendFailed, passage.packets, passage.bytes, passage.packets);
         if passage.is_stretch() && !self.keeps_time() {
-            self.cut = Some(self.cut.unwrap_or(0) + passage.packets);
+            self.missed.refused(passage.packets);
             self.hold.waits_until = self.clock.times(now).arrival.saturating_add(SOUGHT_WITHIN);
         }
     }

@@ -113,15 +113,17 @@ impl Bench {
         self.check();
     }
 
-    fn recall(&mut self, ago: u64, renews: bool, missed: bool) {
+    fn recall(&mut self, ago: u64, renews: bool, missed: Option<u64>) {
         let since = self.now.saturating_sub(ago);
         let lost_before = self.branch.report().drops.of(DropCause::RecorderLost);
         let least = self.model.least_lost(since).saturating_sub(std::mem::take(&mut self.model.surplus));
         let proof = self.start + Duration::from_millis(since);
-        if missed {
-            self.branch.recall_missed(proof, self.at());
-        } else {
-            self.branch.recall(proof, self.at());
+        let missed = missed.map(|ago| self.now.saturating_sub(ago));
+        match missed {
+            Some(missed) => {
+                self.branch.recall_missed(proof, self.start + Duration::from_millis(missed), self.at());
+            }
+            None => self.branch.recall(proof, self.at()),
         }
         self.model.recall(since, missed, self.now);
         // When exactly the forgotten left, only the branch remembers, and that roughly: never too few are lost.

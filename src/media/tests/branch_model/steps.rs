@@ -25,8 +25,8 @@ pub(super) enum Step {
     /// The recorder gave a sign of life so many ms ago.
     Confirm(u64),
     /// The recorder is lost, whose last sign of life is so many ms ago. The next one has another key, or none. It has
-    /// missed a stretch at once, or not.
-    Recall(u64, bool, bool),
+    /// missed a stretch at once, since so many ms ago at the earliest, or not.
+    Recall(u64, bool, Option<u64>),
     /// By the reports of another stream, what left since so many ms ago is lost.
     Concede(u64),
 }
@@ -79,7 +79,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(source, back)| Step::Report(source, back)),
         1 => (0u64..6000).prop_map(Step::Confirm),
         1 => (0u64..6000).prop_map(Step::Concede),
-        2 => (0u64..6000, any::<bool>(), any::<bool>())
+        2 => (0u64..6000, any::<bool>(), prop::option::of(0u64..60_000))
             .prop_map(|(ago, renews, missed)| Step::Recall(ago, renews, missed)),
     ]
 }

@@ -180,9 +180,15 @@ fn a_call_that_ends_before_what_is_behind_a_blip_is_known_tells_of_the_hole_befo
     assert_eq!((&line.found[..], &line.gaps[..]), (&[][..], &[][..]));
     line.branch.drain();
     let events: Vec<_> = std::iter::from_fn(|| line.branch.poll_event()).collect();
-    assert_eq!(
-        events,
-        [BranchEvent::StretchMissed { packets: 175 }, BranchEvent::BacklogEmpty { recalls: 0 }]
+    assert!(
+        matches!(
+            events[..],
+            [
+                BranchEvent::StretchMissed { packets: 175, within: Some(_) },
+                BranchEvent::BacklogEmpty { recalls: 0 }
+            ]
+        ),
+        "{events:?}"
     );
     assert!(line.recalled()[0] <= line.missed[0]);
     line.branch.close(line.now());

@@ -125,7 +125,7 @@ impl Line {
     pub(super) fn hear(&mut self) {
         while let Some(event) = self.branch.poll_event() {
             match event {
-                BranchEvent::StretchMissed { packets } => self.found.push(packets),
+                BranchEvent::StretchMissed { packets, .. } => self.found.push(packets),
                 // Of what never left.
                 BranchEvent::Gap(hole) if hole.cause == DropCause::SendFailed => {}
                 BranchEvent::Gap(hole) => {

@@ -1,6 +1,8 @@
 //! What the hole of one stream says of others, which the recorder may have missed, too.
 
-use siprec_model::{BranchLimits, TimeSpan};
+use std::time::Duration;
+
+use siprec_model::{BranchEvent, BranchLimits, TimeSpan};
 
 use super::line::{Line, RULES, keeping, packet};
 
@@ -81,7 +83,7 @@ fn of_a_source_that_reports_tell_of_its_beginning_is_lost_and_nothing_else() {
     assert_eq!(line.gaps.iter().sum::<u64>(), 101);
     // Others would have told of a hole at its beginning by now.
     let mut line = Line::usual();
-    line.works(26_000);
+    line.works(31_000);
     line.concede([0, 2_000]);
     assert_eq!(line.gaps, []);
 }
@@ -102,6 +104,66 @@ fn what_a_source_sent_last_is_lost_where_no_report_speaks_of_it_any_more() {
     line.concede([10_500, 11_500]);
     // The old source's tail, and the beginning of the new one.
     assert_eq!(line.gaps.iter().sum::<u64>(), 25 + 26);
+}
+
+#[test]
+fn what_a_stream_sent_last_that_has_ended_is_lost_where_its_reports_do_not_go_so_far() {
+    for ends in [true, false] {
+        let mut line = Line::usual();
+        line.works(12_000);
+        if ends {
+            line.branch.drain();
+            line.hear();
+        }
+        // What left behind its report of 10 s, which ends the hole's time or lies in it.
+        line.concede([8_000, 16_000]);
+        assert_eq!(line.gaps.iter().sum::<u64>(), if ends { 100 } else { 0 }, "ended: {ends}");
+    }
+}
+
+#[test]
+fn when_a_hole_was_is_told_at_the_end_too_where_nobody_gets_it() {
+    let unrepeated = BranchLimits { catch_up: 0.0, ..BranchLimits::default() };
+    // One report has told of it, or two, whose cut was not mended.
+    for (limits, behind, found) in
+        [(unrepeated, 2_000, &[][..]), (BranchLimits::default(), 8_000, &[150][..])]
+    {
+        let mut line = Line::new(limits, 20);
+        line.works(11_000);
+        line.is_cut(3_000);
+        line.works(behind);
+        assert_eq!((&line.found[..], &line.lost_within[..]), (found, &[][..]));
+        line.branch.drain();
+        line.hear();
+        assert_eq!((&line.found[..], &line.lost_within[..]), (found, &[[10_000, 15_000]][..]), "once");
+        line.branch.close(line.now());
+        line.hear();
+        assert_eq!((&line.gaps[..], line.lost_within.len()), (&[150][..], 1));
+    }
+    // Where it may be mended yet, that is told, and within which time.
+    let mut line = Line::usual();
+    line.works(11_000);
+    line.is_cut(3_000);
+    line.works(2_000);
+    line.branch.drain();
+    let told = line.branch.poll_event();
+    let from = line.start + Duration::from_secs(10);
+    let within = Some(TimeSpan { from, to: from + Duration::from_secs(5) });
+    assert_eq!(told, Some(BranchEvent::StretchMissed { packets: 150, within }));
+    line.hear();
+    assert_eq!(line.lost_within, [[0; 2]; 0]);
+}
+
+#[test]
+fn a_hole_that_came_later_says_nothing_of_a_beginning() {
+    // With two seconds more; else from two seconds before the last report on.
+    for (missed_since, first) in [(0, 0), (4_000, 100), (8_000, 651)] {
+        let mut line = Line::usual();
+        line.works(16_000);
+        let since = line.start + Duration::from_millis(missed_since);
+        line.branch.recall_missed(line.now(), since, line.now());
+        assert_eq!(line.recalled()[0], first, "{missed_since}");
+    }
 }
 
 #[test]

@@ -93,7 +93,7 @@ fn a_refusal_is_over_when_packets_leave_without_one_for_four_seconds() {
     assert_eq!(talk(&mut session, 2_500), []);
     let told = talk(&mut session, 1_000);
     // Nobody reports: what was refused has not been sent.
-    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets, .. }] = told[..] else {
         panic!("{told:?}")
     };
     assert!((101..=107).contains(&packets), "two seconds, and what the first error may be of: {packets}");
@@ -117,7 +117,7 @@ fn what_was_refused_before_the_first_report_no_report_speaks_of_and_waits_for_an
     assert_eq!(talk(&mut session, 500), []);
     assert!(acknowledge_as(&mut session, 1).is_some());
     let told = talk(&mut session, 500);
-    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+    let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets, .. }] = told[..] else {
         panic!("{told:?}")
     };
     // While one is sought, what this one says makes no end of it.
@@ -169,7 +169,7 @@ fn whoever_goes_on_to_report_knows_what_has_come_and_another_receiver_does_not()
             assert_eq!((told, lost), (vec![BranchEvent::RefusalRefuted], 0));
             continue;
         }
-        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets, .. }] = told[..] else {
             panic!("{told:?}")
         };
         assert!((76..=82).contains(&packets) && packets == lost, "{packets} {lost}");
@@ -200,7 +200,7 @@ fn what_the_host_refused_of_others_another_receiver_that_begins_to_report_has_no
             assert_eq!((told, lost), (vec![], 0), "{reporter} {has_reported_since}");
             continue;
         }
-        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets }] = told[..] else {
+        let [BranchEvent::RefusalsOver, BranchEvent::StretchMissed { packets, .. }] = told[..] else {
             panic!("{told:?}")
         };
         assert!((125..=127).contains(&packets) && packets == lost, "{packets} {lost}");
@@ -309,7 +309,7 @@ fn what_was_refused_and_no_report_has_spoken_of_is_worth_another_session_at_the_
         session.branch.drain();
         let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
         let empty = BranchEvent::BacklogEmpty { recalls: 0 };
-        assert_eq!(told, [BranchEvent::StretchMissed { packets: 156 }, empty]);
+        assert_eq!(told, [BranchEvent::StretchMissed { packets: 156, within: None }, empty]);
         if is_recalled {
             session.branch.recall(session.now(), session.now());
             let held = session.branch.held_packets();
@@ -326,7 +326,7 @@ fn of_what_was_refused_before_another_receiver_reports_nothing_has_come() {
     talk(&mut session, 12_000);
     assert!(acknowledge_as(&mut session, 2).is_some());
     let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
-    assert_eq!(told, [BranchEvent::StretchMissed { packets: 156 }]);
+    assert_eq!(told, [BranchEvent::StretchMissed { packets: 156, within: None }]);
     session.branch.recall(session.now(), session.now());
     assert!(session.branch.held_packets() > 155);
 }
@@ -347,12 +347,12 @@ fn of_what_was_refused_no_report_says_what_has_come_of_a_source_that_began_or_en
         session.hear(&written(ReceiverReport::builder(1).add_report_block(block)));
         let told: Vec<_> = std::iter::from_fn(|| session.branch.poll_event()).collect();
         let missed = told.iter().find_map(|event| match event {
-            BranchEvent::StretchMissed { packets } => Some(*packets),
+            BranchEvent::StretchMissed { packets, .. } => Some(*packets),
             _ => None,
         });
         // Two seconds, what the first error may be of, and a second more.
         assert!(missed.is_some_and(|missed| (140..=157).contains(&missed)), "{changes_after} {told:?}");
-        session.branch.recall_missed(session.now(), session.now());
+        session.branch.recall_missed(session.now(), session.start, session.now());
         assert!(session.branch.held_packets() as u64 >= missed.unwrap());
         assert_eq!(session.branch.report().drops.total(), 0);
     }

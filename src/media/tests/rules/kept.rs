@@ -117,14 +117,14 @@ fn a_report_of_what_was_never_sent_says_nothing() {
     }
     call.branch.acknowledge(1, highest, 0, call.now());
     assert_eq!(call.branch.kept_bytes(), all, "not certain yet");
-    call.talk(15_000);
-    call.branch.acknowledge(1, call.sent[1049].1 as u32, 0, call.now());
+    call.talk(25_000);
+    call.branch.acknowledge(1, call.sent[1549].1 as u32, 0, call.now());
     assert!(call.branch.kept_bytes() < all);
 }
 
 #[test]
 fn what_left_before_the_first_report_of_a_source_may_have_left_in_a_cut_that_others_tell_of() {
-    for (talked, is_uncertain) in [(6_000, true), (17_000, true), (23_000, false)] {
+    for (talked, is_uncertain) in [(6_000, true), (17_000, true), (28_000, true), (32_000, false)] {
         for is_cut in [true, false] {
             let mut call = Call::audio();
             call.open();
@@ -137,7 +137,7 @@ fn what_left_before_the_first_report_of_a_source_may_have_left_in_a_cut_that_oth
                 }
             }
             if is_cut {
-                call.branch.recall_missed(call.now(), call.now());
+                call.branch.recall_missed(call.now(), call.start, call.now());
             } else {
                 call.branch.recall(call.now(), call.now());
             }

@@ -98,7 +98,7 @@ impl Recording {
                 && leg.session().is_some_and(RecordingSession::is_up)
         };
         for id in self.legs_where(is_accepted) {
-            self.recall_tail(id, Loss { next: self.attempt(id), missed: false });
+            self.recall_tail(id, Loss { next: self.attempt(id), missed: None });
         }
     }
 

@@ -17,7 +17,7 @@ use super::tried::Again;
 use crate::branches::BranchMode;
 use crate::io::Flow;
 use crate::recorder::RecorderTarget;
-use crate::session::RecordingSession;
+use crate::session::{RecordingSession, Said};
 
 /// From one repair of a session to the next.
 const RARELY: Duration = Duration::from_secs(30);
@@ -47,6 +47,8 @@ struct Standing {
     why: FailureReason,
     /// What was sent since then of a stream without reports it may not have.
     proof: Instant,
+    /// Since when it may have missed something at the earliest.
+    alive: Instant,
     /// When it has missed them, and of which stream, where its reports have told.
     hole: Option<(BranchId, TimeSpan)>,
 }
@@ -79,13 +81,11 @@ impl Repairs {
 impl Recording {
     /// The recorder of a stream has missed so many packets at once: it is told so, and where that was not done a moment
     /// before another session is sought.
-    pub(super) fn missed(&mut self, stream: BranchId, packets: u64, now: Instant) {
+    pub(super) fn missed(&mut self, stream: BranchId, packets: u64, hole: Option<TimeSpan>, now: Instant) {
         let Some(id) = self.slots.get(&stream.slot).and_then(Slot::leg) else { return };
         let Some(session) = self.running_session(id) else { return };
-        // The report that shows the hole comes behind it.
-        let before = session.last_report(stream);
-        let hole = before.map(|before| TimeSpan { from: before.sure(), to: before.at });
-        let alive = hole.map(|hole| hole.from);
+        // The report that shows it comes behind this.
+        let alive = hole.map(|hole| hole.from).or(session.last_report(stream).map(Said::sure));
         let missed = Missed { why: FailureReason::Missed(packets), alive, hole, of: Some(stream) };
         let companions = self.companions_of(id);
         let is_left = self.leave(id, missed, now);
@@ -148,6 +148,7 @@ impl Recording {
             lines: leg.lines.clone(),
             why,
             proof,
+            alive,
             hole: of.zip(hole),
         };
         self.tell(Scope::Leg(id), SessionEventKind::Suspected { reason });
@@ -183,7 +184,11 @@ impl Recording {
         }
     }
 
+    /// The same of one session, unless another one is sought that may get it.
     fn concede_all(&mut self, id: usize, except: Option<BranchId>, within: TimeSpan) {
+        if self.legs.get(id).is_some_and(|leg| leg.repairs.are_under_way()) {
+            return;
+        }
         let concerned = |slot: &&Slot| slot.is_of(id) && Some(slot.branch()) != except && slot.is_live();
         let others = self.slots.values().filter(concerned);
         let commands = others.map(|slot| BranchCommand::Concede { branch: slot.branch(), within }).collect();
@@ -203,10 +208,10 @@ impl Recording {
             let is_accepted = |leg: &&mut Leg| leg.session().is_some_and(RecordingSession::is_up);
             let Some(leg) = self.legs.get_mut(id).filter(is_accepted) else { continue };
             let Some(standing) = leg.repairs.standing.take() else { continue };
-            let Standing { attempt, recorder, call_id, why, proof, .. } = *standing;
+            let Standing { attempt, recorder, call_id, why, proof, alive, .. } = *standing;
             // What was told is of the one that is left.
             leg.told = RecordingState::Starting;
-            self.recall_missed(id, proof, self.attempt(id), now);
+            self.recall_missed(id, proof, Loss { next: self.attempt(id), missed: Some(alive) }, now);
             self.end_former(attempt, now);
             self.with_left(id, (recorder, call_id), |recording| {
                 recording.tell_failed(id, why, None);
@@ -240,7 +245,8 @@ impl Recording {
             }
             (standing, _) => {
                 if let Some(standing) = standing {
-                    self.recall_missed(id, standing.proof, None, now);
+                    let loss = Loss { next: None, missed: Some(standing.alive) };
+                    self.recall_missed(id, standing.proof, loss, now);
                 }
                 if let Some(reason) = why {
                     self.tell_failed(id, reason, None);
@@ -259,9 +265,9 @@ impl Recording {
     }
 
     /// What a recorder may not have that was alive for sure at `proof` waits again.
-    fn recall_missed(&mut self, id: usize, proof: Instant, next: Option<u32>, now: Instant) {
+    fn recall_missed(&mut self, id: usize, proof: Instant, loss: Loss, now: Instant) {
         self.deliver_again(id, now);
-        self.recall_since(id, proof, Loss { next, missed: true });
+        self.recall_since(id, proof, loss);
     }
 
     fn end_former(&mut self, attempt: u32, now: Instant) {

@@ -140,8 +140,8 @@ struct Formerly {
 pub(super) struct Loss {
     /// The session that has been accepted in its place.
     pub(super) next: Option<u32>,
-    /// The recorder has missed a stretch at once.
-    pub(super) missed: bool,
+    /// The recorder has missed a stretch at once since then, at the earliest.
+    pub(super) missed: Option<Instant>,
 }
 
 /// What a branch event means for the recording.
@@ -171,8 +171,8 @@ pub(super) enum SlotNews {
     Reported(Said),
     /// It should have sent one.
     Overdue,
-    /// The recorder has missed so many packets at once.
-    Missed(u64),
+    /// The recorder has missed so many packets at once, and when, where its reports have told of that.
+    Missed(u64, Option<TimeSpan>),
     /// It has missed some within this time that it will not get.
     LostWithin(TimeSpan),
     /// What was refused has arrived.

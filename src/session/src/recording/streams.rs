@@ -199,7 +199,7 @@ impl Recording {
             }
             SlotNews::KeyWanted { session, used_up } => self.key_wanted(id.slot, session, used_up),
             SlotNews::Lost(reason) => self.branch_lost(id.slot, reason, now),
-            SlotNews::Missed(packets) => self.missed(id, packets, now),
+            SlotNews::Missed(packets, within) => self.missed(id, packets, within, now),
             SlotNews::Refused => {
                 if let Some(leg) = leg {
                     self.hear_refusal(leg, id, now);

@@ -14,7 +14,7 @@ fn that_the_next_recorder_refuses_too_is_told_at_once() {
         rig.act(|outlet, kit, now| outlet.settle(refused, kit, now));
         assert_eq!(rig.told().iter().filter(|event| **event == told).count(), 1);
         rig.now += Duration::from_millis(20);
-        rig.act(|outlet, _, now| outlet.recall(now, None, false, now));
+        rig.act(|outlet, _, now| outlet.recall(now, None, None, now));
     }
 }
 
@@ -30,7 +30,7 @@ fn what_the_host_refuses_of_several_calls_it_refuses_of_all_that_do_not_report()
         for number in 0..50u8 {
             if opened > 0 && number == opened {
                 // The recorder before was lost, and the next one is on the same host.
-                rig.act(|outlet, _, now| outlet.recall(now, None, false, now));
+                rig.act(|outlet, _, now| outlet.recall(now, None, None, now));
                 rig.act(|outlet, kit, now| outlet.bind(local, RtcpMode::Mux, 2, kit, now));
                 rig.open();
             }
@@ -220,7 +220,7 @@ fn what_the_host_refused_of_another_call_a_receiver_that_begins_anew_has_not_got
             rig.now += Duration::from_millis(100);
         }
         rig.told().into_iter().find_map(|event| match event {
-            BranchEvent::StretchMissed { packets } => Some(packets),
+            BranchEvent::StretchMissed { packets, .. } => Some(packets),
             _ => None,
         })
     };

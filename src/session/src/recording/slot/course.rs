@@ -502,7 +502,10 @@ impl Slot {
                 SlotNews::Reported(Said { at: now, missing_since: *missing_since, unbroken: *unbroken })
             }
             // While nothing is sent, nothing is sent again.
-            BranchEvent::StretchMissed { packets } if self.is_open() => SlotNews::Missed(*packets),
+            BranchEvent::StretchMissed { packets, within } if self.is_open() => {
+                SlotNews::Missed(*packets, *within)
+            }
+            BranchEvent::StretchMissed { within: Some(within), .. } => SlotNews::LostWithin(*within),
             BranchEvent::StretchLost { within } => SlotNews::LostWithin(*within),
             BranchEvent::RefusalRefuted => SlotNews::Refuted,
             BranchEvent::RefusalsOver => SlotNews::Unrefused,
