@@ -43,6 +43,8 @@ const HASTE: u64 = 200_000_000;
 pub(crate) struct Receipts {
     /// The first report of all. It says nothing of what left before the first packet that it tells of, which nobody knows.
     first: Option<Report>,
+    /// It tells of a hole, before which something was heard.
+    first_tells: bool,
     /// From when on nothing is known to have been missed for good, in nanoseconds since the branch was made.
     whole: Option<u64>,
     /// What is the recorder's.
@@ -237,7 +239,7 @@ impl Receipts {
 
     /// Up to this it is not certain yet: while the way was cut the source may have begun, and nothing tells but reports of others.
     pub(crate) fn uncertain(&self) -> Option<u64> {
-        let (first, taken) = self.first.zip(self.taken)?;
+        let (first, taken) = self.first.filter(|_| !self.first_tells).zip(self.taken)?;
         (taken.at < first.at.saturating_add(FOUND_WITHIN)).then_some(first.index)
     }
 
@@ -305,6 +307,7 @@ impl Receipts {
             (None, Course::Burst(missed))
                 if !self.streak.is_lossy() && (self.taken.is_some() || beginning == Beginning::Known) =>
             {
+                self.first_tells |= self.taken.is_none();
                 self.taken.get_or_insert(Report { at: missed.behind, ..begin });
                 self.burst =
                     Some(Burst { missed, end: report.index, until: report.at, told: None, is_last: false });

@@ -155,6 +155,18 @@ fn when_a_hole_was_is_told_at_the_end_too_where_nobody_gets_it() {
 }
 
 #[test]
+fn a_hole_that_the_first_report_of_a_source_tells_of_itself_is_told_once() {
+    let mut line = Line::usual();
+    line.works(1_000);
+    line.is_cut(3_000);
+    line.works(6_500);
+    // Others have missed the same.
+    line.concede([500, 5_000]);
+    line.works(10_000);
+    assert_eq!((&line.found[..], &line.gaps[..]), (&[150][..], &[150][..]));
+}
+
+#[test]
 fn a_hole_that_came_later_says_nothing_of_a_beginning() {
     // With two seconds more; else from two seconds before the last report on.
     for (missed_since, first) in [(0, 0), (4_000, 100), (8_000, 651)] {
