@@ -480,3 +480,39 @@ fn what_this_host_cannot_send_to_a_recorder_is_at_the_next_one_and_never_told_as
     messages.extend(call.messages_so_far());
     assert!(messages.iter().all(|message| message.name() != "siprec-gap"), "{messages:?}");
 }
+
+#[test]
+fn what_is_lost_once_the_pipeline_is_in_null_is_in_the_log() {
+    let recorder = Recorder::start(Script::AcceptAfter(Duration::from_secs(60)));
+    let call = Call::new(&recorder.uri(), |siprec| {
+        siprec.set_property("stop-timeout", 100_000_000_u64);
+        siprec.set_property("drain-timeout", 1_000_000_000_u64);
+    });
+    let (tell, told) = channel();
+    gst::log::set_threshold_for_name("siprec", gst::DebugLevel::Info);
+    gst::log::add_log_function(move |category, level, _, _, _, _, message| {
+        if category.name() == "siprec"
+            && let Some(text) = message.get()
+        {
+            let _ = tell.send((level, text.to_string()));
+        }
+    });
+    call.begin();
+    (0..10).for_each(|sequence| call.speak(sequence));
+    recorder.request("INVITE");
+    call.siprec.set_state(gst::State::Null).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let mut lost = std::collections::BTreeMap::new();
+    while lost.len() < 2 {
+        let (level, text) =
+            told.recv_timeout(deadline.saturating_duration_since(Instant::now())).expect("a gap");
+        if let Some(gap) =
+            text.strip_prefix("nobody has heard: ").and_then(|text| text.parse::<gst::Structure>().ok())
+            && gap.name() == "siprec-gap"
+        {
+            assert_eq!(level, gst::DebugLevel::Warning);
+            lost.insert(gap.get::<String>("dn").unwrap(), gap.get::<u64>("packets").unwrap());
+        }
+    }
+    assert_eq!(lost.into_values().collect::<Vec<_>>(), [10, 10]);
+}

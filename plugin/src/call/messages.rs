@@ -250,22 +250,27 @@ fn nanoseconds(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Posts a message. Where nobody listens any more, as once the pipeline is in NULL, the log has it.
+/// Posts a message. The log has each, too, and what is lost as a warning where nobody listens any more, as once the pipeline is in
+/// NULL: its bus throws away what is posted then, and does not say so.
 fn post(element: &Siprec, structure: Builder) {
     let structure = structure.build();
     let message = gst::message::Element::builder(structure.clone()).src(element).build();
-    if element.post_message(message).is_err() {
-        let number = |field: &str| structure.get::<u64>(field).unwrap_or_default();
-        let is_loss = match structure.name().as_str() {
-            "siprec-gap" | "siprec-failed" | "siprec-call-must-end" => true,
-            "siprec-report" => number("seen") > number("sent"),
-            _ => false,
-        };
-        if is_loss {
-            gst::warning!(crate::CAT, obj = element, "nobody has heard: {structure}");
-        } else {
-            gst::info!(crate::CAT, obj = element, "nobody has heard: {structure}");
-        }
+    let is_posted = element.post_message(message).is_ok();
+    if is_posted && element.current_state() > gst::State::Null {
+        gst::info!(crate::CAT, obj = element, "told: {structure}");
+    } else if is_loss(&structure) {
+        gst::warning!(crate::CAT, obj = element, "nobody has heard: {structure}");
+    } else {
+        gst::info!(crate::CAT, obj = element, "nobody has heard: {structure}");
+    }
+}
+
+fn is_loss(structure: &gst::Structure) -> bool {
+    let number = |field: &str| structure.get::<u64>(field).unwrap_or_default();
+    match structure.name().as_str() {
+        "siprec-gap" | "siprec-failed" | "siprec-call-must-end" => true,
+        "siprec-report" => number("seen") > number("sent"),
+        _ => false,
     }
 }
 
