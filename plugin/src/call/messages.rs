@@ -255,13 +255,12 @@ fn nanoseconds(duration: std::time::Duration) -> u64 {
 fn post(element: &Siprec, structure: Builder) {
     let structure = structure.build();
     let message = gst::message::Element::builder(structure.clone()).src(element).build();
-    let is_posted = element.post_message(message).is_ok();
-    if is_posted && element.current_state() > gst::State::Null {
-        gst::info!(crate::CAT, obj = element, "told: {structure}");
-    } else if is_loss(&structure) {
-        gst::warning!(crate::CAT, obj = element, "nobody has heard: {structure}");
+    let is_heard = element.post_message(message).is_ok() && element.current_state() > gst::State::Null;
+    let whether = if is_heard { "told" } else { "nobody has heard" };
+    if !is_heard && is_loss(&structure) {
+        gst::warning!(crate::CAT, obj = element, "{whether}: {structure}");
     } else {
-        gst::info!(crate::CAT, obj = element, "nobody has heard: {structure}");
+        gst::info!(crate::CAT, obj = element, "{whether}: {structure}");
     }
 }
 

@@ -112,6 +112,12 @@ impl Account {
         report.drops.take_back(cause, 1);
     }
 
+    /// A packet that had left has not come, and takes so long.
+    pub(crate) fn not_come(&mut self, entry: &Entry, span: Duration) {
+        self.recalled(entry);
+        self.dropped(DropCause::RecorderLost, 1, span, entry.times.arrival);
+    }
+
     /// Packets that did not leave, and are no longer kept for another recorder.
     pub(crate) fn given_up(&mut self, given_up: Option<GivenUp>) {
         let Some(given_up) = given_up else { return };

@@ -480,7 +480,7 @@ impl Branch {
         if let Some(hole) = self.account.poll_hole() {
             return Some(BranchEvent::Gap(hole));
         }
-        let has_ended = self.drain != Drain::NotAsked && self.held_packets() == 0;
+        let has_ended = self.has_ended();
         // A report may come for as long as the session waits for one.
         if has_ended {
             self.conclude();
@@ -495,6 +495,11 @@ impl Branch {
             return Some(BranchEvent::BacklogEmpty { recalls: self.recalls() });
         }
         None
+    }
+
+    /// Whether the call has ended, and all has left.
+    fn has_ended(&self) -> bool {
+        self.drain != Drain::NotAsked && self.held_packets() == 0
     }
 
     /// The account so far.

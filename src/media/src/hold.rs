@@ -210,34 +210,18 @@ impl Hold {
         self.forgotten.take_between(from, to)
     }
 
-    /// What left from one moment on until another and no report acknowledges is out of use. Each packet is `told` of, with the time that it
-    /// takes.
-    pub(crate) fn void_between(
+    /// What left within this time is lost, whatever becomes of the recorder: what is kept and `is_open`, each packet of which is `told` of with
+    /// the time that it takes, and of these `sources` what is kept no more.
+    pub(crate) fn lose_within(
         &mut self,
-        from: u64,
-        to: u64,
-        judge: Judge<'_>,
-        mut told: impl FnMut(&Entry, Duration),
-    ) {
-        let is_open = |entry: &Entry| !judge.is_received(entry);
-        self.ring.void_between(from, to, is_open, |entry, next| told(entry, judge.span(entry, next)));
-    }
-
-    /// What left in the same time the recorder may not have, and no report will tell: whose `sources` are left open, and beginnings that are
-    /// uncertain. It is lost, whatever becomes of the recorder; each packet that is kept is `told` of, with the time that it takes.
-    pub(crate) fn concede(
-        &mut self,
-        within: Between,
+        Between { from, to }: Between,
+        is_open: impl Fn(&Entry) -> bool,
         sources: impl Fn(u32) -> bool,
         judge: Judge<'_>,
         mut told: impl FnMut(&Entry, Duration),
     ) -> Lost {
-        let Between { from, to } = within;
-        let is_open = |entry: &Entry| {
-            !judge.is_certain(entry) || !judge.is_received(entry) && sources(entry.header.ssrc)
-        };
         self.ring.void_between(from, to, is_open, |entry, next| told(entry, judge.span(entry, next)));
-        self.forgotten.take_of(&sources, from, to)
+        self.forgotten.take_of(sources, from, to)
     }
 
     /// Whether what waits begins in the middle of a group whose beginning had to go, and another group is behind it.
@@ -299,7 +283,7 @@ impl Judge<'_> {
     }
 
     /// Whether it is no beginning of a source of which nobody knows yet whether it has come.
-    fn is_certain(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_certain(&self, entry: &Entry) -> bool {
         let uncertain = self.rewriter.sources.uncertain(entry.header.ssrc);
         uncertain.is_none_or(|index| !entry.is_within(index))
     }

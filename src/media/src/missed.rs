@@ -5,7 +5,6 @@ use crate::receipts::{Between, Missed};
 /// What is to be told of what the recorder has missed at once.
 #[derive(Debug, Default)]
 pub(crate) struct Untold {
-    any: bool,
     cut: Option<Cut>,
     lost: Option<Between>,
 }
@@ -21,7 +20,7 @@ pub(crate) struct Cut {
 impl Untold {
     /// The one question that a healthy packet asks.
     pub(crate) fn is_any(&self) -> bool {
-        self.any
+        self.cut.is_some() || self.lost.is_some()
     }
 
     /// It has missed this, which may be sent again, between these reports.
@@ -37,7 +36,6 @@ impl Untold {
     /// It has missed something within this time that nobody gets.
     pub(crate) fn lost(&mut self, within: Between) {
         self.lost = Some(self.lost.map_or(within, |before| before.or(within)));
-        self.any = true;
     }
 
     /// What may be sent again.
@@ -45,9 +43,8 @@ impl Untold {
         self.cut.take()
     }
 
-    /// When that was missed which nobody gets. Nothing is left then.
+    /// When that was missed which nobody gets.
     pub(crate) fn take_lost(&mut self) -> Option<Between> {
-        self.any = false;
         self.lost.take()
     }
 
@@ -58,6 +55,5 @@ impl Untold {
             (before, within) => before.or(within),
         };
         self.cut = Some(Cut { packets: packets + before.map_or(0, |before| before.packets), within });
-        self.any = true;
     }
 }

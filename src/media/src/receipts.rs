@@ -219,6 +219,13 @@ struct Burst {
     is_last: bool,
 }
 
+impl Burst {
+    /// A report tells of it, and nothing has been said of it yet.
+    fn told_by(report: Report, missed: Missed) -> Self {
+        Self { missed, end: report.index, until: report.at, told: None, is_last: false }
+    }
+}
+
 /// What happened between two reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Course {
@@ -309,8 +316,7 @@ impl Receipts {
             {
                 self.first_tells |= self.taken.is_none();
                 self.taken.get_or_insert(Report { at: missed.behind, ..begin });
-                self.burst =
-                    Some(Burst { missed, end: report.index, until: report.at, told: None, is_last: false });
+                self.burst = Some(Burst::told_by(report, missed));
                 self.newest = Some(report);
                 Finding::Nothing
             }
@@ -318,13 +324,7 @@ impl Receipts {
                 if !self.streak.is_lossy() =>
             {
                 let end = if matches!(course, Course::Burst(_)) { report.index } else { end };
-                self.burst = Some(Burst {
-                    missed: missed.and(more),
-                    end,
-                    until: report.at,
-                    told: None,
-                    is_last: false,
-                });
+                self.burst = Some(Burst { end, ..Burst::told_by(report, missed.and(more)) });
                 self.newest = Some(report);
                 Finding::Nothing
             }
@@ -338,13 +338,7 @@ impl Receipts {
             (Some(burst @ Burst { told: Some(_), .. }), Course::Burst(next)) => {
                 // What was told of is over, and the way was clean behind it.
                 let lost = self.lose(burst);
-                self.burst = Some(Burst {
-                    missed: next,
-                    end: report.index,
-                    until: report.at,
-                    told: None,
-                    is_last: false,
-                });
+                self.burst = Some(Burst::told_by(report, next));
                 self.taken = self.newest.replace(report);
                 lost
             }

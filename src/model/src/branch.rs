@@ -474,9 +474,9 @@ pub enum BranchEvent {
         /// When it was missed: between the last report before the hole and the last one that told of it; None where its host has refused it.
         within: Option<TimeSpan>,
     },
-    /// The recorder has missed a second or more of the stream at once, and nobody gets it: it is told as [`BranchEvent::Gap`], at once or when the
-    /// branch is closed. What left
-    /// of other streams of its session within the same time it may have missed, too: see [`BranchCommand::Concede`].
+    /// The recorder has missed a second or more of the stream at once, and nobody gets it: it is told as [`BranchEvent::Gap`], at once or
+    /// when the branch is closed. What left of other streams within the same time it may have missed, too: see
+    /// [`BranchCommand::Concede`].
     StretchLost {
         /// As in [`BranchEvent::StretchMissed`].
         within: TimeSpan,

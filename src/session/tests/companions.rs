@@ -34,8 +34,8 @@ fn answer_all(call: &mut Call) -> Vec<Request> {
     invites
 }
 
-/// Four parties, each with a session of its own at the first of two recorders.
-fn four_sessions() -> Call {
+/// Four parties, each with a session of its own at the first of two recorders, that is invited; so many of them speak.
+fn four_parties(speaking: u16) -> Call {
     let parties = ["1001", "1002", "1003", "1004"].map(|dn| Party { dn: dn.into() }).to_vec();
     let config =
         RecordingConfig { parties, mode: SessionMode::PerParty, ..config("sip:a.example sip:b.example") };
@@ -43,8 +43,16 @@ fn four_sessions() -> Call {
     for slot in 0..4 {
         call.add(slot);
         call.format(slot, pcmu());
-        call.packet(slot);
+        if slot < speaking {
+            call.packet(slot);
+        }
     }
+    call
+}
+
+/// The same, accepted.
+fn four_sessions() -> Call {
+    let mut call = four_parties(4);
     assert_eq!(answer_all(&mut call).len(), 4);
     call.take();
     call
@@ -123,24 +131,13 @@ fn all_sessions_with_a_recorder_have_its_key_and_none_with_another_one() {
 
 /// Four sessions whose recorder reports; the last stream has begun at 13 s, in a cut from 12 s on, and the first one's reports tell.
 fn joined_in_a_cut() -> (Call, TimeSpan) {
-    let parties = ["1001", "1002", "1003", "1004"].map(|dn| Party { dn: dn.into() }).to_vec();
-    let config =
-        RecordingConfig { parties, mode: SessionMode::PerParty, ..config("sip:a.example sip:b.example") };
-    let mut call = Call::new(config);
-    let begun = call.now;
-    for slot in 0..4 {
-        call.add(slot);
-        call.format(slot, pcmu());
-        if slot < 3 {
-            call.packet(slot);
-        }
-    }
+    let mut call = four_parties(3);
     answer_all(&mut call);
     call.wait(SECOND * 13);
     call.packet(3);
     answer_all(&mut call);
     call.wait(SECOND * 4);
-    let unbroken = TimeSpan { from: begun + SECOND * 5, to: begun + SECOND * 12 };
+    let unbroken = TimeSpan { from: call.epoch + SECOND * 5, to: call.epoch + SECOND * 12 };
     for slot in 0..3 {
         call.media(slot, report(unbroken));
     }

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use siprec_model::{DropCause, TimeSpan};
 
-use super::{Branch, Drain, State, judge};
+use super::{Branch, State, judge};
 use crate::branch_clock::BranchClock;
 use crate::entry::{Entry, Fate};
 use crate::receipts::{Between, Passage};
@@ -123,14 +123,15 @@ impl Branch {
         let [from, to] = [within.from, within.to].map(|moment| self.clock.times(moment).arrival);
         let judge = judge(&self.groups, &self.rewriter, &self.account);
         // Of a stream that has ended, and all of which has left, no report comes any more.
-        let has_ended = self.drain != Drain::NotAsked && self.held_packets() == 0;
+        let has_ended = self.has_ended();
         let is_past = unreported(&self.rewriter.sources, &self.clock, to);
         let is_unreported = |ssrc| has_ended || is_past(ssrc);
+        let is_open = |entry: &Entry| {
+            !judge.is_certain(entry) || !judge.is_received(entry) && is_unreported(entry.header.ssrc)
+        };
         let account = &mut self.account;
-        let gone = self.hold.concede(Between { from, to }, is_unreported, judge, |entry, span| {
-            account.recalled(entry);
-            account.dropped(DropCause::RecorderLost, 1, span, entry.times.arrival);
-        });
+        let told = |entry: &Entry, span| account.not_come(entry, span);
+        let gone = self.hold.lose_within(Between { from, to }, is_open, is_unreported, judge, told);
         self.account.lost(gone);
         self.account.gaps.go_on(now);
     }
@@ -155,14 +156,12 @@ impl Branch {
     /// Nothing more comes, and nobody gets what was refused: what of it no report acknowledges is lost with the recorder.
     pub(super) fn lose_unproven(&mut self) {
         for stretch in self.unproven.take() {
-            let (from, to) = (stretch.first, stretch.last);
+            let within = Between { from: stretch.first, to: stretch.last };
             let judge = judge(&self.groups, &self.rewriter, &self.account);
+            let is_open = |entry: &Entry| !judge.is_received(entry);
             let account = &mut self.account;
-            self.hold.void_between(from, to, judge, |entry, span| {
-                account.recalled(entry);
-                account.dropped(DropCause::RecorderLost, 1, span, entry.times.arrival);
-            });
-            let lost = self.hold.lose_between(from, to);
+            let told = |entry: &Entry, span| account.not_come(entry, span);
+            let lost = self.hold.lose_within(within, is_open, |_| true, judge, told);
             self.account.lost(lost);
         }
     }

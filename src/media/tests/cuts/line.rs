@@ -104,6 +104,30 @@ impl Line {
         self.hear();
     }
 
+    /// A packet of the call from another source leaves: its index.
+    pub(super) fn speak_as(&mut self, ssrc: u8, number: u64) -> u64 {
+        let mut bytes = packet(number, self.ptime);
+        bytes[11] = ssrc;
+        let view = RtpView::parse(&bytes).unwrap();
+        let sent = self.branch.handle_packet(&view, self.now(), &mut Vec::new());
+        self.ms += self.ptime;
+        sent.unwrap().index
+    }
+
+    /// The call has ended, and all has left: so many packets at once are told to have been missed, and nothing else.
+    pub(super) fn missed_at_end(&mut self) -> u64 {
+        self.branch.drain();
+        let events: Vec<_> = std::iter::from_fn(|| self.branch.poll_event()).collect();
+        let [
+            BranchEvent::StretchMissed { packets, within: Some(_) },
+            BranchEvent::BacklogEmpty { recalls: 0 },
+        ] = events[..]
+        else {
+            panic!("{events:?}")
+        };
+        packets
+    }
+
     /// Packets leave for so long, and the host does not take them.
     pub(super) fn fails(&mut self, ms: u64) {
         let end = self.ms + ms;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use siprec_model::{BranchEvent, BranchLimits, TimeSpan};
 
-use super::line::{Line, RULES, keeping, packet};
+use super::line::{Line, keeping};
 
 /// A line whose recorder sends no report.
 fn unreported() -> Line {
@@ -93,13 +93,8 @@ fn what_a_source_sent_last_is_lost_where_no_report_speaks_of_it_any_more() {
     let mut line = Line::usual();
     line.works(11_000);
     // The party goes on as another source.
-    let mut out = Vec::new();
     for number in 550..650 {
-        let mut bytes = packet(number, 20);
-        bytes[11] = 8;
-        let view = siprec_media::RtpView::parse(&bytes).unwrap();
-        assert!(line.branch.handle_packet(&view, line.now(), &mut out).is_some());
-        line.ms += 20;
+        line.speak_as(8, number);
     }
     line.concede([10_500, 11_500]);
     // The old source's tail, and the beginning of the new one.
@@ -200,5 +195,4 @@ fn reports_show_without_a_break_what_has_come_from_the_first_one_on_until_a_hole
     assert_eq!((span(&line), &line.gaps[..]), (Some([15_000, 30_000]), &[125][..]), "it is lost");
     line.branch.recall(line.now(), line.now());
     assert_eq!(span(&line), None, "another recorder has heard nothing");
-    line.branch.open(RULES, line.now());
 }

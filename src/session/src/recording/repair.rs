@@ -195,7 +195,7 @@ impl Recording {
         self.branches(commands);
     }
 
-    /// The same where the stream has ended, so that no report of it comes any more which would tell that.
+    /// [`Self::concede`] where the stream has ended, so that no report of it comes any more which would tell that.
     fn concede_at_end(&mut self, stream: BranchId, within: TimeSpan) {
         if self.slots.get(&stream.slot).is_some_and(|slot| slot.ended().is_some()) {
             self.concede(stream, within);

@@ -46,9 +46,9 @@ impl Reports {
     }
 
     pub(super) fn note(&mut self, stream: BranchId, said: Said) {
-        self.admit(stream);
-        if let Some(of) = self.0.iter_mut().find(|of| of.stream == stream) {
-            of.last = Some(said);
+        match self.0.iter_mut().find(|of| of.stream == stream) {
+            Some(of) => of.last = Some(said),
+            None => self.0.push(Of { stream, last: Some(said) }),
         }
     }
 
